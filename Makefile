@@ -1,0 +1,30 @@
+# make up    everything from nothing to a running system, until Ctrl-C
+# make test  lint, types, all tests
+# make lock  pin the newest dependencies that pyproject.toml allows
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: up test lint lock clean
+
+up: $(STAMP)
+	@$(BIN)/python scripts/up.py
+
+test: $(STAMP) lint
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+$(STAMP): pyproject.toml requirements.lock scripts/install.py
+	@$(PYTHON) scripts/install.py
+	@touch $@
+
+lock: $(STAMP)
+	$(BIN)/python scripts/lock.py
+
+clean:
+	rm -rf .venv .reviews-parsing

@@ -1,0 +1,82 @@
+"""Make `.venv` and install the project with everything that `make up` and `make test` need.
+
+Packages come pinned from requirements.lock, each checked by its hash. torch comes first and by itself, as the CPU build
+wherever one can be had: on Linux the package index's own build carries gigabytes of CUDA.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+VENV = PROJECT / ".venv"
+PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+
+
+def main() -> None:
+    if not (3, 11) <= sys.version_info < (3, 13):
+        sys.exit(f"error: Python {platform.python_version()} will not do; use 3.11 or 3.12: make PYTHON=python3.11 up")
+    begin = time.monotonic()
+    if not PYTHON.exists():
+        say("making .venv")
+        venv.create(VENV, with_pip=True)
+    install_torch(re.findall(r'"(torch==[^"]+)"', (PROJECT / "pyproject.toml").read_text(encoding="utf-8"))[0])
+    say("installing pinned packages")
+    pip("install", "--no-deps", "--require-hashes", "-r", str(PROJECT / "requirements.lock"))
+    pip("install", "--no-deps", "--no-build-isolation", "-e", str(PROJECT))
+    say(f"installed in {time.monotonic() - begin:.0f} s")
+
+
+def install_torch(requirement: str) -> None:
+    """torch without CUDA where it can be had, unless a GPU is here to use it."""
+    wanted = requirement.split("==")[1]
+    have = subprocess.run(
+        [PYTHON, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=False
+    )
+    if have.stdout.strip().split("+")[0] == wanted:
+        return
+    say(f"installing {requirement}")
+    wants_choice = sys.platform == "linux" and platform.machine() == "x86_64" and not shutil.which("nvidia-smi")
+    if wants_choice and not offers_cpu_build(requirement):
+        # uv knows where PyTorch keeps its CPU builds.
+        pip("install", "uv")
+        uv = [str(PYTHON), "-m", "uv", "pip", "install", "--python", str(PYTHON)]
+        if subprocess.run([*uv, "--torch-backend", "cpu", requirement], check=False).returncode == 0:
+            return
+        say("no CPU build can be reached; taking the package index's own")
+    pip("install", requirement)
+
+
+def offers_cpu_build(requirement: str) -> bool:
+    """Whether pip, as it is set up here, would take a CPU build by itself."""
+    asked = subprocess.run(
+        [PYTHON, "-m", "pip", "install", "--dry-run", "--no-deps", "--quiet", "--report", "-", requirement],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if asked.returncode != 0:
+        return False
+    return "+cpu" in json.loads(asked.stdout)["install"][0]["metadata"]["version"]
+
+
+def pip(*arguments: str) -> None:
+    finished = subprocess.run([PYTHON, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=False)
+    if finished.returncode != 0:
+        sys.exit(f"error: pip {' '.join(arguments)} failed; see above, then run make again")
+
+
+def say(words: str) -> None:
+    sys.stderr.write(f"{words}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""`make up`: from nothing to a running system, until Ctrl-C.
+
+Checks the shipped corpus, trains the default model unless there is a champion, parses examples/reviews.csv, and runs
+the MLflow page and the inference server until it is stopped. What it starts, it ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from rich.panel import Panel
+
+from reviews_parsing import registry
+from reviews_parsing.cli.output import err, out, scores_table, show
+from reviews_parsing.errors import ReviewsParsingError
+from reviews_parsing.schema import Aspect, ParsedReview
+from reviews_parsing.serving import free_port
+from reviews_parsing.settings import Settings
+
+PROJECT = Path(__file__).resolve().parent.parent
+EXAMPLES = PROJECT / "examples" / "reviews.csv"
+COMMAND = [sys.executable, "-m", "reviews_parsing.cli"]
+SAMPLE = 5
+PATIENCE = 120.0
+
+
+def main() -> None:
+    begin = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    settings = Settings()
+    os.environ["REVIEWS_PARSING_HOME"] = str(settings.home)
+    with ExitStack() as services:
+        mlflow_port = None
+        if settings.tracking_uri is None:
+            # Begun first: it takes longest to be ready, and needs no champion.
+            registry.champion()
+            mlflow_port = port("the MLflow page", 5000)
+            mlflow = start(services, mlflow_page(mlflow_port), settings.home / "mlflow.log")
+        if registry.champion() is None:
+            make_champion()
+        parsed = settings.home / "examples.parquet"
+        step("parsing examples/reviews.csv", ["parse", str(EXAMPLES), "-o", str(parsed)])
+        sample(parsed)
+        ports = [port(name, wanted) for name, wanted in (("REST", 8080), ("gRPC", 8081), ("metrics", 8082))]
+        options = [f"--{name}-port={number}" for name, number in zip(("http", "grpc", "metrics"), ports, strict=True)]
+        server = start(services, [*COMMAND, "serve", *options], settings.home / "server.log")
+        wait(server, f"http://127.0.0.1:{ports[0]}/v2/health/ready", settings.home / "server.log")
+        if mlflow_port is not None:
+            wait(mlflow, f"http://127.0.0.1:{mlflow_port}/health", settings.home / "mlflow.log")
+        tracking = settings.tracking_uri or f"http://127.0.0.1:{mlflow_port}"
+        out.print(addresses(settings, tracking, ports, parsed), soft_wrap=True)
+        out.print(f"try: {request(settings, ports[0])}", soft_wrap=True, markup=False)
+        out.print(f"ready after {time.monotonic() - begin:.0f} s; Ctrl-C ends everything")
+        while server.poll() is None:
+            time.sleep(0.5)
+        raise ReviewsParsingError(f"the server has ended by itself; see {settings.home / 'server.log'}")
+
+
+def make_champion() -> None:
+    """Check the corpus, train, promote."""
+    step("checking the corpus", ["data", "check", "corpus"])
+    trained = json.loads(step("training the default model", ["train", "--json"], capture=True))
+    scores_table("Test split, exact match", trained["test"])
+    step("promoting it", ["promote", "--run-id", trained["run_id"]])
+
+
+def step(what: str, arguments: Sequence[str], *, capture: bool = False) -> str:
+    """Run one of the project's own commands, as a user would; its standard output where `capture` is set."""
+    err.print(f"[bold]{what}[/]: reviews-parsing {' '.join(arguments)}")
+    finished = subprocess.run(
+        [*COMMAND, *arguments], cwd=PROJECT, stdout=subprocess.PIPE if capture else None, text=True, check=False
+    )
+    if finished.returncode != 0:
+        sys.exit(finished.returncode)
+    return finished.stdout or ""
+
+
+def sample(parsed: Path) -> None:
+    """A few of the parsed reviews, the way a person reads them."""
+    rows = [
+        row for row in pq.read_table(parsed).to_pylist() if 2 <= len(row["aspects"]) <= 5 and len(row["text"]) < 250
+    ]
+    for row in rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]:
+        out.print()
+        show(ParsedReview(row["text"], tuple(Aspect.from_json(a) for a in row["aspects"])))
+    out.print()
+
+
+def mlflow_page(number: int) -> list[str]:
+    """The command of the MLflow server on the local store."""
+    options = ["--backend-store-uri", registry.tracking_uri(), "--host", "127.0.0.1", "--port", str(number)]
+    return [sys.executable, "-m", "mlflow", "server", *options, "--workers", "1"]
+
+
+def port(what: str, wanted: int) -> int:
+    """`wanted`, or a free port and a word about it."""
+    number = free_port(wanted)
+    if number != wanted:
+        err.print(f"port {wanted} is taken; {what} goes to {number}")
+    return number
+
+
+def start(services: ExitStack, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """A service in a process group of its own, so that it ends with all its children and not by our Ctrl-C twice."""
+    with log.open("wb") as target:
+        process = subprocess.Popen(command, stdout=target, stderr=target, cwd=PROJECT, start_new_session=True)
+    services.callback(stop, process)
+    return process
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Ask the group to end, then make it."""
+    for number, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(patience)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
+    """Until `address` answers. Raises ReviewsParsingError where the process ends or takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(address, timeout=2):  # noqa: S310
+                return
+        except (urllib.error.URLError, TimeoutError, ConnectionError):
+            time.sleep(0.1)
+    raise ReviewsParsingError(f"{address} does not answer; see {log}")
+
+
+def addresses(settings: Settings, tracking: str, ports: Sequence[int], parsed: Path) -> Panel:
+    """Where everything is, and one request that works."""
+    rest, grpc, metrics = ports
+    name = settings.model_name
+    lines = [
+        f"inference, REST   http://127.0.0.1:{rest}/v2/models/{name}",
+        f"inference, gRPC   127.0.0.1:{grpc}",
+        f"Swagger page      http://127.0.0.1:{rest}/v2/docs",
+        f"metrics           http://127.0.0.1:{metrics}/metrics",
+        f"MLflow            {tracking}",
+        f"champion          version {registry.champion()} of {name}",
+        f"parsed examples   {parsed}",
+    ]
+    return Panel.fit("\n".join(lines), title="Reviews Parsing", title_align="left")
+
+
+def request(settings: Settings, rest: int) -> str:
+    body = '{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["Lovely pho, rude waiter."]}]}'
+    return f"curl -s http://127.0.0.1:{rest}/v2/models/{settings.model_name}/infer -d '{body}'"
+
+
+def guarded(run: Callable[[], None]) -> None:
+    try:
+        run()
+    except KeyboardInterrupt:
+        err.print("stopped")
+    except ReviewsParsingError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    guarded(main)

@@ -1,0 +1,93 @@
+"""Parse whole files."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from reviews_parsing.batch import columns, sinks, sources
+from reviews_parsing.batch.chunks import Row
+from reviews_parsing.parser import AspectParser
+from reviews_parsing.schema import ParsedReview
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was done. `rows` were read, `parsed` of them held a text, in which `aspects` were found.
+
+    `counts` is the number of aspects of each (category, polarity), the most frequent first; a polarity is None where
+    the model knows none.
+    """
+
+    rows: int
+    parsed: int
+    aspects: int
+    seconds: float
+    counts: Mapping[tuple[str, str | None], int]
+
+
+def parse_files(
+    parser: AspectParser,
+    inputs: Sequence[str],
+    output: Path | None = None,
+    *,
+    text_column: str | None = None,
+    min_score: float = 0.0,
+    progress: Callable[[int, int, int], None] | None = None,
+    on_rows: Callable[[list[Row]], None] | None = None,
+) -> Report:
+    """Parse every row of the inputs (.csv, .tsv, .jsonl, .ndjson, .parquet, a text form with .gz; - is standard input).
+
+    To `output` (.parquet, .jsonl, .ndjson, .csv, .tsv) go all columns that came in, of all inputs, and `aspects`: in
+    Parquet `schema.aspects_arrow_type()`, in JSONL an array, in CSV that array as a string. Without `output`, `on_rows`
+    gets the rows of JSONL, some hundred at a time. A row without a text has no aspects. Inputs are checked to their
+    ends before parsing begins; memory does not depend on their size. `progress` is told, after each row, the bytes of
+    all inputs that are done, all their bytes, and the rows that are done.
+
+    Raises DataError where an input cannot be read or the output not be written; then there is no output.
+    """
+    tally = _Tally()
+    if output is not None:
+        sinks.check(output, inputs)
+    with ExitStack() as stack:
+        opened = stack.enter_context(sources.opened(inputs))
+        found = [source.columns() for source in opened]
+        texts = [columns.text_column(its, source.name, text_column) for source, its in zip(opened, found, strict=True)]
+        write = sinks.to_function(on_rows) if output is None else stack.enter_context(sinks.to_file(output, found))
+        before, total = 0, sum(source.size for source in opened)
+        for source, column in zip(opened, texts, strict=True):
+            start = before
+            for chunk in source.chunks():
+                values, end = chunk.texts(column), before + chunk.position
+                reviews = []
+                for review in parser.parse_iter((text or "" for text in values), min_score):
+                    reviews.append(review)
+                    tally.add(review)
+                    if progress is not None:
+                        progress(start + (end - start) * len(reviews) // len(values), total, tally.rows)
+                write(chunk, [review.to_json() for review in reviews])
+                start = end
+            before += source.size
+    return tally.report()
+
+
+class _Tally:
+    """What a report counts, while it is counted."""
+
+    def __init__(self) -> None:
+        self.rows = self.parsed = 0
+        self._started = time.perf_counter()
+        self._counts: Counter[tuple[str, str | None]] = Counter()
+
+    def add(self, review: ParsedReview) -> None:
+        self.rows += 1
+        self.parsed += bool(review.text.strip())
+        self._counts.update((aspect.entity_group, aspect.polarity) for aspect in review.aspects)
+
+    def report(self) -> Report:
+        seconds, counts = time.perf_counter() - self._started, dict(self._counts.most_common())
+        return Report(self.rows, self.parsed, sum(counts.values()), seconds, counts)

@@ -1,0 +1,119 @@
+"""Where the rows go: a file by its ending, written whole or not at all, or a function."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from reviews_parsing.batch import columns, delimited
+from reviews_parsing.batch.chunks import Chunk, Row
+from reviews_parsing.batch.columns import ASPECTS, Column
+from reviews_parsing.data.files import replacing
+from reviews_parsing.errors import DataError
+from reviews_parsing.schema import aspects_arrow_type
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Aspects = list[list[dict[str, Any]]]
+Write = Callable[[Chunk, Aspects], None]
+"""Writes a chunk with the aspects of each of its rows."""
+Writer = Callable[[IO[bytes], Sequence[Sequence[Column]]], AbstractContextManager[Write]]
+"""A format: a new file and the columns of every input in, a function that writes out."""
+
+ROW_GROUP = 10_240
+"""Rows of a row group of Parquet."""
+
+
+@contextmanager
+def to_file(output: Path, inputs: Sequence[Sequence[Column]]) -> Iterator[Write]:
+    """Write to a temporary file beside `output`, which takes its name at the end of the block, if all went well.
+
+    Raises DataError where writing fails, as on a full disk.
+    """
+    with replacing(output) as temporary, temporary.open("xb") as file:
+        with _WRITERS[output.suffix.lower()](file, inputs) as write:
+            yield write
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def to_function(on_rows: Callable[[list[Row]], None] | None) -> Write:
+    """Hand the rows on, if anybody wants them."""
+    return lambda chunk, aspects: on_rows(_with_aspects(chunk, aspects)) if on_rows else None
+
+
+def check(output: Path, inputs: Sequence[str]) -> None:
+    """Raises DataError where nothing could be written to `output`, before any work is done for it."""
+    if output.suffix.lower() not in _WRITERS:
+        raise DataError(f"{output}: the ending '{output.suffix}' says no format: give one of {', '.join(_WRITERS)}")
+    if output.is_dir():
+        raise DataError(f"{output} is a folder: give the name of a file")
+    if not output.parent.is_dir():
+        raise DataError(f"{output.parent} is no folder: make it, or write elsewhere")
+    if output.exists() and any(Path(name).exists() and output.samefile(name) for name in inputs):
+        raise DataError(f"{output} is also an input: write to another file")
+
+
+@contextmanager
+def _json(file: IO[bytes], _: Sequence[Sequence[Column]]) -> Iterator[Write]:
+    def write(chunk: Chunk, aspects: Aspects) -> None:
+        rows = _with_aspects(chunk, aspects)
+        file.writelines(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n" for row in rows)
+
+    yield write
+
+
+@contextmanager
+def _delimited(file: IO[bytes], inputs: Sequence[Sequence[Column]], delimiter: str) -> Iterator[Write]:
+    header = [*columns.names(inputs), ASPECTS]
+
+    def write(chunk: Chunk, aspects: Aspects) -> None:
+        for row in _with_aspects(chunk, aspects):
+            file.write(delimited.encode(map(row.get, header), delimiter).encode("utf-8"))
+
+    file.write(delimited.encode(header, delimiter).encode("utf-8"))
+    yield write
+
+
+@contextmanager
+def _parquet(file: IO[bytes], inputs: Sequence[Sequence[Column]]) -> Iterator[Write]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fields, kind = columns.union(inputs), aspects_arrow_type()
+    schema = pa.schema([*fields, (ASPECTS, kind)])
+    waiting: list[pa.RecordBatch] = []
+
+    def write(chunk: Chunk, aspects: Aspects) -> None:
+        arrays = [*chunk.arrays(fields), pa.array(aspects, kind)]
+        waiting.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
+        if sum(map(len, waiting)) >= ROW_GROUP:
+            write_group()
+
+    def write_group() -> None:
+        writer.write_table(pa.Table.from_batches(waiting, schema))
+        waiting.clear()
+
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        yield write
+        if waiting:
+            write_group()
+
+
+_WRITERS: dict[str, Writer] = {
+    ".parquet": _parquet,
+    ".jsonl": _json,
+    ".ndjson": _json,
+    ".csv": partial(_delimited, delimiter=","),
+    ".tsv": partial(_delimited, delimiter="\t"),
+}
+
+
+def _with_aspects(chunk: Chunk, aspects: Aspects) -> list[Row]:
+    return [{**row, ASPECTS: found} for row, found in zip(chunk.rows(), aspects, strict=True)]

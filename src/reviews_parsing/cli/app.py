@@ -1,0 +1,331 @@
+"""Every command. Each reads its options, calls one room and prints what came back."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from reviews_parsing.cli import output
+from reviews_parsing.cli.data import data_app
+from reviews_parsing.errors import DataError, ReviewsParsingError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(data_app, name="data")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Folder, models:/NAME@ALIAS or models:/NAME/N. Default: the champion.")
+]
+Map = Annotated[
+    Path | None, typer.Option("--map", help='JSON file that renames or drops categories: {"OLD": "NEW", "X": null}.')
+]
+Format = Annotated[
+    str | None, typer.Option("--format", help="jsonl, conll, hf, semeval14 or semeval16. Default: by the file.")
+]
+
+
+@app.callback()
+def about() -> None:
+    """Reads public reviews and returns their aspects: what people talk about, and how they feel about it.
+
+    [bold]First steps[/bold]
+
+        reviews-parsing train && reviews-parsing promote --run-id RUN
+
+        reviews-parsing parse "The pho was lovely, the waiter less so."
+
+        reviews-parsing parse reviews.csv -o parsed.parquet
+
+        reviews-parsing serve
+    """
+
+
+@app.command()
+def parse(
+    what: Annotated[list[str], typer.Argument(help="A text, or files (CSV, TSV, JSONL, Parquet), or - for stdin.")],
+    out: Annotated[Path | None, typer.Option("-o", "--output", help="Parquet, JSONL or CSV, by extension.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column of the text. Default: guessed by name.")] = None,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out aspects less probable than this.")] = 0.0,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the aspects of a text, or of every review in files.
+
+    Examples:
+
+        reviews-parsing parse "Great coffee, sad croissants."
+
+        reviews-parsing parse reviews.csv -o parsed.parquet --text-column comment
+
+        cat reviews.jsonl | reviews-parsing parse - --min-score 0.8 > parsed.jsonl
+    """
+    from reviews_parsing.batch import parse_files
+    from reviews_parsing.parser import AspectParser
+    from reviews_parsing.settings import Settings
+
+    settings = Settings()
+    if _is_text(what):
+        parsed = AspectParser.load(model or settings.champion_uri, settings.threads).parse(what, min_score)[0]
+        if as_json or not sys.stdout.isatty():
+            _print_line_or_document(parsed.to_json(), document=as_json)
+        else:
+            output.show(parsed)
+        return
+    missing = [name for name in what if name != "-" and not Path(name).exists()]
+    if missing:
+        raise DataError(f"{missing[0]} does not exist; give a file, - for stdin, or a text in quotes")
+    parser = AspectParser.load(model or settings.champion_uri, settings.threads)
+    rows: list[dict[str, Any]] = []
+
+    def on_rows(some: list[dict[str, Any]]) -> None:
+        if as_json:
+            rows.extend(some)
+        else:
+            for row in some:
+                _print_line_or_document(row, document=False)
+
+    with output.progress_bar("parsing") as update:
+        report = parse_files(
+            parser,
+            what,
+            out,
+            text_column=text_column,
+            min_score=min_score,
+            progress=lambda done, total, count: update(done / total if total else None, f"{count:,} reviews"),
+            on_rows=None if out else on_rows,
+        )
+    if out is None:
+        if as_json:
+            output.print_json(rows)
+        return
+    if as_json:
+        output.print_json({"output": str(out), **asdict(report)})
+        return
+    output.report(report, str(out))
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str, typer.Argument(help="File, folder or hub dataset of labelled reviews, or 'corpus'.")
+    ] = "corpus",
+    data_format: Format = None,
+    map_file: Map = None,
+    backbone: Annotated[str, typer.Option(help="minilm-l6 (embedded), a local folder, or a hub name.")] = "minilm-l6",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split at most.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate of the encoder.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Windows in a step.")] = None,
+    patience: Annotated[int | None, typer.Option(min=1, help="Epochs without improvement before stopping.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same metrics on one machine.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the same call where it was killed.")] = False,
+    push_to_hub: Annotated[str | None, typer.Option(help="Upload checkpoint and card to this hub repository.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model, evaluate it, and log the run.
+
+    Examples:
+
+        reviews-parsing train
+
+        reviews-parsing train my-reviews/ --epochs 20 --seed 1
+
+        reviews-parsing train restaurants.xml --map categories.json --backbone ./my-encoder
+    """
+    from reviews_parsing import registry
+    from reviews_parsing.data import read_mapping
+    from reviews_parsing.training.fit import Recipe
+
+    given: dict[str, Any] = {
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "patience": patience,
+        "seed": seed,
+    }
+    recipe = Recipe(backbone=backbone, **{key: value for key, value in given.items() if value is not None})
+    with output.progress_bar("training") as update:
+
+        def progress(share: float, metrics: dict[str, float]) -> None:
+            update(share)
+            if metrics:
+                line = f"epoch {metrics['epoch']:.0f}/{recipe.epochs}  loss {metrics.get('loss', 0):.3f}  "
+                line += f"validation F1 {metrics['eval_aggregated_f1']:.3f}"
+                update(share, line) if output.err.is_terminal else output.err.print(line)
+
+        run = registry.train(
+            data,
+            recipe,
+            mapping=read_mapping(map_file) if map_file else None,
+            data_format=data_format,
+            resume=resume,
+            progress=progress,
+        )
+    if push_to_hub:
+        registry.push_to_hub(run.run_id, push_to_hub)
+    metrics = run.result.test.metrics()
+    if as_json:
+        output.print_json({"run_id": run.run_id, "precision": run.result.precision, "test": metrics})
+        return
+    output.scores_table("Test split, exact match", metrics)
+    output.out.print(
+        f"\nrun {run.run_id}, {run.result.seconds:.0f} s of training, weights kept as {run.result.precision}"
+    )
+    output.out.print(f"next: reviews-parsing promote --run-id {run.run_id}")
+
+
+@app.command()
+def evaluate(
+    data: Annotated[
+        str, typer.Argument(help="Labelled reviews: a file, a folder, a hub dataset, or 'corpus'.")
+    ] = "corpus",
+    data_format: Format = None,
+    map_file: Map = None,
+    split: Annotated[str, typer.Option(help="Which split, where the data has splits.")] = "test",
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Hold a model against labelled reviews.
+
+    Examples:
+
+        reviews-parsing evaluate
+
+        reviews-parsing evaluate gold.xml --map categories.json --model models:/reviews-parsing-ner-aspects/3
+    """
+    from reviews_parsing.data import read_mapping, read_splits
+    from reviews_parsing.parser import AspectParser
+    from reviews_parsing.settings import Settings
+    from reviews_parsing.training.evaluate import evaluate as run
+
+    splits = read_splits(data, read_mapping(map_file) if map_file else None, data_format)
+    reviews = splits.get("all") or splits.get(split)
+    if not reviews:
+        raise DataError(f"{data} has no split '{split}'; it has {', '.join(splits)}")
+    settings = Settings()
+    result = run(AspectParser.load(model or settings.champion_uri, settings.threads), reviews)
+    if as_json:
+        output.print_json({"model": model or settings.champion_uri, "data": data, **result.metrics()})
+        return
+    metrics = result.metrics()
+    output.scores_table(f"{data}, {len(reviews):,} reviews, exact match", metrics)
+    errors = ", ".join(
+        f"{kind} {metrics[f'{kind}_ece']:.3f}" for kind in ("span", "polarity") if f"{kind}_ece" in metrics
+    )
+    output.out.print(f"\nexpected calibration error: {errors}; {metrics['reviews_per_second']:,.0f} reviews a second")
+
+
+@app.command()
+def promote(
+    run_id: Annotated[str | None, typer.Option(help="Run whose model is the challenger.")] = None,
+    version: Annotated[str | None, typer.Option(help="Registered version that is the challenger.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote even if it is worse; needs --reason.")] = False,
+    reason: Annotated[str, typer.Option(help="Why it is forced; recorded with the version.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make a model champion if it is not worse than the champion on the same test split.
+
+    Examples:
+
+        reviews-parsing promote --run-id 0a1b2c...
+
+        reviews-parsing promote --version 4 --force --reason "new category VIEW"
+    """
+    from reviews_parsing import registry
+
+    if (run_id is None) == (version is None):
+        raise typer.BadParameter("give one of --run-id and --version")
+    if force and not reason:
+        raise typer.BadParameter("--force needs --reason")
+    verdict = registry.promote(run_id=run_id, version=version, force=force, reason=reason)
+    if as_json:
+        output.print_json(output.verdict_form(verdict))
+    else:
+        output.verdict(verdict)
+    registry.require(verdict)
+
+
+@app.command()
+def rollback(as_json: AsJson = False) -> None:
+    """Return to the champion before this one."""
+    from reviews_parsing import registry
+
+    was, now = registry.rollback()
+    if as_json:
+        output.print_json({"was": was, "champion": now})
+    else:
+        output.out.print(f"champion is version {now} again (was {was})")
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List registered versions with their metrics, aliases and lineage."""
+    from reviews_parsing import registry
+
+    found = registry.versions()
+    if as_json:
+        output.print_json([asdict(v) for v in found])
+        return
+    output.versions(found)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    http_port: Annotated[int, typer.Option(help="Port of REST.")] = 8080,
+    grpc_port: Annotated[int, typer.Option(help="Port of gRPC.")] = 8081,
+    metrics_port: Annotated[int, typer.Option(help="Port of Prometheus metrics.")] = 8082,
+    model: Model = None,
+) -> None:
+    """Serve the champion over the Open Inference Protocol (V2), REST and gRPC, until Ctrl-C.
+
+    Example:
+
+        reviews-parsing serve --http-port 9080
+    """
+    from reviews_parsing.serving import serve as run
+
+    run(host=host, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, model_uri=model)
+
+
+def _is_text(what: list[str]) -> bool:
+    """One argument that is no file and does not look like the name of one."""
+    if len(what) != 1 or what[0] == "-":
+        return False
+    suffixes = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".gz", ".txt"}
+    try:
+        return not Path(what[0]).exists() and (" " in what[0] or Path(what[0]).suffix.lower() not in suffixes)
+    except OSError:  # longer than a file name may be
+        return True
+
+
+def _print_line_or_document(form: Any, *, document: bool) -> None:
+    import json
+
+    if document:
+        output.print_json(form)
+    else:
+        sys.stdout.write(json.dumps(form, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line on stderr and exit status 1."""
+    try:
+        app()
+    except ReviewsParsingError as error:
+        output.err.print(f"[bold red]error[/]: {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+    except BrokenPipeError:
+        # The reader of our pipe has had enough (`| head`); what is left in the buffer has nowhere to go.
+        sys.stderr.close()
+        sys.exit(141)

@@ -1,0 +1,132 @@
+"""`reviews-parsing data ...`: look at, check, compare and convert labelled reviews."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reviews_parsing.cli import output
+from reviews_parsing.errors import DataError
+
+data_app = typer.Typer(no_args_is_help=True, help="Check, count, compare and convert labelled reviews.")
+
+Source = Annotated[str, typer.Argument(help="File, folder or hub dataset of labelled reviews, or 'corpus'.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+Map = Annotated[
+    Path | None, typer.Option("--map", help='JSON file that renames or drops categories: {"OLD": "NEW", "X": null}.')
+]
+Format = Annotated[
+    str | None, typer.Option("--format", help="jsonl, conll, hf, semeval14 or semeval16. Default: by the file.")
+]
+
+
+@data_app.command()
+def check(
+    source: Source = "corpus",
+    data_format: Format = None,
+    map_file: Map = None,
+    categories: Annotated[str | None, typer.Option(help="Categories that are known, with commas between.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find wrong offsets, overlaps, duplicates, unknown categories and more; exit status 1 if there are errors.
+
+    Example:
+
+        reviews-parsing data check my-reviews.jsonl --categories FOOD,SERVICE,PRICE
+    """
+    from reviews_parsing import data
+
+    known = [name.strip() for name in categories.split(",")] if categories else None
+    found = data.check(source, data.read_mapping(map_file) if map_file else None, data_format, known)
+    errors = sum(finding.severity == "error" for finding in found)
+    if as_json:
+        output.print_json([asdict(finding) for finding in found])
+    else:
+        for finding in found:
+            output.out.print(str(finding), style="red" if finding.severity == "error" else "yellow", markup=False)
+        output.out.print(f"{source}: {errors} errors, {len(found) - errors} warnings")
+    if errors:
+        raise typer.Exit(1)
+
+
+@data_app.command()
+def stats(source: Source = "corpus", data_format: Format = None, map_file: Map = None, as_json: AsJson = False) -> None:
+    """Count reviews, words, aspects, categories and polarities of each split.
+
+    Example:
+
+        reviews-parsing data stats corpus
+    """
+    from reviews_parsing import data
+
+    found = data.statistics(data.read_splits(source, data.read_mapping(map_file) if map_file else None, data_format))
+    if as_json:
+        output.print_json({name: its.to_json() for name, its in found.items()})
+        return
+    forms = {name: its.to_json() for name, its in found.items()}
+    plain = [key for key, value in next(iter(forms.values())).items() if not isinstance(value, dict)]
+    rows = [[key.replace("_", " "), *(form[key] for form in forms.values())] for key in plain]
+    output.table(source, ["", *forms], rows)
+    for title, key in (("Aspects by category", "by_category"), ("Aspects by polarity", "by_polarity")):
+        names = sorted({name for form in forms.values() for name in form[key]})
+        output.out.print()
+        output.table(title, ["", *forms], [[n or "none", *(f[key].get(n, 0) for f in forms.values())] for n in names])
+
+
+@data_app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="Labelled reviews to read.")],
+    target: Annotated[Path, typer.Argument(help=".jsonl, .conll, .xml, .parquet, or a folder for a HF dataset.")],
+    data_format: Format = None,
+    to: Annotated[str | None, typer.Option(help="Format to write. Default: by the ending of TARGET.")] = None,
+    map_file: Map = None,
+    split: Annotated[str | None, typer.Option(help="Which split, where the source has splits.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write labelled reviews in another format; what that format cannot hold is counted.
+
+    Example:
+
+        reviews-parsing data convert restaurants.xml restaurants.jsonl --map categories.json
+    """
+    from reviews_parsing import data
+
+    splits = data.read_splits(source, data.read_mapping(map_file) if map_file else None, data_format)
+    if len(splits) > 1 and split is None:
+        raise DataError(f"{source} has splits {', '.join(splits)}; name one with --split")
+    if split is not None and split not in splits:
+        raise DataError(f"{source} has no split '{split}'; it has {', '.join(splits)}")
+    reviews = splits[split] if split else next(iter(splits.values()))
+    lost = data.write(reviews, target, to)
+    if as_json:
+        output.print_json({"target": str(target), "reviews": len(reviews), "lost": dict(lost)})
+        return
+    output.out.print(f"{len(reviews):,} reviews -> {target}")
+    if lost:
+        output.out.print("this format has no place for " + ", ".join(f"{n} {kind}" for kind, n in lost.items()))
+
+
+@data_app.command()
+def agreement(
+    first: Annotated[Path, typer.Argument(help="Labelled reviews.")],
+    second: Annotated[Path, typer.Argument(help="The same reviews, labelled by somebody else.")],
+    as_json: AsJson = False,
+) -> None:
+    """How far two people agree: F1 of the second labels against the first, exact match.
+
+    Example:
+
+        reviews-parsing data agreement first.jsonl second.jsonl
+    """
+    from reviews_parsing import data
+    from reviews_parsing.training.metrics import agreement, flatten
+
+    shared, scores = agreement(data.read(first), data.read(second))
+    metrics = flatten(scores)
+    if as_json:
+        output.print_json({"reviews": shared, **metrics})
+    else:
+        output.scores_table(f"{shared} reviews labelled twice", metrics)

@@ -1,0 +1,168 @@
+"""What commands print: tables and coloured text for people, one JSON document for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from reviews_parsing.schema import Aspect, ParsedReview
+
+if TYPE_CHECKING:
+    from reviews_parsing.batch import Report
+    from reviews_parsing.registry import Verdict, Version
+
+POLARITY_STYLES = {"positive": "green", "negative": "red", "neutral": "yellow", "conflict": "magenta"}
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(document: object) -> None:
+    """One JSON document on stdout."""
+    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table; columns whose cells are all numbers stand to the right."""
+    grid = Table(
+        title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
+    )
+    for number, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
+        grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else Text(str(cell)) for cell in row))
+    out.print(grid)
+
+
+def scores_table(title: str, metrics: Mapping[str, float]) -> None:
+    """Precision, recall, F1 and support by category, from `Evaluation.metrics()`."""
+    names = [key.removesuffix("_support") for key in metrics if key.endswith("_support")]
+    figures = ("precision", "recall", "f1", "support")
+    rows = [[name, *(metrics[f"{name}_{f}"] for f in figures[:3]), int(metrics[f"{name}_support"])] for name in names]
+    table(title, ["", *figures], rows)
+
+
+def show(parsed: ParsedReview) -> None:
+    """A review with its spans coloured by polarity, and a small table of them."""
+    text = Text()
+    at = 0
+    for aspect in sorted((a for a in parsed.aspects if a.span), key=lambda a: a.span or (0, 0)):
+        start, end = aspect.span or (0, 0)
+        text.append(parsed.text[at:start])
+        style = POLARITY_STYLES.get(aspect.polarity or "", "cyan")
+        text.append(parsed.text[start:end], f"bold {style} underline")
+        text.append(f" {aspect.entity_group}", f"dim {style}")
+        at = end
+    text.append(parsed.text[at:])
+    out.print(text)
+    if parsed.aspects:
+        out.print()
+        table("", ["aspect", "category", "probability", "polarity", "probability"], [_row(a) for a in parsed.aspects])
+    else:
+        out.print(Text("no aspects", "dim"))
+
+
+def _row(aspect: Aspect) -> list[object]:
+    polarity = [aspect.polarity or "", f"{aspect.polarity_score:.2f}" if aspect.polarity_score is not None else ""]
+    return [aspect.word or "(implicit)", aspect.entity_group, f"{aspect.score or 0:.2f}", *polarity]
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Any]:
+    """A bar on stderr; yields `update(share, note="")`. In a pipe it prints nothing."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=False) as progress:
+        task = progress.add_task(what, total=1.0, note="")
+
+        def update(share: float | None, note: str | None = None) -> None:
+            fields: dict[str, Any] = {} if note is None else {"note": note}
+            progress.update(task, completed=share, **fields)
+
+        yield update
+
+
+def report(found: Report, target: str) -> None:
+    """What a batch of files held."""
+    totals: dict[str, dict[str, int]] = {}
+    for (category, polarity), count in found.by_category_and_polarity.items():
+        totals.setdefault(category, {})[polarity] = count
+    polarities = sorted({polarity for _, polarity in found.by_category_and_polarity})
+    rows = [[c, sum(t.values()), *(t.get(p, 0) for p in polarities)] for c, t in totals.items()]
+    rows.sort(key=lambda row: -int(str(row[1])))
+    table("", ["category", "aspects", *(p or "no polarity" for p in polarities)], rows)
+    rate = found.parsed / found.seconds if found.seconds else 0
+    out.print(f"\n{found.parsed:,} reviews, {found.aspects:,} aspects, {rate:,.0f} reviews a second -> {target}")
+
+
+def verdict_form(found: Verdict) -> dict[str, Any]:
+    """The gate's verdict as JSON."""
+    return {
+        "version": found.version,
+        "champion": found.champion_version,
+        "promoted": found.promoted,
+        "reason": found.reason,
+        "difference": found.difference._asdict() if found.difference else None,
+        "challenger_metrics": found.challenger.metrics(),
+        "champion_metrics": found.champion.metrics() if found.champion else None,
+    }
+
+
+def verdict(found: Verdict) -> None:
+    """The gate's verdict as a table of both models."""
+    ours, theirs = found.challenger.scores, found.champion.scores if found.champion else {}
+    rows: list[list[object]] = []
+    for name, its in ours.items():
+        row: list[object] = [name, its.support, its.f1]
+        rows.append([*row, theirs[name].f1, its.f1 - theirs[name].f1] if name in theirs else row)
+    columns = ["F1, exact match", "support", f"version {found.version}"]
+    if theirs:
+        columns += [f"version {found.champion_version}", "difference"]
+        rows = [row if len(row) == len(columns) else [*row, "", ""] for row in rows]
+    table("", columns, rows)
+    if found.difference:
+        mean, low, high = (100 * d for d in found.difference)
+        out.print(f"\ndifference {mean:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f} (paired bootstrap)")
+    style = "green" if found.promoted else "red"
+    said = "is champion" if found.promoted else "is not promoted"
+    out.print(Text(f"version {found.version} {said}: {found.reason}", style))
+
+
+def versions(found: Sequence[Version]) -> None:
+    """Registered versions, newest first."""
+    rows = [
+        [
+            version.version,
+            ", ".join(version.aliases),
+            *(version.tags.get(f"test_{key}", "") for key in ("aggregated_f1", "span_f1", "with_polarity_f1")),
+            datetime.fromtimestamp(version.created / 1000).strftime("%Y-%m-%d %H:%M"),
+            version.run_id,
+            version.tags.get("gate", ""),
+        ]
+        for version in found
+    ]
+    columns = ["version", "alias", "F1", "span F1", "with polarity", "created", "run", "gate"]
+    table("", columns, rows) if rows else out.print("no versions yet; train one: reviews-parsing train")

@@ -1,0 +1,42 @@
+"""Every error that the package raises on purpose.
+
+ReviewsParsingError         root: one line that says what, where and what to do
+├── DataError               a file, a row or a label that cannot be read or written
+├── ModelError              a model folder, version or alias that does not exist or is incomplete
+├── TrackingError           the tracking server or store cannot be used
+├── PromotionRefused        the challenger is worse than the champion
+├── ServingError            the server cannot start
+└── RequestRefused          a request that the server does not take
+"""
+
+
+class ReviewsParsingError(Exception):
+    """Root of all errors raised on purpose; the command line prints its message and exits with 1."""
+
+
+class DataError(ReviewsParsingError):
+    """A file, a row or a label that cannot be read or written."""
+
+
+class ModelError(ReviewsParsingError):
+    """A model folder, version or alias that does not exist or is incomplete."""
+
+
+class TrackingError(ReviewsParsingError):
+    """The tracking server or store cannot be used."""
+
+
+class PromotionRefused(ReviewsParsingError):
+    """The challenger is worse than the champion, and `force` was not given."""
+
+
+class ServingError(ReviewsParsingError):
+    """The server cannot start: a port is taken, it is not installed, or there is no model to serve."""
+
+
+class RequestRefused(ReviewsParsingError):
+    """A request that the server does not take; `status` is the HTTP status of the answer."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status

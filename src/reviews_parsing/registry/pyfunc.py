@@ -1,0 +1,29 @@
+"""The parser as an MLflow pyfunc. This file is stored with each model as its code, in place of a pickle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.pyfunc import PythonModel
+
+from reviews_parsing.parser import AspectParser
+from reviews_parsing.registry.runs import MODEL_FOLDER
+
+
+class AspectModel(PythonModel):  # type: ignore[misc]
+    """`predict(texts)` returns one list of aspects for each text, in the JSON form of the whole system."""
+
+    def load_context(self, context: Any) -> None:
+        self.parser = AspectParser(Path(context.artifacts[MODEL_FOLDER]))
+
+    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
+        """Texts as a list, a Series, or a DataFrame whose first column holds them."""
+        texts = model_input.iloc[:, 0] if isinstance(model_input, pd.DataFrame) else model_input
+        min_score = float((params or {}).get("min_score", 0.0))
+        return [parsed.to_json() for parsed in self.parser.parse(list(texts), min_score)]
+
+
+mlflow.models.set_model(AspectModel())

@@ -1,0 +1,180 @@
+"""The words of the system: Review, Aspect, ParsedReview, Taxonomy, and their JSON and Arrow forms.
+
+Offsets count Unicode code points of the text as it came in, from 0, end exclusive: `text[start:end] == word`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from reviews_parsing.errors import DataError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """The words that judge an aspect."""
+
+    word: str
+    start: int
+    end: int
+
+    def to_json(self) -> dict[str, Any]:
+        return {"word": self.word, "start": self.start, "end": self.end}
+
+
+@dataclass(frozen=True, slots=True)
+class Aspect:
+    """One thing that a review judges.
+
+    `word`, `start` and `end` are None for an implicit aspect ("Yum!"). `score` and `polarity_score` are probabilities
+    in [0, 1]; both are None on labels that people made. `polarity` is None where the data knows none.
+    """
+
+    entity_group: str
+    word: str | None = None
+    start: int | None = None
+    end: int | None = None
+    polarity: str | None = None
+    opinion: Opinion | None = None
+    score: float | None = None
+    polarity_score: float | None = None
+
+    @property
+    def span(self) -> tuple[int, int] | None:
+        """(start, end), or None for an implicit aspect."""
+        return None if self.start is None or self.end is None else (self.start, self.end)
+
+    def to_json(self) -> dict[str, Any]:
+        """The form of a Hugging Face token-classification pipeline, with polarity and opinion where known."""
+        form: dict[str, Any] = {"entity_group": self.entity_group}
+        if self.score is not None:
+            form["score"] = self.score
+        form |= {"word": self.word, "start": self.start, "end": self.end}
+        if self.polarity is not None:
+            form["polarity"] = self.polarity
+        if self.polarity_score is not None:
+            form["polarity_score"] = self.polarity_score
+        if self.opinion is not None:
+            form["opinion"] = self.opinion.to_json()
+        return form
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Any]) -> Aspect:
+        """Inverse of `to_json`. Raises DataError naming the field that is missing or of the wrong type."""
+        if not isinstance(form, Mapping):
+            raise DataError(f"an aspect must be an object, not {type(form).__name__}")
+        group = _field(form, "entity_group", str)
+        if group is None:
+            raise DataError("an aspect has no 'entity_group'")
+        opinion = _field(form, "opinion", Mapping)
+        words = None
+        if opinion is not None:
+            parts = (_field(opinion, "word", str), _field(opinion, "start", int), _field(opinion, "end", int))
+            if None in parts:
+                raise DataError("an aspect's 'opinion' needs 'word', 'start' and 'end'")
+            words = Opinion(*parts)
+        start, end = _field(form, "start", int), _field(form, "end", int)
+        if (start is None) != (end is None):
+            raise DataError(f"aspect {group}: 'start' and 'end' must be given together, or neither")
+        score, polarity_score = _field(form, "score", (int, float)), _field(form, "polarity_score", (int, float))
+        return cls(
+            entity_group=group,
+            word=_field(form, "word", str),
+            start=start,
+            end=end,
+            polarity=_field(form, "polarity", str),
+            opinion=words,
+            score=score,
+            polarity_score=polarity_score,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """A text and, where somebody labelled it, its aspects. `meta` holds whatever else its source said."""
+
+    id: str
+    text: str
+    aspects: tuple[Aspect, ...] = ()
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"id": self.id, "text": self.text, "aspects": [a.to_json() for a in self.aspects], **self.meta}
+
+    @classmethod
+    def from_json(cls, form: Mapping[str, Any], default_id: str | None = None) -> Review:
+        """Inverse of `to_json`; unknown keys become `meta`. Raises DataError naming what is missing or wrong."""
+        if not isinstance(form, Mapping):
+            raise DataError(f"a review must be an object, not {type(form).__name__}")
+        text = _field(form, "text", str)
+        if text is None:
+            raise DataError("a review has no 'text'")
+        review_id = form.get("id", default_id)
+        if review_id is None:
+            raise DataError("a review has no 'id'")
+        aspects = form.get("aspects", ())
+        if not isinstance(aspects, list | tuple):
+            raise DataError("'aspects' must be a list")
+        meta = {key: value for key, value in form.items() if key not in ("id", "text", "aspects")}
+        return cls(str(review_id), text, tuple(Aspect.from_json(a) for a in aspects), meta)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedReview:
+    """What the parser found in one text, in the order of the text."""
+
+    text: str
+    aspects: tuple[Aspect, ...]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [a.to_json() for a in self.aspects]
+
+
+@dataclass(frozen=True, slots=True)
+class Taxonomy:
+    """The categories and polarities that a model knows, each sorted; both come from the data."""
+
+    categories: tuple[str, ...]
+    polarities: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, reviews: Iterable[Review]) -> Taxonomy:
+        """The taxonomy of labelled reviews: the categories of explicit aspects and all their polarities."""
+        explicit = [a for review in reviews for a in review.aspects if a.span is not None]
+        return cls(
+            tuple(sorted({a.entity_group for a in explicit})),
+            tuple(sorted({a.polarity for a in explicit if a.polarity is not None})),
+        )
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """IOB2 tags: O, then B- and I- of each category; the tag ids of every model are indices into this."""
+        return ("O", *(f"{prefix}-{category}" for category in self.categories for prefix in "BI"))
+
+
+def aspects_arrow_type() -> pa.DataType:
+    """The Arrow type of a column of parsed aspects: list<struct<entity_group, score, word, start, ...>>."""
+    import pyarrow as pa
+
+    words = [("word", pa.string()), ("start", pa.int32()), ("end", pa.int32())]
+    aspect = [
+        ("entity_group", pa.string()),
+        ("score", pa.float32()),
+        *words,
+        ("polarity", pa.string()),
+        ("polarity_score", pa.float32()),
+        ("opinion", pa.struct(words)),
+    ]
+    return pa.list_(pa.struct(aspect))
+
+
+def _field(form: Mapping[str, Any], name: str, kind: Any) -> Any:
+    value = form.get(name)
+    if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+        raise DataError(f"field '{name}' must not be {type(value).__name__} ({value!r:.60})")
+    return value

@@ -1,0 +1,42 @@
+"""MLServer's doors, mended: where it differs from the V2 protocol it cannot be told to do better, only be replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+
+from reviews_parsing.settings import Settings
+
+# A character is at most 12 bytes of JSON (an escaped surrogate pair); the rest of a request is small.
+BYTES_PER_CHARACTER, OTHER_BYTES = 12, 1 << 20
+
+
+def mend() -> None:
+    """From now on every MLServer made in this process has the doors of `rest` and `rpc`; done again, nothing changes."""
+    import mlserver.grpc.server
+    import mlserver.metrics.server
+    import mlserver.rest.server
+    import mlserver.server
+
+    from reviews_parsing.serving import rest, rpc
+
+    mlserver.rest.server.create_app = rest.create_app
+    mlserver.grpc.server.InferenceServicer = rpc.Servicer
+    mlserver.server.GRPCServer = rpc.Server
+    # MLServer handles signals; these two mean to leave them alone, by a method that uvicorn no longer has.
+    mlserver.rest.server._NoSignalServer.capture_signals = _leave_signals
+    mlserver.metrics.server._NoSignalServer.capture_signals = _leave_signals
+
+
+def max_bytes() -> int:
+    """Bytes of the largest request that may hold as many characters as one may hold."""
+    return Settings().max_characters * BYTES_PER_CHARACTER + OTHER_BYTES
+
+
+def sendable(headers: Mapping[str, str] | None) -> dict[str, str]:
+    """Those headers that HTTP can carry: MLServer makes one of the request's id, which may be any text."""
+    return {key: value for key, value in (headers or {}).items() if value.isascii() and value.isprintable()}
+
+
+def _leave_signals(_: object) -> AbstractContextManager[None]:
+    return nullcontext()

@@ -1,0 +1,94 @@
+"""What a V2 request asks for, transport left aside. Pure; every refusal is one line and never holds a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reviews_parsing.errors import RequestRefused
+
+if TYPE_CHECKING:
+    from mlserver.types import InferenceRequest, Parameters, RequestInput
+
+INPUT, OUTPUT, DATATYPE = "text", "predictions", "BYTES"
+NOT_FOUND, TOO_LARGE = 404, 413
+
+
+@dataclass(frozen=True, slots=True)
+class ParseCall:
+    """Texts to parse, and the least probability of an aspect that is returned."""
+
+    texts: list[str]
+    min_score: float
+
+
+def read(payload: InferenceRequest, max_characters: int) -> ParseCall:
+    """The call that a V2 request makes.
+
+    Raises RequestRefused (400) where it is not one BYTES input of shape [n] or [n, 1] that holds n texts in UTF-8, asks
+    for an output that there is not, or has a `min_score` outside [0, 1]; (413) beyond `max_characters` in all.
+    """
+    for output in payload.outputs or ():
+        if output.name != OUTPUT:
+            raise RequestRefused(f"unknown output {_name(output.name)}; the output is '{OUTPUT}'")
+    min_score = _min_score(payload.parameters)
+    texts = _texts(_only(payload.inputs))
+    characters = sum(map(len, texts))
+    if characters > max_characters:
+        raise RequestRefused(
+            f"the request holds {characters} characters, this server reads {max_characters} a request; send fewer "
+            "texts at a time, or raise REVIEWS_PARSING_MAX_CHARACTERS on the server",
+            TOO_LARGE,
+        )
+    return ParseCall(texts, min_score)
+
+
+def _only(inputs: Sequence[RequestInput]) -> RequestInput:
+    if len(inputs) != 1:
+        raise RequestRefused(f"the request has {len(inputs)} inputs; send one, '{INPUT}'")
+    tensor = inputs[0]
+    if tensor.name != INPUT:
+        raise RequestRefused(f"unknown input {_name(tensor.name)}; the input is '{INPUT}'")
+    if tensor.datatype != DATATYPE:
+        raise RequestRefused(f"input '{INPUT}' has datatype {_name(tensor.datatype)}; send {DATATYPE}")
+    content_type = tensor.parameters and tensor.parameters.content_type
+    if content_type not in (None, "str"):
+        raise RequestRefused(f"input '{INPUT}' has content_type {_name(content_type)}; send the texts themselves")
+    return tensor
+
+
+def _texts(tensor: RequestInput) -> list[str]:
+    shape, elements = list(tensor.shape), tensor.data.root
+    if not (len(shape) == 1 or shape[1:] == [1]) or shape[0] < 0:
+        raise RequestRefused(f"input '{INPUT}' has shape {str(shape)[:60]}; send [n] or [n, 1]")
+    if not isinstance(elements, list):
+        raise RequestRefused(f"the data of input '{INPUT}' is not a list")
+    if len(shape) == 2:  # [n, 1] may come nested or flattened
+        elements = [e[0] if isinstance(e, list) and len(e) == 1 else e for e in elements]
+    if len(elements) != shape[0]:
+        raise RequestRefused(f"input '{INPUT}' has shape {shape} and holds {len(elements)} elements")
+    return [_text(i, element) for i, element in enumerate(elements)]
+
+
+def _text(i: int, element: object) -> str:
+    if isinstance(element, str):
+        return element
+    if not isinstance(element, bytes):
+        raise RequestRefused(f"element {i} of input '{INPUT}' is not a text")
+    try:
+        return element.decode()
+    except UnicodeDecodeError as error:
+        raise RequestRefused(f"element {i} of input '{INPUT}' is not UTF-8 (at byte {error.start})") from None
+
+
+def _min_score(parameters: Parameters | None) -> float:
+    extra = (parameters and parameters.model_extra) or {}
+    value = extra.get("min_score", 0.0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise RequestRefused("parameter 'min_score' must be a number in [0, 1]")
+    return float(value)
+
+
+def _name(value: Any) -> str:
+    return f"'{str(value)[:60]}'"

@@ -1,0 +1,68 @@
+"""The server, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from reviews_parsing.errors import ServingError
+from reviews_parsing.serving.ports import require_free
+
+if TYPE_CHECKING:
+    from mlserver import Settings
+
+
+def serve(
+    http_port: int = 8080,
+    grpc_port: int = 8081,
+    metrics_port: int = 8082,
+    host: str = "127.0.0.1",
+    model_uri: str | None = None,
+) -> None:
+    """Serve a model over V2 REST and gRPC, with Prometheus metrics, until SIGINT or SIGTERM.
+
+    The model is what `model_uri` means now (a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID/ner_aspect`),
+    by default REVIEWS_PARSING_MODEL_URI, else the champion. Requests under way are answered before it returns.
+    Raises ServingError where a port is taken or there is no such model.
+    """
+    require_free(host, {"--http-port": http_port, "--grpc-port": grpc_port, "--metrics-port": metrics_port})
+    try:
+        import mlserver
+    except ModuleNotFoundError as error:
+        raise ServingError(f"the server is not installed ({error}); pip install 'reviews-parsing[serve]'") from error
+    settings = mlserver.Settings(
+        debug=False,
+        parallel_workers=0,
+        model_repository_implementation="reviews_parsing.serving.repository.Repository",
+        model_repository_root="",
+        model_repository_implementation_args={"model_uri": model_uri},
+        server_name="reviews-parsing",
+        extensions=["binary_tensor_data"],
+        host=host,
+        http_port=http_port,
+        grpc_port=grpc_port,
+        metrics_port=metrics_port,
+    )
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    from mlserver import MLServer
+    from mlserver.repository import ModelRepositoryFactory
+
+    models = await ModelRepositoryFactory.resolve_model_repository(settings).list()
+    server = MLServer(settings)
+    await server.start(models)
+    # MLServer logs why a model cannot be loaded, removes it and returns as if it had been told to.
+    if not list(await server._model_registry.get_models()):
+        raise ServingError(f"the model in {models[0].parameters.uri} cannot be loaded; the log says why")
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ModuleNotFoundError:  # where it does not exist: Windows
+        return None
+    return uvloop.new_event_loop  # type: ignore[no-any-return]

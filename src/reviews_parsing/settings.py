@@ -1,0 +1,49 @@
+"""Configuration: environment variables, read when asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MODEL_NAME = "reviews-parsing-ner-aspects"
+CHAMPION = "champion"
+
+
+def _default_home() -> Path:
+    """`.reviews-parsing` beside the project where one is around the working directory, else the user's data folder."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        project = folder / "pyproject.toml"
+        if project.is_file() and 'name = "reviews-parsing"' in project.read_text(encoding="utf-8"):
+            return folder / ".reviews-parsing"
+    from platformdirs import user_data_path
+
+    return user_data_path("reviews-parsing")
+
+
+class Settings(BaseSettings):
+    """Every setting, its variable and its default."""
+
+    model_config = SettingsConfigDict(env_prefix="REVIEWS_PARSING_", protected_namespaces=(), populate_by_name=True)
+
+    home: Path = Field(default_factory=_default_home, description="folder of the local registry and of fetched models")
+    tracking_uri: str | None = Field(
+        default=None, validation_alias="MLFLOW_TRACKING_URI", description="MLflow server; unset: SQLite under `home`"
+    )
+    experiment: str = Field(
+        default=MODEL_NAME, validation_alias="MLFLOW_EXPERIMENT_NAME", description="MLflow experiment of training runs"
+    )
+    model_name: str = Field(default=MODEL_NAME, description="name of the registered model")
+    model_uri: str | None = Field(default=None, description="what the server serves; unset: the champion")
+    threads: int | None = Field(default=None, ge=1, description="threads for parsing; unset: one for each core")
+    max_characters: int = Field(
+        default=500_000, ge=1, description="most characters that a request to the server may hold; beyond: 413"
+    )
+    max_waiting: int = Field(
+        default=64, ge=0, description="most requests that wait while others are at work in the server; beyond: 503"
+    )
+
+    @property
+    def champion_uri(self) -> str:
+        return f"models:/{self.model_name}@{CHAMPION}"

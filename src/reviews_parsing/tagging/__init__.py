@@ -1,0 +1,23 @@
+"""Spans <-> IOB2 tags <-> tokens, and windows over long texts: pure functions over text and arrays."""
+
+from reviews_parsing.tagging.decode import ScoredSpan, decode, sigmoid, softmax
+from reviews_parsing.tagging.iob import WordSpan, spans_to_tags, tags_to_spans
+from reviews_parsing.tagging.windows import Window, windows
+from reviews_parsing.tagging.words import TokenizedText, covering, special_tokens, tokenize, words
+
+__all__ = [
+    "ScoredSpan",
+    "TokenizedText",
+    "Window",
+    "WordSpan",
+    "covering",
+    "decode",
+    "sigmoid",
+    "softmax",
+    "spans_to_tags",
+    "special_tokens",
+    "tags_to_spans",
+    "tokenize",
+    "windows",
+    "words",
+]

@@ -1,0 +1,65 @@
+"""The model card: what the model is for, what it learned from, how good it is, where it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from reviews_parsing.schema import Taxonomy
+from reviews_parsing.training.evaluate import Evaluation
+from reviews_parsing.training.fit import Recipe
+
+
+def model_card(taxonomy: Taxonomy, recipe: Recipe, data: Mapping[str, object], test: Evaluation, precision: str) -> str:
+    """Markdown with the front matter that model hubs read."""
+    rows = "\n".join(
+        f"| {category} | {s.precision:.3f} | {s.recall:.3f} | {s.f1:.3f} | {s.support} |"
+        for category, s in test.scores.items()
+    )
+    metrics = test.metrics()
+    calibration = ", ".join(
+        f"{kind} {metrics[f'{kind}_ece']:.3f}" for kind in ("span", "polarity") if f"{kind}_ece" in metrics
+    )
+    settings = ", ".join(f"{key} {value}" for key, value in asdict(recipe).items())
+    sizes = ", ".join(f"{key} {value}" for key, value in data.items())
+    return f"""---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: token-classification
+tags: [aspect-based-sentiment-analysis, reviews, onnx]
+---
+# reviews-parsing-ner-aspects
+
+Reads a public review and returns its aspects: spans of the text, each with a category, a polarity and a probability.
+
+- **Categories**: {", ".join(taxonomy.categories)}
+- **Polarities**: {", ".join(taxonomy.polarities) or "none"}
+- **Precision of the weights**: {precision}
+
+## Intended use
+Finding out what many reviews talk about and how their writers feel about it: counts, trends, examples to read.
+Not for decisions about a single person (an employee named in a review, a reviewer), and not as the only reader of a
+text on which something serious depends.
+
+## Data
+{sizes}
+
+## Training
+{settings}
+
+## Results on the test split
+Exact match of span and category; `aggregated` is their micro average, `span` leaves the category aside,
+`with_polarity` asks for the polarity too.
+
+| | precision | recall | F1 | support |
+|---|---|---|---|---|
+{rows}
+
+Expected calibration error: {calibration}.
+
+## Limits
+- It knows the categories above and the language and domain of its training data; elsewhere it guesses.
+- Irony, hearsay and judgements spread over several sentences are where it errs most.
+- It returns what is named in the text; a judgement without a target ("Yum!") is not returned.
+- Probabilities are calibrated on the validation split: on other kinds of text they are too sure.
+"""

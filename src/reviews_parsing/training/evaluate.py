@@ -1,0 +1,138 @@
+"""How good a parser is on labelled reviews: metrics, calibration and its worst mistakes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from reviews_parsing.errors import DataError
+from reviews_parsing.parser import AspectParser
+from reviews_parsing.schema import Aspect, Review
+from reviews_parsing.training.metrics import (
+    Entity,
+    Scores,
+    expected_calibration_error,
+    flatten,
+    score,
+)
+
+CONTEXT = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One wrong or missing answer in its context, the span between ⟦ and ⟧."""
+
+    kind: str
+    probability: float
+    gold: str
+    predicted: str
+    context: str
+    review: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What `evaluate` found; `counts` has shape [reviews, 3]: right, predicted and gold aspects of each review.
+
+    `spans` and `polarities` hold (probability, right) of each predicted span, and of the polarity of each right span.
+    """
+
+    scores: Mapping[str, Scores]
+    counts: npt.NDArray[np.int64]
+    spans: Sequence[tuple[float, bool]]
+    polarities: Sequence[tuple[float, bool]]
+    confusion: Mapping[tuple[str, str], int]
+    mistakes: Sequence[Mistake]
+    seconds: float = field(compare=False)
+
+    @property
+    def f1(self) -> float:
+        """Micro-F1 of span + category."""
+        return self.scores["aggregated"].f1
+
+    def metrics(self) -> dict[str, float]:
+        """All figures by name: `FOOD_f1`, `aggregated_f1`, `span_ece`, `reviews_per_second`, ..."""
+        figures = flatten(self.scores) | {"span_ece": expected_calibration_error(*_columns(self.spans))}
+        if self.polarities:
+            figures["polarity_ece"] = expected_calibration_error(*_columns(self.polarities))
+            figures["polarity_accuracy"] = sum(right for _, right in self.polarities) / len(self.polarities)
+        return figures | {"seconds": self.seconds, "reviews_per_second": len(self.counts) / self.seconds}
+
+
+def evaluate(parser: AspectParser, reviews: Sequence[Review]) -> Evaluation:
+    """Parse `reviews` and hold the answers against their explicit aspects. Raises DataError where there are none."""
+    gold_of = [[a for a in review.aspects if a.span] for review in reviews]
+    if not any(gold_of):
+        raise DataError("the data to evaluate on holds no labelled span; check it with `reviews-parsing data stats`")
+    begin = time.perf_counter()
+    parsed = parser.parse([review.text for review in reviews])
+    seconds = time.perf_counter() - begin
+    gold, predicted, counts, mistakes = [], [], [], []
+    spans: list[tuple[float, bool]] = []
+    polarities: list[tuple[float, bool]] = []
+    confusion: dict[tuple[str, str], int] = {}
+    for number, (review, labels, answer) in enumerate(zip(reviews, gold_of, parsed, strict=True)):
+        wanted: dict[Key, Aspect] = {(a.span, a.entity_group): a for a in labels}
+        given: dict[Key, Aspect] = {(a.span, a.entity_group): a for a in answer.aspects if a.span}
+        gold += [Entity((number, *a.span), a.entity_group, a.polarity) for a in labels if a.span]
+        predicted += [Entity((number, *a.span), a.entity_group, a.polarity) for a in given.values() if a.span]
+        right = wanted.keys() & given.keys()
+        counts.append((len(right), len(given), len(wanted)))
+        for key, aspect in given.items():
+            spans.append((aspect.score or 0.0, key in right))
+            if key in right and aspect.polarity is not None and wanted[key].polarity is not None:
+                polarities.append((aspect.polarity_score or 0.0, aspect.polarity == wanted[key].polarity))
+        mistakes += _mistakes(review, wanted, given)
+        by_span: dict[Span, str] = dict(given.keys())
+        for span, group in wanted:
+            pair = (group, by_span.pop(span, "O"))
+            confusion[pair] = confusion.get(pair, 0) + 1
+        for group in by_span.values():
+            confusion["O", group] = confusion.get(("O", group), 0) + 1
+    mistakes.sort(key=lambda m: -m.probability)
+    return Evaluation(score(gold, predicted), np.array(counts), spans, polarities, confusion, mistakes, seconds)
+
+
+Span = tuple[int, int] | None
+Key = tuple[Span, str]
+
+
+def _mistakes(review: Review, wanted: Mapping[Key, Aspect], given: Mapping[Key, Aspect]) -> list[Mistake]:
+    """Every difference, named by what it is; a missed aspect has no probability of its own and gets one half."""
+    found = []
+    missed = {key: aspect for key, aspect in wanted.items() if key not in given}
+    for key, aspect in given.items():
+        probability = aspect.score or 0.0
+        if key in wanted:
+            truth: Aspect | None = wanted[key]
+            if truth is None or truth.polarity in (None, aspect.polarity):
+                continue
+            kind, probability = "polarity", aspect.polarity_score or 0.0
+        else:
+            near = [k for k in missed if k[0] and key[0] and k[0][0] < key[0][1] and key[0][0] < k[0][1]]
+            truth = missed.pop(near[0]) if near else None
+            kind = "spurious" if truth is None else "category" if truth.span == aspect.span else "boundary"
+        found.append(Mistake(kind, probability, _label(truth), _label(aspect), _context(review, aspect), review.id))
+    found += [Mistake("missed", 0.5, _label(a), "", _context(review, a), review.id) for a in missed.values()]
+    return found
+
+
+def _label(aspect: Aspect | None) -> str:
+    if aspect is None:
+        return ""
+    return " ".join(filter(None, (f"{aspect.word!r}", aspect.entity_group, aspect.polarity)))
+
+
+def _context(review: Review, aspect: Aspect) -> str:
+    start, end = aspect.span or (0, 0)
+    before, after = review.text[max(0, start - CONTEXT) : start], review.text[end : end + CONTEXT]
+    return f"{before}⟦{review.text[start:end]}⟧{after}"
+
+
+def _columns(pairs: Sequence[tuple[float, bool]]) -> tuple[list[float], list[bool]]:
+    return [p for p, _ in pairs], [right for _, right in pairs]

@@ -1,0 +1,210 @@
+"""Fitting a tagger: transformers' Trainer with early stopping, the best checkpoint kept, and resumption."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reviews_parsing.errors import DataError
+from reviews_parsing.schema import Review, Taxonomy
+from reviews_parsing.tagging import decode, tags_to_spans
+from reviews_parsing.training.backbone import EMBEDDED, build_tagger, load_tokenizer
+from reviews_parsing.training.features import IGNORE, collate, featurize
+from reviews_parsing.training.metrics import Entity, flatten, score
+
+Progress = Callable[[float, dict[str, float]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a tagger is trained; the defaults are the recipe of the shipped model.
+
+    `learning_rate` is the encoder's; the heads, which begin from nothing, learn `head_factor` times faster. `window`
+    and `margin` are in tokens, `warmup` is a share of all steps, `patience` counts epochs without a better
+    validation F1 of span + category.
+    """
+
+    backbone: str = EMBEDDED
+    epochs: int = 12
+    learning_rate: float = 2e-4
+    head_factor: float = 5.0
+    batch_size: int = 16
+    weight_decay: float = 0.01
+    warmup: float = 0.1
+    patience: int = 4
+    polarity_weight: float = 1.0
+    freeze_embeddings: bool = True
+    dropout: float = 0.1
+    mask_share: float = 0.0
+    window: int = 256
+    margin: int = 48
+    seed: int = 13
+
+    def write(self, folder: Path) -> None:
+        (folder / "recipe.json").write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained tagger: its checkpoint folder, the metrics of each epoch, and seconds and reviews a second."""
+
+    checkpoint: Path
+    history: list[dict[str, float]]
+    seconds: float
+    reviews_per_second: float
+
+
+def fit(
+    train: Sequence[Review],
+    validation: Sequence[Review],
+    taxonomy: Taxonomy,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    resume: bool = False,
+    progress: Progress = lambda share, metrics: None,
+) -> Fitted:
+    """Train on `train`, keep the epoch that is best on `validation`, write it to `folder / "checkpoint"`.
+
+    `progress` hears the share done in [0, 1] after each step, with the metrics where an epoch ended. With `resume`, a
+    run that was killed goes on from its last epoch. Raises DataError where there is nothing to learn from.
+    """
+    import torch
+    from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+
+    if not train or not taxonomy.categories:
+        raise DataError("the training data holds no labelled span; check it with `reviews-parsing data stats`")
+    if not validation:
+        raise DataError("the validation split is empty; give more data, or a folder with a validation file")
+    states = folder / "states"
+    if not resume:
+        shutil.rmtree(states, ignore_errors=True)
+    set_seed(recipe.seed)
+    tokenizer = load_tokenizer(recipe.backbone)
+    model = build_tagger(recipe.backbone, taxonomy, recipe.polarity_weight, recipe.dropout, (recipe.mask_share, tokenizer.mask_token_id))
+    if recipe.freeze_embeddings:
+        model.base_model.embeddings.requires_grad_(False)
+    limit = min(recipe.window, getattr(model.config, "max_position_embeddings", recipe.window))
+    sets = [featurize(r, tokenizer.backend_tokenizer, taxonomy, limit, recipe.margin) for r in (train, validation)]
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    arguments = TrainingArguments(
+        output_dir=str(states),
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=recipe.batch_size,
+        per_device_eval_batch_size=4 * recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        warmup_steps=recipe.warmup,
+        weight_decay=recipe.weight_decay,
+        train_sampling_strategy="group_by_length",
+        eval_strategy="epoch",
+        save_strategy="epoch",
+        logging_strategy="epoch",
+        save_total_limit=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_aggregated_f1",
+        seed=recipe.seed,
+        use_cpu=not (cuda or mps),
+        bf16=torch.cuda.is_bf16_supported() if cuda else bool(torch.cpu.get_capabilities().get("avx512_bf16")),
+        dataloader_pin_memory=cuda,
+        label_names=["labels", "polarity_labels"],
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+    class Report(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            progress(state.global_step / state.max_steps, {})
+
+        def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
+            progress(state.global_step / state.max_steps, {"epoch": state.epoch, **_history(state.log_history)[-1]})
+
+    trainer = _trainer_class()(
+        model=model,
+        args=arguments,
+        recipe=recipe,
+        train_dataset=sets[0],
+        eval_dataset=sets[1],
+        data_collator=lambda features: collate(features, tokenizer.pad_token_id or 0),
+        compute_metrics=lambda prediction: window_metrics(prediction, taxonomy),
+        callbacks=[EarlyStoppingCallback(recipe.patience), Report()],
+    )
+    # The caller's `progress` is the one voice; the Trainer's own would print each epoch's metrics as a dict.
+    trainer.remove_callback(PrinterCallback)
+    has_state = resume and states.is_dir() and any(states.glob("checkpoint-*"))
+    outcome = trainer.train(resume_from_checkpoint=True if has_state else None)
+    checkpoint = folder / "checkpoint"
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    trainer.model.save_pretrained(checkpoint)
+    tokenizer.save_pretrained(checkpoint)
+    shutil.rmtree(states)
+    seconds = outcome.metrics["train_runtime"]
+    epochs = trainer.state.epoch or 0
+    return Fitted(checkpoint, _history(trainer.state.log_history), seconds, len(train) * epochs / seconds)
+
+
+def window_metrics(prediction: Any, taxonomy: Taxonomy) -> dict[str, float]:
+    """Exact-match metrics over windows, from a Trainer's predictions; window and word numbers stand for offsets."""
+    outputs = prediction.predictions
+    tag_logits, polarity_logits = (
+        outputs if isinstance(outputs, tuple) else (outputs, np.empty((*outputs.shape[:2], 0)))
+    )
+    labels, polarity_labels = prediction.label_ids
+    gold, predicted = [], []
+    for row in range(len(labels)):
+        words = labels[row] != IGNORE
+        for span in tags_to_spans(labels[row][words].tolist()):
+            polarity = polarity_labels[row][words][span.start]
+            name = taxonomy.polarities[polarity] if polarity >= 0 else None
+            gold.append(Entity((row, span.start, span.stop), taxonomy.categories[span.category], name))
+        for span, _, logits in decode(tag_logits[row][words], polarity_logits[row][words]):
+            name = taxonomy.polarities[int(logits.argmax())] if len(logits) else None
+            predicted.append(Entity((row, span.start, span.stop), taxonomy.categories[span.category], name))
+    return flatten(score(gold, predicted))
+
+
+def _trainer_class() -> Any:
+    import torch
+    from transformers import Trainer
+
+    class TaggerTrainer(Trainer):  # type: ignore[misc]
+        def __init__(self, recipe: Recipe, **arguments: Any) -> None:
+            self.recipe = recipe
+            super().__init__(**arguments)
+
+        def create_optimizer(self, model: Any = None) -> Any:
+            """AdamW with faster heads, and no decay on biases and norms."""
+            recipe = self.recipe
+            groups: dict[tuple[bool, bool], list[Any]] = {}
+            for name, parameter in self.model.named_parameters():
+                if not parameter.requires_grad:
+                    continue
+                head, flat = "classifier" in name, parameter.ndim < 2
+                groups.setdefault((head, flat), []).append(parameter)
+            self.optimizer = torch.optim.AdamW(
+                [
+                    {
+                        "params": parameters,
+                        "lr": recipe.learning_rate * (recipe.head_factor if head else 1),
+                        "weight_decay": 0.0 if flat else recipe.weight_decay,
+                    }
+                    for (head, flat), parameters in groups.items()
+                ],
+                fused=True,
+            )
+            return self.optimizer
+
+    return TaggerTrainer
+
+
+def _history(log: list[dict[str, float]]) -> list[dict[str, float]]:
+    """The Trainer's log as one entry for each epoch, training loss and validation metrics together."""
+    epochs: dict[float, dict[str, float]] = {}
+    for entry in log:
+        epochs.setdefault(entry["epoch"], {}).update(entry)
+    return [entry for _, entry in sorted(epochs.items()) if "eval_loss" in entry]

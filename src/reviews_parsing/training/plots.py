@@ -1,0 +1,99 @@
+"""Pictures of a run: learning curves, F1 by category, confusion of categories, reliability of probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from reviews_parsing.schema import Taxonomy
+from reviews_parsing.training.evaluate import Evaluation
+from reviews_parsing.training.metrics import reliability
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart by colour-blind readers too.
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+
+
+def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
+    """Loss of both splits, and validation F1, by epoch."""
+    figure, (left, right) = _figure(2)
+    epochs = [h["epoch"] for h in history]
+    left.plot(epochs, [h.get("loss", np.nan) for h in history], color=GREY, marker="o", label="training")
+    left.plot(epochs, [h["eval_loss"] for h in history], color=BLUE, marker="s", label="validation")
+    left.set(xlabel="epoch", ylabel="loss", title="Loss")
+    left.legend(frameon=False)
+    for name, colour, marker in (("span", GREEN, "^"), ("aggregated", BLUE, "s"), ("with_polarity", ORANGE, "o")):
+        if f"eval_{name}_f1" in history[0]:
+            values = [h[f"eval_{name}_f1"] for h in history]
+            right.plot(epochs, values, color=colour, marker=marker, label=_NAMES[name])
+    right.set(xlabel="epoch", ylabel="F1", ylim=(0, 1), title="Validation F1, exact match")
+    right.legend(frameon=False)
+    return figure
+
+
+def category_f1(evaluation: Evaluation) -> Figure:
+    """F1 of each category, with its support."""
+    figure, (axes,) = _figure(1)
+    names = [name for name in evaluation.scores if name not in _NAMES]
+    names.sort(key=lambda name: evaluation.scores[name].f1)
+    axes.barh(names, [evaluation.scores[name].f1 for name in names], color=BLUE)
+    for row, name in enumerate(names):
+        its = evaluation.scores[name]
+        axes.text(its.f1 + 0.01, row, f"{its.f1:.2f}  (n={its.support})", va="center", fontsize=8)
+    axes.set(xlim=(0, 1.15), xlabel="F1", title="F1 by category")
+    return figure
+
+
+def confusion(evaluation: Evaluation, taxonomy: Taxonomy) -> Figure:
+    """Gold category (rows) against predicted category of the same span; O is no span, or not that one."""
+    figure, (axes,) = _figure(1, size=6.5)
+    names = [*taxonomy.categories, "O"]
+    counts = np.array([[evaluation.confusion.get((gold, given), 0) for given in names] for gold in names])
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            shade = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=shade)
+    axes.set(xlabel="predicted", ylabel="gold", title="Confusion of categories")
+    axes.set_xticks(range(len(names)), names, rotation=60, ha="right", fontsize=8)
+    axes.set_yticks(range(len(names)), names, fontsize=8)
+    return figure
+
+
+def reliability_diagram(evaluation: Evaluation) -> Figure:
+    """Share of right answers against the probability that was given for them."""
+    figure, (axes,) = _figure(1)
+    axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfect")
+    for name, pairs, colour, marker in (
+        ("span + category", evaluation.spans, BLUE, "s"),
+        ("polarity", evaluation.polarities, ORANGE, "o"),
+    ):
+        if pairs:
+            points = reliability([p for p, _ in pairs], [right for _, right in pairs])
+            axes.plot([p[0] for p in points], [p[1] for p in points], color=colour, marker=marker, label=name)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share right", title="Reliability")
+    axes.legend(frameon=False)
+    return figure
+
+
+_NAMES = {"span": "span", "aggregated": "span + category", "with_polarity": "span + category + polarity"}
+
+
+def _figure(columns: int, size: float = 4.5) -> tuple[Figure, list[Axes]]:
+    """A figure that belongs to no window and no global state."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(columns * size * 1.2, size), layout="constrained", dpi=120)
+    axes = [figure.add_subplot(1, columns, column + 1) for column in range(columns)]
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes

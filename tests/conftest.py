@@ -1,0 +1,79 @@
+"""What tests share: a clean environment, and the default model, trained once and kept until its sources change."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from reviews_parsing.parser import AspectParser
+
+PROJECT = Path(__file__).parent.parent
+PACKAGE = PROJECT / "src" / "reviews_parsing"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees or touches the user's own folders, servers or hubs."""
+    for name in [n for n in os.environ if n.startswith(("MLFLOW_", "REVIEWS_PARSING_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("REVIEWS_PARSING_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.fixture(scope="session")
+def backbone_tokenizer() -> str:
+    """The tokenizer file of the embedded backbone."""
+    from reviews_parsing.training.backbone import EMBEDDED, resolve_backbone
+
+    return str(Path(resolve_backbone(EMBEDDED)) / "tokenizer.json")
+
+
+@pytest.fixture(scope="session")
+def champion_home(request: pytest.FixtureRequest) -> Path:
+    """A home whose champion is the default model, trained by the default recipe. Read it, do not write to it."""
+    sources = [PACKAGE / "parser.py", PACKAGE / "schema.py"]
+    for room in ("training", "tagging", "data", "registry"):
+        sources += [path for path in (PACKAGE / room).rglob("*") if path.suffix in (".py", ".jsonl")]
+    state = hashlib.sha256()
+    for path in sorted(sources):
+        state.update(path.read_bytes())
+    home = Path(request.config.cache.mkdir("champion")) / state.hexdigest()[:16]
+    if not (home / "done").is_file():
+        from reviews_parsing import registry
+        from reviews_parsing.training.fit import Recipe
+
+        shutil.rmtree(home.parent)
+        home.mkdir(parents=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("REVIEWS_PARSING_HOME", str(home))
+            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+            run = registry.train("corpus", Recipe())
+            registry.promote(run_id=run.run_id)
+        (home / "done").touch()
+    return home
+
+
+@pytest.fixture(scope="session")
+def champion_folder(champion_home: Path) -> Path:
+    """The model folder of the default model."""
+    return next(champion_home.glob("models/*/*/parser.json")).parent
+
+
+@pytest.fixture(scope="session")
+def parser(champion_folder: Path) -> AspectParser:
+    """The default model."""
+    return AspectParser(champion_folder)
+
+
+@pytest.fixture
+def with_champion(champion_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The environment of a user who has the default champion; a copy, so that the test may change it."""
+    home = tmp_path / "home"
+    shutil.copytree(champion_home, home)
+    monkeypatch.setenv("REVIEWS_PARSING_HOME", str(home))
+    return home

@@ -1,0 +1,183 @@
+"""Train -> promote -> a worse challenger is refused -> force -> rollback, on the local store and on a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+
+from reviews_parsing import AspectParser, ModelError, PromotionRefused, TrackingError, data, registry
+from reviews_parsing.settings import Settings
+from reviews_parsing.training.fit import Recipe
+
+TINY = Recipe(epochs=1, patience=1, window=64, margin=16)
+TEXT = "The noodles were fantastic, but our waiter was rude."
+
+
+@pytest.fixture(scope="session")
+def few_reviews(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of a few reviews of the corpus: enough to train a bad model from."""
+    folder = tmp_path_factory.mktemp("few")
+    for name, reviews in data.read_splits("corpus").items():
+        data.write(reviews[:60], folder / f"{name}.jsonl")
+    return str(folder)
+
+
+def tracking(monkeypatch: pytest.MonkeyPatch, uri: str, home: Path) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setenv("REVIEWS_PARSING_HOME", str(home))
+
+
+def test_a_worse_challenger_is_refused_unless_forced_and_rollback_undoes_it(
+    with_champion: Path, few_reviews: str
+) -> None:
+    run = registry.train(few_reviews, TINY)
+    verdict = registry.promote(run_id=run.run_id)
+    assert not verdict.promoted
+    assert verdict.difference is not None
+    assert verdict.difference.high < 0
+    with pytest.raises(PromotionRefused, match=r"version 2 is worse than version 1 .* 95 % interval"):
+        registry.require(verdict)
+    assert registry.champion() == "1"
+
+    forced = registry.promote(version="2", force=True, reason="a test of force")
+    assert registry.require(forced).promoted
+    assert registry.champion() == "2"
+    newest = registry.versions()[0]
+    assert newest.aliases == ("champion",)
+    assert "a test of force" in newest.tags["gate"]
+    assert newest.tags["gate_interval_95"].startswith("-")
+
+    assert registry.rollback() == ("2", "1")
+    assert registry.champion() == "1"
+    with pytest.raises(ModelError, match="no champion before"):
+        registry.rollback()
+
+
+def test_the_run_holds_everything(with_champion: Path, tmp_path: Path) -> None:
+    with registry.tracking() as client:
+        run = client.get_run(registry.versions()[0].run_id)
+        files = {f.path for f in client.list_artifacts(run.info.run_id)}
+        plots = {f.path for f in client.list_artifacts(run.info.run_id, "plots")}
+        history = client.get_metric_history(run.info.run_id, "eval_FOOD_f1")
+        table = json.loads(
+            Path(client.download_artifacts(run.info.run_id, "worst_mistakes.json", str(tmp_path))).read_text()
+        )
+    for split in ("eval", "test"):
+        for name in ("FOOD", "STAFF", "aggregated", "span", "with_polarity"):
+            assert {f"{split}_{name}_{figure}" for figure in ("precision", "recall", "f1", "support")} <= set(
+                run.data.metrics
+            )
+    assert {"loss", "eval_loss", "test_span_ece", "train_seconds", "train_reviews_per_second"} <= set(run.data.metrics)
+    assert {"export_fp32_f1", "export_int8_f1", "export_int8_reviews_per_second"} <= set(run.data.metrics)
+    assert len(history) > 1
+    assert {"learning_rate", "data_digest", "data_train_reviews", "data_test_reviews", "precision", "seed"} <= set(
+        run.data.params
+    )
+    assert {"version.torch", "version.onnxruntime", "version.reviews-parsing"} <= set(run.data.tags)
+    assert {"checkpoint", "data", "plots", "worst_mistakes.json"} <= files
+    assert {f"plots/{n}.png" for n in ("learning_curves", "category_f1", "confusion", "reliability")} <= plots
+    assert len(table["data"]) == 50
+
+
+def test_the_registered_version_is_complete(champion_folder: Path) -> None:
+    files = {path.name for path in champion_folder.iterdir()}
+    assert files == {"model.onnx", "tokenizer.json", "parser.json", "README.md"}
+    card = (champion_folder / "README.md").read_text()
+    for section in ("## Intended use", "## Data", "## Results on the test split", "## Limits"):
+        assert section in card
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pyfunc_answers_as_the_parser_does(with_champion: Path) -> None:
+    with registry.tracking():
+        model = mlflow.pyfunc.load_model(Settings().champion_uri)
+    (expected,) = AspectParser.load(Settings().champion_uri).parse([TEXT])
+    assert model.predict([TEXT, "Nice view."])[0] == expected.to_json()
+    assert model.metadata.signature is not None
+    assert model.metadata.saved_input_example_info is not None
+    assert model.predict([TEXT], params={"min_score": 1.0}) == [[]]
+
+
+def test_the_checkpoint_is_a_token_classification_pipeline(
+    with_champion: Path, tmp_path: Path, parser: AspectParser
+) -> None:
+    from transformers import pipeline
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    with registry.tracking() as client:
+        folder = client.download_artifacts(registry.versions()[0].run_id, "checkpoint", str(tmp_path))
+    tagger = pipeline("token-classification", folder, aggregation_strategy="first")
+    texts = [review.text for review in data.read_splits("corpus")["validation"] if review.text.isascii()]
+    same = total = 0
+    for text, theirs, ours in zip(texts, tagger(texts), parser.parse(texts), strict=True):
+        left = {(e["entity_group"], e["start"], e["end"]) for e in theirs}
+        right = {(a.entity_group, a.start, a.end) for a in ours.aspects}
+        assert {text[e["start"] : e["end"]] for e in theirs} or not theirs
+        same, total = same + len(left & right), total + max(len(left), len(right))
+    assert same / total > 0.95
+
+
+def test_a_run_that_was_killed_goes_on(few_reviews: str, tmp_path: Path) -> None:
+    environment = {**os.environ, "REVIEWS_PARSING_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "reviews_parsing.cli", "train", few_reviews, "--epochs", "3", "--json"]
+    killed = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    assert killed.stderr is not None
+    for line in killed.stderr:
+        if line.startswith("epoch 2/"):
+            killed.send_signal(signal.SIGKILL)
+            break
+    killed.wait()
+    done = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=True)
+    epochs = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("epoch")]
+    # The second epoch may not have been saved yet when the kill came; the first was.
+    assert epochs in (["2/3", "3/3"], ["3/3"])
+    assert json.loads(done.stdout)["run_id"]
+    assert not list((tmp_path / "training").iterdir())
+
+
+def test_the_life_cycle_on_a_server_with_postgresql_and_s3(
+    mlflow_server: str, few_reviews: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tracking(monkeypatch, mlflow_server, tmp_path / "home")
+    assert registry.versions() == []
+    first = registry.promote(run_id=registry.train(few_reviews, TINY).run_id)
+    assert (first.version, first.champion_version, registry.champion()) == ("1", None, "1")
+    second = registry.promote(run_id=registry.train(few_reviews, Recipe(epochs=2, seed=5)).run_id)
+    assert second.difference is not None
+    if not second.promoted:
+        registry.promote(version="2", force=True, reason="a test")
+    assert registry.rollback() == ("2", "1")
+    parser = AspectParser.load("models:/reviews-parsing-ner-aspects@champion")
+    assert parser.version == "1"
+    parser.parse([TEXT])
+    assert not (tmp_path / "home" / "mlflow.db").exists()
+
+
+def test_what_does_not_exist_is_said_in_one_line(with_champion: Path) -> None:
+    for uri, words in (
+        ("models:/reviews-parsing-ner-aspects/99", "99"),
+        ("models:/reviews-parsing-ner-aspects@nobody", "has no nobody"),
+        ("models:/no-such-model@champion", "has no champion"),
+        ("models:/nonsense", "names no model"),
+        ("runs:/0123456789abcdef0123456789abcdef/ner_aspect", "0123456789abcdef"),
+    ):
+        with pytest.raises(ModelError, match=words) as caught:
+            AspectParser.load(uri)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    tracking(monkeypatch, "http://user:secret@127.0.0.1:1", tmp_path)
+    with pytest.raises(TrackingError, match="cannot be used") as caught:
+        registry.champion()
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)

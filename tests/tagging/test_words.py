@@ -1,0 +1,93 @@
+"""Words cover a text, tokens cover its words, and no offset is lost on the way, whatever the text."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer
+
+from reviews_parsing.tagging import covering, special_tokens, tokenize, words
+from reviews_parsing.tagging.words import MAX_TOKENS_PER_WORD
+
+any_text = st.text(st.characters(codec="utf-8"), max_size=200)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(backbone_tokenizer: str) -> Tokenizer:
+    tokenizer = Tokenizer.from_file(backbone_tokenizer)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+@given(any_text)
+def test_words_and_white_space_make_up_the_whole_text(text: str) -> None:
+    at, pieces = 0, []
+    for start, end in words(text):
+        assert text[at:start].strip() == "" or text[at:start].isspace()
+        assert start < end
+        assert not text[start].isspace()
+        pieces += [text[at:start], text[start:end]]
+        at = end
+    assert "".join([*pieces, text[at:]]) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It wasn't bad.", ["It", "wasn", "'", "t", "bad", "."]),
+        ("food😍😍", ["food", "😍", "😍"]),
+        ("28€ each", ["28", "€", "each"]),
+        ("👨‍👩‍👧x ❤️!", ["👨‍👩‍👧", "x", "❤️", "!"]),
+        ("cafe\u0301s", ["cafe\u0301s"]),
+        ("a\r\nb", ["a", "b"]),
+        ("好吃!", ["好", "吃", "!"]),
+        ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
+        ("fish-and-chips", ["fish", "-", "and", "-", "chips"]),
+    ],
+)
+def test_words_are_what_a_reader_calls_words(text: str, expected: list[str]) -> None:
+    assert [text[start:end] for start, end in words(text)] == expected
+
+
+@given(any_text, st.data())
+def test_covering_finds_exactly_the_words_that_a_span_touches(text: str, data: st.DataObject) -> None:
+    bounds = words(text)
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    touched = [i for i, (s, e) in enumerate(bounds) if s < end and start < e]
+    assert covering(bounds, start, end) == ((touched[0], touched[-1] + 1) if touched else None)
+
+
+@given(st.lists(any_text, max_size=5))
+def test_tokens_belong_to_words_in_order(tokenizer: Tokenizer, texts: list[str]) -> None:
+    for text, found in zip(texts, tokenize(tokenizer, texts), strict=True):
+        assert len(found.first) == len(found.bounds) + 1
+        assert found.first == sorted(set(found.first))
+        assert found.first[-1] == len(found.ids)
+        assert set(found.bounds) <= set(words(text))
+
+
+@given(st.lists(st.from_regex(r"[a-z]{1,12}", fullmatch=True), min_size=1, max_size=20))
+def test_text_to_tokens_to_text_round_trips(tokenizer: Tokenizer, parts: list[str]) -> None:
+    text = " ".join(parts)
+    (found,) = tokenize(tokenizer, [text])
+    assert tokenizer.decode(found.ids) == text
+    assert [text[start:end] for start, end in found.bounds] == parts
+
+
+def test_an_emoji_leaves_its_neighbour_readable(tokenizer: Tokenizer) -> None:
+    plain, glued = tokenize(tokenizer, ["the food", "the food😍"])
+    assert glued.ids[: len(plain.ids)] == plain.ids
+
+
+def test_a_word_without_end_does_not_fill_a_window(tokenizer: Tokenizer) -> None:
+    (found,) = tokenize(tokenizer, ["ab" * 40 + " good"])
+    assert found.first[1] <= MAX_TOKENS_PER_WORD
+    assert found.bounds[-1] == (81, 85)
+
+
+def test_special_tokens_are_those_of_the_encoder(tokenizer: Tokenizer) -> None:
+    prefix, suffix = special_tokens(tokenizer)
+    assert [tokenizer.id_to_token(i) for i in (*prefix, *suffix)] == ["[CLS]", "[SEP]"]

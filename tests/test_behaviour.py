@@ -1,0 +1,82 @@
+"""What the default model must get right: minimum functionality, direction, invariance."""
+
+from __future__ import annotations
+
+import pytest
+
+from reviews_parsing import AspectParser
+
+
+def found(parser: AspectParser, text: str) -> dict[str, tuple[str, str | None]]:
+    return {(a.word or ""): (a.entity_group, a.polarity) for a in parser.parse([text], min_score=0.3)[0].aspects}
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "category"),
+    [
+        ("The lasagna was delicious.", "lasagna", "FOOD"),
+        ("Our waitress was so friendly.", "waitress", "STAFF"),
+        ("The service was painfully slow.", "service", "SERVICE"),
+        ("Prices are very reasonable.", "Prices", "PRICE"),
+        ("The cocktails were watery.", "cocktails", "BEVERAGE"),
+        ("Beautiful view over the harbour.", "view", "VIEW"),
+        ("The music was far too loud.", "music", "AMBIENCE"),
+        ("Great location, right next to the station.", "location", "LOCATION"),
+        ("This restaurant is fantastic.", "restaurant", "OVERALL"),
+    ],
+)
+def test_each_category_in_its_plainest_form(parser: AspectParser, text: str, word: str, category: str) -> None:
+    assert found(parser, text).get(word, ("", None))[0] == category
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "word"),
+    [
+        ("The soup was good.", "The soup was not good.", "soup"),
+        ("The staff were helpful.", "The staff were not helpful at all.", "staff"),
+        ("I would recommend the dumplings.", "I would never recommend the dumplings.", "dumplings"),
+        ("The wine list is impressive.", "The wine list isn't impressive.", "wine list"),
+    ],
+)
+def test_negation_turns_the_polarity(parser: AspectParser, good: str, bad: str, word: str) -> None:
+    assert found(parser, good)[word][1] == "positive"
+    assert found(parser, bad)[word][1] == "negative"
+
+
+@pytest.mark.parametrize(
+    ("text", "good", "bad"),
+    [
+        ("The food was amazing but the service was terrible.", "food", "service"),
+        ("Although the waiter was rude, the pasta was wonderful.", "pasta", "waiter"),
+        ("Lovely atmosphere, awful coffee.", "atmosphere", "coffee"),
+    ],
+)
+def test_contrast_gives_each_side_its_own_polarity(parser: AspectParser, text: str, good: str, bad: str) -> None:
+    answer = found(parser, text)
+    assert answer[good][1] == "positive"
+    assert answer[bad][1] == "negative"
+
+
+@pytest.mark.parametrize("name", ["Anna", "Giorgos", "Mr. Okafor", "Xiu Ying"])
+def test_a_name_does_not_change_the_answer(parser: AspectParser, name: str) -> None:
+    answer = found(parser, f"{name} and I loved the grilled halloumi, but the room was freezing.")
+    assert answer["grilled halloumi"] == ("FOOD", "positive")
+    assert answer["room"] == ("AMBIENCE", "negative")
+
+
+@pytest.mark.parametrize("tail", [" ", "\n", "\r\n\r\n", "\t", "\u00a0"])
+def test_trailing_white_space_does_not_change_the_answer(parser: AspectParser, tail: str) -> None:
+    text = "The duck was dry and the bill was huge."
+    assert parser.parse([text + tail])[0].aspects == parser.parse([text])[0].aspects
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We went there on Tuesday with my parents.",
+        "Do you open on Sundays?",
+        "I had booked a table for four at eight.",
+    ],
+)
+def test_where_nothing_is_judged_nothing_is_found(parser: AspectParser, text: str) -> None:
+    assert found(parser, text) == {}

@@ -1,0 +1,162 @@
+"""What people type and what they get: right answers, one-line mistakes, JSON that is only JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TEXT = "The pad thai was great but the waiter was rude."
+
+
+def run(*arguments: str, stdin: str | None = None, cwd: Path | None = None, **environment: str) -> tuple[int, str, str]:
+    done = subprocess.run(
+        [sys.executable, "-m", "reviews_parsing.cli", *arguments],
+        capture_output=True,
+        text=True,
+        input=stdin,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def refused(*arguments: str, stdin: str | None = None, cwd: Path | None = None, **environment: str) -> str:
+    """The one line that a mistake ends with."""
+    code, out, err = run(*arguments, stdin=stdin, cwd=cwd, **environment)
+    assert (code, out) == (1, ""), err
+    (line,) = err.strip().splitlines()
+    assert line.startswith("error ")
+    return line
+
+
+def test_a_text_becomes_json_lines_in_a_pipe(with_champion: Path) -> None:
+    code, out, err = run("parse", TEXT)
+    assert (code, err) == (0, "")
+    words = {a["word"]: (a["entity_group"], a["polarity"]) for a in json.loads(out)}
+    assert words == {"pad thai": ("FOOD", "positive"), "waiter": ("STAFF", "negative")}
+
+
+def test_a_text_is_coloured_in_a_terminal(with_champion: Path) -> None:
+    import pty
+
+    master, slave = pty.openpty()
+    environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"} | {
+        "TERM": "xterm-256color",
+        "COLUMNS": "100",
+    }
+    command = [sys.executable, "-m", "reviews_parsing.cli", "parse", TEXT]
+    process = subprocess.Popen(command, stdout=slave, stderr=slave, env=environment)
+    os.close(slave)
+    shown = b""
+    try:
+        while chunk := os.read(master, 65536):
+            shown += chunk
+    except OSError:  # the other end is closed
+        pass
+    os.close(master)
+    assert process.wait() == 0
+    text = shown.decode()
+    assert "\x1b[1;4;32mpad thai" in text
+    assert "\x1b[1;4;31mwaiter" in text
+    assert "category" in text
+
+
+def test_files_in_and_out(with_champion: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text("id,text\n007,Great coffee.\n008,We came on Monday.\n")
+    code, out, _ = run("parse", "in.csv", "-o", "out.jsonl", "--json", cwd=tmp_path)
+    assert code == 0
+    assert json.loads(out)["output"] == "out.jsonl"
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["007", "008"]
+    assert rows[0]["aspects"][0]["word"] == "coffee"
+
+
+def test_stdin_to_json_lines(with_champion: Path) -> None:
+    code, out, _ = run("parse", "-", stdin="Great coffee.\nRude staff.\n")
+    assert code == 0
+    assert [json.loads(line)["aspects"][0]["word"] for line in out.splitlines()] == ["coffee", "staff"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("parse", TEXT, "--json"),
+        ("models", "--json"),
+        ("data", "stats", "--json"),
+        ("data", "check", "--json"),
+        ("evaluate", "--json"),
+    ],
+)
+def test_json_is_one_document_and_nothing_else(with_champion: Path, arguments: tuple[str, ...]) -> None:
+    code, out, _ = run(*arguments)
+    assert code == 0
+    json.loads(out)
+
+
+def test_tables_are_plain_text_in_a_pipe(with_champion: Path) -> None:
+    for arguments in (("models",), ("data", "stats")):
+        code, out, _ = run(*arguments)
+        assert code == 0
+        assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(
+    "command", ["", "parse", "train", "evaluate", "promote", "rollback", "models", "serve", "data check"]
+)
+def test_every_command_has_help(command: str) -> None:
+    code, out, _ = run(*command.split(), "--help")
+    assert code == 0
+    assert "Usage" in out
+
+
+def test_mistakes_are_one_line(with_champion: Path, tmp_path: Path) -> None:
+    (tmp_path / "columns.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "latin.csv").write_bytes("text\ncaf\xe9\n".encode("latin-1"))
+    (tmp_path / "empty.csv").write_text("")
+    (tmp_path / "half.jsonl").write_text('{"text": "fine"}\n{"text": "bro')
+    (tmp_path / "labels.jsonl").write_text('{"id": "1", "text": "good", "aspects": [{"entity_group": "FOOD", "sta')
+    (tmp_path / "good.csv").write_text("text\nGreat coffee.\n")
+    assert "no-such-file.csv" in refused("parse", "no-such-file.csv", cwd=tmp_path)
+    assert "a, b" in refused("parse", "columns.csv", "-o", "out.csv", cwd=tmp_path)
+    assert "UTF-8" in refused("parse", "latin.csv", "-o", "out.csv", cwd=tmp_path)
+    assert "empty" in refused("parse", "empty.csv", "-o", "out.csv", cwd=tmp_path)
+    assert "2" in refused("parse", "half.jsonl", "-o", "out.csv", cwd=tmp_path)
+    assert "labels.jsonl:1" in refused("data", "stats", "labels.jsonl", cwd=tmp_path)
+    assert "99" in refused("parse", TEXT, "--model", "models:/reviews-parsing-ner-aspects/99")
+    assert "99" in refused("promote", "--version", "99")
+    assert "out.doc" in refused("parse", "good.csv", "-o", "out.doc", cwd=tmp_path)
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_without_a_champion_the_line_says_how_to_get_one(tmp_path: Path) -> None:
+    assert "reviews-parsing train" in refused("parse", TEXT)
+
+
+def test_a_tracking_server_that_is_down_is_one_line(tmp_path: Path) -> None:
+    down = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    assert "MLFLOW_TRACKING_URI" in refused("models", **down)
+
+
+def test_a_backbone_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    assert "./nothing" in refused("train", "corpus", "--backbone", "./nothing")
+
+
+def test_unknown_categories_are_found(tmp_path: Path) -> None:
+    row = {"id": "1", "text": "Good.", "aspects": [{"entity_group": "FOD", "word": "Good", "start": 0, "end": 4}]}
+    (tmp_path / "labels.jsonl").write_text(json.dumps(row) + "\n")
+    code, out, _ = run("data", "check", "labels.jsonl", "--categories", "FOOD", cwd=tmp_path)
+    assert code == 1
+    assert "labels.jsonl:1" in out
+    assert "FOD" in out
+
+
+def test_the_shipped_corpus_is_clean() -> None:
+    code, out, _ = run("data", "check", "corpus", "--json")
+    assert code == 0
+    assert json.loads(out) == []

@@ -1,0 +1,68 @@
+"""The house keeps its rules: imports go upward, starting is cheap, the lock names no host."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import reviews_parsing
+
+PACKAGE = Path(reviews_parsing.__file__).parent
+PROJECT = PACKAGE.parent.parent
+ROOMS = ["errors", "settings", "schema", "tagging", "data", "parser", "training", "registry", "serving", "batch", "cli"]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_above_it(room: str) -> None:
+    files = [PACKAGE / f"{room}.py"] if (PACKAGE / f"{room}.py").exists() else (PACKAGE / room).rglob("*.py")
+    above = ROOMS[: ROOMS.index(room) + 1]
+    for file in files:
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("reviews_parsing."):
+                assert (node.module or "").split(".")[1] in above, f"{file}:{node.lineno}"
+
+
+def test_what_the_package_exports() -> None:
+    assert set(reviews_parsing.__all__) == {
+        "Aspect",
+        "AspectParser",
+        "DataError",
+        "ModelError",
+        "Opinion",
+        "ParsedReview",
+        "PromotionRefused",
+        "Review",
+        "ReviewsParsingError",
+        "Taxonomy",
+        "TrackingError",
+    }
+    assert all(getattr(reviews_parsing, name) for name in reviews_parsing.__all__)
+
+
+def test_importing_loads_nothing_heavy_and_help_stays_light() -> None:
+    heavy = "torch transformers mlflow mlserver onnxruntime pandas pyarrow sklearn matplotlib"
+    for program in ("import reviews_parsing", "from reviews_parsing.cli import app"):
+        check = f"{program}; import sys; sys.exit(' '.join(m for m in {heavy.split()!r} if m in sys.modules) or 0)"
+        done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_lock_pins_every_dependency_and_names_no_host() -> None:
+    lock = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
+    assert "://" not in lock
+    pinned = set(re.findall(r"^([a-z0-9._-]+)==", lock, re.MULTILINE))
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    declared = [
+        *project["project"]["dependencies"],
+        *(r for extra in project["project"]["optional-dependencies"].values() for r in extra),
+        *project["dependency-groups"]["dev"],
+    ]
+    names = {re.split(r"[<>=\[;~! ]", requirement)[0].lower() for requirement in declared}
+    assert names - pinned == {"torch"}
+    assert not {name for name in pinned if name.startswith("nvidia") or name == "triton"}

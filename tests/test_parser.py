@@ -1,0 +1,138 @@
+"""The parser keeps its promises on any text: offsets, batches, windows, bad input."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reviews_parsing import AspectParser, DataError, ModelError
+from reviews_parsing.parser import ParserConfig
+from reviews_parsing.tagging import words
+
+few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+phrases = st.sampled_from(
+    [
+        "The ramen was superb",
+        "our waiter 😡 ignored us",
+        "prices are fair\r\n",
+        "cafe\u0301 au lait, cold!!",
+        "ok",
+        "好吃",
+        "",
+    ]
+)
+texts = st.lists(st.one_of(st.text(st.characters(codec="utf-8"), max_size=60), phrases), max_size=6).map(". ".join)
+
+LONG = " ".join(
+    f"Course {number}: the {dish} was {word}, and {who} was {manner}."
+    for number, (dish, word, who, manner) in enumerate(
+        [
+            ("lentil soup", "delicious", "the waiter", "rude"),
+            ("grilled squid", "rubbery", "our hostess", "charming"),
+            ("lamb shoulder", "superb", "the sommelier", "bored"),
+            ("plum tart", "stale", "the chef", "friendly"),
+        ]
+        * 12
+    )
+)
+
+
+@few
+@given(texts)
+def test_a_span_is_words_of_the_text_and_overlaps_no_other(parser: AspectParser, text: str) -> None:
+    (parsed,) = parser.parse([text])
+    starts, ends = (set(edges) for edges in zip(*words(text), strict=True)) if words(text) else ((), ())
+    at = 0
+    for aspect in parsed.aspects:
+        assert aspect.span is not None
+        start, end = aspect.span
+        assert text[start:end] == aspect.word
+        assert start in starts
+        assert end in ends
+        assert start >= at
+        assert 0 <= (aspect.score or -1) <= 1
+        assert 0 <= (aspect.polarity_score or -1) <= 1
+        at = end
+
+
+@few
+@given(st.lists(texts, max_size=5))
+def test_a_batch_equals_one_by_one(parser: AspectParser, batch: list[str]) -> None:
+    assert parser.parse(batch) == [parser.parse([text])[0] for text in batch]
+
+
+def test_an_answer_is_json_in_the_form_of_a_hugging_face_pipeline(parser: AspectParser) -> None:
+    (parsed,) = parser.parse(["The lobster roll was fantastic."])
+    (form,) = json.loads(json.dumps(parsed.to_json()))
+    assert list(form) == ["entity_group", "score", "word", "start", "end", "polarity", "polarity_score"]
+    assert (form["entity_group"], form["word"], form["start"], form["end"]) == ("FOOD", "lobster roll", 4, 16)
+
+
+def test_a_long_text_equals_one_long_window_away_from_the_seams(champion_folder: Path, tmp_path: Path) -> None:
+    parsers = []
+    for window, margin in ((512, 48), (160, 48)):
+        folder = tmp_path / str(window)
+        shutil.copytree(champion_folder, folder)
+        form = json.loads((folder / "parser.json").read_text())
+        (folder / "parser.json").write_text(json.dumps(form | {"window": window, "margin": margin}))
+        parsers.append(AspectParser(folder))
+    text = LONG[:1800]
+    whole, pieces = (p.parse([text])[0].aspects for p in parsers)
+    assert len(whole) > 20
+    same = {(a.span, a.entity_group) for a in whole} & {(a.span, a.entity_group) for a in pieces}
+    assert len(same) >= 0.9 * len(whole)
+    # Nothing is lost at the end, however long the text.
+    many = parsers[1].parse([LONG * 20])[0].aspects
+    assert (many[-1].end or 0) > len(LONG) * 20 - 200
+
+
+def test_a_text_of_a_megabyte_is_read_to_its_end(parser: AspectParser) -> None:
+    filler = "x" * 1_000_000
+    (parsed,) = parser.parse([f"{filler} The coffee was excellent."])
+    assert parsed.aspects[-1].word == "coffee"
+
+
+def test_min_score_leaves_out_what_is_less_probable(parser: AspectParser) -> None:
+    everything, sure = (parser.parse([LONG], score)[0].aspects for score in (0.0, 0.9))
+    assert set(sure) == {a for a in everything if (a.score or 0) >= 0.9}
+
+
+def test_nothing_is_found_in_nothing(parser: AspectParser) -> None:
+    assert [p.aspects for p in parser.parse(["", " \r\n\t", "\u200d\x00\x1f"])] == [(), (), ()]
+    assert parser.parse([]) == []
+
+
+def test_what_is_not_a_string_is_refused_by_its_place(parser: AspectParser) -> None:
+    with pytest.raises(DataError, match="text 1 must be a string, not NoneType"):
+        parser.parse(["fine", None])  # type: ignore[list-item]
+
+
+def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path, champion_folder: Path) -> None:
+    with pytest.raises(ModelError, match="holds no model"):
+        AspectParser.load(tmp_path)
+    damaged = tmp_path / "damaged"
+    shutil.copytree(champion_folder, damaged)
+    (damaged / "model.onnx").write_bytes(b"half")
+    with pytest.raises(ModelError, match="incomplete or damaged"):
+        AspectParser.load(damaged)
+    (damaged / "parser.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(ModelError, match="has format 99"):
+        ParserConfig.read(damaged)
+
+
+def test_the_parser_needs_no_torch_and_no_server(champion_folder: Path) -> None:
+    import subprocess
+    import sys
+
+    program = (
+        "import sys; from reviews_parsing import AspectParser;"
+        f"assert AspectParser.load({str(champion_folder)!r}).parse(['Great soup.'])[0].aspects;"
+        "sys.exit(' '.join(m for m in ('torch', 'transformers', 'mlflow', 'mlserver') if m in sys.modules) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
