@@ -72,7 +72,7 @@ def make_champion() -> None:
     step("checking the corpus", ["data", "check", "corpus"])
     trained = json.loads(step("training the default model", ["train", "--json"], capture=True))
     scores_table("Test split, exact match", trained["test"])
-    step("promoting it", ["promote", "--run-id", trained["run_id"]])
+    step("promoting it", ["promote", "--version", trained["version"]])
 
 
 def step(what: str, arguments: Sequence[str], *, capture: bool = False) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -53,7 +55,7 @@ def champion_home(request: pytest.FixtureRequest) -> Path:
             patch.setenv("REVIEWS_PARSING_HOME", str(home))
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
             run = registry.train("corpus", Recipe())
-            registry.promote(run_id=run.run_id)
+            registry.promote(version=run.version)
         (home / "done").touch()
     return home
 
@@ -74,6 +76,21 @@ def parser(champion_folder: Path) -> AspectParser:
 def with_champion(champion_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The environment of a user who has the default champion; a copy, so that the test may change it."""
     home = tmp_path / "home"
-    shutil.copytree(champion_home, home)
+    copy_home(champion_home, home)
     monkeypatch.setenv("REVIEWS_PARSING_HOME", str(home))
     return home
+
+
+def copy_home(source: Path, target: Path) -> None:
+    """A copy that stands by itself: the store names its artifacts by absolute paths."""
+    shutil.copytree(source, target)
+    places = {
+        "experiments": ["artifact_location"],
+        "runs": ["artifact_uri"],
+        "logged_models": ["artifact_location"],
+        "model_versions": ["source", "storage_location"],
+    }
+    with closing(sqlite3.connect(target / "mlflow.db")) as store, store:
+        for table, columns in places.items():
+            for column in columns:
+                store.execute(f"UPDATE {table} SET {column} = REPLACE({column}, ?, ?)", (str(source), str(target)))

@@ -9,14 +9,178 @@ import zlib
 import pytest
 
 from reviews_parsing.parser import AspectParser
-from tests.serving.conftest import MODEL, Server, tensor
+from reviews_parsing.settings import MODEL_NAME
 
-TEXTS = [
-    "The dumplings were divine but our waiter vanished. 🥟 Overpriced wine, though!",
-    "Lovely patio\r\n\r\nawful coffee ☕️\r\n",
-    "",
-    "   \n\t ",
-    "Crème brûlée: cre\u0301me de la cre\u0301me 👩🏽‍🍳",
-    "Great view, great view, slow service.",
-    "料理は美味しい。The staff was kind.",
-]
+from .client import MODEL, Server, tensor
+from .texts import TEXTS
+
+INFER = f"{MODEL}/infer"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v2/health/live", "/v2/health/ready", f"{MODEL}/ready", f"{MODEL}/versions/1/ready", f"{MODEL}/docs"]
+)
+def test_it_lives_is_ready_and_has_a_page(server: Server, path: str) -> None:
+    assert server.get(path).status == 200
+
+
+def test_server_metadata_names_what_it_can_do(server: Server) -> None:
+    form = server.get("/v2").json
+    assert form["name"] == "reviews-parsing"
+    assert form["extensions"] == ["binary_tensor_data"]
+
+
+@pytest.mark.parametrize("path", [MODEL, f"{MODEL}/versions/1"])
+def test_model_metadata_says_what_goes_in_and_out(server: Server, path: str) -> None:
+    form = server.get(path).json
+    assert form["name"] == MODEL_NAME
+    assert form["versions"] == ["1"]
+    assert form["platform"] == "onnxruntime_onnx"
+    assert form["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
+    assert form["outputs"] == [{"name": "predictions", "datatype": "BYTES", "shape": [-1]}]
+
+
+def test_answers_are_the_parsers(server: Server, parser: AspectParser) -> None:
+    assert server.infer(TEXTS).predictions == [parsed.to_json() for parsed in parser.parse(TEXTS)]
+
+
+def test_an_answer_names_the_registered_version_and_echoes_the_id(server: Server) -> None:
+    form = server.infer(["Lovely."], id="n° 1 🥟\r\n").json
+    assert form["model_name"] == MODEL_NAME
+    assert form["model_version"] == "1"
+    assert form["id"] == "n° 1 🥟\r\n"
+
+
+@pytest.mark.parametrize("data", [["A dull soup.", "Kind staff."], [["A dull soup."], ["Kind staff."]]])
+def test_a_column_of_texts_is_answered_as_a_row(server: Server, parser: AspectParser, data: list[object]) -> None:
+    answer = server.ask({"inputs": [tensor(shape=[2, 1], data=data)]})
+    assert answer.predictions == [parsed.to_json() for parsed in parser.parse(["A dull soup.", "Kind staff."])]
+
+
+def test_no_texts_no_answers(server: Server) -> None:
+    assert server.infer([]).predictions == []
+
+
+@pytest.mark.parametrize("min_score", [0, 0.9, 1])
+def test_min_score_leaves_the_less_probable_out(server: Server, parser: AspectParser, min_score: float) -> None:
+    expected = [parsed.to_json() for parsed in parser.parse(TEXTS, min_score)]
+    assert server.infer(TEXTS, parameters={"min_score": min_score}).predictions == expected
+
+
+def test_a_requested_output_is_given(server: Server) -> None:
+    assert server.infer(["Lovely."], outputs=[{"name": "predictions"}]).predictions
+
+
+def test_a_text_longer_than_a_window_is_read_to_its_end(server: Server) -> None:
+    text = "Nothing to report from table nine. " * 60 + "The lobster was superb."
+    assert any(aspect["word"] == "lobster" for aspect in server.infer([text]).predictions[0])
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress])
+def test_a_body_may_be_compressed(server: Server, compress: object) -> None:
+    encoding = {gzip.compress: "gzip", zlib.compress: "deflate"}[compress]
+    body = compress(json.dumps({"inputs": [tensor()]}).encode())
+    assert server.post(INFER, body, {"Content-Encoding": encoding}).predictions
+    assert server.post(INFER, body[:-9], {"Content-Encoding": encoding}).status == 400
+    assert server.post(INFER, b"plain", {"Content-Encoding": encoding}).status == 400
+
+
+REFUSED = {
+    "no inputs": ({}, "inputs"),
+    "not an object": ([], "body"),
+    "inputs that are none": ({"inputs": 3}, "inputs"),
+    "an empty list of inputs": ({"inputs": []}, "0 inputs"),
+    "two inputs": ({"inputs": [tensor(), tensor(name="more")]}, "2 inputs"),
+    "an unknown input": ({"inputs": [tensor(name="review")]}, "'review'"),
+    "a datatype that is not text": ({"inputs": [tensor(datatype="INT32", data=[4])]}, "INT32"),
+    "a datatype that there is not": ({"inputs": [tensor(datatype="TEXT")]}, "datatype"),
+    "numbers for texts": ({"inputs": [tensor(data=[4])]}, "element 0"),
+    "null for a text": ({"inputs": [tensor(data=[None])]}, "element 0"),
+    "a text for a list": ({"inputs": [tensor(data="Lovely.")]}, "not a list"),
+    "no data": ({"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES"}]}, "data"),
+    "fewer elements than the shape says": ({"inputs": [tensor(shape=[2])]}, "holds 1 elements"),
+    "more elements than the shape says": ({"inputs": [tensor(shape=[0])]}, "holds 1 elements"),
+    "a shape of two columns": ({"inputs": [tensor(shape=[1, 2], data=["a", "b"])]}, "[n]"),
+    "a scalar": ({"inputs": [tensor(shape=[])]}, "[n]"),
+    "a negative shape": ({"inputs": [tensor(shape=[-1])]}, "[n]"),
+    "an encoding of texts": ({"inputs": [tensor(parameters={"content_type": "base64"})]}, "base64"),
+    "an unknown output": ({"inputs": [tensor()], "outputs": [{"name": "logits"}]}, "'logits'"),
+    "a min_score above 1": ({"inputs": [tensor()], "parameters": {"min_score": 1.5}}, "min_score"),
+    "a min_score below 0": ({"inputs": [tensor()], "parameters": {"min_score": -1}}, "min_score"),
+    "a min_score in words": ({"inputs": [tensor()], "parameters": {"min_score": "0.5"}}, "min_score"),
+    "a min_score of null": ({"inputs": [tensor()], "parameters": {"min_score": None}}, "min_score"),
+    "a min_score of true": ({"inputs": [tensor()], "parameters": {"min_score": True}}, "min_score"),
+}
+
+
+@pytest.mark.parametrize(("form", "phrase"), REFUSED.values(), ids=REFUSED)
+def test_a_wrong_request_is_told_what_is_wrong(server: Server, form: object, phrase: str) -> None:
+    answer = server.ask(form)
+    assert answer.status == 400
+    assert phrase in answer.error
+    assert "\n" not in answer.error
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"\xff\xfe", b'{"inputs": NaN}', json.dumps({"inputs": [tensor()]}).encode()[:-2] + b"\\ud800"]
+)
+def test_what_is_not_json_is_refused(server: Server, body: bytes) -> None:
+    answer = server.post(INFER, body)
+    assert answer.status == 400
+    assert "JSON" in answer.error
+
+
+def test_a_lone_surrogate_is_not_a_text(server: Server) -> None:
+    answer = server.post(INFER, json.dumps({"inputs": [tensor(data=["\ud83d"])]}).encode())
+    assert answer.status == 400
+    assert "surrogate" in answer.error
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v2/models/nobody/infer", 404), (f"{MODEL}/versions/99/infer", 404), ("/v3/models", 404), ("/v2/health/live", 405)],
+)
+def test_what_is_not_there_has_the_protocols_error_too(server: Server, path: str, status: int) -> None:
+    answer = server.ask({"inputs": [tensor()]}, path)
+    assert answer.status == status
+    assert answer.error
+
+
+def test_an_unknown_encoding_of_the_body_is_refused(server: Server) -> None:
+    answer = server.post(INFER, b"", {"Content-Encoding": "br"})
+    assert answer.status == 415
+    assert "br" in answer.error
+
+
+def test_too_many_characters_are_refused_by_the_limits_name(server: Server) -> None:
+    answer = server.infer(["x" * 1_000_000])
+    assert answer.status == 413
+    assert "REVIEWS_PARSING_MAX_CHARACTERS" in answer.error
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_a_body_beyond_any_such_request_is_never_held(server: Server, encoding: str) -> None:
+    body = b'"' + b"x" * 8_000_000
+    answer = server.post(INFER, gzip.compress(body) if encoding == "gzip" else body, {"Content-Encoding": encoding})
+    assert answer.status == 413
+    assert "bytes" in answer.error
+
+
+def test_prometheus_is_told_of_reviews_aspects_and_seconds(server: Server, parser: AspectParser) -> None:
+    text = "Superb lobster, rude waiter."
+    found = parser.parse([text])[0].aspects
+
+    def counts() -> list[float]:
+        kinds = [{"category": a.entity_group, "polarity": a.polarity or ""} for a in found]
+        return [
+            server.counter("reviews_parsing_reviews_total", version="1"),
+            server.counter("reviews_parsing_request_seconds_count", version="1"),
+            *(server.counter("reviews_parsing_aspects_total", version="1", **kind) for kind in kinds),
+        ]
+
+    before = counts()
+    server.infer([text, text])
+    reviews, requests, *aspects = (now - then for now, then in zip(counts(), before, strict=True))
+    assert (reviews, requests) == (2, 1)
+    assert aspects
+    assert all(number >= 2 for number in aspects)

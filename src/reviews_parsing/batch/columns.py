@@ -45,9 +45,9 @@ def text_column(columns: Sequence[Column], name: str, wanted: str | None) -> str
         raise DataError(f"{name} already has a column '{ASPECTS}', where the parsed ones go: rename or remove it")
     chosen = _wanted(columns, wanted) if wanted is not None else _guess(columns)
     if chosen is None:
-        which = "column of texts that could be guessed" if wanted is None else f"column '{wanted}'"
-        names = ", ".join(f"'{column.name}'" for column in columns)
-        raise DataError(f"{name} has no {which}: name the text column, one of {names}")
+        which = "that is clearly the texts" if wanted is None else f"'{wanted}'"
+        names = ", ".join(column.name for column in columns)
+        raise DataError(f"{name} has no column {which}: name the text column, one of {names}")
     if chosen.fault is not None:
         raise DataError(f"{chosen.fault}, not a string: mend it, or name another text column")
     return chosen.name

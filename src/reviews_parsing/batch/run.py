@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reviews_parsing.batch import columns, sinks, sources
-from reviews_parsing.batch.chunks import Row
+from reviews_parsing.batch.chunks import Chunk, Row
+from reviews_parsing.batch.sources import Source
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import ParsedReview
 
@@ -50,7 +51,7 @@ def parse_files(
 
     Raises DataError where an input cannot be read or the output not be written; then there is no output.
     """
-    tally = _Tally()
+    tally = _Tally(time.perf_counter())
     if output is not None:
         sinks.check(output, inputs)
     with ExitStack() as stack:
@@ -59,35 +60,45 @@ def parse_files(
         texts = [columns.text_column(its, source.name, text_column) for source, its in zip(opened, found, strict=True)]
         write = sinks.to_function(on_rows) if output is None else stack.enter_context(sinks.to_file(output, found))
         before, total = 0, sum(source.size for source in opened)
-        for source, column in zip(opened, texts, strict=True):
-            start = before
-            for chunk in source.chunks():
-                values, end = chunk.texts(column), before + chunk.position
-                reviews = []
-                for review in parser.parse_iter((text or "" for text in values), min_score):
-                    reviews.append(review)
+        for source, text in zip(opened, texts, strict=True):
+            for chunk, reviews in _parsed(parser, source, text, min_score):
+                parsed = []
+                for done, review in reviews:
+                    parsed.append(review.to_json())
                     tally.add(review)
                     if progress is not None:
-                        progress(start + (end - start) * len(reviews) // len(values), total, tally.rows)
-                write(chunk, [review.to_json() for review in reviews])
-                start = end
+                        progress(before + done, total, tally.rows)
+                write(chunk, parsed)
             before += source.size
     return tally.report()
 
 
+def _parsed(
+    parser: AspectParser, source: Source, column: str, min_score: float
+) -> Iterator[tuple[Chunk, Iterator[tuple[int, ParsedReview]]]]:
+    """Each chunk with, for each of its rows as it is parsed, (bytes of the source that are done, the review)."""
+    start = 0
+    for chunk in source.chunks():
+        texts = [text or "" for text in chunk.texts(column)]
+        ends = (start + (chunk.position - start) * row // len(texts) for row in range(1, len(texts) + 1))
+        yield chunk, zip(ends, parser.parse_iter(texts, min_score), strict=True)
+        start = chunk.position
+
+
+@dataclass
 class _Tally:
     """What a report counts, while it is counted."""
 
-    def __init__(self) -> None:
-        self.rows = self.parsed = 0
-        self._started = time.perf_counter()
-        self._counts: Counter[tuple[str, str | None]] = Counter()
+    started: float
+    rows: int = 0
+    parsed: int = 0
+    counts: Counter[tuple[str, str | None]] = field(default_factory=Counter)
 
     def add(self, review: ParsedReview) -> None:
         self.rows += 1
         self.parsed += bool(review.text.strip())
-        self._counts.update((aspect.entity_group, aspect.polarity) for aspect in review.aspects)
+        self.counts.update((aspect.entity_group, aspect.polarity) for aspect in review.aspects)
 
     def report(self) -> Report:
-        seconds, counts = time.perf_counter() - self._started, dict(self._counts.most_common())
-        return Report(self.rows, self.parsed, sum(counts.values()), seconds, counts)
+        seconds = time.perf_counter() - self.started
+        return Report(self.rows, self.parsed, self.counts.total(), seconds, dict(self.counts.most_common()))

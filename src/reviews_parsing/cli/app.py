@@ -41,7 +41,9 @@ def about() -> None:
 
     [bold]First steps[/bold]
 
-        reviews-parsing train && reviews-parsing promote --run-id RUN
+        reviews-parsing train
+
+        reviews-parsing promote --version 1
 
         reviews-parsing parse "The pho was lovely, the waiter less so."
 
@@ -110,7 +112,7 @@ def parse(
             output.print_json(rows)
         return
     if as_json:
-        output.print_json({"output": str(out), **asdict(report)})
+        output.print_json(output.report_form(report, str(out)))
         return
     output.report(report, str(out))
 
@@ -132,7 +134,7 @@ def train(
     push_to_hub: Annotated[str | None, typer.Option(help="Upload checkpoint and card to this hub repository.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model, evaluate it, and log the run.
+    """Train a model, evaluate it, log the run and register it as a new version.
 
     Examples:
 
@@ -175,13 +177,15 @@ def train(
         registry.push_to_hub(run.run_id, push_to_hub)
     metrics = run.result.test.metrics()
     if as_json:
-        output.print_json({"run_id": run.run_id, "precision": run.result.precision, "test": metrics})
+        output.print_json(
+            {"run_id": run.run_id, "version": run.version, "precision": run.result.precision, "test": metrics}
+        )
         return
     output.scores_table("Test split, exact match", metrics)
     output.out.print(
         f"\nrun {run.run_id}, {run.result.seconds:.0f} s of training, weights kept as {run.result.precision}"
     )
-    output.out.print(f"next: reviews-parsing promote --run-id {run.run_id}")
+    output.out.print(f"next: reviews-parsing promote --version {run.version}")
 
 
 @app.command()

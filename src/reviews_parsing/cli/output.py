@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
 
 POLARITY_STYLES = {"positive": "green", "negative": "red", "neutral": "yellow", "conflict": "magenta"}
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+# In a pipe there is no window to fit into: rows stay on one line.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 160)
 
 
 def print_json(document: object) -> None:
@@ -105,17 +108,23 @@ def progress_bar(what: str) -> Iterator[Any]:
         yield update
 
 
+def report_form(found: Report, target: str) -> dict[str, Any]:
+    """What a batch of files held, as JSON."""
+    counts = [{"category": c, "polarity": p, "aspects": n} for (c, p), n in found.counts.items()]
+    return {"output": target, **asdict(found), "counts": counts}
+
+
 def report(found: Report, target: str) -> None:
-    """What a batch of files held."""
-    totals: dict[str, dict[str, int]] = {}
-    for (category, polarity), count in found.by_category_and_polarity.items():
-        totals.setdefault(category, {})[polarity] = count
-    polarities = sorted({polarity for _, polarity in found.by_category_and_polarity})
-    rows = [[c, sum(t.values()), *(t.get(p, 0) for p in polarities)] for c, t in totals.items()]
-    rows.sort(key=lambda row: -int(str(row[1])))
-    table("", ["category", "aspects", *(p or "no polarity" for p in polarities)], rows)
+    """What a batch of files held: a table of categories by polarity."""
+    polarities = sorted({polarity or "no polarity" for _, polarity in found.counts})
+    totals: dict[str, Counter[str]] = {}
+    for (category, polarity), count in found.counts.items():
+        totals.setdefault(category, Counter())[polarity or "no polarity"] += count
+    rows = [[category, its.total(), *(its[p] for p in polarities)] for category, its in totals.items()]
+    rows.sort(key=lambda row: -totals[str(row[0])].total())
+    table("", ["category", "aspects", *polarities], rows)
     rate = found.parsed / found.seconds if found.seconds else 0
-    out.print(f"\n{found.parsed:,} reviews, {found.aspects:,} aspects, {rate:,.0f} reviews a second -> {target}")
+    out.print(f"\n{found.rows:,} reviews, {found.aspects:,} aspects, {rate:,.0f} reviews a second -> {target}")
 
 
 def verdict_form(found: Verdict) -> dict[str, Any]:

@@ -68,7 +68,6 @@ def _touch(a: Aspect, b: Aspect) -> bool:
 _ALIKE: tuple[Callable[[Aspect, Aspect], bool], ...] = (
     lambda a, b: a == b,
     lambda a, b: (a.span, a.entity_group, a.polarity) == (b.span, b.entity_group, b.polarity),
-    lambda a, b: a.span is not None and (a.span, a.polarity) == (b.span, b.polarity),
     lambda a, b: (a.span, a.entity_group) == (b.span, b.entity_group),
     lambda a, b: a.entity_group == b.entity_group and _touch(a, b),
     lambda a, b: a.span is not None and a.span == b.span,

@@ -6,8 +6,8 @@ Unset, tracking is SQLite and files under `REVIEWS_PARSING_HOME`; `MLFLOW_TRACKI
 from reviews_parsing.registry.fetch import fetch
 from reviews_parsing.registry.gate import Verdict, promote, require
 from reviews_parsing.registry.hub import push_to_hub
-from reviews_parsing.registry.runs import ARTIFACT, MODEL_FOLDER, RunLog, train
-from reviews_parsing.registry.store import tracking, tracking_uri
+from reviews_parsing.registry.runs import RunLog, train
+from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, tracking, tracking_uri
 from reviews_parsing.registry.versions import Version, champion, crown, register, rollback, versions
 
 __all__ = [

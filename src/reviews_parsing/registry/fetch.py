@@ -7,8 +7,7 @@ import tempfile
 from pathlib import Path
 
 from reviews_parsing.errors import ModelError
-from reviews_parsing.registry.runs import MODEL_FOLDER
-from reviews_parsing.registry.store import resolve, tracking
+from reviews_parsing.registry.store import MODEL_FOLDER, resolve, tracking
 from reviews_parsing.settings import Settings
 
 

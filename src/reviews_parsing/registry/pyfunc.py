@@ -10,7 +10,7 @@ import pandas as pd
 from mlflow.pyfunc import PythonModel
 
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.registry.runs import MODEL_FOLDER
+from reviews_parsing.registry.store import MODEL_FOLDER
 
 
 class AspectModel(PythonModel):  # type: ignore[misc]

@@ -10,16 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reviews_parsing.registry.store import tracking
+from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, tracking
+from reviews_parsing.registry.versions import register
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.fit import Progress, Recipe
 from reviews_parsing.training.run import Trained, execute, prepare
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-ARTIFACT = "ner_aspect"
-MODEL_FOLDER = "parser"
 
 
 def train(
@@ -31,7 +29,7 @@ def train(
     resume: bool = False,
     progress: Progress = lambda share, metrics: None,
 ) -> TrainedRun:
-    """Train on `source` ("corpus", a file, a folder or a hub dataset) and log it as one run; see `training.run`.
+    """Train on `source` ("corpus", a file, a folder, a hub dataset), log it as one run and register it as a version.
 
     With `resume`, the same call that was killed goes on where it was, in the same run.
     Raises DataError, ModelError or TrackingError.
@@ -44,14 +42,15 @@ def train(
     with _run(folder / "run_id") as log:
         result = execute(job, folder, log, resume=resume, progress=progress)
     shutil.rmtree(folder)
-    return TrainedRun(log.run_id, result)
+    return TrainedRun(log.run_id, register(log.run_id), result)
 
 
 @dataclass(frozen=True, slots=True)
 class TrainedRun:
-    """A finished run: its id on the tracking store, and what came of it."""
+    """A finished run: its id on the tracking store, the version it is registered as, and what came of it."""
 
     run_id: str
+    version: str
     result: Trained
 
 

@@ -13,6 +13,9 @@ from reviews_parsing.settings import Settings
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+ARTIFACT = "ner_aspect"
+MODEL_FOLDER = "parser"
+
 
 @contextmanager
 def tracking() -> Iterator[MlflowClient]:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reviews_parsing.errors import ModelError
-from reviews_parsing.registry.runs import ARTIFACT
-from reviews_parsing.registry.store import tracking
+from reviews_parsing.registry.store import ARTIFACT, tracking
 from reviews_parsing.settings import CHAMPION, Settings
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from reviews_parsing.errors import ServingError
 def free_port(preferred: int, host: str = "127.0.0.1") -> int:
     """`preferred` where nobody listens on it, else a port that the system picks."""
     try:
-        with _listen(host, preferred):
-            return preferred
+        listener = _listen(host, preferred)
     except OSError:
-        with _listen(host, 0) as picked:
-            return int(picked.getsockname()[1])
+        listener = _listen(host, 0)
+    with listener:
+        return int(listener.getsockname()[1])
 
 
 def require_free(host: str, ports: Mapping[str, int]) -> None:

@@ -154,7 +154,7 @@ async def answer_error(_: Request, error: Exception) -> Response:
 def first(error: ValidationError | RequestValidationError) -> str:
     """The first of the complaints, without the value that it is about."""
     complaint = error.errors()[0]
-    return f"{'.'.join(map(str, complaint['loc']))}: {complaint['msg']}"
+    return f"{'.'.join(map(str, complaint['loc'])) or 'the body'}: {complaint['msg']}"
 
 
 def extra(parameters: Parameters | None, name: str) -> Any:

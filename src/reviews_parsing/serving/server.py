@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reviews_parsing.errors import ServingError
 from reviews_parsing.serving.ports import require_free
 
 if TYPE_CHECKING:
     from mlserver import Settings
+
+# Those of models/reviews-parsing-ner-aspects/settings.json. Debug would log each request; a worker process would be a
+# second copy of a model that already uses every core.
+SETTINGS: dict[str, Any] = {
+    "debug": False,
+    "parallel_workers": 0,
+    "model_repository_implementation": "reviews_parsing.serving.repository.Repository",
+    "server_name": "reviews-parsing",
+    "extensions": ["binary_tensor_data"],
+}
 
 
 def serve(
@@ -32,13 +42,9 @@ def serve(
     except ModuleNotFoundError as error:
         raise ServingError(f"the server is not installed ({error}); pip install 'reviews-parsing[serve]'") from error
     settings = mlserver.Settings(
-        debug=False,
-        parallel_workers=0,
-        model_repository_implementation="reviews_parsing.serving.repository.Repository",
+        **SETTINGS,
         model_repository_root="",
         model_repository_implementation_args={"model_uri": model_uri},
-        server_name="reviews-parsing",
-        extensions=["binary_tensor_data"],
         host=host,
         http_port=http_port,
         grpc_port=grpc_port,

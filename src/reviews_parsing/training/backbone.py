@@ -44,7 +44,13 @@ def load_tokenizer(backbone: str) -> Any:
     return tokenizer
 
 
-def build_tagger(backbone: str, taxonomy: Taxonomy, polarity_weight: float = 1.0, dropout: float = 0.0, masking: tuple[float, int] = (0.0, 0)) -> Any:
+def build_tagger(
+    backbone: str,
+    taxonomy: Taxonomy,
+    polarity_weight: float = 1.0,
+    dropout: float = 0.0,
+    masking: tuple[float, int] = (0.0, 0),
+) -> Any:
     """A tagger over `backbone`: tag logits [batch, tokens, tags] and polarity logits [batch, tokens, polarities].
 
     `backbone` may be a checkpoint of a tagger too. Raises ModelError where it cannot be loaded.

@@ -87,7 +87,9 @@ def fit(
         shutil.rmtree(states, ignore_errors=True)
     set_seed(recipe.seed)
     tokenizer = load_tokenizer(recipe.backbone)
-    model = build_tagger(recipe.backbone, taxonomy, recipe.polarity_weight, recipe.dropout, (recipe.mask_share, tokenizer.mask_token_id))
+    model = build_tagger(
+        recipe.backbone, taxonomy, recipe.polarity_weight, recipe.dropout, (recipe.mask_share, tokenizer.mask_token_id)
+    )
     if recipe.freeze_embeddings:
         model.base_model.embeddings.requires_grad_(False)
     limit = min(recipe.window, getattr(model.config, "max_position_embeddings", recipe.window))

@@ -1,0 +1,90 @@
+"""The base install, without extras, is enough to parse, to load a registered model, and to run the gate."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+import pytest
+
+from reviews_parsing.settings import Settings
+
+TEXT = "The pad thai was great but the waiter was rude."
+BLOCK = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def base_closure() -> set[str]:
+    """Distributions that `pip install reviews-parsing` brings."""
+    found: set[str] = set()
+    waiting = ["reviews-parsing"]
+    while waiting:
+        name = canonical(waiting.pop())
+        if name in found:
+            continue
+        found.add(name)
+        try:
+            needed = requires(name) or []
+        except PackageNotFoundError:
+            continue
+        for requirement in needed:
+            if "extra ==" not in requirement:
+                waiting.append(re.split(r"[\s<>=!~;\[(]", requirement)[0])
+    return found
+
+
+@pytest.fixture(scope="module")
+def absent() -> set[str]:
+    """Top-level modules of everything else that is installed here."""
+    base = base_closure() | {"pip", "setuptools"}
+    modules = packages_distributions().items()
+    return {module for module, owners in modules if not {canonical(owner) for owner in owners} & base}
+
+
+def run_with_base_alone(program: str, absent: set[str]) -> str:
+    code = BLOCK.format(absent=absent) + program
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False, env=os.environ
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_base_has_no_torch_no_transformers_and_no_server(absent: set[str]) -> None:
+    assert {"torch", "transformers", "mlserver", "sklearn", "matplotlib", "flask"} <= absent
+
+
+def test_base_parses_the_champion(with_champion: Path, absent: set[str]) -> None:
+    program = f"sys.argv = ['reviews-parsing', 'parse', {TEXT!r}]\nfrom reviews_parsing.cli import main\nmain()"
+    assert len(json.loads(run_with_base_alone(program, absent))) == 2
+
+
+def test_base_loads_the_pyfunc(with_champion: Path, absent: set[str]) -> None:
+    program = (
+        "import json, mlflow\nfrom reviews_parsing import registry\n"
+        f"with registry.tracking():\n    model = mlflow.pyfunc.load_model({Settings().champion_uri!r})\n"
+        f"print(json.dumps(model.predict([{TEXT!r}])))"
+    )
+    assert len(json.loads(run_with_base_alone(program, absent).splitlines()[-1])[0]) == 2
+
+
+def test_base_runs_the_gate(with_champion: Path, absent: set[str]) -> None:
+    program = "from reviews_parsing import registry\nprint(registry.promote(version='1').reason)"
+    assert run_with_base_alone(program, absent).splitlines()[-1] == "is champion already"
