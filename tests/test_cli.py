@@ -31,7 +31,7 @@ def refused(*arguments: str, stdin: str | None = None, cwd: Path | None = None, 
     code, out, err = run(*arguments, stdin=stdin, cwd=cwd, **environment)
     assert (code, out) == (1, ""), err
     (line,) = err.strip().splitlines()
-    assert line.startswith("error ")
+    assert line.startswith("error: ")
     return line
 
 

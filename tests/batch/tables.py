@@ -16,7 +16,13 @@ Row = dict[str, Any]
 
 AWKWARD = ["\r\n", "\r", "\n", "\t", " ", "\u00a0", "\u2028", "\x85", "\ufeff", "\0", ",", ";", '"', "'", '""', "\\"]
 AWKWARD += ["🍜", "👩‍🍳", "e\u0301", "寿司", "007", "2024-01-06", "NULL", "NaN", "true", "{", "[]", "=1+1", "#"]
-PRAISE = ["The gnocchi were pillowy", "the waiter sighed at us", "$9 for a pint of cider", "lovely harbour view", "Yum!"]
+PRAISE = [
+    "The gnocchi were pillowy",
+    "the waiter sighed at us",
+    "$9 for a pint of cider",
+    "lovely harbour view",
+    "Yum!",
+]
 
 strings = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=12),

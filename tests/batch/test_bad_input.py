@@ -17,7 +17,9 @@ from reviews_parsing.parser import AspectParser
 GOOD = b"id,text\n1,Fine soup\n"
 
 
-def refused(parser: AspectParser, *inputs: Path | str, output: str = "out.jsonl", text_column: str | None = None) -> str:
+def refused(
+    parser: AspectParser, *inputs: Path | str, output: str = "out.jsonl", text_column: str | None = None
+) -> str:
     """The message; and nothing was parsed or written."""
     folder = Path(inputs[0]).parent
     before = sorted(folder.iterdir())

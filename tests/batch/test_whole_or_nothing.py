@@ -80,7 +80,7 @@ def test_an_error_on_the_way_leaves_nothing(parser: AspectParser, tmp_path: Path
             with source.open("a", encoding="utf-8") as file:
                 file.write("one,too many\n" * 2000)
 
-    with pytest.raises(DataError, match="in.csv:302: 2 values where the header has 1"):
+    with pytest.raises(DataError, match=r"in\.csv:302: 2 values where the header has 1"):
         parse_files(parser, [str(source)], tmp_path / "out.parquet", progress=grow)
     assert list(tmp_path.iterdir()) == [source]
 
@@ -96,10 +96,10 @@ def test_parquet_is_written_in_compressed_row_groups(parser: AspectParser, tmp_p
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
 @pytest.mark.parametrize(
-    ("form", "target"), [("csv", "parquet"), ("jsonl", "csv"), ("parquet", "jsonl"), ("parquet", "parquet"), ("-", "csv")]
+    ("form", "target"), [("csv", "jsonl"), ("jsonl", "csv"), ("parquet", "parquet"), ("-", "parquet")]
 )
 def test_memory_is_flat(champion_folder: Path, tmp_path: Path, form: str, target: str) -> None:
-    small = [{"text": "", "noise": secrets.token_hex(1000)} for _ in range(2000)]
+    small = [{"text": "", "noise": secrets.token_hex(4000)} for _ in range(600)]
     suffix = "jsonl" if form == "-" else form
     sizes = []
     for name, times in (("small", 1), ("large", 20)):
@@ -126,5 +126,4 @@ print(json.dumps(peaks))
     out, err = program(body, champion_folder, suffix, target, *extra, cwd=tmp_path).communicate(timeout=120)
     assert err == ""
     before, after = json.loads(out)
-    print(form, target, sizes, before/1e6, after/1e6)
     assert after - before < (sizes[1] - sizes[0]) / 2

@@ -61,7 +61,7 @@ class Server:
         return self._send(urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", body, dict(headers or {})))
 
     def ask(self, form: object, path: str = f"{MODEL}/infer") -> Answer:
-        return self.post(path, json.dumps(form).encode())
+        return self.post(path, json.dumps(form).encode(), {"Content-Type": "application/json"})
 
     def infer(self, texts: Sequence[str], **more: object) -> Answer:
         return self.ask({"inputs": [tensor(data=list(texts), shape=[len(texts)])], **more})

@@ -1,4 +1,7 @@
-"""Real servers on loopback. MLServer is never imported here: its copy of the protocol and tritonclient's exclude each other."""
+"""Real servers on loopback, each a process of its own.
+
+MLServer is never imported in the process of the tests: its copy of the protocol and tritonclient's exclude each other.
+"""
 
 from __future__ import annotations
 

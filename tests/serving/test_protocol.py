@@ -18,7 +18,8 @@ INFER = f"{MODEL}/infer"
 
 
 @pytest.mark.parametrize(
-    "path", ["/v2/health/live", "/v2/health/ready", f"{MODEL}/ready", f"{MODEL}/versions/1/ready", f"{MODEL}/docs"]
+    "path",
+    ["/v2/health/live", "/v2/health/ready", f"{MODEL}/ready", f"{MODEL}/versions/1/ready", "/v2/docs", f"{MODEL}/docs"],
 )
 def test_it_lives_is_ready_and_has_a_page(server: Server, path: str) -> None:
     assert server.get(path).status == 200
@@ -65,6 +66,18 @@ def test_no_texts_no_answers(server: Server) -> None:
 def test_min_score_leaves_the_less_probable_out(server: Server, parser: AspectParser, min_score: float) -> None:
     expected = [parsed.to_json() for parsed in parser.parse(TEXTS, min_score)]
     assert server.infer(TEXTS, parameters={"min_score": min_score}).predictions == expected
+
+
+@pytest.mark.parametrize("path", [f"{MODEL}/versions/1/infer", f"{MODEL}/generate"])
+def test_the_other_names_of_inference_answer_the_same(server: Server, path: str) -> None:
+    assert server.ask({"inputs": [tensor()]}, path).predictions == server.ask({"inputs": [tensor()]}).predictions
+
+
+@pytest.mark.parametrize("verb", ["infer_stream", "generate_stream"])
+def test_a_stream_is_one_event(server: Server, verb: str) -> None:
+    answer = server.ask({"id": "s", "inputs": [tensor()]}, f"{MODEL}/{verb}")
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert json.loads(answer.body.removeprefix(b"data: ")) == server.ask({"id": "s", "inputs": [tensor()]}).json
 
 
 def test_a_requested_output_is_given(server: Server) -> None:
@@ -138,7 +151,12 @@ def test_a_lone_surrogate_is_not_a_text(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("path", "status"),
-    [("/v2/models/nobody/infer", 404), (f"{MODEL}/versions/99/infer", 404), ("/v3/models", 404), ("/v2/health/live", 405)],
+    [
+        ("/v2/models/nobody/infer", 404),
+        (f"{MODEL}/versions/99/infer", 404),
+        ("/v3/models", 404),
+        ("/v2/health/live", 405),
+    ],
 )
 def test_what_is_not_there_has_the_protocols_error_too(server: Server, path: str, status: int) -> None:
     answer = server.ask({"inputs": [tensor()]}, path)

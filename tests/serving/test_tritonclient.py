@@ -67,7 +67,9 @@ def test_answers_are_the_parsers(client: Any, door: str, parser: AspectParser, c
     assert result.as_numpy("predictions").shape == (len(TEXTS),)
     assert predictions(result) == [parsed.to_json() for parsed in parser.parse(TEXTS)]
     response = result.get_response()
-    id_, version = (response["id"], response["model_version"]) if door == "http" else (response.id, response.model_version)
+    id_, version = (
+        (response["id"], response["model_version"]) if door == "http" else (response.id, response.model_version)
+    )
     assert (id_, version) == ("a-7", "1")
 
 
@@ -97,9 +99,7 @@ def test_binary_tensors_may_be_compressed(server: Server, algorithm: str) -> Non
 
 
 @pytest.mark.parametrize("min_score", [0, 0.9, 1])
-def test_min_score_is_a_parameter_on_both_doors(
-    client: Any, door: str, parser: AspectParser, min_score: float
-) -> None:
+def test_min_score_is_a_parameter_on_both_doors(client: Any, door: str, parser: AspectParser, min_score: float) -> None:
     result = client.infer(MODEL_NAME, [given(door, TEXTS)], parameters={"min_score": min_score})
     assert predictions(result) == [parsed.to_json() for parsed in parser.parse(TEXTS, min_score)]
 
@@ -182,9 +182,9 @@ def test_a_malformed_raw_tensor_is_the_clients_mistake(server: Server, raw: list
     assert "binary data" in answer.error
 
 
-@pytest.mark.parametrize("length", ["-1", "ten", "99999", "\u0663"])
+@pytest.mark.parametrize("length", ["-1", "ten", "99999", "9" * 5000])
 def test_a_wrong_length_of_the_header_is_refused(server: Server, length: str) -> None:
-    header = {"Inference-Header-Content-Length": length.encode().decode("latin-1")}
+    header = {"Inference-Header-Content-Length": length}
     answer = server.post(f"{MODEL}/infer", json.dumps({"inputs": [tensor()]}).encode(), header)
     assert answer.status == 400
     assert "Inference-Header-Content-Length" in answer.error

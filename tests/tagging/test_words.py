@@ -28,6 +28,7 @@ def test_words_and_white_space_make_up_the_whole_text(text: str) -> None:
         assert text[at:start].strip() == "" or text[at:start].isspace()
         assert start < end
         assert not text[start].isspace()
+        assert not text[end - 1].isspace()
         pieces += [text[at:start], text[start:end]]
         at = end
     assert "".join([*pieces, text[at:]]) == text

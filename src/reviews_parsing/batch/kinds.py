@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -21,13 +22,15 @@ class Scalar(Enum):
     ANY = auto()
 
 
-class ListOf(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class ListOf:
     """Lists of one kind of item."""
 
     item: Kind
 
 
-class StructOf(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class StructOf:
     """Objects that all have these keys."""
 
     fields: tuple[tuple[str, Kind], ...]

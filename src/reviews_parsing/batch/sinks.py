@@ -26,8 +26,8 @@ Write = Callable[[Chunk, Aspects], None]
 Writer = Callable[[IO[bytes], Sequence[Sequence[Column]]], AbstractContextManager[Write]]
 """A format: a new file and the columns of every input in, a function that writes out."""
 
-ROW_GROUP = 10_240
-"""Rows of a row group of Parquet."""
+ROW_GROUP, ROW_GROUP_BYTES = 10_240, 2**24
+"""A row group of Parquet ends at as many rows, or, where texts are long, at as many bytes."""
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def _parquet(file: IO[bytes], inputs: Sequence[Sequence[Column]]) -> Iterator[Wr
     def write(chunk: Chunk, aspects: Aspects) -> None:
         arrays = [*chunk.arrays(fields), pa.array(aspects, kind)]
         waiting.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
-        if sum(map(len, waiting)) >= ROW_GROUP:
+        if sum(map(len, waiting)) >= ROW_GROUP or sum(batch.nbytes for batch in waiting) >= ROW_GROUP_BYTES:
             write_group()
 
     def write_group() -> None:

@@ -12,7 +12,7 @@ BYTES_PER_CHARACTER, OTHER_BYTES = 12, 1 << 20
 
 
 def mend() -> None:
-    """From now on every MLServer made in this process has the doors of `rest` and `rpc`; done again, nothing changes."""
+    """Give every MLServer that this process makes from now on the doors of `rest` and `rpc`. Twice is as once."""
     import mlserver.grpc.server
     import mlserver.metrics.server
     import mlserver.rest.server

@@ -40,7 +40,8 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         # As servers do, so that a port that a client's last connection still lingers on counts as free.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        # Not the port that came back: getaddrinfo takes one that is too large modulo 65536.
+        listener.bind((address[0], port, *address[2:]))
         listener.listen(1)
     except BaseException:
         listener.close()

@@ -12,7 +12,11 @@ from typing import Any
 from google.protobuf.unknown_fields import UnknownFieldSet
 from grpc import StatusCode
 from mlserver.errors import MLServerError
-from mlserver.grpc.converters import ModelInferRequestConverter, ModelInferResponseConverter
+from mlserver.grpc.converters import (
+    ModelInferRequestConverter,
+    ModelInferResponseConverter,
+    ModelMetadataResponseConverter,
+)
 from mlserver.grpc.server import GRPCServer
 from mlserver.grpc.servicers import InferenceServicer
 from mlserver.grpc.utils import to_metadata
@@ -55,6 +59,11 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
         return await super().ModelReady(request, context)
 
     @answered
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        metadata = await self._data_plane.model_metadata(request.name, request.version or None)
+        return ModelMetadataResponseConverter.from_types(metadata)
+
+    @answered
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         result = await self._data_plane.infer(to_payload(request), request.model_name, request.model_version or None)
         headers = sendable(extract_headers(result))
@@ -66,7 +75,7 @@ class Server(GRPCServer):  # type: ignore[misc]
     """Takes messages as large as the REST door does."""
 
     def _get_options(self) -> list[tuple[str, Any]]:
-        return [("grpc.max_receive_message_length", max_bytes()), *super()._get_options()]
+        return list({"grpc.max_receive_message_length": max_bytes(), **dict(super()._get_options())}.items())
 
 
 def to_payload(request: Any) -> InferenceRequest:
@@ -81,7 +90,7 @@ def to_payload(request: Any) -> InferenceRequest:
     for name, parameter in request.parameters.items():
         for field in UnknownFieldSet(parameter):
             if field.field_number == DOUBLE_PARAM:
-                setattr(payload.parameters, name, struct.unpack("<d", struct.pack("<Q", field.data))[0])
+                payload.parameters.model_extra[name] = struct.unpack("<d", struct.pack("<Q", field.data))[0]
             elif field.field_number == UINT64_PARAM:
-                setattr(payload.parameters, name, field.data)
+                payload.parameters.model_extra[name] = field.data
     return payload

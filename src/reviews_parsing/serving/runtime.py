@@ -48,11 +48,6 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         self._metrics = Metrics(self.version)
         return True
 
-    async def unload(self) -> bool:
-        if self.ready:
-            self._work.close()
-        return True
-
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """The answer to a V2 request. Raises MLServerError with the status that both doors answer."""
         try:

@@ -33,7 +33,8 @@ def serve(
     """Serve a model over V2 REST and gRPC, with Prometheus metrics, until SIGINT or SIGTERM.
 
     The model is what `model_uri` means now (a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID/ner_aspect`),
-    by default REVIEWS_PARSING_MODEL_URI, else the champion. Requests under way are answered before it returns.
+    by default REVIEWS_PARSING_MODEL_URI, else the champion. Requests under way are answered before it returns; over
+    gRPC, those that take less than 5 more seconds.
     Raises ServingError where a port is taken or there is no such model.
     """
     require_free(host, {"--http-port": http_port, "--grpc-port": grpc_port, "--metrics-port": metrics_port})
@@ -71,4 +72,4 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         import uvloop
     except ModuleNotFoundError:  # where it does not exist: Windows
         return None
-    return uvloop.new_event_loop  # type: ignore[no-any-return]
+    return uvloop.new_event_loop

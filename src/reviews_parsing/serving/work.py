@@ -30,7 +30,3 @@ class Work:
         future = self._executor.submit(job)
         future.add_done_callback(lambda _: self._places.release())
         return await asyncio.wrap_future(future)
-
-    def close(self) -> None:
-        """Take no more jobs; those taken are finished."""
-        self._executor.shutdown(wait=False)

@@ -26,7 +26,9 @@ MAX_TOKENS_PER_WORD = 32
 def _pattern() -> regex.Pattern[str]:
     unspaced = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
     run = rf"[[\p{{L}}\p{{N}}\p{{M}}_]--[{unspaced}]]+"
-    return regex.compile(rf"{run}(?:[\u200c\u200d]{run})*|[{unspaced}]\p{{M}}*|(?![\s\x1c-\x1f])\X", regex.V1)
+    return regex.compile(
+        rf"{run}(?:[\u200c\u200d]{run})*|[{unspaced}]\p{{M}}*|(?![\s\x1c-\x1f])(?:\p{{GCB=Prepend}}|\X)", regex.V1
+    )
 
 
 def words(text: str) -> list[tuple[int, int]]:

@@ -1,0 +1,114 @@
+"""V2 requests and responses as bytes: JSON, and after it such tensors as are binary (`binary_tensor_data`)."""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import Any
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from mlserver.codecs.json import encode_to_json_bytes
+from mlserver.errors import MLServerError
+from mlserver.raw import extract_raw, inject_raw
+from mlserver.types import InferenceRequest, InferenceResponse, Parameters
+from mlserver.utils import extract_headers
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from reviews_parsing.serving.doors import sendable
+from reviews_parsing.serving.request import DATATYPE
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+def to_payload(content: bytes, header_length: str | None) -> InferenceRequest:
+    """A request of JSON, or of `header_length` bytes of JSON and then binary tensors. Raises MLServerError (400)."""
+    length = len(content)
+    if header_length is not None:
+        if not re.fullmatch("[0-9]{1,12}", header_length) or int(header_length) > length:
+            raise MLServerError(f"header {HEADER_LENGTH} must be a number of bytes, at most the {length} of the body")
+        length = int(header_length)
+    try:
+        form = orjson.loads(content[:length])
+        for tensor in form["inputs"] if length < len(content) or header_length else ():
+            tensor.setdefault("data", [])
+        payload = InferenceRequest.model_validate(form)
+    except orjson.JSONDecodeError as error:
+        raise MLServerError(f"the body is not JSON: {error}") from None
+    except ValidationError as error:
+        raise MLServerError(first(error)) from None
+    except (AttributeError, KeyError, TypeError):
+        raise MLServerError("the body has no list of inputs") from None
+    if header_length is not None:
+        inject(payload, content[length:])
+    return payload
+
+
+def inject(payload: InferenceRequest, tensors: bytes) -> None:
+    """Fill the inputs that have a `binary_data_size`, in order. Raises MLServerError (400) where they do not fit."""
+    start = 0
+    for tensor in payload.inputs:
+        size = extra(tensor.parameters, "binary_data_size")
+        if size is None:
+            continue
+        if not isinstance(size, int) or not 0 <= size <= len(tensors) - start:
+            raise MLServerError(
+                f"input '{tensor.name[:60]}' has a binary_data_size beyond the {len(tensors)} bytes sent"
+            )
+        if tensor.datatype == DATATYPE:
+            try:
+                inject_raw([tensor], [tensors[start : start + size]])
+            except struct.error:
+                raise MLServerError(f"the binary data of input '{tensor.name[:60]}' is cut off") from None
+        start += size
+    if start != len(tensors):
+        raise MLServerError(f"the body has {len(tensors) - start} bytes of binary data that belong to no input")
+
+
+def wants_binary(payload: InferenceRequest) -> bool:
+    """Whether the answer shall be a binary tensor: as the requested output says, else as the request says."""
+    asked = extra(payload.outputs[0].parameters, "binary_data") if payload.outputs else None
+    return bool(extra(payload.parameters, "binary_data_output") if asked is None else asked)
+
+
+def to_json(result: InferenceResponse) -> Response:
+    headers = take_headers(result)
+    return Response(encode_to_json_bytes(result.model_dump()), headers=headers, media_type="application/json")
+
+
+def to_event(result: InferenceResponse) -> Response:
+    """The answer as a stream of one event."""
+    headers = take_headers(result)
+    event = b"data: %b\n\n" % encode_to_json_bytes(result.model_dump())
+    return Response(event, headers=headers, media_type="text/event-stream")
+
+
+def to_binary(result: InferenceResponse) -> Response:
+    """The answer as JSON and then its tensors."""
+    headers = take_headers(result)
+    _, tensors = extract_raw(result.outputs)
+    form = result.model_dump()
+    for output, tensor in zip(form["outputs"], tensors, strict=True):
+        del output["data"]
+        output["parameters"] = {"binary_data_size": len(tensor)}
+    header = encode_to_json_bytes(form)
+    headers[HEADER_LENGTH] = str(len(header))
+    return Response(b"".join((header, *tensors)), headers=headers, media_type="application/octet-stream")
+
+
+def take_headers(result: InferenceResponse) -> dict[str, str]:
+    """MLServer leaves headers of the response among its parameters."""
+    headers = sendable(extract_headers(result))
+    result.parameters = None
+    return headers
+
+
+def first(error: ValidationError | RequestValidationError) -> str:
+    """The first of the complaints, without the value that it is about."""
+    complaint = error.errors()[0]
+    return f"{'.'.join(map(str, complaint['loc'])) or 'the body'}: {complaint['msg']}"
+
+
+def extra(parameters: Parameters | None, name: str) -> Any:
+    return ((parameters and parameters.model_extra) or {}).get(name)
