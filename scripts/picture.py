@@ -11,8 +11,8 @@ from reviews_parsing.cli import output
 from reviews_parsing.settings import Settings
 
 TEXT = (
-    "Booked for the view, stayed for the squid ink risotto, which was superb. Our waiter was charming, but the music was "
-    "far too loud and the cocktails were overpriced."
+    "Booked for the view, stayed for the squid ink risotto, which was superb. Our waiter was charming, but the music "
+    "was far too loud and the cocktails were overpriced."
 )
 TARGET = Path(__file__).resolve().parent.parent / "docs" / "parsed.svg"
 

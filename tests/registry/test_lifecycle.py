@@ -128,13 +128,13 @@ def test_the_checkpoint_is_a_token_classification_pipeline(
 def test_a_run_that_was_killed_goes_on(few_reviews: str, tmp_path: Path) -> None:
     environment = {**os.environ, "REVIEWS_PARSING_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "reviews_parsing.cli", "train", few_reviews, "--epochs", "3", "--json"]
-    killed = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    assert killed.stderr is not None
-    for line in killed.stderr:
-        if line.startswith("epoch 2/"):
-            killed.send_signal(signal.SIGKILL)
-            break
-    killed.wait()
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as killed:
+        assert killed.stderr is not None
+        for line in killed.stderr:
+            if line.startswith("epoch 2/"):
+                killed.send_signal(signal.SIGKILL)
     done = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=True)
     epochs = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("epoch")]
     # The second epoch may not have been saved yet when the kill came; the first was.

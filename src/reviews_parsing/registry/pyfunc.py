@@ -19,8 +19,10 @@ class AspectModel(PythonModel):  # type: ignore[misc]
     def load_context(self, context: Any) -> None:
         self.parser = AspectParser(Path(context.artifacts[MODEL_FOLDER]))
 
-    def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]
-        """Texts as a list, a Series, or a DataFrame whose first column holds them."""
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """The aspects of each text; a list comes as it is, anything else as a table of one column."""
         texts = model_input.iloc[:, 0] if isinstance(model_input, pd.DataFrame) else model_input
         min_score = float((params or {}).get("min_score", 0.0))
         return [parsed.to_json() for parsed in self.parser.parse(list(texts), min_score)]

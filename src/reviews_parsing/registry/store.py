@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,10 +23,13 @@ def tracking() -> Iterator[MlflowClient]:
     """A client of the configured tracking store. Errors of the store leave it as TrackingError or ModelError."""
     import logging
 
-    for name in ("alembic", "mlflow"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import mlflow
     from mlflow.exceptions import MlflowException
+
+    # Importing MLflow sets its level to INFO; what it says of its tables and versions is not what the user asked.
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
     uri = tracking_uri()
     mlflow.set_tracking_uri(uri)

@@ -27,21 +27,19 @@ class Recipe:
 
     `learning_rate` is the encoder's; the heads, which begin from nothing, learn `head_factor` times faster. `window`
     and `margin` are in tokens, `warmup` is a share of all steps, `patience` counts epochs without a better
-    validation F1 of span + category.
+    validation F1 of span + category. `freeze_embeddings` saves a quarter of the time.
     """
 
     backbone: str = EMBEDDED
-    epochs: int = 12
+    epochs: int = 8
     learning_rate: float = 2e-4
     head_factor: float = 5.0
     batch_size: int = 16
     weight_decay: float = 0.01
     warmup: float = 0.1
-    patience: int = 4
+    patience: int = 3
     polarity_weight: float = 1.0
     freeze_embeddings: bool = True
-    dropout: float = 0.1
-    mask_share: float = 0.0
     window: int = 256
     margin: int = 48
     seed: int = 13
@@ -87,9 +85,7 @@ def fit(
         shutil.rmtree(states, ignore_errors=True)
     set_seed(recipe.seed)
     tokenizer = load_tokenizer(recipe.backbone)
-    model = build_tagger(
-        recipe.backbone, taxonomy, recipe.polarity_weight, recipe.dropout, (recipe.mask_share, tokenizer.mask_token_id)
-    )
+    model = build_tagger(recipe.backbone, taxonomy, recipe.polarity_weight)
     if recipe.freeze_embeddings:
         model.base_model.embeddings.requires_grad_(False)
     limit = min(recipe.window, getattr(model.config, "max_position_embeddings", recipe.window))
@@ -138,8 +134,7 @@ def fit(
     )
     # The caller's `progress` is the one voice; the Trainer's own would print each epoch's metrics as a dict.
     trainer.remove_callback(PrinterCallback)
-    has_state = resume and states.is_dir() and any(states.glob("checkpoint-*"))
-    outcome = trainer.train(resume_from_checkpoint=True if has_state else None)
+    outcome = trainer.train(resume_from_checkpoint=_last_whole(states))
     checkpoint = folder / "checkpoint"
     shutil.rmtree(checkpoint, ignore_errors=True)
     trainer.model.save_pretrained(checkpoint)
@@ -168,6 +163,16 @@ def window_metrics(prediction: Any, taxonomy: Taxonomy) -> dict[str, float]:
             name = taxonomy.polarities[int(logits.argmax())] if len(logits) else None
             predicted.append(Entity((row, span.start, span.stop), taxonomy.categories[span.category], name))
     return flatten(score(gold, predicted))
+
+
+def _last_whole(states: Path) -> str | None:
+    """The newest checkpoint that was written to its end; one that a kill cut short is removed."""
+    found = sorted(states.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))
+    # The Trainer writes this file last.
+    whole = [folder for folder in found if (folder / "trainer_state.json").is_file()]
+    for folder in set(found) - set(whole):
+        shutil.rmtree(folder)
+    return str(whole[-1]) if whole else None
 
 
 def _trainer_class() -> Any:
