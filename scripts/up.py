@@ -15,7 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -114,21 +114,24 @@ def port(what: str, wanted: int) -> int:
 def start(services: ExitStack, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """A service in a process group of its own, so that it ends with all its children and not by our Ctrl-C twice."""
     with log.open("wb") as target:
-        process = subprocess.Popen(command, stdout=target, stderr=target, cwd=PROJECT, start_new_session=True)
+        # MLflow would also start runners for jobs that nobody here submits.
+        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        process = subprocess.Popen(
+            command, stdout=target, stderr=target, cwd=PROJECT, env=environment, start_new_session=True
+        )
     services.callback(stop, process)
     return process
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the group to end, then make it."""
-    for number, patience in ((signal.SIGTERM, 10), (signal.SIGKILL, 5)):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(patience)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+    """Ask the group to end, then make it: what a service leaves behind ends with it."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(10)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:

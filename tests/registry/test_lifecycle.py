@@ -106,7 +106,7 @@ def test_pyfunc_answers_as_the_parser_does(with_champion: Path) -> None:
 
 
 def test_the_checkpoint_is_a_token_classification_pipeline(
-    with_champion: Path, tmp_path: Path, parser: AspectParser
+    with_champion: Path, tmp_path: Path, parser: AspectParser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from transformers import pipeline
     from transformers.utils import logging
@@ -116,13 +116,21 @@ def test_the_checkpoint_is_a_token_classification_pipeline(
         folder = client.download_artifacts(registry.versions()[0].run_id, "checkpoint", str(tmp_path))
     tagger = pipeline("token-classification", folder, aggregation_strategy="first")
     texts = [review.text for review in data.read_splits("corpus")["validation"] if review.text.isascii()]
-    same = total = 0
-    for text, theirs, ours in zip(texts, tagger(texts), parser.parse(texts), strict=True):
-        left = {(e["entity_group"], e["start"], e["end"]) for e in theirs}
-        right = {(a.entity_group, a.start, a.end) for a in ours.aspects}
-        assert {text[e["start"] : e["end"]] for e in theirs} or not theirs
-        same, total = same + len(left & right), total + max(len(left), len(right))
-    assert same / total > 0.95
+    theirs = [{(e["entity_group"], e["start"], e["end"]) for e in answer} for answer in tagger(texts)]
+
+    def ours() -> list[set[tuple[str, int | None, int | None]]]:
+        return [{(a.entity_group, a.start, a.end) for a in parsed.aspects} for parsed in parser.parse(texts)]
+
+    decoded = ours()
+    # The pipeline takes each word's best tag; the parser the best sequence of tags that is valid. Where the former is
+    # valid they agree, and without the constraint everywhere.
+    module = sys.modules["reviews_parsing.tagging.decode"]
+    monkeypatch.setattr(module, "best_tags", lambda probabilities: probabilities.argmax(1).tolist())
+    unconstrained = ours()
+    agree = sum(left == right for left, right in zip(theirs, unconstrained, strict=True))
+    assert agree >= 0.98 * len(texts)
+    valid = [i for i in range(len(texts)) if decoded[i] == unconstrained[i]]
+    assert len(valid) > 0.75 * len(texts)
 
 
 def test_a_run_that_was_killed_goes_on(few_reviews: str, tmp_path: Path) -> None:
