@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import mlflow
@@ -15,6 +16,8 @@ import pytest
 from reviews_parsing import AspectParser, ModelError, PromotionRefused, TrackingError, data, registry
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.fit import Recipe
+
+from .servers import answers, free_port, until
 
 TINY = Recipe(epochs=1, patience=1, window=64, margin=16)
 TEXT = "The noodles were fantastic, but our waiter was rude."
@@ -131,6 +134,73 @@ def test_the_checkpoint_is_a_token_classification_pipeline(
     assert agree >= 0.98 * len(texts)
     valid = [i for i in range(len(texts)) if decoded[i] == unconstrained[i]]
     assert len(valid) > 0.75 * len(texts)
+
+
+def test_mlflow_models_serve_answers_as_the_parser_does(with_champion: Path, tmp_path: Path) -> None:
+    port = free_port()
+    with registry.tracking():
+        uri = registry.tracking_uri()
+    options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "models", "serve", "-m", Settings().champion_uri, *options],
+            env={**os.environ, "MLFLOW_TRACKING_URI": uri},
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    try:
+        until(lambda: answers(f"http://127.0.0.1:{port}/ping"), "the model server")
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations",
+            json.dumps({"inputs": [TEXT, "Nice view."]}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request) as answer:
+            predictions = json.load(answer)["predictions"]
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(20)
+    assert predictions == [p.to_json() for p in AspectParser.load(Settings().champion_uri).parse([TEXT, "Nice view."])]
+
+
+def test_the_reference_script_makes_a_run_champion(with_champion: Path) -> None:
+    script = Path(__file__).parents[2] / "scripts" / "alias_new_mlflow_model_as_champion.py"
+    run_id = registry.versions()[0].run_id
+    options = [f"--run_id={run_id}", "--model_name=reviews-parsing-ner-aspects"]
+    done = subprocess.run([sys.executable, str(script), *options], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "version 1 is champion" in done.stdout
+    missing = subprocess.run(
+        [sys.executable, str(script), *options, "--env=nowhere"], capture_output=True, text=True, check=False
+    )
+    assert missing.returncode == 1
+    assert ".env.nowhere does not exist" in missing.stderr
+
+
+def test_the_same_seed_gives_the_same_metrics(few_reviews: str) -> None:
+    first, second = (registry.train(few_reviews, TINY).result.test.metrics() for _ in range(2))
+    for figures in (first, second):
+        for clock in ("seconds", "reviews_per_second"):
+            del figures[clock]
+    assert first == second
+
+
+def test_data_without_polarity_trains_without_it(tmp_path: Path) -> None:
+    for name, reviews in data.read_splits("corpus").items():
+        data.write(reviews[:60], tmp_path / f"{name}.conll")
+    run = registry.train(str(tmp_path), TINY)
+    assert "with_polarity_f1" not in run.result.test.metrics()
+    parser = AspectParser.load(f"models:/{Settings().model_name}/{run.version}")
+    assert parser.taxonomy.polarities == ()
+    assert all(a.polarity is None for a in parser.parse([TEXT])[0].aspects)
+
+
+def test_a_hub_that_is_not_there_is_said_in_one_line(with_champion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(TrackingError, match="the hub did not take somebody/reviews") as caught:
+        registry.push_to_hub(registry.versions()[0].run_id, "somebody/reviews")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_that_was_killed_goes_on(few_reviews: str, tmp_path: Path) -> None:
