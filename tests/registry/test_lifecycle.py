@@ -119,32 +119,35 @@ def test_the_checkpoint_is_a_token_classification_pipeline(
         folder = client.download_artifacts(registry.versions()[0].run_id, "checkpoint", str(tmp_path))
     tagger = pipeline("token-classification", folder, aggregation_strategy="first")
     texts = [review.text for review in data.read_splits("corpus")["validation"] if review.text.isascii()]
-    theirs = [{(e["entity_group"], e["start"], e["end"]) for e in answer} for answer in tagger(texts)]
-
-    def ours() -> list[set[tuple[str, int | None, int | None]]]:
-        return [{(a.entity_group, a.start, a.end) for a in parsed.aspects} for parsed in parser.parse(texts)]
-
-    decoded = ours()
-    # The pipeline takes each word's best tag; the parser the best sequence of tags that is valid. Where the former is
-    # valid they agree, and without the constraint everywhere.
+    # The pipeline takes each word's best tag, the parser the best valid sequence of tags; without that constraint, what
+    # either is sure of the other finds too. Of the rest the parser's int8 weights may decide otherwise.
     module = sys.modules["reviews_parsing.tagging.decode"]
     monkeypatch.setattr(module, "best_tags", lambda probabilities: probabilities.argmax(1).tolist())
-    unconstrained = ours()
-    agree = sum(left == right for left, right in zip(theirs, unconstrained, strict=True))
-    assert agree >= 0.98 * len(texts)
-    valid = [i for i in range(len(texts)) if decoded[i] == unconstrained[i]]
-    assert len(valid) > 0.75 * len(texts)
+    found: dict[str, dict[tuple[int, str, int, int], float]] = {"pipeline": {}, "parser": {}}
+    for number, (answer, parsed) in enumerate(zip(tagger(texts), parser.parse(texts), strict=True)):
+        for entity in answer:
+            key = (number, entity["entity_group"], entity["start"], entity["end"])
+            found["pipeline"][key] = entity["score"]
+        for aspect in parsed.aspects:
+            assert aspect.span is not None
+            found["parser"][number, aspect.entity_group, *aspect.span] = aspect.score or 0
+    for one, other in (("pipeline", "parser"), ("parser", "pipeline")):
+        sure = {key for key, score in found[one].items() if score > 0.9}
+        assert len(sure) > 30
+        assert len(sure & found[other].keys()) >= 0.97 * len(sure)
 
 
 def test_mlflow_models_serve_answers_as_the_parser_does(with_champion: Path, tmp_path: Path) -> None:
     port = free_port()
     with registry.tracking():
         uri = registry.tracking_uri()
+    # MLflow starts uvicorn by its name.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     options = ["--env-manager", "local", "--host", "127.0.0.1", "--port", str(port)]
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "mlflow", "models", "serve", "-m", Settings().champion_uri, *options],
-            env={**os.environ, "MLFLOW_TRACKING_URI": uri},
+            env={**os.environ, "MLFLOW_TRACKING_URI": uri, "PATH": path},
             stdout=log,
             stderr=log,
             start_new_session=True,
