@@ -15,7 +15,6 @@ def push_to_hub(run_id: str, repository: str) -> str:
     Raises TrackingError where the hub cannot be reached or does not let us in.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     hub = HfApi()
     with tempfile.TemporaryDirectory() as folder:
@@ -23,8 +22,8 @@ def push_to_hub(run_id: str, repository: str) -> str:
         try:
             url = hub.create_repo(repository, exist_ok=True)
             hub.upload_folder(repo_id=url.repo_id, folder_path=checkpoint, commit_message=f"run {run_id}")
-        except (HfHubHTTPError, OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
+        except Exception as error:  # besides its own classes, those of whatever transport the client uses
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise TrackingError(
                 f"run {run_id} is logged, but the hub did not take {repository} ({reason}); "
                 "log in with `hf auth login` or set HF_TOKEN"
