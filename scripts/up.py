@@ -37,7 +37,8 @@ PATIENCE = 120.0
 
 def main() -> None:
     begin = time.monotonic()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     settings = Settings()
     os.environ["REVIEWS_PARSING_HOME"] = str(settings.home)
     with ExitStack() as services:
