@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
 from rich.console import Console
@@ -18,7 +19,7 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "parsed.svg"
 
 
 def main() -> None:
-    output.out = Console(record=True, width=92, highlight=False, file=Path("/dev/null").open("w"))  # noqa: SIM115
+    output.out = Console(record=True, width=92, highlight=False, file=StringIO())
     (parsed,) = AspectParser.load(Settings().champion_uri).parse([TEXT])
     output.show(parsed)
     output.out.save_svg(str(TARGET), title="reviews-parsing parse")
