@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from seqeval.metrics.sequence_labeling import get_entities
+from nervaluate.utils import collect_named_entities
 
 from reviews_parsing.schema import Taxonomy
 from reviews_parsing.tagging import WordSpan, spans_to_tags, tags_to_spans
@@ -29,10 +29,12 @@ def test_spans_to_tags_to_spans_round_trips(drawn: tuple[list[WordSpan], int]) -
 
 
 @given(st.lists(st.integers(0, 6)))
-def test_any_sequence_of_tags_is_read_as_seqeval_reads_it(tags: list[int]) -> None:
+def test_any_sequence_of_tags_is_read_as_nervaluate_reads_it(tags: list[int]) -> None:
     names = [TAXONOMY.tags[tag] for tag in tags]
-    ours = [(TAXONOMY.categories[c], start, stop - 1) for start, stop, c in tags_to_spans(tags)]
-    assert ours == get_entities(names)
+    ours = [
+        {"label": TAXONOMY.categories[c], "start": start, "end": stop - 1} for start, stop, c in tags_to_spans(tags)
+    ]
+    assert ours == collect_named_entities(names)
 
 
 def test_the_earlier_of_two_overlapping_spans_wins() -> None:
