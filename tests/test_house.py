@@ -15,7 +15,20 @@ import reviews_parsing
 
 PACKAGE = Path(reviews_parsing.__file__).parent
 PROJECT = PACKAGE.parent.parent
-ROOMS = ["errors", "settings", "schema", "tagging", "data", "parser", "training", "registry", "serving", "batch", "cli"]
+ROOMS = [
+    "errors",
+    "settings",
+    "schema",
+    "tagging",
+    "data",
+    "encoder",
+    "parser",
+    "training",
+    "registry",
+    "serving",
+    "batch",
+    "cli",
+]
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -1,30 +1,25 @@
 """The inference core: texts in, ParsedReviews out, over ONNX Runtime and `tokenizers`.
 
-A model folder holds `model.onnx`, `tokenizer.json` and `parser.json`. Every window of every text is a run of its own:
-no padding, and nothing that shares a batch with a text can move its scores (dynamic int8 takes its activation scales
-from whatever a run holds). Runs are spread over `threads` threads, one core each.
+A model folder holds `model.onnx`, `tokenizer.json` and `parser.json`. The work has three steps, each over many texts at
+once: `prepare` (words, tokens, windows), the encoder, `finish` (spans, probabilities).
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from tokenizers import Tokenizer
 
+from reviews_parsing.encoder import Encoder, Logits, Piece, usable_cores
 from reviews_parsing.errors import DataError, ModelError
 from reviews_parsing.schema import Aspect, ParsedReview, Taxonomy
 from reviews_parsing.tagging import (
-    ScoredSpan,
+    Spans,
     TokenizedText,
-    Window,
     decode,
     sigmoid,
     softmax,
@@ -32,11 +27,12 @@ from reviews_parsing.tagging import (
     tokenize,
     windows,
 )
-from reviews_parsing.tagging.decode import Floats
+from reviews_parsing.tagging.decode import Ints
 
 FORMAT = 1
 MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parser.json"
-CHUNK = 256
+# What is worked on at once: enough texts to find some of like length, few enough to hold.
+CHUNK_TEXTS, CHUNK_CHARACTERS = 512, 500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +80,21 @@ class ParserConfig:
         return cls(taxonomy, form["window"], form["margin"], calibration, form["precision"])
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Texts as the encoder reads them. Text i's words are numbers first[i] to first[i + 1] of all."""
+
+    texts: Sequence[str]
+    tokenized: list[TokenizedText]
+    pieces: list[Piece]
+    first: Ints
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the encoder reads, special ones and the overlap of windows included."""
+        return sum(len(piece.ids) for piece in self.pieces)
+
+
 class AspectParser:
     """Reads reviews; safe to share between threads.
 
@@ -98,18 +109,12 @@ class AspectParser:
         self.version: str | None = None
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = 1
-            options.inter_op_num_threads = 1
-            self._session = onnxruntime.InferenceSession(
-                str(folder / MODEL_FILE), options, providers=["CPUExecutionProvider"]
-            )
+            self._encoder = Encoder(folder / MODEL_FILE, threads or usable_cores())
         except Exception as error:  # both libraries raise bare exceptions of their own
             raise ModelError(f"{folder}: the model is incomplete or damaged ({error}); fetch it again") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._prefix, self._suffix = special_tokens(self._tokenizer)
-        self._pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="parse")
 
     @classmethod
     def load(cls, source: str | Path, threads: int | None = None) -> AspectParser:
@@ -139,53 +144,86 @@ class AspectParser:
 
     def parse_iter(self, texts: Iterable[str], min_score: float = 0.0) -> Iterator[ParsedReview]:
         """Like `parse`, over any number of texts with flat memory."""
-        for text, words, spans in self.scored_spans(texts):
-            aspects = (self._aspect(text, words, span) for span in spans)
-            yield ParsedReview(text, tuple(a for a in aspects if (a.score or 0.0) >= min_score))
+        for prepared, logits in self.encoded(texts):
+            for parsed in self.finish(prepared, logits):
+                yield parsed.above(min_score)
 
-    def scored_spans(self, texts: Iterable[str]) -> Iterator[tuple[str, TokenizedText, list[ScoredSpan]]]:
-        """Each text with its words and the spans found in it, before calibration."""
-        remaining = iter(texts)
-        while chunk := list(islice(remaining, CHUNK)):
-            tokenized = tokenize(self._tokenizer, chunk)
-            for text, words, (tags, polarities) in zip(chunk, tokenized, self._logits(tokenized), strict=True):
-                yield text, words, decode(tags, polarities)
+    def encoded(self, texts: Iterable[str]) -> Iterator[tuple[Prepared, Logits]]:
+        """Chunks of texts with their logits. While one chunk is taken further, the encoder works on the next."""
+        ahead: tuple[Prepared, Callable[[], Logits]] | None = None
+        for chunk in _chunks(texts):
+            prepared = self.prepare(chunk)
+            begun = (prepared, self._encoder.begin(prepared.pieces))
+            if ahead:
+                yield ahead[0], ahead[1]()
+            ahead = begun
+        if ahead:
+            yield ahead[0], ahead[1]()
 
-    def _logits(self, texts: Sequence[TokenizedText]) -> Iterator[tuple[Floats, Floats]]:
-        """(tag logits [n, t], polarity logits [n, p]) of each text's n words."""
+    def prepare(self, texts: Sequence[str]) -> Prepared:
+        """Words, tokens and windows of `texts`."""
         size = self.config.window - len(self._prefix) - len(self._suffix)
-        plan = [windows(text.first, size, self.config.margin) if text.ids else [] for text in texts]
-        jobs = [(text, window) for text, its_windows in zip(texts, plan, strict=True) for window in its_windows]
-        runs = self._pool.map(self._run, jobs) if len(jobs) > 1 else map(self._run, jobs)
-        none = (np.empty((0, len(self.taxonomy.tags))), np.empty((0, len(self.taxonomy.polarities))))
-        for its_windows in plan:
-            parts = [next(runs) for _ in its_windows] or [none]
-            yield np.concatenate([tags for tags, _ in parts]), np.concatenate([p for _, p in parts])
+        tokenized = tokenize(self._tokenizer, texts)
+        pieces = []
+        for text in tokenized:
+            for window in windows(text.first, size, self.config.margin) if text.ids else ():
+                begin = text.first[window.start]
+                offset = len(self._prefix) - begin
+                ids = [*self._prefix, *text.ids[begin : text.first[window.stop]], *self._suffix]
+                pieces.append(Piece(ids, [at + offset for at in text.first[window.keep_start : window.keep_stop]]))
+        first = np.cumsum([0, *(len(text.bounds) for text in tokenized)])
+        return Prepared(texts, tokenized, pieces, first)
 
-    def _run(self, job: tuple[TokenizedText, Window]) -> tuple[Floats, Floats]:
-        """Logits of the words that one window keeps."""
-        text, window = job
-        tokens = text.ids[text.first[window.start] : text.first[window.stop]]
-        ids = np.array([[*self._prefix, *tokens, *self._suffix]], dtype=np.int64)
-        outputs = self._session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
-        offset = len(self._prefix) - text.first[window.start]
-        kept = np.array(text.first[window.keep_start : window.keep_stop]) + offset
-        polarities = outputs[1][0, kept] if len(outputs) > 1 else np.empty((len(kept), 0))
-        return outputs[0][0, kept], polarities
+    def encode(self, prepared: Prepared) -> Logits:
+        """The encoder's answer."""
+        return self._encoder.begin(prepared.pieces)()
 
-    def _aspect(self, text: str, words: TokenizedText, scored: ScoredSpan) -> Aspect:
+    def finish(self, prepared: Prepared, logits: Logits) -> list[ParsedReview]:
+        """Spans and probabilities from `logits`."""
+        found: list[list[Aspect]] = [[] for _ in prepared.texts]
+        for number, aspect in self._aspects(prepared, decode(logits.tags, logits.polarities, prepared.first)):
+            found[number].append(aspect)
+        return [ParsedReview(text, tuple(aspects)) for text, aspects in zip(prepared.texts, found, strict=True)]
+
+    def _aspects(self, prepared: Prepared, spans: Spans) -> Iterator[tuple[int, Aspect]]:
+        """Each aspect with the number of its text."""
         calibration, taxonomy = self.config.calibration, self.taxonomy
-        span, logit, polarity_logits = scored
-        start, end = words.bounds[span.start][0], words.bounds[span.stop - 1][1]
-        score = round(sigmoid(calibration.span_scale * logit + calibration.span_bias), 4)
-        aspect = Aspect(taxonomy.categories[span.category], text[start:end], start, end, score=score)
-        if not taxonomy.polarities:
-            return aspect
-        shares = softmax(polarity_logits * calibration.polarity_scale)
-        best = int(shares.argmax())
-        return replace(aspect, polarity=taxonomy.polarities[best], polarity_score=round(float(shares[best]), 4))
+        scores = sigmoid(calibration.span_scale * spans.logit + calibration.span_bias).tolist()
+        polarities: list[str | None] = [None] * len(scores)
+        polarity_scores: list[float | None] = [None] * len(scores)
+        if taxonomy.polarities and scores:
+            shares = softmax(spans.polarity_logits * calibration.polarity_scale)
+            polarities = [taxonomy.polarities[best] for best in shares.argmax(axis=1).tolist()]
+            polarity_scores = [round(share, 4) for share in shares.max(axis=1).tolist()]
+        places = (spans.text.tolist(), spans.start.tolist(), spans.stop.tolist(), spans.category.tolist())
+        for number, first, stop, category, score, polarity, polarity_score in zip(
+            *places, scores, polarities, polarity_scores, strict=True
+        ):
+            bounds = prepared.tokenized[number].bounds
+            start, end = bounds[first][0], bounds[stop - 1][1]
+            yield (
+                number,
+                Aspect(
+                    taxonomy.categories[category],
+                    prepared.texts[number][start:end],
+                    start,
+                    end,
+                    polarity,
+                    None,
+                    round(score, 4),
+                    polarity_score,
+                ),
+            )
 
 
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    characters = 0
+    for text in texts:
+        chunk.append(text)
+        characters += len(text)
+        if len(chunk) == CHUNK_TEXTS or characters >= CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk

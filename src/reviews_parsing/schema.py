@@ -131,6 +131,12 @@ class ParsedReview:
     text: str
     aspects: tuple[Aspect, ...]
 
+    def above(self, min_score: float) -> ParsedReview:
+        """Without the aspects whose probability is less than `min_score`."""
+        if min_score <= 0:
+            return self
+        return ParsedReview(self.text, tuple(a for a in self.aspects if (a.score or 0.0) >= min_score))
+
     def to_json(self) -> list[dict[str, Any]]:
         return [a.to_json() for a in self.aspects]
 

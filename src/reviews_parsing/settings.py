@@ -41,7 +41,9 @@ class Settings(BaseSettings):
         default=500_000, ge=1, description="most characters that a request to the server may hold; beyond: 413"
     )
     max_waiting: int = Field(
-        default=64, ge=0, description="most requests that wait while others are at work in the server; beyond: 503"
+        default=512,
+        ge=0,
+        description="most texts (each 500 characters of one count) that wait in the server; beyond: 503",
     )
 
     @property

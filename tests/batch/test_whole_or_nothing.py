@@ -22,11 +22,14 @@ from reviews_parsing.parser import AspectParser
 from .tables import Table, read, write
 
 SETUP = """
+import signal
 import sys
 from pathlib import Path
 from reviews_parsing.batch import parse_files
 from reviews_parsing.errors import DataError
 from reviews_parsing.parser import AspectParser
+# Python leaves SIGINT alone where whoever started it ignores it, as shells do for what they put in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 folder, *names = sys.argv[1:]
 parser = AspectParser(Path(folder))
 """

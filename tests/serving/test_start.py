@@ -61,16 +61,16 @@ def _ports(server: Server) -> list[int]:
 def test_a_folder_is_served_under_a_digest_and_a_failure_never_logs_a_text(
     start: Start, champion_folder: Path, tmp_path: Path
 ) -> None:
-    # A taxonomy that is shorter than the model's makes the parser itself fail.
+    # A taxonomy that lacks the last category, VIEW, makes the parser itself fail where it finds one.
     folder = tmp_path / "model"
     shutil.copytree(champion_folder, folder)
     form = json.loads((folder / "parser.json").read_text(encoding="utf-8"))
-    form["taxonomy"]["categories"] = form["taxonomy"]["categories"][:1]
+    form["taxonomy"]["categories"] = form["taxonomy"]["categories"][:-1]
     (folder / "parser.json").write_text(json.dumps(form), encoding="utf-8")
     with start(REVIEWS_PARSING_MODEL_URI=str(folder)) as server:
         [version] = server.get(MODEL).json["versions"]
         assert len(version) == 12
-        answer = server.infer(["The xylophone waiter was rude."])
+        answer = server.infer(["The xylophone has a stunning view of the harbour."])
         assert answer.status == 500
         assert "log" in answer.error
         assert server.infer([""]).predictions == [[]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise, product
 
 import numpy as np
@@ -9,56 +10,88 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reviews_parsing.tagging import decode, softmax, tags_to_spans
+from reviews_parsing.tagging import decode, sigmoid, softmax, tags_to_spans
 from reviews_parsing.tagging.decode import best_tags
 
 logits = st.integers(0, 6).flatmap(lambda n: arrays(np.float64, (n, 5), elements=st.floats(-20, 20)))
 
 
-def is_valid(tags: tuple[int, ...] | list[int]) -> bool:
+several = st.lists(logits, min_size=1, max_size=4)
+
+
+def is_valid(tags: Sequence[int]) -> bool:
     """I-X only after B-X or I-X."""
     return all(tag == 0 or tag % 2 or (i and tags[i - 1] in (tag, tag - 1)) for i, tag in enumerate(tags))
 
 
-@given(logits)
-def test_the_answer_is_the_most_probable_valid_sequence(drawn: np.ndarray) -> None:
-    if not len(drawn):
+def together(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """The words of all texts, and the number of each text's first word."""
+    return np.concatenate(texts), np.cumsum([0, *map(len, texts)])
+
+
+@given(several)
+def test_the_answer_is_the_most_probable_valid_sequence_of_each_text(drawn: list[np.ndarray]) -> None:
+    words, first = together(drawn)
+    if not len(words):
         return
-    probabilities = softmax(drawn)
-    found = best_tags(probabilities)
-    assert is_valid(found)
+    probabilities = softmax(words)
+    tags = best_tags(probabilities, first).tolist()
+    for start, stop in pairwise(first):
+        found, own = tags[start:stop], probabilities[start:stop]
+        assert is_valid(found)
 
-    def log_probability(tags: tuple[int, ...] | list[int]) -> float:
-        return float(np.log(probabilities[np.arange(len(tags)), list(tags)] + 1e-12).sum())
+        def log_probability(tags: Sequence[int], own: np.ndarray = own) -> float:
+            return float(np.log(own[np.arange(len(tags)), list(tags)] + 1e-12).sum())
 
-    if len(drawn) <= 4:
-        best = max(log_probability(tags) for tags in product(range(5), repeat=len(drawn)) if is_valid(tags))
-        assert np.isclose(log_probability(found), best, atol=1e-6)
+        if 0 < len(found) <= 4:
+            best = max(log_probability(tags) for tags in product(range(5), repeat=len(found)) if is_valid(tags))
+            assert np.isclose(log_probability(found), best, atol=1e-6)
 
 
-@given(logits)
-def test_spans_are_ordered_disjoint_and_probable(drawn: np.ndarray) -> None:
-    found = decode(drawn, np.zeros((len(drawn), 3)))
-    spans = [scored.span for scored in found]
-    assert all(before.stop <= after.start for before, after in pairwise(spans))
-    assert all(0 <= span.start < span.stop <= len(drawn) for span in spans)
-    assert all(np.isfinite(scored.logit) for scored in found)
+@given(several)
+def test_spans_are_those_of_the_tags_ordered_disjoint_and_probable(drawn: list[np.ndarray]) -> None:
+    words, first = together(drawn)
+    found = decode(words, np.zeros((len(words), 3)), first)
+    assert np.isfinite(found.logit).all()
+    spans = list(zip(found.text, found.start, found.stop, found.category, strict=True))
+    tags = best_tags(softmax(words), first).tolist() if len(words) else []
+    assert spans == [
+        (text, *span) for text, (start, stop) in enumerate(pairwise(first)) for span in tags_to_spans(tags[start:stop])
+    ]
+
+
+@given(several)
+def test_a_text_is_decoded_as_if_it_were_alone(drawn: list[np.ndarray]) -> None:
+    words, first = together(drawn)
+    found = decode(words, words[:, :2], first)
+    alone = [decode(text, text[:, :2], np.array([0, len(text)])) for text in drawn]
+    for name in ("start", "stop", "category"):
+        assert getattr(found, name).tolist() == [x for one in alone for x in getattr(one, name).tolist()]
+    assert np.allclose(found.logit, np.concatenate([one.logit for one in alone]))
+    assert np.allclose(found.polarity_logits, np.concatenate([one.polarity_logits for one in alone]))
 
 
 def test_an_i_without_its_b_joins_the_likelier_reading() -> None:
     # Words: O, then I-0 far above all else: B-0 is the only valid way to say so.
     strong = np.array([[9.0, 0, 0, 0, 0], [0, 4.0, 8.0, 0, 0], [9.0, 0, 0, 0, 0]])
-    assert tags_to_spans(best_tags(softmax(strong))) == [(1, 2, 0)]
+    assert tags_to_spans(best_tags(softmax(strong), np.array([0, 3])).tolist()) == [(1, 2, 0)]
 
 
 def test_the_probability_counts_both_ends() -> None:
     ends = np.array([[0.0, 8, 0, 0, 0], [8.0, 0, 0, 0, 0]])
     unsure = np.array([[0.0, 8, 0, 0, 0], [8.0, 0, 7.5, 0, 0]])
-    none = np.zeros((2, 0))
-    assert decode(ends, none)[0].logit > decode(unsure, none)[0].logit
+    sure, doubtful = (decode(words, np.zeros((2, 0)), np.array([0, 2])).logit[0] for words in (ends, unsure))
+    assert sure > doubtful
+
+
+def test_the_probability_is_the_product_over_its_words() -> None:
+    words = np.array([[0.0, 3, 0, 0, 0], [0.0, 0, 2, 0, 0], [4.0, 0, 1, 0, 0]])
+    p = softmax(words)
+    product_of = p[0, 1] * p[1, 2] * (1 - p[2, 2])
+    assert np.isclose(sigmoid(decode(words, np.zeros((3, 0)), np.array([0, 3])).logit), product_of)
 
 
 def test_polarity_is_the_mean_over_the_words_of_the_span() -> None:
     tags = np.array([[0.0, 9, 0, 0, 0], [0.0, 0, 9, 0, 0], [9.0, 0, 0, 0, 0]])
     polarity = np.array([[2.0, 0.0], [4.0, 2.0], [-50.0, 50.0]])
-    assert decode(tags, polarity)[0].polarity_logits.tolist() == [3.0, 1.0]
+    assert decode(tags, polarity, np.array([0, 3])).polarity_logits.tolist() == [[3.0, 1.0]]

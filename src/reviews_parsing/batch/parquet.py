@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from reviews_parsing.batch.chunks import Batch, first_line
 from reviews_parsing.batch.columns import Column, refuse_twins
 from reviews_parsing.errors import DataError
-from reviews_parsing.parser import CHUNK
+from reviews_parsing.parser import CHUNK_TEXTS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,7 +38,7 @@ class Parquet:
         """Raises DataError where the file is damaged."""
         with self._opened() as file:
             total, done = file.metadata.num_rows, 0
-            for batch in file.iter_batches(CHUNK, use_threads=False):
+            for batch in file.iter_batches(CHUNK_TEXTS, use_threads=False):
                 done += len(batch)
                 yield Batch(self.name, batch, self.size * done // total)
 

@@ -14,7 +14,7 @@ from reviews_parsing.batch.kinds import Kind, Scalar, arrow_type, kind_of, merge
 from reviews_parsing.batch.lines import Lines
 from reviews_parsing.data import jsonl
 from reviews_parsing.errors import DataError
-from reviews_parsing.parser import CHUNK
+from reviews_parsing.parser import CHUNK_TEXTS
 
 Read = Callable[[Lines], tuple[list[str], Iterator[tuple[int, Row]]]]
 """A format: lines in; the names that a header declares, and (line, row) of each row out."""
@@ -65,7 +65,7 @@ class Textual:
         """Raises DataError where the file cannot be read."""
         lines = Lines(self.path, self.name)
         _, records = self.read(lines)
-        while values := [row for _, row in islice(records, CHUNK)]:
+        while values := [row for _, row in islice(records, CHUNK_TEXTS)]:
             yield Rows(self.name, values, lines.position)
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import traceback
-from functools import partial
 from pathlib import Path
 
+import orjson
 from mlserver import MLModel, ModelSettings
 from mlserver.errors import MLServerError
 from mlserver.types import InferenceRequest, InferenceResponse, MetadataTensor, ResponseOutput
 
+from reviews_parsing.encoder import usable_cores
 from reviews_parsing.errors import RequestRefused
-from reviews_parsing.parser import AspectParser, usable_cores
+from reviews_parsing.parser import AspectParser
+from reviews_parsing.schema import ParsedReview
 from reviews_parsing.serving.metrics import Metrics
 from reviews_parsing.serving.pin import pin
 from reviews_parsing.serving.request import DATATYPE, INPUT, OUTPUT, ParseCall, read
@@ -23,6 +24,7 @@ from reviews_parsing.settings import Settings
 
 PLATFORM = "onnxruntime_onnx"
 INTERNAL_ERROR = 500
+WARM_UP = "The soup was warm and the waiter was not."
 
 
 class AspectRuntime(MLModel):  # type: ignore[misc]
@@ -39,33 +41,44 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         super().__init__(settings)
 
     async def load(self) -> bool:
-        """Raises ModelError where the model is damaged."""
+        """Ready once the model has answered. Raises ModelError where it is damaged."""
         ours = Settings()
         threads = ours.threads or usable_cores()
-        self._parser = await asyncio.to_thread(AspectParser, Path(self.settings.parameters.uri), threads)
+        # Each of the workers parses a batch of its own, in its own thread.
+        parser = await asyncio.to_thread(AspectParser, Path(self.settings.parameters.uri), 1)
+        await asyncio.to_thread(parser.parse, [WARM_UP])
         self._max_characters = ours.max_characters
-        self._work = Work(threads, ours.max_waiting)
+        self._work = Work(parser, threads, ours.max_waiting)
         self._metrics = Metrics(self.version)
+        return True
+
+    async def unload(self) -> bool:
+        """What waits is still answered."""
+        self._work.close()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """The answer to a V2 request. Raises MLServerError with the status that both doors answer."""
         try:
             call = read(payload, self._max_characters)
-            predictions = await self._work.run(partial(self._parse, call))
+            reviews = await self._parse(call)
         except RequestRefused as refused:
             raise MLServerError(str(refused), refused.status) from None
+        predictions = [orjson.dumps(review.to_json()) for review in reviews]
         output = ResponseOutput(name=OUTPUT, datatype=DATATYPE, shape=[len(predictions)], data=predictions)
         return InferenceResponse(model_name=self.name, model_version=self.version, outputs=[output])
 
-    def _parse(self, call: ParseCall) -> list[bytes]:
+    async def _parse(self, call: ParseCall) -> list[ParsedReview]:
         try:
             with self._metrics.time():
-                parsed = self._parser.parse(call.texts, call.min_score)
+                parts = await self._work.run(call.texts)
+        except RequestRefused:
+            raise
         except Exception as error:
             # Where, not what: a message may quote the text.
             where = "".join(traceback.format_tb(error.__traceback__))
             logging.getLogger("mlserver").error("a request failed with %s\n%s", type(error).__name__, where)
             raise RequestRefused("the server failed at this request; its log says where", INTERNAL_ERROR) from None
-        self._metrics.count(parsed)
-        return [json.dumps(review.to_json(), ensure_ascii=False).encode() for review in parsed]
+        reviews = [review.above(call.min_score) for part in parts for review in part.reviews]
+        self._metrics.count(reviews)
+        return reviews

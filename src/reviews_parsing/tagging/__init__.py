@@ -1,12 +1,12 @@
 """Spans <-> IOB2 tags <-> tokens, and windows over long texts: pure functions over text and arrays."""
 
-from reviews_parsing.tagging.decode import ScoredSpan, decode, sigmoid, softmax
+from reviews_parsing.tagging.decode import Spans, decode, sigmoid, softmax
 from reviews_parsing.tagging.iob import WordSpan, spans_to_tags, tags_to_spans
 from reviews_parsing.tagging.windows import Window, windows
 from reviews_parsing.tagging.words import TokenizedText, covering, special_tokens, tokenize, words
 
 __all__ = [
-    "ScoredSpan",
+    "Spans",
     "TokenizedText",
     "Window",
     "WordSpan",

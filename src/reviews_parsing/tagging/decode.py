@@ -1,48 +1,92 @@
-"""From an encoder's logits to spans with probabilities."""
+"""From an encoder's logits to spans with probabilities, for many texts at once."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from reviews_parsing.tagging.iob import WordSpan, tags_to_spans
-
 Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.int64]
 
 
-class ScoredSpan(NamedTuple):
-    """A span of words with the logit of its probability, and the mean of its words' polarity logits, shape [p]."""
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """k spans, in the order of the texts and within each text: words [start, stop) of text number `text`.
 
-    span: WordSpan
-    logit: float
+    `logit` is that of a span's probability; `polarity_logits` the mean over its words. Shapes [k], but [k, p] the last.
+    """
+
+    text: Ints
+    start: Ints
+    stop: Ints
+    category: Ints
+    logit: Floats
     polarity_logits: Floats
 
 
-def softmax(logits: Floats) -> npt.NDArray[np.float64]:
+def softmax(logits: Floats) -> Floats:
     """Softmax over the last axis, in float64."""
     exp = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return exp / exp.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
 
 
-def sigmoid(x: float) -> float:
-    return float(1 / (1 + np.exp(-x)))
+def sigmoid(x: Floats) -> Floats:
+    return 1 / (1 + np.exp(-x))
 
 
-def best_tags(probabilities: Floats) -> list[int]:
-    """The most probable IOB2-valid sequence of tags for words with `probabilities` of shape [n, 2c + 1].
+def decode(tag_logits: Floats, polarity_logits: Floats, first: Ints) -> Spans:
+    """Spans in texts whose words have `tag_logits` of shape [n, 2c + 1] and `polarity_logits` of shape [n, p].
+
+    `first[i]` is the number of text i's first word, and `first[-1]` is n; p may be 0. The probability of a span is the
+    product of its words' tag probabilities and of the next word not continuing it.
+    """
+    n = len(tag_logits)
+    if n == 0:
+        none = np.zeros(0, np.int64)
+        return Spans(none, none, none, none, np.zeros(0), np.zeros((0, polarity_logits.shape[1])))
+    probabilities = softmax(tag_logits)
+    tags = best_tags(probabilities, first)
+    start = np.flatnonzero(tags % 2)
+    others = np.append(np.flatnonzero(~_inside(tags)), n)
+    stop = others[np.searchsorted(others, start, side="right")]
+    category = (tags[start] - 1) // 2
+    text = np.searchsorted(first, start, side="right") - 1
+    log = np.log(np.maximum(probabilities[np.arange(n), tags], 1e-12))
+    log_p = _sums(log[:, None], start, stop)[:, 0]
+    followed = np.flatnonzero(stop < first[text + 1])
+    log_p[followed] += np.log1p(-np.minimum(probabilities[stop[followed], 2 * category[followed] + 2], 1 - 1e-12))
+    p = np.clip(np.exp(log_p), 1e-9, 1 - 1e-9)
+    means = _sums(polarity_logits.astype(np.float64), start, stop) / (stop - start)[:, None]
+    return Spans(text, start - first[text], stop - first[text], category, np.log(p / (1 - p)), means)
+
+
+def best_tags(probabilities: Floats, first: Ints) -> Ints:
+    """The most probable IOB2-valid tags of texts whose words have `probabilities` of shape [n, 2c + 1].
 
     Viterbi decoding under the constraint that I-X follows B-X or I-X; where each word's own best tag is valid already,
-    that sequence is the answer.
+    that sequence is the answer. `first` is as in `decode`.
     """
-    n, k = probabilities.shape
-    argmax = probabilities.argmax(axis=1)
-    inside = (argmax > 0) & (argmax % 2 == 0)
-    before = np.concatenate(([0], argmax[:-1]))
-    if not (inside & (before != argmax) & (before != argmax - 1)).any():
-        return argmax.tolist()  # type: ignore[no-any-return]
-    log = np.log(probabilities + 1e-12)
+    tags: Ints = probabilities.argmax(axis=1)
+    before = np.roll(tags, 1)
+    before[first[:-1][np.diff(first) > 0]] = 0
+    invalid = np.flatnonzero(_inside(tags) & (before != tags) & (before != tags - 1))
+    for text in np.unique(np.searchsorted(first, invalid, side="right") - 1):
+        words = slice(first[text], first[text + 1])
+        tags[words] = _viterbi(np.log(probabilities[words] + 1e-12))
+    return tags
+
+
+def _inside(tags: Ints) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = (tags > 0) & (tags % 2 == 0)
+    return found
+
+
+def _viterbi(log: Floats) -> list[int]:
+    """The likeliest valid sequence under log probabilities of shape [n, 2c + 1]."""
+    n, k = log.shape
     is_inside = np.arange(2, k, 2)
     score = log[0].copy()
     score[is_inside] = -np.inf
@@ -61,20 +105,10 @@ def best_tags(probabilities: Floats) -> list[int]:
     return tags[::-1]
 
 
-def decode(tag_logits: Floats, polarity_logits: Floats) -> list[ScoredSpan]:
-    """Spans of words with `tag_logits` of shape [n, 2c + 1] and `polarity_logits` of shape [n, p] (p may be 0).
-
-    The probability of a span is the product of its words' tag probabilities and of the next word not continuing it.
-    """
-    if len(tag_logits) == 0:
-        return []
-    probabilities = softmax(tag_logits)
-    found = []
-    for span in tags_to_spans(best_tags(probabilities)):
-        start, stop, category = span
-        p = probabilities[start, 2 * category + 1] * probabilities[start + 1 : stop, 2 * category + 2].prod()
-        if stop < len(probabilities):
-            p *= 1 - probabilities[stop, 2 * category + 2]
-        p = min(max(float(p), 1e-9), 1 - 1e-9)
-        found.append(ScoredSpan(span, float(np.log(p / (1 - p))), polarity_logits[start:stop].mean(axis=0)))
-    return found
+def _sums(rows: Floats, start: Ints, stop: Ints) -> Floats:
+    """Sums of rows [start[i], stop[i]) for each i; every range holds a row, and none overlaps another."""
+    if not len(start) or not rows.shape[1]:
+        return np.zeros((len(start), rows.shape[1]))
+    edges = np.stack([start, stop], axis=1).ravel()
+    padded = np.vstack([rows, np.zeros((1, rows.shape[1]))])
+    return np.add.reduceat(padded, edges, axis=0)[::2]

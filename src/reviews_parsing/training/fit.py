@@ -159,9 +159,11 @@ def window_metrics(prediction: Any, taxonomy: Taxonomy) -> dict[str, float]:
             polarity = polarity_labels[row][words][span.start]
             name = taxonomy.polarities[polarity] if polarity >= 0 else None
             gold.append(Entity((row, span.start, span.stop), taxonomy.categories[span.category], name))
-        for span, _, logits in decode(tag_logits[row][words], polarity_logits[row][words]):
-            name = taxonomy.polarities[int(logits.argmax())] if len(logits) else None
-            predicted.append(Entity((row, span.start, span.stop), taxonomy.categories[span.category], name))
+        found = decode(tag_logits[row][words], polarity_logits[row][words], np.array([0, words.sum()]))
+        for i in range(len(found.start)):
+            name = taxonomy.polarities[found.polarity_logits[i].argmax()] if taxonomy.polarities else None
+            place = (row, int(found.start[i]), int(found.stop[i]))
+            predicted.append(Entity(place, taxonomy.categories[found.category[i]], name))
     return flatten(score(gold, predicted))
 
 

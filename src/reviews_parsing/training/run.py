@@ -90,7 +90,7 @@ def execute(
     log.parameters({**asdict(recipe), **{f"data_{key}": value for key, value in facts.items()}})
     log.parameters({"categories": ",".join(taxonomy.categories), "unseen_categories": ",".join(sorted(unseen))})
     fitted = fit(splits["train"], splits["validation"], taxonomy, recipe, folder, resume=resume, progress=progress)
-    exported = export(fitted.checkpoint, taxonomy, recipe, splits["validation"], folder / "parser")
+    exported = export(fitted.checkpoint, taxonomy, recipe, splits["train"], splits["validation"], folder / "parser")
     parser = AspectParser(exported.folder)
     validation, test = evaluate(parser, splits["validation"]), evaluate(parser, splits["test"])
     card = model_card(taxonomy, recipe, facts, test, exported.precision)

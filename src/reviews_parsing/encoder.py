@@ -1,0 +1,103 @@
+"""The encoder: pieces of text as token ids in, logits of wanted tokens out, over ONNX Runtime.
+
+Pieces of like length share a run, as many as fill a core well; runs are spread over threads, one core each. The int8
+scales of a model are fixed in its file, so what shares a run with a piece does not move its logits.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+
+from reviews_parsing.tagging.decode import Floats
+
+# Tokens of a run, padding included: more do not fit a core's cache, fewer leave it waiting for weights.
+MOST, LEAST = 512, 96
+
+
+class Piece(NamedTuple):
+    """Token ids with the special ones, and the places among them whose logits are wanted, in order."""
+
+    ids: list[int]
+    wanted: list[int]
+
+
+class Logits(NamedTuple):
+    """Of all wanted tokens of all pieces, in order: shapes [n, tags] and [n, polarities] (which may be 0)."""
+
+    tags: Floats
+    polarities: Floats
+
+
+class Encoder:
+    """The model in an ONNX file; safe to share between threads. With one thread it works in the caller's."""
+
+    def __init__(self, model: Path, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._widths = [int(output.shape[-1]) for output in self._session.get_outputs()]
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encode") if threads > 1 else None
+
+    def begin(self, pieces: Sequence[Piece]) -> Callable[[], Logits]:
+        """Start the work on `pieces`; what is returned waits for it and gives the logits."""
+        counts = np.array([len(piece.wanted) for piece in pieces], dtype=np.int64)
+        ends = np.cumsum(counts)
+        starts = ends - counts
+        total = int(counts.sum())
+        gathered = [np.empty((total, width), np.float32) for width in self._widths]
+
+        def run(batch: list[int]) -> None:
+            longest = max(len(pieces[i].ids) for i in batch)
+            ids = np.zeros((len(batch), longest), np.int64)
+            mask = np.zeros((len(batch), longest), np.int64)
+            for row, i in enumerate(batch):
+                length = len(pieces[i].ids)
+                ids[row, :length] = pieces[i].ids
+                mask[row, :length] = 1
+            outputs = self._session.run(self._outputs, {"input_ids": ids, "attention_mask": mask})
+            for row, i in enumerate(batch):
+                for target, output in zip(gathered, outputs, strict=True):
+                    target[starts[i] : ends[i]] = output[row, pieces[i].wanted]
+
+        batches = list(self._batches([len(piece.ids) for piece in pieces]))
+        futures = []
+        if self._pool and len(batches) > 1:
+            futures = [self._pool.submit(run, batch) for batch in batches]
+        else:
+            for batch in batches:
+                run(batch)
+
+        def logits() -> Logits:
+            for future in futures:
+                future.result()
+            polarities = gathered[1] if len(gathered) > 1 else np.empty((total, 0), np.float32)
+            return Logits(gathered[0], polarities)
+
+        return logits
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Numbers of pieces, longest first, that share a run; fewer in each where that gives every thread its share."""
+        budget = min(MOST, max(LEAST, sum(lengths) // self._threads))
+        batch: list[int] = []
+        for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+            if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
