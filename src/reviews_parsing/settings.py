@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     model_name: str = Field(default=MODEL_NAME, description="name of the registered model")
     model_uri: str | None = Field(default=None, description="what the server serves; unset: the champion")
     threads: int | None = Field(default=None, ge=1, description="threads for parsing; unset: one for each core")
+    max_texts: int = Field(
+        default=4096, ge=1, description="most texts that a request to the server may hold; beyond: 413"
+    )
     max_characters: int = Field(
         default=500_000, ge=1, description="most characters that a request to the server may hold; beyond: 413"
     )

@@ -29,7 +29,7 @@ def test_others_are_answered_while_a_long_text_is_read(start: Start) -> None:
     # A server of its own, which need not come to the end.
     with start() as server, ThreadPoolExecutor(1) as client:
         long = client.submit(server.infer, [text])
-        while server.counter("rest_server_requests_in_progress", method="POST") < 1:
+        while server.counter("reviews_parsing_requests_in_progress") < 1:
             assert not long.done()
         waits = [_seconds(lambda: server.get("/v2/health/live")) for _ in range(30)]
         short = [_seconds(lambda: server.infer(["Lovely soup."])) for _ in range(5)]

@@ -184,21 +184,42 @@ def test_a_body_beyond_any_such_request_is_never_held(server: Server, encoding: 
     assert "bytes" in answer.error
 
 
-def test_prometheus_is_told_of_reviews_aspects_and_seconds(server: Server, parser: AspectParser) -> None:
-    text = "Superb lobster, rude waiter."
-    found = parser.parse([text])[0].aspects
+def test_prometheus_is_told_of_requests_reviews_and_aspects(server: Server, parser: AspectParser) -> None:
+    texts = ["Superb lobster, rude waiter.", "We sat down at seven."]
+    found = [aspect for parsed in parser.parse(texts) for aspect in parsed.aspects]
+    silent = sum(not parsed.aspects for parsed in parser.parse(texts))
+    prefix = "reviews_parsing_"
+    expected = {
+        ("requests_total", ("door", "rest"), ("status", "200")): 1,
+        ("requests_total", ("door", "rest"), ("status", "400")): 1,
+        ("request_seconds_count", ("door", "rest")): 2,
+        ("reviews_total", ("version", "1")): 2,
+        ("reviews_without_aspect_total", ("version", "1")): silent,
+        ("aspect_score_count", ("version", "1")): len(found),
+        ("batch_texts_sum",): 2,
+        **{
+            ("phase_seconds_count", ("phase", phase)): 1
+            for phase in ("wait", "tokenize", "predict", "decode-spans", "encode-output")
+        },
+        **{
+            ("aspects_total", ("version", "1"), ("category", a.entity_group), ("polarity", a.polarity or "")): sum(
+                (a.entity_group, a.polarity) == (b.entity_group, b.polarity) for b in found
+            )
+            for a in found
+        },
+    }
 
-    def counts() -> list[float]:
-        kinds = [{"category": a.entity_group, "polarity": a.polarity or ""} for a in found]
-        return [
-            server.counter("reviews_parsing_reviews_total", version="1"),
-            server.counter("reviews_parsing_request_seconds_count", version="1"),
-            *(server.counter("reviews_parsing_aspects_total", version="1", **kind) for kind in kinds),
-        ]
+    def counts() -> dict[tuple[object, ...], float]:
+        return {key: server.counter(prefix + str(key[0]), **dict(key[1:])) for key in expected}  # type: ignore[arg-type]
 
     before = counts()
-    server.infer([text, text])
-    reviews, requests, *aspects = (now - then for now, then in zip(counts(), before, strict=True))
-    assert (reviews, requests) == (2, 1)
-    assert aspects
-    assert all(number >= 2 for number in aspects)
+    server.infer(texts)
+    server.infer(texts, parameters={"min_score": 7})
+    after = counts()
+    assert found
+    assert {key: after[key] - before[key] for key in expected} == expected
+    assert server.counter(f"{prefix}tokens_total") > 0
+    assert server.counter(f"{prefix}model_info", version="1", precision="int8") == 1
+    assert server.counter(f"{prefix}waiting") == 0
+    # The request that asks is the door's, not an inference.
+    assert server.counter(f"{prefix}requests_in_progress") == 0

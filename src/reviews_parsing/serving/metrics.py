@@ -1,48 +1,121 @@
 """What Prometheus is told, beside MLServer's own metrics.
 
 `mlserver.register` writes to a registry that MLServer's endpoint reads only with parallel workers, and knows histograms
-only; these go to the default registry, which it always reads.
+only; these go to the default registry, which it always reads. No label holds anything of a text.
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from types import SimpleNamespace
 
 from reviews_parsing.schema import ParsedReview
+from reviews_parsing.serving.work import OVERLOADED, Batch, Parsed
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
+FAILED = 500
+# The phases of a batch, between the times that it notes.
+PHASES = ("tokenize", "predict", "decode-spans")
 
 
-class Metrics:
-    """Counts of one model version."""
+@dataclass(slots=True)
+class Outcome:
+    """What became of a request: an HTTP status, also where it came by gRPC."""
 
-    def __init__(self, version: str) -> None:
-        reviews, self._aspects, seconds = _collectors()
+    status: int = FAILED
+
+
+@contextmanager
+def observed(door: str) -> Iterator[Outcome]:
+    """Count a request by `door` (rest or grpc) with its outcome and seconds."""
+    metrics = _metrics()
+    outcome = Outcome()
+    begin = time.perf_counter()
+    metrics.in_progress.inc()
+    try:
+        yield outcome
+    finally:
+        metrics.in_progress.dec()
+        metrics.requests.labels(door, str(outcome.status)).inc()
+        metrics.seconds.labels(door).observe(time.perf_counter() - begin)
+        if outcome.status == OVERLOADED:
+            metrics.shed.inc()
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """The seconds of one phase of a request: decode-input, encode-output."""
+    begin = time.perf_counter()
+    yield
+    _metrics().phases.labels(name).observe(time.perf_counter() - begin)
+
+
+def count_batch(batch: Batch) -> None:
+    """What the model did at once."""
+    metrics = _metrics()
+    metrics.batch.observe(batch.texts)
+    metrics.tokens.inc(batch.tokens)
+    for number, name in enumerate(PHASES):
+        metrics.phases.labels(name).observe((batch.times[number + 1] - batch.times[number]) / 1e9)
+
+
+class ModelMetrics:
+    """Counts of one model version; `waiting` is asked whenever Prometheus asks."""
+
+    def __init__(self, version: str, precision: str, waiting: Callable[[], float]) -> None:
+        metrics = _metrics()
+        self._served = metrics.model.labels(version, precision)
+        self._served.inc()
+        metrics.waiting.set_function(waiting)
+        self._metrics = metrics
         self._version = version
-        self._reviews = reviews.labels(version)
-        self._seconds = seconds.labels(version)
+        self._reviews = metrics.reviews.labels(version)
+        self._silent = metrics.silent.labels(version)
+        self._score = metrics.score.labels(version)
 
-    def time(self) -> Any:
-        """A context manager around the model's work for one request."""
-        return self._seconds.time()
+    def count(self, parts: Sequence[Parsed], reviews: Sequence[ParsedReview]) -> None:
+        """The answer to one request: its batches' share in the queue, its reviews and their aspects."""
+        self._reviews.inc(len(reviews))
+        self._silent.inc(sum(not review.aspects for review in reviews))
+        for part in parts:
+            self._metrics.phases.labels("wait").observe(part.waited)
+        aspects = [aspect for review in reviews for aspect in review.aspects]
+        for aspect in aspects:
+            self._score.observe(aspect.score or 0.0)
+        for (category, polarity), number in Counter((a.entity_group, a.polarity or "") for a in aspects).items():
+            self._metrics.aspects.labels(self._version, category, polarity).inc(number)
 
-    def count(self, parsed: Sequence[ParsedReview]) -> None:
-        self._reviews.inc(len(parsed))
-        kinds = Counter((aspect.entity_group, aspect.polarity or "") for review in parsed for aspect in review.aspects)
-        for (category, polarity), number in kinds.items():
-            self._aspects.labels(self._version, category, polarity).inc(number)
+    def retire(self) -> None:
+        """This version is no longer served."""
+        self._served.dec()
 
 
 @cache
-def _collectors() -> tuple[Any, Any, Any]:
+def _metrics() -> SimpleNamespace:
     """Made once a process: a second version of the model counts into the same ones."""
-    from prometheus_client import Counter, Histogram
+    from prometheus_client import Counter, Gauge, Histogram
 
-    return (
-        Counter("reviews_parsing_reviews", "reviews parsed", ["version"]),
-        Counter("reviews_parsing_aspects", "aspects found", ["version", "category", "polarity"]),
-        Histogram("reviews_parsing_request_seconds", "seconds in the model, by request", ["version"], buckets=SECONDS),
+    p = "reviews_parsing_"
+    version = ["version"]
+    return SimpleNamespace(
+        requests=Counter(f"{p}requests", "inference requests, by door and HTTP status", ["door", "status"]),
+        in_progress=Gauge(f"{p}requests_in_progress", "inference requests under way"),
+        shed=Counter(f"{p}requests_shed", "requests turned away because too much was waiting"),
+        seconds=Histogram(f"{p}request_seconds", "seconds from request to answer", ["door"], buckets=SECONDS),
+        phases=Histogram(f"{p}phase_seconds", "seconds of a phase of a request or batch", ["phase"], buckets=SECONDS),
+        batch=Histogram(f"{p}batch_texts", "texts in a batch", buckets=SIZES),
+        waiting=Gauge(f"{p}waiting", "texts that wait, each 500 characters of one counted"),
+        tokens=Counter(f"{p}tokens", "tokens that the encoder read"),
+        reviews=Counter(f"{p}reviews", "reviews parsed", version),
+        silent=Counter(f"{p}reviews_without_aspect", "reviews in which nothing was found", version),
+        aspects=Counter(f"{p}aspects", "aspects found", ["version", "category", "polarity"]),
+        score=Histogram(f"{p}aspect_score", "probabilities of aspects", version, buckets=SCORES),
+        model=Gauge(f"{p}model_info", "how often a model version is loaded here", ["version", "precision"]),
     )

@@ -13,6 +13,16 @@ if TYPE_CHECKING:
 
 INPUT, OUTPUT, DATATYPE = "text", "predictions", "BYTES"
 NOT_FOUND, TOO_LARGE = 404, 413
+# Of a refusal, in characters: over gRPC it travels in a header, which may be small.
+LONGEST_LINE = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one request may hold at most: `texts`, and `characters` in all of them together."""
+
+    texts: int
+    characters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,25 +33,27 @@ class ParseCall:
     min_score: float
 
 
-def read(payload: InferenceRequest, max_characters: int) -> ParseCall:
-    """The call that a V2 request makes.
+def read(payload: InferenceRequest, limits: Limits) -> ParseCall:
+    """The call that a V2 request makes. Parameters that it does not know are ignored.
 
     Raises RequestRefused (400) where it is not one BYTES input of shape [n] or [n, 1] that holds n texts in UTF-8, asks
-    for an output that there is not, or has a `min_score` outside [0, 1]; (413) beyond `max_characters` in all.
+    for an output that there is not, or has a `min_score` outside [0, 1]; (413) beyond `limits`.
     """
     for output in payload.outputs or ():
         if output.name != OUTPUT:
             raise RequestRefused(f"unknown output {_name(output.name)}; the output is '{OUTPUT}'")
     min_score = _min_score(payload.parameters)
-    texts = _texts(_only(payload.inputs))
-    characters = sum(map(len, texts))
-    if characters > max_characters:
-        raise RequestRefused(
-            f"the request holds {characters} characters, this server reads {max_characters} a request; send fewer "
-            "texts at a time, or raise REVIEWS_PARSING_MAX_CHARACTERS on the server",
-            TOO_LARGE,
-        )
+    elements = _elements(_only(payload.inputs))
+    _bound(len(elements), "texts", limits.texts)
+    texts = [_text(i, element) for i, element in enumerate(elements)]
+    _bound(sum(map(len, texts)), "characters", limits.characters)
     return ParseCall(texts, min_score)
+
+
+def one_line(message: str) -> str:
+    """A refusal fit for a line and a header, whatever name of the client's it quotes."""
+    line = "".join(character if character.isprintable() else " " for character in message[: LONGEST_LINE + 1])
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1]}…"
 
 
 def _only(inputs: Sequence[RequestInput]) -> RequestInput:
@@ -58,7 +70,16 @@ def _only(inputs: Sequence[RequestInput]) -> RequestInput:
     return tensor
 
 
-def _texts(tensor: RequestInput) -> list[str]:
+def _bound(number: int, things: str, limit: int) -> None:
+    if number > limit:
+        raise RequestRefused(
+            f"the request holds {number} {things}, this server reads {limit} a request; send fewer texts at a time, "
+            f"or raise REVIEWS_PARSING_MAX_{things.upper()} on the server",
+            TOO_LARGE,
+        )
+
+
+def _elements(tensor: RequestInput) -> list[object]:
     shape, elements = list(tensor.shape), tensor.data.root
     if not (len(shape) == 1 or shape[1:] == [1]) or shape[0] < 0:
         raise RequestRefused(f"input '{INPUT}' has shape {str(shape)[:60]}; send [n] or [n, 1]")
@@ -68,7 +89,7 @@ def _texts(tensor: RequestInput) -> list[str]:
         elements = [e[0] if isinstance(e, list) and len(e) == 1 else e for e in elements]
     if len(elements) != shape[0]:
         raise RequestRefused(f"input '{INPUT}' has shape {shape} and holds {len(elements)} elements")
-    return [_text(i, element) for i, element in enumerate(elements)]
+    return elements
 
 
 def _text(i: int, element: object) -> str:

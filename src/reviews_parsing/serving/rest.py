@@ -4,7 +4,11 @@ answers a malformed one in FastAPI's form; the rest of the app is MLServer's.
 
 from __future__ import annotations
 
+import asyncio
+import re
 import zlib
+from collections.abc import Coroutine
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -13,42 +17,75 @@ from mlserver.codecs.json import encode_to_json_bytes
 from mlserver.errors import MLServerError
 from mlserver.handlers import DataPlane, ModelRepositoryHandlers
 from mlserver.rest import app as original
+from mlserver.types import InferenceResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from reviews_parsing.serving.doors import max_bytes
+from reviews_parsing.serving.failures import MESSAGE, log_failure
+from reviews_parsing.serving.metrics import observed
 from reviews_parsing.serving.request import TOO_LARGE
 from reviews_parsing.serving.wire import HEADER_LENGTH, first, to_binary, to_event, to_json, to_payload, wants_binary
 from reviews_parsing.serving.work import OVERLOADED
 
-VERBS = ("infer", "generate", "infer_stream", "generate_stream")
-BAD_REQUEST, UNSUPPORTED = 400, 415
+INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate)(_stream)?")
+BAD_REQUEST, UNSUPPORTED, CLIENT_GONE = 400, 415, 499
 
 
 def create_app(
     settings: ServerSettings, data_plane: DataPlane, model_repository_handlers: ModelRepositoryHandlers
-) -> FastAPI:
-    """MLServer's app, with this inference route before its own, and the protocol's form for every error."""
+) -> Door:
+    """MLServer's app behind this inference route, and the protocol's form for every error."""
     app: FastAPI = original.create_app(settings, data_plane, model_repository_handlers)
-    limit = max_bytes()
+    for error in (MLServerError, RequestValidationError, HTTPException, ClientDisconnect, Exception):
+        app.add_exception_handler(error, answer_error)
+    return Door(app, data_plane)
 
-    async def infer(request: Request) -> Response:
-        payload = to_payload(await body(request, limit), request.headers.get(HEADER_LENGTH))
-        where = request.path_params
-        result = await data_plane.infer(payload, where["model_name"], where.get("model_version"))
-        if request.url.path.endswith("_stream"):
+
+class Door:
+    """An ASGI app that infers by itself, past the middleware of the app behind it, and leaves it everything else."""
+
+    def __init__(self, app: FastAPI, data_plane: DataPlane) -> None:
+        self._app = app
+        self._data_plane = data_plane
+        self._limit = max_bytes()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = INFER.fullmatch(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if path is None:
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        with observed("rest") as outcome:
+            try:
+                response = await self._infer(request, *path.groups())
+            except Exception as error:
+                response = await answer_error(request, error)
+            outcome.status = response.status_code
+        await response(scope, receive, send)
+
+    async def _infer(self, request: Request, name: str, version: str | None, _: str, stream: str | None) -> Response:
+        payload = to_payload(await body(request, self._limit), request.headers.get(HEADER_LENGTH))
+        result = await unless_gone(request, self._data_plane.infer(payload, name, version))
+        if stream:
             return to_event(result)
         return to_binary(result) if wants_binary(payload) else to_json(result)
 
-    paths = [
-        f"/v2/models/{{model_name}}{version}/{verb}" for version in ("", "/versions/{model_version}") for verb in VERBS
-    ]
-    app.router.routes[:0] = [Route(path, infer, methods=["POST"]) for path in paths]
-    for error in (MLServerError, RequestValidationError, HTTPException, ClientDisconnect, Exception):
-        app.add_exception_handler(error, answer_error)
-    return app
+
+async def unless_gone(request: Request, work: Coroutine[Any, Any, InferenceResponse]) -> InferenceResponse:
+    """The outcome of `work`, which is cancelled when the client goes. Raises ClientDisconnect then."""
+    working = asyncio.ensure_future(work)
+    going = asyncio.ensure_future(request.receive())
+    try:
+        await asyncio.wait({working, going}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientDisconnect
+        return working.result()
+    finally:
+        working.cancel()
+        going.cancel()
 
 
 async def body(request: Request, limit: int) -> bytes:
@@ -78,7 +115,7 @@ async def body(request: Request, limit: int) -> bytes:
 
 async def answer_error(_: Request, error: Exception) -> Response:
     """The protocol's error, whatever went wrong. None of them quotes a text."""
-    status, message = 500, "the server failed at this request; its log says where"
+    status, message = 500, MESSAGE
     match error:
         case MLServerError():
             status, message = error.status_code, str(error)
@@ -87,6 +124,8 @@ async def answer_error(_: Request, error: Exception) -> Response:
         case HTTPException():
             status, message = error.status_code, str(error.detail)
         case ClientDisconnect():
-            status, message = BAD_REQUEST, "the client left before its request had come"
+            status, message = CLIENT_GONE, "the client left before its answer came"
+        case _:
+            log_failure(error)
     headers = {"Retry-After": "1"} if status == OVERLOADED else None
     return Response(encode_to_json_bytes({"error": message}), status, headers, "application/json")

@@ -24,7 +24,10 @@ from mlserver.types import InferenceRequest
 from mlserver.utils import extract_headers
 
 from reviews_parsing.serving.doors import max_bytes, sendable
+from reviews_parsing.serving.failures import MESSAGE, log_failure
+from reviews_parsing.serving.metrics import observed
 
+OK = 200
 STATUS = {
     400: StatusCode.INVALID_ARGUMENT,
     404: StatusCode.NOT_FOUND,
@@ -47,6 +50,9 @@ def answered(method: Method) -> Method:
             return await method(self, request, context)
         except MLServerError as error:
             await context.abort(STATUS.get(error.status_code, StatusCode.UNKNOWN), str(error))
+        except Exception as error:
+            log_failure(error)
+            await context.abort(StatusCode.INTERNAL, MESSAGE)
 
     return answer
 
@@ -65,14 +71,26 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
 
     @answered
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
-        result = await self._data_plane.infer(to_payload(request), request.model_name, request.model_version or None)
-        headers = sendable(extract_headers(result))
-        context.set_trailing_metadata(to_metadata(headers))
-        return ModelInferResponseConverter.from_types(result, use_raw=bool(request.raw_input_contents))
+        with observed("grpc") as outcome:
+            try:
+                payload = to_payload(request)
+                result = await self._data_plane.infer(payload, request.model_name, request.model_version or None)
+            except MLServerError as error:
+                outcome.status = error.status_code
+                raise
+            headers = sendable(extract_headers(result))
+            context.set_trailing_metadata(to_metadata(headers))
+            outcome.status = OK
+            return ModelInferResponseConverter.from_types(result, use_raw=bool(request.raw_input_contents))
 
 
 class Server(GRPCServer):  # type: ignore[misc]
-    """Takes messages as large as the REST door does."""
+    """Takes messages as large as the REST door does, and counts calls as that door does."""
+
+    def _create_server(self) -> Any:
+        # MLServer's own counting of calls takes as long as the rest of the door.
+        self._settings = self._settings.model_copy(update={"metrics_endpoint": None})
+        return super()._create_server()
 
     def _get_options(self) -> list[tuple[str, Any]]:
         return list({"grpc.max_receive_message_length": max_bytes(), **dict(super()._get_options())}.items())

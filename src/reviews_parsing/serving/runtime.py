@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import traceback
 from pathlib import Path
 
 import orjson
@@ -16,9 +14,10 @@ from reviews_parsing.encoder import usable_cores
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import ParsedReview
-from reviews_parsing.serving.metrics import Metrics
+from reviews_parsing.serving.failures import MESSAGE, log_failure
+from reviews_parsing.serving.metrics import ModelMetrics, count_batch, phase
 from reviews_parsing.serving.pin import pin
-from reviews_parsing.serving.request import DATATYPE, INPUT, OUTPUT, ParseCall, read
+from reviews_parsing.serving.request import DATATYPE, INPUT, OUTPUT, Limits, ParseCall, read
 from reviews_parsing.serving.work import Work
 from reviews_parsing.settings import Settings
 
@@ -47,38 +46,38 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         # Each of the workers parses a batch of its own, in its own thread.
         parser = await asyncio.to_thread(AspectParser, Path(self.settings.parameters.uri), 1)
         await asyncio.to_thread(parser.parse, [WARM_UP])
-        self._max_characters = ours.max_characters
-        self._work = Work(parser, threads, ours.max_waiting)
-        self._metrics = Metrics(self.version)
+        self._limits = Limits(ours.max_texts, ours.max_characters)
+        self._work = Work(parser, threads, ours.max_waiting, count_batch)
+        self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._work.waiting)
         return True
 
     async def unload(self) -> bool:
         """What waits is still answered."""
         self._work.close()
+        self._metrics.retire()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """The answer to a V2 request. Raises MLServerError with the status that both doors answer."""
         try:
-            call = read(payload, self._max_characters)
+            with phase("decode-input"):
+                call = read(payload, self._limits)
             reviews = await self._parse(call)
         except RequestRefused as refused:
             raise MLServerError(str(refused), refused.status) from None
-        predictions = [orjson.dumps(review.to_json()) for review in reviews]
+        with phase("encode-output"):
+            predictions = [orjson.dumps(review.to_json()) for review in reviews]
         output = ResponseOutput(name=OUTPUT, datatype=DATATYPE, shape=[len(predictions)], data=predictions)
         return InferenceResponse(model_name=self.name, model_version=self.version, outputs=[output])
 
     async def _parse(self, call: ParseCall) -> list[ParsedReview]:
         try:
-            with self._metrics.time():
-                parts = await self._work.run(call.texts)
+            parts = await self._work.run(call.texts)
         except RequestRefused:
             raise
         except Exception as error:
-            # Where, not what: a message may quote the text.
-            where = "".join(traceback.format_tb(error.__traceback__))
-            logging.getLogger("mlserver").error("a request failed with %s\n%s", type(error).__name__, where)
-            raise RequestRefused("the server failed at this request; its log says where", INTERNAL_ERROR) from None
+            log_failure(error)
+            raise RequestRefused(MESSAGE, INTERNAL_ERROR) from None
         reviews = [review.above(call.min_score) for part in parts for review in part.reviews]
-        self._metrics.count(reviews)
+        self._metrics.count(parts, reviews)
         return reviews

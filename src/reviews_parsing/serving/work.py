@@ -10,7 +10,7 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Condition, Thread
 
@@ -36,16 +36,18 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """Part of an answer and the batch that it came from."""
+    """Part of an answer, the batch that it came from, and the seconds that it waited for it."""
 
     reviews: list[ParsedReview]
     batch: Batch
+    waited: float
 
 
 @dataclass(slots=True)
 class _Part:
     texts: list[str]
     future: asyncio.Future[Parsed]
+    since: int = field(default_factory=time.time_ns)
     characters: int = field(init=False)
     weight: int = field(init=False)
 
@@ -55,10 +57,17 @@ class _Part:
 
 
 class Work:
-    """Parses in `threads` threads while texts of at most `max_waiting` pages wait."""
+    """Parses in `threads` threads while texts of at most `max_waiting` pages wait; tells `on_batch` of each batch."""
 
-    def __init__(self, parser: AspectParser, threads: int, max_waiting: int) -> None:
+    def __init__(
+        self,
+        parser: AspectParser,
+        threads: int,
+        max_waiting: int,
+        on_batch: Callable[[Batch], None] = lambda batch: None,
+    ) -> None:
         self._parser = parser
+        self._on_batch = on_batch
         self._max_waiting = max_waiting
         self._queue: list[tuple[int, int, _Part]] = []
         self._numbers = itertools.count()
@@ -107,12 +116,20 @@ class Work:
         while batch := self._take():
             texts = [text for part in batch for text in part.texts]
             try:
-                parsed = self._parse(texts)
+                reviews, done = self._parse(texts)
             except Exception as error:  # whatever it was, the callers are told and the thread lives on
                 _deliver(batch, error)
                 continue
-            reviews = iter(parsed.reviews)
-            _deliver(batch, [Parsed([next(reviews) for _ in part.texts], parsed.batch) for part in batch])
+            self._on_batch(done)
+            remaining = iter(reviews)
+            waits = [max(0, done.times[0] - part.since) / 1e9 for part in batch]
+            _deliver(
+                batch,
+                [
+                    Parsed([next(remaining) for _ in part.texts], done, wait)
+                    for part, wait in zip(batch, waits, strict=True)
+                ],
+            )
 
     def _take(self) -> list[_Part]:
         """The parts of the next batch, without those whose callers have gone; nothing when it is time to end."""
@@ -139,7 +156,7 @@ class Work:
                 self._changed.wait()
                 self._idle -= 1
 
-    def _parse(self, texts: list[str]) -> Parsed:
+    def _parse(self, texts: list[str]) -> tuple[list[ParsedReview], Batch]:
         begun = time.time_ns()
         prepared = self._parser.prepare(texts)
         tokenized = time.time_ns()
@@ -147,7 +164,7 @@ class Work:
         predicted = time.time_ns()
         reviews = self._parser.finish(prepared, logits)
         times = (begun, tokenized, predicted, time.time_ns())
-        return Parsed(reviews, Batch(len(texts), prepared.tokens, len(prepared.pieces), times))
+        return reviews, Batch(len(texts), prepared.tokens, len(prepared.pieces), times)
 
 
 def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
