@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reviews_parsing import AspectParser, DataError, ModelError
+from reviews_parsing import AspectParser, DataError, ModelError, data
+from reviews_parsing.encoder import MOST, Encoder
 from reviews_parsing.parser import ParserConfig
 from reviews_parsing.tagging import words
 
@@ -66,6 +69,20 @@ def test_a_batch_equals_one_by_one(parser: AspectParser, batch: list[str]) -> No
     assert parser.parse(batch) == [parser.parse([text])[0] for text in batch]
 
 
+def test_a_review_has_one_answer_whatever_it_is_batched_with(parser: AspectParser) -> None:
+    reviews = [review.text for review in data.read_splits("corpus")["test"]]
+    alone = [parser.parse([text])[0].aspects for text in reviews]
+    rng = random.Random(7)
+    for _ in range(int(os.environ.get("REVIEWS_PARSING_BATCHINGS", "100"))):
+        batch = rng.choices(range(len(reviews)), k=rng.randint(1, 24))
+        for number, parsed in zip(batch, parser.parse([reviews[n] for n in batch]), strict=True):
+            found, expected = parsed.aspects, alone[number]
+            assert [(a.span, a.entity_group, a.polarity) for a in found] == [
+                (a.span, a.entity_group, a.polarity) for a in expected
+            ]
+            assert all(abs((a.score or 0) - (b.score or 0)) <= 0.01 for a, b in zip(found, expected, strict=True))
+
+
 def test_an_answer_is_json_in_the_form_of_a_hugging_face_pipeline(parser: AspectParser) -> None:
     (parsed,) = parser.parse(["The lobster roll was fantastic."])
     (form,) = json.loads(json.dumps(parsed.to_json()))
@@ -95,6 +112,15 @@ def test_a_text_of_a_megabyte_is_read_to_its_end(parser: AspectParser) -> None:
     filler = "x" * 1_000_000
     (parsed,) = parser.parse([f"{filler} The coffee was excellent."])
     assert parsed.aspects[-1].word == "coffee"
+
+
+@few
+@given(st.lists(st.integers(1, 700), max_size=40), st.integers(1, 4))
+def test_every_piece_is_in_one_run_that_fits(champion_folder: Path, lengths: list[int], threads: int) -> None:
+    encoder = Encoder(champion_folder / "model.onnx", threads)
+    batches = list(encoder.batches(lengths))
+    assert sorted(number for batch in batches for number in batch) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or len(batch) * max(lengths[n] for n in batch) <= MOST for batch in batches)
 
 
 def test_min_score_leaves_out_what_is_less_probable(parser: AspectParser) -> None:

@@ -69,7 +69,7 @@ class Encoder:
                 for target, output in zip(gathered, outputs, strict=True):
                     target[starts[i] : ends[i]] = output[row, pieces[i].wanted]
 
-        batches = list(self._batches([len(piece.ids) for piece in pieces]))
+        batches = list(self.batches([len(piece.ids) for piece in pieces]))
         futures = []
         if self._pool and len(batches) > 1:
             futures = [self._pool.submit(run, batch) for batch in batches]
@@ -85,7 +85,7 @@ class Encoder:
 
         return logits
 
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+    def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Numbers of pieces, longest first, that share a run; fewer in each where that gives every thread its share."""
         budget = min(MOST, max(LEAST, sum(lengths) // self._threads))
         batch: list[int] = []

@@ -109,7 +109,7 @@ def test_pyfunc_answers_as_the_parser_does(with_champion: Path) -> None:
 
 
 def test_the_checkpoint_is_a_token_classification_pipeline(
-    with_champion: Path, tmp_path: Path, parser: AspectParser, monkeypatch: pytest.MonkeyPatch
+    with_champion: Path, tmp_path: Path, parser: AspectParser
 ) -> None:
     from transformers import pipeline
     from transformers.utils import logging
@@ -119,10 +119,8 @@ def test_the_checkpoint_is_a_token_classification_pipeline(
         folder = client.download_artifacts(registry.versions()[0].run_id, "checkpoint", str(tmp_path))
     tagger = pipeline("token-classification", folder, aggregation_strategy="first")
     texts = [review.text for review in data.read_splits("corpus")["validation"] if review.text.isascii()]
-    # The pipeline takes each word's best tag, the parser the best valid sequence of tags; without that constraint, what
-    # either is sure of the other finds too. Of the rest the parser's int8 weights may decide otherwise.
-    module = sys.modules["reviews_parsing.tagging.decode"]
-    monkeypatch.setattr(module, "best_tags", lambda probabilities: probabilities.argmax(1).tolist())
+    # What either is sure of the other finds too. Of the rest, the pipeline takes each word's best tag, the parser the
+    # best valid sequence of tags, from weights of 8 bits.
     found: dict[str, dict[tuple[int, str, int, int], float]] = {"pipeline": {}, "parser": {}}
     for number, (answer, parsed) in enumerate(zip(tagger(texts), parser.parse(texts), strict=True)):
         for entity in answer:

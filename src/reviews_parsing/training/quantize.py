@@ -24,9 +24,9 @@ from onnx import helper, numpy_helper
 Array = npt.NDArray[np.floating[Any]]
 
 WEIGHT_LEVELS, ACTIVATION_LEVELS = 63, 127.5
-SMOOTHING = (0.2, 0.35, 0.5, 0.65, 0.8)
-CLIPPING = (1.0, 0.9, 0.75, 0.6, 0.45, 0.3)
-TOKENS = 1500
+SMOOTHING = (0.35, 0.5, 0.65, 0.8)
+CLIPPING = (1.0, 0.8, 0.6, 0.4)
+TOKENS = 1000
 # Narrower products, such as the heads', cost next to nothing and decide everything.
 NARROW = 64
 

@@ -1,0 +1,78 @@
+"""Static int8: close to the original, outliers or not, and the same answer whatever shares a run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from reviews_parsing.training.quantize import quantize
+
+WIDTH = 96
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small network with outlying channels, three products of one activation and a narrow head, before and after."""
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(50, WIDTH)).astype(np.float32)
+    table[:, 7] = 40 + 5 * rng.normal(size=50)  # the channels by which transformers defeat a scale per tensor
+    table[:, 31] *= 25
+    arrays = {"table": table}
+    for name in ("q", "k", "v", "up"):
+        arrays[name] = rng.normal(size=(WIDTH, WIDTH)).astype(np.float32) / 10
+        arrays[f"{name}.bias"] = rng.normal(size=WIDTH).astype(np.float32)
+    arrays["head"] = rng.normal(size=(WIDTH, 5)).astype(np.float32) / 10
+    nodes = [helper.make_node("Gather", ["table", "input_ids"], ["x"])]
+    for name, source in (("q", "x"), ("k", "x"), ("v", "x"), ("up", "mixed")):
+        nodes.append(helper.make_node("MatMul", [source, name], [f"{name}.raw"]))
+        nodes.append(helper.make_node("Add", [f"{name}.raw", f"{name}.bias"], [f"{name}.out"]))
+        if name == "v":
+            nodes.append(helper.make_node("Max", ["q.out", "k.out", "v.out"], ["mixed"]))
+    nodes += [helper.make_node("Relu", ["up.out"], ["act"]), helper.make_node("MatMul", ["act", "head"], ["logits"])]
+    shapes = [("input_ids", TensorProto.INT64), ("attention_mask", TensorProto.INT64)]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info(name, kind, ["batch", "tokens"]) for name, kind in shapes],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "tokens", 5])],
+        [numpy_helper.from_array(value, name) for name, value in arrays.items()],
+    )
+    folder = tmp_path_factory.mktemp("quantize")
+    source, target = folder / "fp32.onnx", folder / "int8.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), source)
+    quantize(source, target, [rng.integers(0, 50, 20).tolist() for _ in range(40)])
+    return source, target
+
+
+def run(model: Path, ids: np.ndarray) -> np.ndarray:
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    return session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
+
+
+def test_the_answer_stays_close_despite_outlying_channels(models: tuple[Path, Path]) -> None:
+    ids = np.random.default_rng(1).integers(0, 50, (8, 30))
+    exact, rounded = (run(model, ids) for model in models)
+    assert np.abs(exact - rounded).mean() < 0.02 * np.abs(exact).mean()
+
+
+def test_every_wide_product_is_rounded_and_those_of_one_activation_are_one(models: tuple[Path, Path]) -> None:
+    model = onnx.load(models[1])
+    onnx.checker.check_model(model)
+    kinds = Counter(node.op_type for node in model.graph.node)
+    assert (kinds["MatMul"], kinds["QuantizeLinear"], kinds["Split"]) == (3, 2, 1)
+    weights = [numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith(".weights")]
+    assert [w.dtype for w in weights] == [np.int8] * 2
+    assert max(int(np.abs(w).max()) for w in weights) <= 63
+    assert all(t.dims != [WIDTH, WIDTH] or t.data_type == TensorProto.INT8 for t in model.graph.initializer)
+
+
+def test_what_shares_a_run_moves_nothing(models: tuple[Path, Path]) -> None:
+    ids = np.random.default_rng(2).integers(0, 50, (16, 24))
+    together = run(models[1], ids)
+    assert all(np.array_equal(run(models[1], row[None])[0], together[i]) for i, row in enumerate(ids))
