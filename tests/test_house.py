@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import reviews_parsing
+from reviews_parsing.settings import Settings
 
 PACKAGE = Path(reviews_parsing.__file__).parent
 PROJECT = PACKAGE.parent.parent
@@ -21,6 +22,7 @@ ROOMS = [
     "schema",
     "tagging",
     "data",
+    "engines",
     "encoder",
     "parser",
     "training",
@@ -79,3 +81,12 @@ def test_the_lock_pins_every_dependency_and_names_no_host() -> None:
     names = {re.split(r"[<>=\[;~! ]", requirement)[0].lower() for requirement in declared}
     assert names - pinned == {"torch"}
     assert not {name for name in pinned if name.startswith("nvidia") or name == "triton"}
+
+
+def test_every_setting_is_documented() -> None:
+    text = (PROJECT / "docs" / "serving.md").read_text(encoding="utf-8")
+    for name, field in Settings.model_fields.items():
+        variable = str(field.validation_alias or f"REVIEWS_PARSING_{name.upper()}")
+        assert f"| `{variable}` |" in text
+        if isinstance(field.default, int | float):
+            assert f"| `{variable}` | {field.default} |" in text

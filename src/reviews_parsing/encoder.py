@@ -1,4 +1,4 @@
-"""The encoder: pieces of text as token ids in, logits of wanted tokens out, over ONNX Runtime.
+"""The encoder: pieces of text as token ids in, logits of wanted tokens out.
 
 Pieces of like length share a run, as many as fill a core well; runs are spread over threads, one core each. The int8
 scales of a model are fixed in its file, so what shares a run with a piece does not move its logits.
@@ -6,15 +6,14 @@ scales of a model are fixed in its file, so what shares a run with a piece does 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 
+from reviews_parsing import engines
 from reviews_parsing.tagging.decode import Floats
 
 # Tokens of a run, padding included: more do not fit a core's cache, fewer leave it waiting for weights.
@@ -38,15 +37,15 @@ class Logits(NamedTuple):
 class Encoder:
     """The model in an ONNX file; safe to share between threads. With one thread it works in the caller's."""
 
-    def __init__(self, model: Path, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        self._outputs = [output.name for output in self._session.get_outputs()]
-        self._widths = [int(output.shape[-1]) for output in self._session.get_outputs()]
+    def __init__(self, model: Path, threads: int, engine: str = "onnxruntime") -> None:
+        self._engine = engines.load(model, engine)
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="encode") if threads > 1 else None
+
+    @property
+    def engine(self) -> str:
+        """The name of what runs the graph."""
+        return self._engine.name
 
     def begin(self, pieces: Sequence[Piece]) -> Callable[[], Logits]:
         """Start the work on `pieces`; what is returned waits for it and gives the logits."""
@@ -54,7 +53,7 @@ class Encoder:
         ends = np.cumsum(counts)
         starts = ends - counts
         total = int(counts.sum())
-        gathered = [np.empty((total, width), np.float32) for width in self._widths]
+        gathered = [np.empty((total, width), np.float32) for width in self._engine.widths]
 
         def run(batch: list[int]) -> None:
             longest = max(len(pieces[i].ids) for i in batch)
@@ -64,7 +63,7 @@ class Encoder:
                 length = len(pieces[i].ids)
                 ids[row, :length] = pieces[i].ids
                 mask[row, :length] = 1
-            outputs = self._session.run(self._outputs, {"input_ids": ids, "attention_mask": mask})
+            outputs = self._engine.run(ids, mask)
             for row, i in enumerate(batch):
                 for target, output in zip(gathered, outputs, strict=True):
                     target[starts[i] : ends[i]] = output[row, pieces[i].wanted]
@@ -96,8 +95,3 @@ class Encoder:
             batch.append(i)
         if batch:
             yield batch
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

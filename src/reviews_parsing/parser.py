@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from tokenizers import Tokenizer
 
-from reviews_parsing.encoder import Encoder, Logits, Piece, usable_cores
+from reviews_parsing.encoder import Encoder, Logits, Piece
+from reviews_parsing.engines import usable_cores
 from reviews_parsing.errors import DataError, ModelError
 from reviews_parsing.schema import Aspect, ParsedReview, Taxonomy
 from reviews_parsing.tagging import (
@@ -32,7 +33,7 @@ from reviews_parsing.tagging.decode import Ints
 FORMAT = 1
 MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parser.json"
 # What is worked on at once: enough texts to find some of like length, few enough to hold.
-CHUNK_TEXTS, CHUNK_CHARACTERS = 512, 500_000
+CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +72,16 @@ class ParserConfig:
             raise ModelError(
                 f"{folder} holds no model ({CONFIG_FILE}: {error}); give a model folder or models:/NAME@ALIAS"
             ) from error
-        if form.get("format") != FORMAT:
-            raise ModelError(
-                f"{folder} has format {form.get('format')}, not {FORMAT}; install the version that made it"
-            )
-        taxonomy = Taxonomy(*(tuple(form["taxonomy"][key]) for key in ("categories", "polarities")))
-        calibration = Calibration(**form["calibration"])
-        return cls(taxonomy, form["window"], form["margin"], calibration, form["precision"])
+        try:
+            if form["format"] != FORMAT:
+                raise ModelError(
+                    f"{folder} has format {form['format']}, not {FORMAT}; install the version that made it"
+                )
+            taxonomy = Taxonomy(*(tuple(form["taxonomy"][key]) for key in ("categories", "polarities")))
+            calibration = Calibration(**form["calibration"])
+            return cls(taxonomy, form["window"], form["margin"], calibration, form["precision"])
+        except (KeyError, TypeError) as error:
+            raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {error}); fetch it again") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +106,19 @@ class AspectParser:
     >>> parser.parse(["The pho was lovely, the waiter less so."])
     """
 
-    def __init__(self, folder: Path, threads: int | None = None) -> None:
-        """Load the model in `folder` with `threads` threads (default: one for each core this process may use)."""
+    def __init__(self, folder: Path, threads: int | None = None, engine: str = "onnxruntime") -> None:
+        """Load the model in `folder` with `threads` threads (default: one for each core this process may use).
+
+        `engine` is onnxruntime, openvino, or auto: whichever is faster here, by trying.
+        """
         self.config = ParserConfig.read(folder)
         self.taxonomy = self.config.taxonomy
         self.version: str | None = None
         try:
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
-            self._encoder = Encoder(folder / MODEL_FILE, threads or usable_cores())
+            self._encoder = Encoder(folder / MODEL_FILE, threads or usable_cores(), engine)
+        except ModelError:
+            raise
         except Exception as error:  # both libraries raise bare exceptions of their own
             raise ModelError(f"{folder}: the model is incomplete or damaged ({error}); fetch it again") from error
         self._tokenizer.no_truncation()
@@ -117,20 +126,25 @@ class AspectParser:
         self._prefix, self._suffix = special_tokens(self._tokenizer)
 
     @classmethod
-    def load(cls, source: str | Path, threads: int | None = None) -> AspectParser:
+    def load(cls, source: str | Path, threads: int | None = None, engine: str = "onnxruntime") -> AspectParser:
         """The model at `source`: a folder, or what the registry knows it by (`models:/NAME@ALIAS`, `models:/NAME/3`).
 
         Raises ModelError where there is no such model, TrackingError where the registry cannot be reached.
         """
         if not str(source).startswith(("models:", "runs:")):
-            return cls(Path(source), threads)
+            return cls(Path(source), threads, engine)
         # The one look downwards: where models come from is the registry's knowledge, loaded only when asked for.
         from reviews_parsing import registry
 
         folder, version = registry.fetch(str(source))
-        parser = cls(folder, threads)
+        parser = cls(folder, threads, engine)
         parser.version = version
         return parser
+
+    @property
+    def engine(self) -> str:
+        """The name of what runs the model."""
+        return self._encoder.engine
 
     def parse(self, texts: Sequence[str], min_score: float = 0.0) -> list[ParsedReview]:
         """The aspects of each text whose probability is at least `min_score`, in the order of the texts.

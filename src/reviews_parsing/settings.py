@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -40,13 +41,24 @@ class Settings(BaseSettings):
     max_texts: int = Field(
         default=4096, ge=1, description="most texts that a request to the server may hold; beyond: 413"
     )
+    engine: Literal["onnxruntime", "openvino", "auto"] = Field(
+        default="onnxruntime", description="what runs the model; auto: whichever of those installed is faster here"
+    )
     max_characters: int = Field(
         default=500_000, ge=1, description="most characters that a request to the server may hold; beyond: 413"
     )
-    max_waiting: int = Field(
-        default=512,
-        ge=0,
-        description="most texts (each 500 characters of one count) that wait in the server; beyond: 503",
+    max_wait: float = Field(
+        default=0.6, ge=0, description="longest that a request to the server may have to wait, in seconds; beyond: 503"
+    )
+
+    jaeger_url: str | None = Field(
+        default=None,
+        validation_alias="JAEGER_URL",
+        description="host or URL of a collector of traces (OTLP over gRPC), where OTEL_EXPORTER_OTLP_ENDPOINT is unset",
+    )
+
+    drain_seconds: float = Field(
+        default=60, ge=0, description="how long the server, told to end, goes on with requests under way"
     )
 
     @property

@@ -76,14 +76,14 @@ def test_an_interruption_leaves_nothing(champion_folder: Path, tmp_path: Path, f
 
 
 def test_an_error_on_the_way_leaves_nothing(parser: AspectParser, tmp_path: Path) -> None:
-    source = write(Table(["text"], [{"text": ""}] * 300), tmp_path / "in.csv")
+    source = write(Table(["text"], [{"text": ""}] * 3000), tmp_path / "in.csv")
 
     def grow(done: int, total: int, rows: int) -> None:
         if rows == 1:
             with source.open("a", encoding="utf-8") as file:
                 file.write("one,too many\n" * 2000)
 
-    with pytest.raises(DataError, match=r"in\.csv:302: 2 values where the header has 1"):
+    with pytest.raises(DataError, match=r"in\.csv:3002: 2 values where the header has 1"):
         parse_files(parser, [str(source)], tmp_path / "out.parquet", progress=grow)
     assert list(tmp_path.iterdir()) == [source]
 

@@ -17,6 +17,8 @@ from reviews_parsing.settings import MODEL_NAME
 
 MODEL = f"/v2/models/{MODEL_NAME}"
 DEADLINE = 90.0
+# Variables that a server reads, by how they begin.
+OURS = ("JAEGER_", "MLFLOW_", "MLSERVER_", "OTEL_", "REVIEWS_PARSING_")
 
 
 @dataclass(frozen=True)
@@ -92,5 +94,5 @@ def tensor(**changes: object) -> dict[str, object]:
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "MLSERVER_", "REVIEWS_PARSING_"))}
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
     return {**clean, "REVIEWS_PARSING_HOME": str(home), **variables}

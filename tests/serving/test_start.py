@@ -28,7 +28,7 @@ LONG = "The grilled octopus was tender and the waiter never smiled once. " * 450
 
 
 def test_overload_is_shed_and_what_was_begun_is_finished(start: Start, parser: AspectParser) -> None:
-    with start(mlserver=True, REVIEWS_PARSING_THREADS="1", REVIEWS_PARSING_MAX_WAITING="0") as server:
+    with start(mlserver=True, REVIEWS_PARSING_THREADS="1", REVIEWS_PARSING_MAX_WAIT="0") as server:
         with ThreadPoolExecutor(1) as client:
             begun = client.submit(server.infer, [LONG])
             while (shed := server.infer(["Lovely."])).status == 200:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -13,6 +13,9 @@ from rich.markup import escape
 from reviews_parsing.cli import output
 from reviews_parsing.cli.data import data_app
 from reviews_parsing.errors import DataError, ReviewsParsingError
+
+if TYPE_CHECKING:
+    from reviews_parsing.parser import AspectParser
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,12 +76,9 @@ def parse(
         cat reviews.jsonl | reviews-parsing parse - --min-score 0.8 > parsed.jsonl
     """
     from reviews_parsing.batch import parse_files
-    from reviews_parsing.parser import AspectParser
-    from reviews_parsing.settings import Settings
 
-    settings = Settings()
     if _is_text(what):
-        parsed = AspectParser.load(model or settings.champion_uri, settings.threads).parse(what, min_score)[0]
+        parsed = _parser(model).parse(what, min_score)[0]
         if as_json or not sys.stdout.isatty():
             _print_line_or_document(parsed.to_json(), document=as_json)
         else:
@@ -87,7 +87,7 @@ def parse(
     missing = [name for name in what if name != "-" and not Path(name).exists()]
     if missing:
         raise DataError(f"{missing[0]} does not exist; give a file, - for stdin, or a text in quotes")
-    parser = AspectParser.load(model or settings.champion_uri, settings.threads)
+    parser = _parser(model)
     rows: list[dict[str, Any]] = []
 
     def on_rows(some: list[dict[str, Any]]) -> None:
@@ -208,7 +208,6 @@ def evaluate(
         reviews-parsing evaluate gold.xml --map categories.json --model models:/reviews-parsing-ner-aspects/3
     """
     from reviews_parsing.data import read_mapping, read_splits
-    from reviews_parsing.parser import AspectParser
     from reviews_parsing.settings import Settings
     from reviews_parsing.training.evaluate import evaluate as run
 
@@ -216,10 +215,9 @@ def evaluate(
     reviews = splits.get("all") or splits.get(split)
     if not reviews:
         raise DataError(f"{data} has no split '{split}'; it has {', '.join(splits)}")
-    settings = Settings()
-    result = run(AspectParser.load(model or settings.champion_uri, settings.threads), reviews)
+    result = run(_parser(model), reviews)
     if as_json:
-        output.print_json({"model": model or settings.champion_uri, "data": data, **result.metrics()})
+        output.print_json({"model": model or Settings().champion_uri, "data": data, **result.metrics()})
         return
     metrics = result.metrics()
     output.scores_table(f"{data}, {len(reviews):,} reviews, exact match", metrics)
@@ -300,6 +298,14 @@ def serve(
     from reviews_parsing.serving import serve as run
 
     run(host=host, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, model_uri=model)
+
+
+def _parser(model: str | None) -> AspectParser:
+    from reviews_parsing.parser import AspectParser
+    from reviews_parsing.settings import Settings
+
+    settings = Settings()
+    return AspectParser.load(model or settings.champion_uri, settings.threads, settings.engine)
 
 
 def _is_text(what: list[str]) -> bool:

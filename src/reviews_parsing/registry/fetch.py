@@ -1,48 +1,117 @@
-"""Model folders from the registry, fetched once."""
+"""Model folders from the registry, fetched once, and checked whenever they are asked for."""
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+import logging
 import tempfile
 from pathlib import Path
 
-from reviews_parsing.errors import ModelError
-from reviews_parsing.registry.store import MODEL_FOLDER, resolve, tracking
+from reviews_parsing.errors import ModelError, TrackingError
+from reviews_parsing.parser import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
+from reviews_parsing.registry.known import recall, remember
+from reviews_parsing.registry.store import MODEL_FOLDER, Reference, Resolved, glance, resolve, tracking
 from reviews_parsing.settings import Settings
 
 
-def fetch(uri: str) -> tuple[Path, str]:
+def fetch(uri: str, *, stale_ok: bool = True) -> tuple[Path, str]:
     """The model folder behind `models:/NAME@ALIAS`, `models:/NAME/3` or `runs:/ID/ner_aspect`, and its version.
 
-    Versions never change, so each is fetched once into the local folder. Raises ModelError where there is none.
+    Versions never change, so each is fetched once into the local folder and needs no store from then on. While the
+    store cannot be used, an alias means what it last meant, where that was fetched, and a warning says so; without
+    `stale_ok` it means nothing.
+    Raises ModelError where there is no such version or it is damaged, TrackingError where the store cannot be used.
     """
-    with tracking() as client:
-        if uri.startswith("runs:"):
-            version = uri.split("/")[1]
-            return _download(uri, Settings().home / "models" / "runs" / version), version
-        name, number = resolve(client, uri)
-        # Two stores may both have a version 1: the run that made it tells them apart.
-        run_id = client.get_model_version(name, number).run_id or "norun"
-        return _download(
-            f"models:/{name}/{number}", Settings().home / "models" / name / f"{number}-{run_id[:12]}"
-        ), number
+    if uri.startswith("runs:"):
+        run_id = uri.split("/")[1]
+        folder = _models() / "runs" / run_id
+        if not folder.is_dir():
+            _download(uri, folder)
+        return _whole(folder), run_id
+    wanted = Reference.of(uri)
+    found = glance(wanted) or (recall(wanted) if wanted.number else None)
+    if found is None or not _folder(wanted, found).is_dir():
+        found = _ask(uri, wanted, stale_ok)
+    return _whole(_folder(wanted, found)), found.version
 
 
-def _download(uri: str, target: Path) -> Path:
-    """The model folder of an artifact, fetched whole or not at all."""
-    import mlflow
+def _ask(uri: str, wanted: Reference, stale_ok: bool) -> Resolved:
+    """What the store answers; its version is fetched then."""
+    try:
+        with tracking(patient=False) as client:
+            found = resolve(client, wanted)
+        if not _folder(wanted, found).is_dir():
+            _download(f"models:/{wanted.name}/{found.version}", _folder(wanted, found))
+    except TrackingError as error:
+        last = recall(wanted) if stale_ok else None
+        if last is None or not _folder(wanted, last).is_dir():
+            raise
+        logging.getLogger(__name__).warning("%s; %s stays version %s, as it was last seen", error, uri, last.version)
+        return last
+    for reference in (wanted, Reference(wanted.name, None, found.version)):
+        remember(reference, found)
+    return found
 
-    if not target.is_dir():
+
+def _download(uri: str, target: Path) -> None:
+    """Fetch the model folder of an artifact, whole or not at all, and note its checksums."""
+    with tracking():
+        import mlflow
+
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as half:
             mlflow.artifacts.download_artifacts(uri, dst_path=half)
             found = next(Path(half).rglob(MODEL_FOLDER), None)
             if found is None:
                 raise ModelError(f"{uri} holds no {MODEL_FOLDER}: it was not made by this project; train again")
+            _require_files(found, f"{uri} is incomplete", "train again")
+            _note_checksums(found, target)
             try:
                 found.rename(target)
             except OSError:
                 # Another process was faster; its copy is as good.
                 if not target.is_dir():
-                    shutil.copytree(found, target)
-    return target
+                    raise
+
+
+def _require_files(folder: Path, what: str, advice: str) -> None:
+    for name in (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE):
+        if not (folder / name).is_file():
+            raise ModelError(f"{what}: it has no {name}; {advice}")
+
+
+def _note_checksums(folder: Path, target: Path) -> None:
+    from reviews_parsing.data.files import write_bytes
+
+    lines = [f"{_digest(file)}  {file.name}\n" for file in sorted(folder.iterdir()) if file.is_file()]
+    write_bytes(_checksums(target), "".join(lines).encode())
+
+
+def _whole(folder: Path) -> Path:
+    """`folder`, if it holds what was fetched. Raises ModelError naming what is damaged and how to fetch it again."""
+    advice = f"delete {folder}, and it is fetched again"
+    _require_files(folder, f"{folder} is incomplete", advice)
+    if _checksums(folder).is_file():
+        for line in _checksums(folder).read_text(encoding="utf-8").splitlines():
+            digest, _, name = line.partition("  ")
+            if not (folder / name).is_file() or _digest(folder / name) != digest:
+                raise ModelError(f"{folder / name} is damaged: it is not what was fetched; {advice}")
+    return folder
+
+
+def _checksums(folder: Path) -> Path:
+    """Beside the folder, in the form of sha256sum: inside it would be part of the model."""
+    return folder.with_name(f"{folder.name}.sha256")
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def _models() -> Path:
+    return Settings().home / "models"
+
+
+def _folder(wanted: Reference, found: Resolved) -> Path:
+    return _models() / wanted.name / f"{found.version}-{found.run_id[:12] or 'norun'}"

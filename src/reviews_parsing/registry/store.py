@@ -1,11 +1,14 @@
-"""The tracking store: where it is, and its errors as ours."""
+"""The tracking store: where it is, what it knows of versions, and its errors as ours."""
 
 from __future__ import annotations
 
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reviews_parsing.errors import ModelError, ReviewsParsingError, TrackingError
@@ -16,11 +19,46 @@ if TYPE_CHECKING:
 
 ARTIFACT = "ner_aspect"
 MODEL_FOLDER = "parser"
+SQLITE = "sqlite:///"
+# Unset, MLflow goes on for four minutes where nobody answers and, where somebody is silent, for a quarter of an hour.
+IMPATIENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What `models:/NAME@ALIAS` or `models:/NAME/3` refers to; one of `alias` and `number` is None."""
+
+    name: str
+    alias: str | None
+    number: str | None
+
+    @classmethod
+    def of(cls, uri: str) -> Reference:
+        """Raises ModelError where the form is wrong."""
+        match = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
+        if match is None:
+            raise ModelError(f"{uri} names no model; write models:/NAME@ALIAS or models:/NAME/VERSION")
+        return cls(*match.groups())
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A version and the run that made it: two stores may both have a version 1, of different runs."""
+
+    version: str
+    run_id: str
 
 
 @contextmanager
-def tracking() -> Iterator[MlflowClient]:
-    """A client of the configured tracking store. Errors of the store leave it as TrackingError or ModelError."""
+def tracking(patient: bool = True) -> Iterator[MlflowClient]:
+    """A client of the configured tracking store. Errors of the store leave it as TrackingError or ModelError.
+
+    Who is not patient gives up on a server within seconds, unless MLFLOW_HTTP_REQUEST_* say how long to try.
+    """
     import logging
 
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -28,13 +66,14 @@ def tracking() -> Iterator[MlflowClient]:
     from mlflow.exceptions import MlflowException
 
     # Importing MLflow sets its level to INFO; what it says of its tables and versions is not what the user asked.
-    for name in ("alembic", "mlflow"):
+    for name in ("alembic", "mlflow", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
     uri = tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:
-        yield mlflow.MlflowClient()
+        with _defaults({} if patient else IMPATIENT):
+            yield mlflow.MlflowClient()
     except ReviewsParsingError:
         raise
     except (MlflowException, OSError) as error:
@@ -55,30 +94,65 @@ def tracking_uri() -> str:
         settings.home.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrackingError(f"{settings.home} cannot be made ({error.strerror}); set REVIEWS_PARSING_HOME") from error
-    return f"sqlite:///{settings.home.resolve() / 'mlflow.db'}"
+    return f"{SQLITE}{settings.home.resolve() / 'mlflow.db'}"
 
 
-def resolve(client: MlflowClient, uri: str) -> tuple[str, str]:
-    """(name, version) of a `models:/` URI. Raises ModelError where the form is wrong or there is no such version."""
-    match = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
-    if match is None:
-        raise ModelError(f"{uri} names no model; write models:/NAME@ALIAS or models:/NAME/VERSION")
-    name, alias, number = match.groups()
-    if number is not None:
-        return name, number
+def glance(wanted: Reference) -> Resolved | None:
+    """What the store answers where it is a SQLite file of the form that we know; else None, and MLflow must be asked.
+
+    A hundred times faster than to import MLflow and to let it check its tables.
+    """
+    uri = tracking_uri()
+    file = Path(uri.removeprefix(SQLITE)).resolve()
+    if not uri.startswith(SQLITE) or not file.is_file():
+        return None
+    query = """
+        SELECT version, run_id FROM model_versions
+        WHERE name = :name AND current_stage <> 'Deleted_Internal' AND version IN (
+            SELECT CAST(:number AS INTEGER)
+            UNION SELECT version FROM registered_model_aliases WHERE name = :name AND alias = :alias
+        )
+    """
+    sought = {"name": wanted.name, "alias": wanted.alias, "number": wanted.number}
+    try:
+        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as store:
+            found = store.execute(query, sought).fetchall()
+    except sqlite3.Error:
+        return None
+    return Resolved(str(found[0][0]), found[0][1] or "") if len(found) == 1 else None
+
+
+def resolve(client: MlflowClient, wanted: Reference) -> Resolved:
+    """What `wanted` means now. Raises ModelError where there is no such version."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return name, str(client.get_model_version_by_alias(name, alias).version)
+        if wanted.alias is None:
+            found = client.get_model_version(wanted.name, wanted.number)
+        else:
+            found = client.get_model_version_by_alias(wanted.name, wanted.alias)
     except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+        if wanted.alias and error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             raise ModelError(
-                f"model {name} has no {alias} yet (tracking store {public(tracking_uri())}); "
+                f"model {wanted.name} has no {wanted.alias} yet (tracking store {public(tracking_uri())}); "
                 "train one: reviews-parsing train, then reviews-parsing promote"
             ) from error
         raise
+    return Resolved(str(found.version), found.run_id or "")
 
 
 def public(uri: str) -> str:
     """A URI without the password that it may hold."""
     return re.sub(r"//[^/@]+@", "//", uri)
+
+
+@contextmanager
+def _defaults(variables: dict[str, str]) -> Iterator[None]:
+    """Environment variables for a while, where they are unset: MLflow reads them at each request."""
+    ours = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)

@@ -22,7 +22,7 @@ async def read_body(request: Request, limit: int) -> bytes:
     Raises MLServerError: 413 beyond `limit` bytes, 415 or 400 where it cannot be read; in any case not before the whole
     of it has come, for a client that is still sending reads no answer.
     """
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    encoding = request.headers.get("Content-Encoding", "").strip().lower() or "identity"
     refusal = _refusal(request.headers.get("Content-Type", ""), encoding)
     inflate = None if encoding == "identity" else zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
     received = bytearray()

@@ -7,22 +7,36 @@ from contextlib import AbstractContextManager, nullcontext
 
 from reviews_parsing.settings import Settings
 
+# How many bytes of a body are JSON, where binary tensors follow.
+HEADER_LENGTH = "Inference-Header-Content-Length"
 # A character is at most 12 bytes of JSON (an escaped surrogate pair); the rest of a request is small.
 BYTES_PER_CHARACTER, OTHER_BYTES = 12, 1 << 20
+# In characters; gRPC's clients refuse answers whose headers are more than 8 KB together.
+LONGEST_HEADER = 256
 
 
 def mend() -> None:
-    """Give every MLServer that this process makes from now on the doors of `rest` and `rpc`. Twice is as once."""
+    """Give every MLServer that this process makes from now on the doors of `rest` and `rpc`, the plane behind them and
+    the life of `lifecycle`. Twice is as once.
+    """
     import mlserver.grpc.server
     import mlserver.metrics.server
+    import mlserver.registry
     import mlserver.rest.server
     import mlserver.server
 
-    from reviews_parsing.serving import rest, rpc
+    from reviews_parsing.serving import lifecycle, plane, rest, rpc
 
     mlserver.rest.server.create_app = rest.create_app
     mlserver.grpc.server.InferenceServicer = rpc.Servicer
+    mlserver.grpc.server.add_GRPCInferenceServiceServicer_to_server = rpc.add_servicer
     mlserver.server.GRPCServer = rpc.Server
+    mlserver.server.DataPlane = plane.Plane
+    mlserver.server.RESTServer = lifecycle.Rest
+    mlserver.server.ModelRepositoryHandlers = lifecycle.Handlers
+    mlserver.server.MLServer.start = lifecycle.start
+    mlserver.server.MLServer.stop = lifecycle.stop
+    mlserver.registry.SingleModelRegistry = lifecycle.Versions
     # MLServer handles signals; these two mean to leave them alone, by a method that uvicorn no longer has.
     mlserver.rest.server._NoSignalServer.capture_signals = _leave_signals
     mlserver.metrics.server._NoSignalServer.capture_signals = _leave_signals
@@ -35,7 +49,11 @@ def max_bytes() -> int:
 
 def sendable(headers: Mapping[str, str] | None) -> dict[str, str]:
     """Those headers that HTTP can carry: MLServer makes one of the request's id, which may be any text."""
-    return {key: value for key, value in (headers or {}).items() if value.isascii() and value.isprintable()}
+    return {
+        key: value
+        for key, value in (headers or {}).items()
+        if len(value) <= LONGEST_HEADER and value.isascii() and value.isprintable()
+    }
 
 
 def _leave_signals(_: object) -> AbstractContextManager[None]:

@@ -21,8 +21,6 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
 FAILED = 500
-# The phases of a batch, between the times that it notes.
-PHASES = ("tokenize", "predict", "decode-spans")
 
 
 @dataclass(slots=True)
@@ -62,8 +60,8 @@ def count_batch(batch: Batch) -> None:
     metrics = _metrics()
     metrics.batch.observe(batch.texts)
     metrics.tokens.inc(batch.tokens)
-    for number, name in enumerate(PHASES):
-        metrics.phases.labels(name).observe((batch.times[number + 1] - batch.times[number]) / 1e9)
+    for name, begin, end in batch.phases():
+        metrics.phases.labels(name).observe((end - begin) / 1e9)
 
 
 class ModelMetrics:
@@ -111,7 +109,7 @@ def _metrics() -> SimpleNamespace:
         seconds=Histogram(f"{p}request_seconds", "seconds from request to answer", ["door"], buckets=SECONDS),
         phases=Histogram(f"{p}phase_seconds", "seconds of a phase of a request or batch", ["phase"], buckets=SECONDS),
         batch=Histogram(f"{p}batch_texts", "texts in a batch", buckets=SIZES),
-        waiting=Gauge(f"{p}waiting", "texts that wait, each 500 characters of one counted"),
+        waiting=Gauge(f"{p}waiting", "pages that wait: texts, a long one counted for each 500 characters"),
         tokens=Counter(f"{p}tokens", "tokens that the encoder read"),
         reviews=Counter(f"{p}reviews", "reviews parsed", version),
         silent=Counter(f"{p}reviews_without_aspect", "reviews in which nothing was found", version),

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from mlserver import ModelSettings
 
 
-def pin(settings: ModelSettings) -> None:
+def pin(settings: ModelSettings, *, stale_ok: bool = True) -> None:
     """Replace the model's URI by a local folder, and set its version; done again, it changes nothing.
 
-    The version is the registry's; of a run, its id; of a folder, `parameters.version` or a digest of its files.
+    The version is the registry's; of a run, its id; of a folder, `parameters.version` or a digest of its files. With
+    `stale_ok` an alias means what it last meant where the registry cannot be reached.
     Raises ModelError where there is no such model, TrackingError where the registry cannot be reached.
     """
     from mlserver.settings import ModelParameters
@@ -26,7 +27,7 @@ def pin(settings: ModelSettings) -> None:
     if uri.startswith(("models:", "runs:")):
         from reviews_parsing import registry
 
-        folder, version = registry.fetch(uri)
+        folder, version = registry.fetch(uri, stale_ok=stale_ok)
     else:
         folder, version = Path(uri), parameters.version
     ParserConfig.read(folder)

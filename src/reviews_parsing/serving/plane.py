@@ -14,10 +14,12 @@ from reviews_parsing.serving.work import OVERLOADED
 class Plane(DataPlane):  # type: ignore[misc]
     """MLServer's, with these three mended."""
 
+    draining = False
+
     async def ready(self) -> bool:
-        """Whether there is a model and each is ready."""
+        """Whether there is a model, each is ready, and the server is not about to end."""
         models = list(await self._model_registry.get_models())
-        return bool(models) and all(model.ready for model in models)
+        return bool(models) and all(model.ready for model in models) and not self.draining
 
     async def infer(self, payload: InferenceRequest, name: str, version: str | None = None) -> InferenceResponse:
         """Raises MLServerError: 404 where there is no such model, 503 while it loads, and whatever the model raises."""

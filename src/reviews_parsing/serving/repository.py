@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from click import ClickException
 from mlserver import ModelSettings
-from mlserver.errors import MLServerError
+from mlserver.errors import MLServerError, ModelNotFound
 from mlserver.repository import SchemalessModelRepository
 from mlserver.settings import ModelParameters
 
@@ -35,17 +36,34 @@ class Repository(SchemalessModelRepository):  # type: ignore[misc]
         self._uri = model_uri
         doors.mend()
 
-    async def list(self) -> list[ModelSettings]:
-        """Each with its version resolved anew. Raises ModelUnavailable where there is none."""
+    async def list(self) -> Sequence[ModelSettings]:
+        """Each with its version resolved anew, or as it was last where the registry cannot be reached.
+
+        Raises ModelUnavailable where there is none.
+        """
+        return await _pinned(await self._models(), stale_ok=True)
+
+    async def find(self, name: str) -> Sequence[ModelSettings]:
+        """Those of this name, for a reload: who asks for what there is now is not given what there was.
+
+        Raises ModelNotFound, or ModelUnavailable where there is no version or the registry cannot be reached.
+        """
+        models = [model for model in await self._models() if model.name == name]
+        if not models:
+            raise ModelNotFound(name)
+        return await _pinned(models, stale_ok=False)
+
+    async def _models(self) -> Sequence[ModelSettings]:
         if self._root:
-            models = await super().list()
-        else:
-            parameters = ModelParameters(uri=self._uri)
-            models = [ModelSettings(name=MODEL_NAME, implementation=RUNTIME, parameters=parameters)]
-        for model in models:
-            if model.implementation_ == RUNTIME:
-                try:
-                    await asyncio.to_thread(pin, model)
-                except ReviewsParsingError as error:
-                    raise ModelUnavailable(str(error)) from error
-        return list(models)
+            return await super().list()  # type: ignore[no-any-return]
+        return [ModelSettings(name=MODEL_NAME, implementation=RUNTIME, parameters=ModelParameters(uri=self._uri))]
+
+
+async def _pinned(models: Sequence[ModelSettings], stale_ok: bool) -> Sequence[ModelSettings]:
+    for model in models:
+        if model.implementation_ == RUNTIME:
+            try:
+                await asyncio.to_thread(pin, model, stale_ok=stale_ok)
+            except ReviewsParsingError as error:
+                raise ModelUnavailable(str(error)) from error
+    return models

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import zlib
 from collections.abc import Coroutine
 from typing import Any
 
@@ -23,24 +22,29 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from reviews_parsing.serving.doors import max_bytes
+from reviews_parsing.serving import traces
+from reviews_parsing.serving.body import read_body
+from reviews_parsing.serving.doors import HEADER_LENGTH, max_bytes
 from reviews_parsing.serving.failures import MESSAGE, log_failure
 from reviews_parsing.serving.metrics import observed
-from reviews_parsing.serving.request import TOO_LARGE
-from reviews_parsing.serving.wire import HEADER_LENGTH, first, to_binary, to_event, to_json, to_payload, wants_binary
+from reviews_parsing.serving.request import one_line
+from reviews_parsing.serving.routes import routes
+from reviews_parsing.serving.wire import first, to_binary, to_event, to_json, to_payload, wants_binary
 from reviews_parsing.serving.work import OVERLOADED
 
 INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate)(_stream)?")
-BAD_REQUEST, UNSUPPORTED, CLIENT_GONE = 400, 415, 499
+BAD_REQUEST, CLIENT_GONE = 400, 499
 
 
 def create_app(
     settings: ServerSettings, data_plane: DataPlane, model_repository_handlers: ModelRepositoryHandlers
 ) -> Door:
-    """MLServer's app behind this inference route, and the protocol's form for every error."""
+    """MLServer's app behind this inference route and those of `routes`, and the protocol's form for every error."""
     app: FastAPI = original.create_app(settings, data_plane, model_repository_handlers)
+    app.router.routes[:0] = routes(data_plane, model_repository_handlers)
     for error in (MLServerError, RequestValidationError, HTTPException, ClientDisconnect, Exception):
         app.add_exception_handler(error, answer_error)
+    traces.start()
     return Door(app, data_plane)
 
 
@@ -58,7 +62,7 @@ class Door:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
-        with observed("rest") as outcome:
+        with observed("rest") as outcome, traces.over_rest(scope, path.groups(), outcome):
             try:
                 response = await self._infer(request, *path.groups())
             except Exception as error:
@@ -67,11 +71,12 @@ class Door:
         await response(scope, receive, send)
 
     async def _infer(self, request: Request, name: str, version: str | None, _: str, stream: str | None) -> Response:
-        payload = to_payload(await body(request, self._limit), request.headers.get(HEADER_LENGTH))
+        payload = to_payload(await read_body(request, self._limit), request.headers.get(HEADER_LENGTH))
+        binary = wants_binary(payload)
         result = await unless_gone(request, self._data_plane.infer(payload, name, version))
         if stream:
             return to_event(result)
-        return to_binary(result) if wants_binary(payload) else to_json(result)
+        return to_binary(result) if binary else to_json(result)
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, InferenceResponse]) -> InferenceResponse:
@@ -88,44 +93,21 @@ async def unless_gone(request: Request, work: Coroutine[Any, Any, InferenceRespo
         going.cancel()
 
 
-async def body(request: Request, limit: int) -> bytes:
-    """The body, decompressed. Raises MLServerError: 413 beyond `limit` bytes, 415 or 400 where that cannot be done."""
-    encoding = request.headers.get("Content-Encoding", "identity")
-    if encoding not in ("identity", "gzip", "deflate"):
-        raise MLServerError(
-            f"content encoding '{encoding[:60]}' is not supported; send gzip, deflate or none", UNSUPPORTED
-        )
-    inflate = None if encoding == "identity" else zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    received = bytearray()
-    async for chunk in request.stream():
-        # Once too large it is read to its end and dropped: a client that is still sending reads no answer.
-        if len(received) <= limit:
-            try:
-                received += inflate.decompress(chunk, limit + 1 - len(received)) if inflate else chunk
-            except zlib.error:
-                raise MLServerError(f"the body is not {encoding}") from None
-            if inflate and inflate.unused_data:
-                raise MLServerError(f"the body goes on after its {encoding} ends")
-    if len(received) > limit:
-        raise MLServerError(f"the request is larger than {limit} bytes; send fewer texts at a time", TOO_LARGE)
-    if inflate and not inflate.eof:
-        raise MLServerError(f"the body ends in the middle of its {encoding}")
-    return bytes(received)
-
-
 async def answer_error(_: Request, error: Exception) -> Response:
     """The protocol's error, whatever went wrong. None of them quotes a text."""
-    status, message = 500, MESSAGE
+    status, message, headers = 500, MESSAGE, {}
     match error:
         case MLServerError():
             status, message = error.status_code, str(error)
         case RequestValidationError():
             status, message = BAD_REQUEST, first(error)
         case HTTPException():
-            status, message = error.status_code, str(error.detail)
+            # Such as the methods that there are, where it was another.
+            status, message, headers = error.status_code, str(error.detail), dict(error.headers or {})
         case ClientDisconnect():
             status, message = CLIENT_GONE, "the client left before its answer came"
         case _:
             log_failure(error)
-    headers = {"Retry-After": "1"} if status == OVERLOADED else None
-    return Response(encode_to_json_bytes({"error": message}), status, headers, "application/json")
+    if status == OVERLOADED:
+        headers["Retry-After"] = "1"
+    return Response(encode_to_json_bytes({"error": one_line(message)}), status, headers, "application/json")

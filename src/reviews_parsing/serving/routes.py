@@ -1,11 +1,12 @@
-"""What the REST door answers beside inference: whether it lives and is ready, what it takes, which models it knows.
+"""What the REST door answers beside inference: what it is, whether it is ready, what it takes, which models it knows.
 
-MLServer's own answer the first with no body, the second with a document of another server, and the last with a 500
-where the body is not what it says.
+MLServer's own say that they are ready without the protocol's body, describe a server that takes less and refuses
+otherwise, and fail at an index whose body is not what its headers say.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -33,11 +34,15 @@ def routes(data_plane: DataPlane, repository: ModelRepositoryHandlers) -> list[R
     max_texts = Settings().max_texts
     limit = max_bytes()
 
+    async def metadata(_: Request) -> Response:
+        return _answer((await data_plane.metadata()).model_dump())
+
     async def live(_: Request) -> Response:
         return _answer({"live": True})
 
     async def ready(_: Request) -> Response:
-        return _readiness({}, await data_plane.ready())
+        # The protocol's text has `live` here, as if by mistake.
+        return _readiness({"live": True}, await data_plane.ready())
 
     async def model_ready(request: Request) -> Response:
         name, version = _model(request)
@@ -62,7 +67,10 @@ def routes(data_plane: DataPlane, repository: ModelRepositoryHandlers) -> list[R
         return _answer((await repository.index(asked)).model_dump())
 
     model = "/v2/models/{model_name}"
-    paths = [
+    paths: list[tuple[str, Callable[[Request], Awaitable[Response]]]] = [
+        # The protocol's text says /v2, its OpenAPI document /v2/.
+        ("/v2", metadata),
+        ("/v2/", metadata),
         ("/v2/health/live", live),
         ("/v2/health/ready", ready),
         ("/v2/docs/dataplane.json", describe),

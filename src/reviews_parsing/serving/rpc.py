@@ -4,34 +4,42 @@ each mistake of a client, and loses parameters of type double; the rest of the s
 
 from __future__ import annotations
 
+import asyncio
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import wraps
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
-from grpc import StatusCode
+from grpc import StatusCode, method_handlers_generic_handler
 from mlserver.errors import MLServerError
 from mlserver.grpc.converters import (
     ModelInferRequestConverter,
     ModelInferResponseConverter,
     ModelMetadataResponseConverter,
 )
+from mlserver.grpc.dataplane_pb2 import RepositoryModelLoadResponse, RepositoryModelUnloadResponse
+from mlserver.grpc.dataplane_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from mlserver.grpc.server import GRPCServer
 from mlserver.grpc.servicers import InferenceServicer
 from mlserver.grpc.utils import to_metadata
 from mlserver.types import InferenceRequest
 from mlserver.utils import extract_headers
 
+from reviews_parsing.serving import traces
 from reviews_parsing.serving.doors import max_bytes, sendable
 from reviews_parsing.serving.failures import MESSAGE, log_failure
 from reviews_parsing.serving.metrics import observed
+from reviews_parsing.serving.request import one_line
 
-OK = 200
+OK, CLIENT_GONE = 200, 499
 STATUS = {
+    OK: StatusCode.OK,
     400: StatusCode.INVALID_ARGUMENT,
     404: StatusCode.NOT_FOUND,
     413: StatusCode.RESOURCE_EXHAUSTED,
+    CLIENT_GONE: StatusCode.CANCELLED,
     500: StatusCode.INTERNAL,
     503: StatusCode.UNAVAILABLE,
 }
@@ -46,10 +54,12 @@ def answered(method: Method) -> Method:
 
     @wraps(method)
     async def answer(self: Any, request: Any, context: Any) -> Any:
+        if request is None:
+            await context.abort(StatusCode.INVALID_ARGUMENT, "the request is no message of the protocol")
         try:
             return await method(self, request, context)
         except MLServerError as error:
-            await context.abort(STATUS.get(error.status_code, StatusCode.UNKNOWN), str(error))
+            await context.abort(code(error.status_code), one_line(str(error)))
         except Exception as error:
             log_failure(error)
             await context.abort(StatusCode.INTERNAL, MESSAGE)
@@ -57,8 +67,13 @@ def answered(method: Method) -> Method:
     return answer
 
 
+def code(status: int) -> StatusCode:
+    """gRPC's for an HTTP status."""
+    return STATUS.get(status, StatusCode.UNKNOWN)
+
+
 class Servicer(InferenceServicer):  # type: ignore[misc]
-    """The methods of the protocol that concern a model."""
+    """The methods of the protocol that concern models."""
 
     @answered
     async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -71,17 +86,40 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
 
     @answered
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
-        with observed("grpc") as outcome:
+        with observed("grpc") as outcome, traces.over_grpc(context, outcome, code):
             try:
                 payload = to_payload(request)
                 result = await self._data_plane.infer(payload, request.model_name, request.model_version or None)
             except MLServerError as error:
                 outcome.status = error.status_code
                 raise
+            except asyncio.CancelledError:
+                outcome.status = CLIENT_GONE
+                raise
             headers = sendable(extract_headers(result))
             context.set_trailing_metadata(to_metadata(headers))
+            answer = ModelInferResponseConverter.from_types(result, use_raw=bool(request.raw_input_contents))
             outcome.status = OK
-            return ModelInferResponseConverter.from_types(result, use_raw=bool(request.raw_input_contents))
+            return answer
+
+    @answered
+    async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
+        return await super().RepositoryIndex(request, context)
+
+    @answered
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._model_repository_handlers.load(request.model_name)
+        return RepositoryModelLoadResponse()
+
+    @answered
+    async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802
+        await self._model_repository_handlers.unload(request.model_name)
+        return RepositoryModelUnloadResponse()
+
+    async def ModelStreamInfer(self, requests: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
+        """Not of the protocol: one answer after the other. MLServer's own reads the first request only."""
+        async for request in requests:
+            yield await self.ModelInfer(request, context)
 
 
 class Server(GRPCServer):  # type: ignore[misc]
@@ -89,11 +127,41 @@ class Server(GRPCServer):  # type: ignore[misc]
 
     def _create_server(self) -> Any:
         # MLServer's own counting of calls takes as long as the rest of the door.
-        self._settings = self._settings.model_copy(update={"metrics_endpoint": None})
+        self._settings: Any = self._settings.model_copy(update={"metrics_endpoint": None})
         return super()._create_server()
 
     def _get_options(self) -> list[tuple[str, Any]]:
         return list({"grpc.max_receive_message_length": max_bytes(), **dict(super()._get_options())}.items())
+
+
+def add_servicer(servicer: Servicer, server: Any) -> None:
+    """As MLServer's; but bytes that are no message come to the methods as None, and gRPC logs no traceback for them."""
+    add_GRPCInferenceServiceServicer_to_server(servicer, _Lenient(server))
+
+
+class _Lenient:
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def add_generic_rpc_handlers(self, _: Any) -> None:
+        """The same come once more, by their names."""
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+        lenient = {
+            name: handler._replace(request_deserializer=_or_none(handler.request_deserializer))
+            for name, handler in handlers.items()
+        }
+        self._server.add_generic_rpc_handlers((method_handlers_generic_handler(service, lenient),))
+
+
+def _or_none(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def attempt(content: bytes) -> Any:
+        try:
+            return decode(content)
+        except DecodeError:
+            return None
+
+    return attempt
 
 
 def to_payload(request: Any) -> InferenceRequest:

@@ -10,10 +10,11 @@ from mlserver import MLModel, ModelSettings
 from mlserver.errors import MLServerError
 from mlserver.types import InferenceRequest, InferenceResponse, MetadataTensor, ResponseOutput
 
-from reviews_parsing.encoder import usable_cores
+from reviews_parsing.engines import usable_cores
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import ParsedReview
+from reviews_parsing.serving import traces
 from reviews_parsing.serving.failures import MESSAGE, log_failure
 from reviews_parsing.serving.metrics import ModelMetrics, count_batch, phase
 from reviews_parsing.serving.pin import pin
@@ -44,10 +45,10 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         ours = Settings()
         threads = ours.threads or usable_cores()
         # Each of the workers parses a batch of its own, in its own thread.
-        parser = await asyncio.to_thread(AspectParser, Path(self.settings.parameters.uri), 1)
+        parser = await asyncio.to_thread(AspectParser, Path(self.settings.parameters.uri), 1, ours.engine)
         await asyncio.to_thread(parser.parse, [WARM_UP])
         self._limits = Limits(ours.max_texts, ours.max_characters)
-        self._work = Work(parser, threads, ours.max_waiting, count_batch)
+        self._work = Work(parser, threads, ours.max_wait, count_batch)
         self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._work.waiting)
         return True
 
@@ -59,13 +60,14 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """The answer to a V2 request. Raises MLServerError with the status that both doors answer."""
+        traces.model(self.name, self.version)
         try:
-            with phase("decode-input"):
+            with phase("decode-input"), traces.phase("decode-input"):
                 call = read(payload, self._limits)
             reviews = await self._parse(call)
         except RequestRefused as refused:
             raise MLServerError(str(refused), refused.status) from None
-        with phase("encode-output"):
+        with phase("encode-output"), traces.phase("encode-output"):
             predictions = [orjson.dumps(review.to_json()) for review in reviews]
         output = ResponseOutput(name=OUTPUT, datatype=DATATYPE, shape=[len(predictions)], data=predictions)
         return InferenceResponse(model_name=self.name, model_version=self.version, outputs=[output])
@@ -78,6 +80,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         except Exception as error:
             log_failure(error)
             raise RequestRefused(MESSAGE, INTERNAL_ERROR) from None
+        traces.batches(parts)
         reviews = [review.above(call.min_score) for part in parts for review in part.reviews]
         self._metrics.count(parts, reviews)
         return reviews

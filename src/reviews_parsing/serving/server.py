@@ -33,9 +33,9 @@ def serve(
     """Serve a model over V2 REST and gRPC, with Prometheus metrics, until SIGINT or SIGTERM.
 
     The model is what `model_uri` means now (a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID/ner_aspect`),
-    by default REVIEWS_PARSING_MODEL_URI, else the champion. Requests under way are answered before it returns; over
-    gRPC, those that take less than 5 more seconds.
-    Raises ServingError where a port is taken or there is no such model.
+    by default REVIEWS_PARSING_MODEL_URI, else the champion. Requests under way are answered before it returns, but for
+    those that take longer than REVIEWS_PARSING_DRAIN_SECONDS.
+    Raises ServingError where a port is taken, or there is no such model or it is damaged.
     """
     require_free(host, {"--http-port": http_port, "--grpc-port": grpc_port, "--metrics-port": metrics_port})
     try:
@@ -62,9 +62,6 @@ async def _serve(settings: Settings) -> None:
     models = await ModelRepositoryFactory.resolve_model_repository(settings).list()
     server = MLServer(settings)
     await server.start(models)
-    # MLServer logs why a model cannot be loaded, removes it and returns as if it had been told to.
-    if not list(await server._model_registry.get_models()):
-        raise ServingError(f"the model in {models[0].parameters.uri} cannot be loaded; the log says why")
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

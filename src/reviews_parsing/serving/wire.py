@@ -16,10 +16,8 @@ from mlserver.utils import extract_headers
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from reviews_parsing.serving.doors import sendable
+from reviews_parsing.serving.doors import HEADER_LENGTH, sendable
 from reviews_parsing.serving.request import DATATYPE
-
-HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 def to_payload(content: bytes, header_length: str | None) -> InferenceRequest:
@@ -31,8 +29,12 @@ def to_payload(content: bytes, header_length: str | None) -> InferenceRequest:
         length = int(header_length)
     try:
         form = orjson.loads(content[:length])
-        for tensor in form["inputs"] if length < len(content) or header_length else ():
-            tensor.setdefault("data", [])
+        for tensor in form["inputs"]:
+            if header_length is not None:
+                tensor.setdefault("data", [])
+            shape = tensor.get("shape")
+            if isinstance(shape, list) and any(isinstance(size, bool | str) for size in shape):
+                raise MLServerError("inputs: a shape must be a list of integers")
         payload = InferenceRequest.model_validate(form)
     except orjson.JSONDecodeError as error:
         raise MLServerError(f"the body is not JSON: {error}") from None
@@ -42,6 +44,8 @@ def to_payload(content: bytes, header_length: str | None) -> InferenceRequest:
         raise MLServerError("the body has no list of inputs") from None
     if header_length is not None:
         inject(payload, content[length:])
+    elif any(extra(tensor.parameters, "binary_data_size") is not None for tensor in payload.inputs):
+        raise MLServerError(f"an input has a binary_data_size, and the request no header {HEADER_LENGTH}")
     return payload
 
 
@@ -52,7 +56,9 @@ def inject(payload: InferenceRequest, tensors: bytes) -> None:
         size = extra(tensor.parameters, "binary_data_size")
         if size is None:
             continue
-        if not isinstance(size, int) or not 0 <= size <= len(tensors) - start:
+        if tensor.data.root:
+            raise MLServerError(f"input '{tensor.name[:60]}' has both data and a binary_data_size; send one of them")
+        if type(size) is not int or not 0 <= size <= len(tensors) - start:
             raise MLServerError(
                 f"input '{tensor.name[:60]}' has a binary_data_size beyond the {len(tensors)} bytes sent"
             )
@@ -67,9 +73,16 @@ def inject(payload: InferenceRequest, tensors: bytes) -> None:
 
 
 def wants_binary(payload: InferenceRequest) -> bool:
-    """Whether the answer shall be a binary tensor: as the requested output says, else as the request says."""
-    asked = extra(payload.outputs[0].parameters, "binary_data") if payload.outputs else None
-    return bool(extra(payload.parameters, "binary_data_output") if asked is None else asked)
+    """Whether the answer shall be a binary tensor: as the requested output says, else as the request says.
+
+    Raises MLServerError (400) where one of them says neither true nor false.
+    """
+    of_output = extra(payload.outputs[0].parameters, "binary_data") if payload.outputs else None
+    of_request = extra(payload.parameters, "binary_data_output")
+    for name, value in (("binary_data", of_output), ("binary_data_output", of_request)):
+        if value is not None and not isinstance(value, bool):
+            raise MLServerError(f"parameter '{name}' must be true or false")
+    return bool(of_request if of_output is None else of_output)
 
 
 def to_json(result: InferenceResponse) -> Response:
@@ -88,7 +101,8 @@ def to_binary(result: InferenceResponse) -> Response:
     """The answer as JSON and then its tensors."""
     headers = take_headers(result)
     _, tensors = extract_raw(result.outputs)
-    form = result.model_dump()
+    # The data that it would warn of, for it is a list now, is dropped.
+    form = result.model_dump(warnings=False)
     for output, tensor in zip(form["outputs"], tensors, strict=True):
         del output["data"]
         output["parameters"] = {"binary_data_size": len(tensor)}

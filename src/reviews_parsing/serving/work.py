@@ -1,7 +1,7 @@
 """The model's work, off the event loop, in batches, and bounded: what cannot be started soon is turned away at once.
 
 A worker that becomes free takes whatever waits, up to a batch: nobody is kept waiting for company, and under load the
-batches grow by themselves. A long request is cut into parts that take turns with those of others.
+batches grow by themselves. A long request is cut into parts, which wait until no request's first part does.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import ParsedReview
 
 OVERLOADED = 503
-# A batch is full at so many texts or characters; a text waits as one for every PAGE characters that it begins.
+# Of a batch.
+PHASES = ("tokenize", "predict", "decode-spans")
+# A batch is full at so many texts or characters; work is counted in pages, one for every PAGE characters begun.
 BATCH_TEXTS, BATCH_CHARACTERS = 32, 8_000
 PAGE = 500
+# Seconds that a page takes one worker, until it is known, and how fast what is known follows what is seen.
+SECONDS_PER_PAGE, FOLLOW = 0.005, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,10 @@ class Batch:
     tokens: int
     windows: int
     times: tuple[int, int, int, int]
+
+    def phases(self) -> Iterator[tuple[str, int, int]]:
+        """Each with when it began and ended."""
+        return ((name, *times) for name, times in zip(PHASES, itertools.pairwise(self.times), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,29 +57,35 @@ class _Part:
     future: asyncio.Future[Parsed]
     since: int = field(default_factory=time.time_ns)
     characters: int = field(init=False)
-    weight: int = field(init=False)
+    pages: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.characters = sum(map(len, self.texts))
-        self.weight = sum(1 + len(text) // PAGE for text in self.texts)
+        self.pages = sum(1 + len(text) // PAGE for text in self.texts)
 
 
 class Work:
-    """Parses in `threads` threads while texts of at most `max_waiting` pages wait; tells `on_batch` of each batch."""
+    """Parses in `threads` threads; tells `on_batch` of each batch.
+
+    `max_wait` is the longest, in seconds, that a request may have to wait by what batches have taken so far.
+    """
 
     def __init__(
         self,
         parser: AspectParser,
         threads: int,
-        max_waiting: int,
+        max_wait: float,
         on_batch: Callable[[Batch], None] = lambda batch: None,
     ) -> None:
         self._parser = parser
+        self._threads = threads
+        self._max_wait = max_wait
         self._on_batch = on_batch
-        self._max_waiting = max_waiting
-        self._queue: list[tuple[int, int, _Part]] = []
+        self._queue: list[tuple[bool, int, _Part]] = []
         self._numbers = itertools.count()
-        self._waiting = 0
+        # Pages that wait in first parts, and in later ones.
+        self._waiting = [0, 0]
+        self._seconds_per_page = SECONDS_PER_PAGE
         self._idle = 0
         self._changed = Condition()
         self._closed = False
@@ -81,7 +95,7 @@ class Work:
     @property
     def waiting(self) -> int:
         """Pages that wait."""
-        return self._waiting
+        return sum(self._waiting)
 
     async def run(self, texts: Sequence[str]) -> list[Parsed]:
         """`texts` in order, in parts. Raises RequestRefused (503) at once where too much waits already.
@@ -90,14 +104,14 @@ class Work:
         """
         loop = asyncio.get_running_loop()
         parts = [_Part(part, loop.create_future()) for part in _parts(texts)]
-        weight = sum(part.weight for part in parts)
         with self._changed:
-            at_once = self._idle > len(self._queue)
-            if self._waiting + weight > self._max_waiting and not at_once:
+            busy = self._idle <= len(self._queue)
+            waits = [pages * self._seconds_per_page / self._threads for pages in self._waiting]
+            if busy and max(waits[: len(parts)]) >= self._max_wait:
                 raise RequestRefused("the server has more requests than it can queue; try again later", OVERLOADED)
             for turn, part in enumerate(parts):
-                heapq.heappush(self._queue, (turn, next(self._numbers), part))
-            self._waiting += weight
+                heapq.heappush(self._queue, (turn > 0, next(self._numbers), part))
+                self._waiting[turn > 0] += part.pages
             self._changed.notify(len(parts))
         try:
             return [await part.future for part in parts]
@@ -121,6 +135,8 @@ class Work:
                 _deliver(batch, error)
                 continue
             self._on_batch(done)
+            taken = (done.times[-1] - done.times[0]) / 1e9 / max(1, sum(part.pages for part in batch))
+            self._seconds_per_page += FOLLOW * (taken - self._seconds_per_page)
             remaining = iter(reviews)
             waits = [max(0, done.times[0] - part.since) / 1e9 for part in batch]
             _deliver(
@@ -144,8 +160,8 @@ class Work:
                         and characters + self._queue[0][2].characters <= BATCH_CHARACTERS
                     )
                 ):
-                    part = heapq.heappop(self._queue)[2]
-                    self._waiting -= part.weight
+                    later, _, part = heapq.heappop(self._queue)
+                    self._waiting[later] -= part.pages
                     if not part.future.cancelled():
                         batch.append(part)
                         texts += len(part.texts)

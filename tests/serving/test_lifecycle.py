@@ -1,0 +1,338 @@
+"""How the server begins and ends, and how one version of a model follows another."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from threading import Event
+from urllib.error import URLError
+
+import numpy as np
+import pytest
+import tritonclient.grpc
+from tritonclient.utils import InferenceServerException
+
+from reviews_parsing import registry
+from reviews_parsing.parser import AspectParser
+from reviews_parsing.serving import free_port
+from reviews_parsing.settings import MODEL_NAME
+
+from .client import DEADLINE, MODEL, Server, environment
+from .conftest import FOLDER, SERVE, Start
+
+LOAD = f"/v2/repository/models/{MODEL_NAME}/load"
+LONG = "The grilled octopus was tender and the waiter never smiled once. " * 450
+MEGABYTE = 1 << 20
+# However slow the machine, no request is turned away.
+PATIENT = {"REVIEWS_PARSING_MAX_WAIT": "60"}
+
+
+@pytest.fixture
+def two_versions(with_champion: Path) -> Path:
+    """A home with a second version of the same model; the first is champion."""
+    register(artifact(with_champion))
+    return with_champion
+
+
+def artifact(home: Path) -> Path:
+    """The artifact of the champion in the local store."""
+    return next((home / "artifacts" / "models").glob("*/artifacts"))
+
+
+def register(source: Path) -> str:
+    """A new version that is `source`."""
+    with registry.tracking() as client:
+        run_id = registry.versions()[-1].run_id
+        return str(client.create_model_version(MODEL_NAME, source.as_uri(), run_id).version)
+
+
+def grpc_infer(server: Server, texts: list[str]) -> tuple[str, list[object]]:
+    """(model version, predictions) over gRPC."""
+    text = tritonclient.grpc.InferInput("text", [len(texts)], "BYTES")
+    text.set_data_from_numpy(np.array(texts, dtype=np.object_))
+    with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{server.grpc}") as client:
+        result = client.infer(MODEL_NAME, [text])
+    return result.get_response().model_version, [json.loads(p) for p in result.as_numpy("predictions")]
+
+
+def until(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not come"
+
+
+def rest_version(server: Server) -> str:
+    answer = server.infer(["Lovely soup."])
+    assert answer.status == 200, answer.body
+    return str(answer.json["model_version"])
+
+
+def grpc_version(server: Server) -> str:
+    return grpc_infer(server, ["Lovely soup."])[0]
+
+
+def status_line(server: Server, name: str) -> int:
+    """A number of /proc/PID/status."""
+    lines = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+
+
+def test_it_is_not_ready_before_the_model_has_answered(champion_home: Path, tmp_path: Path) -> None:
+    http, grpc, metrics = (free_port(0) for _ in range(3))
+    command = [sys.executable, "-c", SERVE, *map(str, (http, grpc, metrics))]
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, env=environment(champion_home), stdout=log, stderr=log) as process,
+    ):
+        server = Server(process, http, grpc, metrics, tmp_path / "log")
+        seen: list[tuple[int, int, int]] = []
+        deadline = time.monotonic() + DEADLINE
+        while not seen or seen[-1] != (200, 200, 200):
+            assert time.monotonic() < deadline
+            try:
+                seen.append(
+                    (
+                        server.get("/v2/health/ready").status,
+                        server.get(f"{MODEL}/ready").status,
+                        server.infer(["Lovely."]).status,
+                    )
+                )
+            except (URLError, ConnectionError):
+                assert not seen, "the door closed again"
+        process.kill()
+    # It may become ready between two questions, and stays so.
+    assert seen[0][0] == 503
+    for statuses in (*seen, *zip(*seen, strict=True)):
+        assert list(statuses) == sorted(statuses, reverse=True)
+
+
+@pytest.mark.parametrize("mlserver", [False, True])
+def test_sigterm_answers_what_is_under_way_and_takes_nothing_new(
+    start: Start, parser: AspectParser, mlserver: bool
+) -> None:
+    expected = [parser.parse([LONG])[0].to_json()]
+    with start(mlserver, REVIEWS_PARSING_THREADS="1", **PATIENT) as server, ThreadPoolExecutor(2) as clients:
+        rest = clients.submit(server.infer, [LONG])
+        grpc = clients.submit(grpc_infer, server, [LONG])
+        while server.counter("reviews_parsing_requests_in_progress") < 2:
+            assert not rest.done()
+        server.process.send_signal(signal.SIGTERM)
+        until(lambda: not is_ready(server), "the end of readiness")
+        assert not rest.done() or not grpc.done()
+        with pytest.raises(Exception, match="UNAVAILABLE"):
+            grpc_version(server)
+        assert rest.result().predictions == expected
+        assert grpc.result() == ("1", expected)
+        assert server.process.wait(DEADLINE) == 0
+        assert "Traceback" not in server.log
+
+
+def is_ready(server: Server) -> bool:
+    try:
+        return server.get("/v2/health/ready").status == 200
+    except (URLError, ConnectionError):
+        return False
+
+
+def test_a_request_that_never_ends_does_not_keep_the_server(start: Start) -> None:
+    with (
+        start(REVIEWS_PARSING_DRAIN_SECONDS="0.5") as server,
+        socket.create_connection(("127.0.0.1", server.http)) as half,
+    ):
+        half.sendall(f"POST {MODEL}/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{{".encode())
+        while server.counter("reviews_parsing_requests_in_progress") < 1:
+            assert server.process.poll() is None
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(DEADLINE) == 0
+
+
+@contextmanager
+def asking(ask: Callable[[Server], str], server: Server, clients: int, enough: Event) -> Iterator[list[list[str]]]:
+    """`clients` that ask until there is `enough`; yields what version answered each of them. Raises what failed."""
+    answered: list[list[str]] = [[] for _ in range(clients)]
+
+    def loop(versions: list[str]) -> None:
+        try:
+            while not enough.is_set():
+                versions.append(ask(server))
+        finally:
+            enough.set()
+
+    with ThreadPoolExecutor(clients) as pool:
+        loops = [pool.submit(loop, versions) for versions in answered]
+        try:
+            yield answered
+        finally:
+            enough.set()
+            for each in loops:
+                each.result()
+
+
+def test_one_champion_follows_another_under_load_and_no_request_fails(start: Start, two_versions: Path) -> None:
+    with start(REVIEWS_PARSING_HOME=str(two_versions), **PATIENT) as server:
+        threads = status_line(server, "Threads")
+        enough = Event()
+        with asking(rest_version, server, 3, enough) as rest, asking(grpc_version, server, 3, enough) as grpc:
+            clients = [*rest, *grpc]
+            for champion, promote in (
+                ("1", lambda: None),
+                ("2", lambda: registry.promote(version="2", force=True, reason="a test")),
+                ("1", registry.rollback),
+            ):
+                promote()
+                assert server.ask({}, LOAD).status == 200
+                assert is_ready(server)
+                goal = [len(versions) + 4 for versions in clients]
+                until(
+                    lambda goal=goal: enough.is_set() or all(len(v) >= n for v, n in zip(clients, goal, strict=True)),
+                    "answers after the reload",
+                )
+                assert {versions[-1] for versions in clients} == {champion}
+        for versions in clients:
+            assert [version for version, _ in groupby(versions)] == ["1", "2", "1"]
+        until(lambda: status_line(server, "Threads") <= threads, "the end of the old versions' threads")
+        assert server.get(f"{MODEL}/versions/2/ready").status == 404
+        assert "Traceback" not in server.log
+
+
+def test_what_waits_in_the_old_version_is_answered_by_it(
+    start: Start, two_versions: Path, parser: AspectParser
+) -> None:
+    one_thread = {"REVIEWS_PARSING_HOME": str(two_versions), "REVIEWS_PARSING_THREADS": "1", **PATIENT}
+    with start(**one_thread) as server, ThreadPoolExecutor(2) as clients:
+        waiting = [clients.submit(server.infer, [LONG]) for _ in range(2)]
+        while server.counter("reviews_parsing_requests_in_progress") < 2:
+            assert not any(each.done() for each in waiting)
+        registry.crown("2", {})
+        assert server.ask({}, LOAD).status == 200
+        assert rest_version(server) == "2"
+        assert not all(each.done() for each in waiting)
+        for each in waiting:
+            assert each.result().json["model_version"] == "1"
+            assert each.result().predictions == [parser.parse([LONG])[0].to_json()]
+
+
+def test_reloads_that_meet_take_turns(start: Start, two_versions: Path) -> None:
+    with start(REVIEWS_PARSING_HOME=str(two_versions), **PATIENT) as server:
+        enough = Event()
+        with asking(rest_version, server, 1, enough), asking(reload, server, 3, enough) as reloads:
+            for champion in "21":
+                registry.crown(champion, {})
+                goal = len(reloads[0]) + 2
+                until(lambda goal=goal: enough.is_set() or len(reloads[0]) >= goal, "reloads")
+        assert rest_version(server) == "1"
+        assert is_ready(server)
+        # Each version that was loaded was retired once.
+        assert server.counter("reviews_parsing_model_info", version="1") == 1
+        assert server.counter("reviews_parsing_model_info", version="2") == 0
+
+
+def reload(server: Server) -> str:
+    answer = server.ask({}, LOAD)
+    assert answer.status == 200, answer.body
+    return "reloaded"
+
+
+def test_memory_stays_within_bounds_over_requests_and_reloads(start: Start, two_versions: Path) -> None:
+    with start(REVIEWS_PARSING_HOME=str(two_versions), **PATIENT) as server:
+        for number in range(200):
+            assert server.infer([f"Table {number}: the ramen was great and the service slow."]).status == 200
+        before = status_line(server, "VmRSS") * 1024
+        assert before <= 400 * MEGABYTE
+        threads = status_line(server, "Threads")
+        for _ in range(20):
+            assert server.ask({}, LOAD).status == 200
+            rest_version(server)
+        assert status_line(server, "VmRSS") * 1024 - before <= 60 * MEGABYTE
+        until(lambda: status_line(server, "Threads") <= threads, "the end of the old versions' threads")
+
+
+def damaged(home: Path, damage: Callable[[Path], object]) -> str:
+    """A new version whose model folder is that of the champion with some damage done."""
+    source = home.parent / "damaged"
+    shutil.copytree(artifact(home), source)
+    damage(source / "artifacts" / "parser")
+    return register(source)
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "cut off": lambda folder: os.truncate(folder / "model.onnx", 1_000_000),
+    "no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
+    "no object": lambda folder: (folder / "parser.json").write_text("[]"),
+    "a field is missing": lambda folder: (folder / "parser.json").write_text('{"format": 1}'),
+}
+
+
+def test_a_damaged_version_is_refused_and_the_one_that_runs_goes_on(start: Start, with_champion: Path) -> None:
+    version = damaged(with_champion, DAMAGES["cut off"])
+    with start(REVIEWS_PARSING_HOME=str(with_champion)) as server:
+        registry.crown(version, {})
+        with asking(rest_version, server, 1, Event()) as answered:
+            refused = server.ask({}, LOAD)
+            assert refused.status == 503
+            assert "damaged" in refused.error
+            assert "\n" not in refused.error
+            with (
+                tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{server.grpc}") as client,
+                pytest.raises(InferenceServerException, match="damaged") as status,
+            ):
+                client.load_model(MODEL_NAME)
+            assert status.value.status() == "StatusCode.UNAVAILABLE"
+            assert is_ready(server)
+        assert set(answered[0]) == {"1"}
+        assert "Traceback" not in server.log
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("mlserver", [False, True])
+def test_a_damaged_version_is_one_line_at_the_start(with_champion: Path, damage: str, mlserver: bool) -> None:
+    registry.crown(damaged(with_champion, DAMAGES[damage]), {})
+    code, log = run_to_its_end(mlserver, with_champion)
+    assert code == 1
+    errors = [line for line in log if "rror" in line]
+    assert len(errors) == 1, log
+    assert re.search("damaged|incomplete", errors[0])
+    assert not any("Traceback" in line for line in log)
+
+
+def test_a_fetched_version_that_has_changed_since_is_one_line_at_the_start(with_champion: Path) -> None:
+    shutil.rmtree(with_champion / "models")
+    folder, _ = registry.fetch(f"models:/{MODEL_NAME}@champion")
+    with (folder / "model.onnx").open("r+b") as model:
+        model.seek(10_000_000)
+        model.write(b"\0" * 1000)
+    code, log = run_to_its_end(False, with_champion)
+    assert code == 1
+    assert f"{folder / 'model.onnx'} is damaged" in log[-1]
+    assert "delete" in log[-1]
+
+
+def run_to_its_end(mlserver: bool, home: Path, **variables: str) -> tuple[int, list[str]]:
+    """Exit status and log of a server that does not come up, on ports that the system picks."""
+    doors = ("http", "grpc", "metrics")
+    command = [str(Path(sys.executable).parent / "mlserver"), "start", str(FOLDER)]
+    variables |= {f"MLSERVER_{door.upper()}_PORT": "0" for door in doors}
+    if not mlserver:
+        command = [sys.executable, "-m", "reviews_parsing.cli", "serve", *(f"--{door}-port=0" for door in doors)]
+    done = subprocess.run(
+        command,
+        env=environment(home, **variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    return done.returncode, done.stdout.splitlines()
