@@ -42,12 +42,12 @@ from reviews_parsing.registry.runs import fetch_file
 from reviews_parsing.registry.versions import run_of
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.backbone import EMBEDDED, load_tokenizer, resolve_backbone
-from reviews_parsing.training.export import _export_onnx, export
+from reviews_parsing.training.export import export, export_onnx
 from reviews_parsing.training.fit import Recipe
 
 MEAN_TOKENS = 27.0
 # Reviews in a run: of systems that read a few a second, tens, hundreds; the rest read as many as are asked for.
-CRAWLING, SLOW, MIDDLING = 16, 64, 512
+CRAWLING, SLOW, MIDDLING = 16, 64, 256
 # Words in a run over long texts.
 LONG_WORDS = 24_000
 LONG = {"ours-300-words": 300, "ours-3000-words": 3000}
@@ -189,7 +189,7 @@ def fp32(bench: Bench) -> System:
     folder.mkdir()
     shutil.copy(bench.checkpoint / TOKENIZER_FILE, folder)
     replace(bench.parser.config, precision="fp32").write(folder)
-    _export_onnx(bench.checkpoint, bench.parser.taxonomy, folder / MODEL_FILE)
+    export_onnx(bench.checkpoint, bench.parser.taxonomy, folder / MODEL_FILE)
     return parsing("the parser on the champion's checkpoint", bench.load(folder), bench.texts())
 
 

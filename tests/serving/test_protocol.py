@@ -219,7 +219,7 @@ def test_prometheus_is_told_of_requests_reviews_and_aspects(server: Server, pars
     assert found
     assert {key: after[key] - before[key] for key in expected} == expected
     assert server.counter(f"{prefix}tokens_total") > 0
-    assert server.counter(f"{prefix}model_info", version="1", precision="int8") == 1
+    assert server.counter(f"{prefix}model_info", version="1") == 1
     assert server.counter(f"{prefix}waiting") == 0
     # The request that asks is the door's, not an inference.
     assert server.counter(f"{prefix}requests_in_progress") == 0

@@ -51,7 +51,7 @@ def export(
         shutil.copy(checkpoint / TOKENIZER_FILE, candidate)
         window = min(recipe.window, _longest(checkpoint))
         ParserConfig(taxonomy, window, recipe.margin, precision=precision).write(candidate)
-    _export_onnx(checkpoint, taxonomy, candidates["fp32"] / MODEL_FILE)
+    export_onnx(checkpoint, taxonomy, candidates["fp32"] / MODEL_FILE)
     texts = [review.text for review in train]
     some = texts[:: max(1, len(texts) // CALIBRATION_TEXTS)]
     pieces = AspectParser(candidates["fp32"], threads=1).prepare(some).pieces
@@ -120,7 +120,7 @@ def _longest(checkpoint: Path) -> int:
     return int(getattr(AutoConfig.from_pretrained(checkpoint), "max_position_embeddings", 10**9))
 
 
-def _export_onnx(checkpoint: Path, taxonomy: Taxonomy, path: Path) -> None:
+def export_onnx(checkpoint: Path, taxonomy: Taxonomy, path: Path) -> None:
     import torch
 
     tagger = build_tagger(str(checkpoint), taxonomy).eval()
