@@ -26,6 +26,8 @@ from tritonclient.utils import InferenceServerException
 
 from reviews_parsing import registry
 from reviews_parsing.parser import AspectParser
+from reviews_parsing.registry.known import remember
+from reviews_parsing.registry.store import Reference, Resolved
 from reviews_parsing.serving import free_port
 from reviews_parsing.settings import MODEL_NAME
 
@@ -89,29 +91,36 @@ def status_line(server: Server, name: str) -> int:
     return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
 
-def test_it_is_not_ready_before_the_model_has_answered(champion_home: Path, tmp_path: Path) -> None:
+@contextmanager
+def starting(home: Path, folder: Path) -> Iterator[Server]:
+    """A server that has just been started; its log goes to `folder`."""
     http, grpc, metrics = (free_port(0) for _ in range(3))
     command = [sys.executable, "-c", SERVE, *map(str, (http, grpc, metrics))]
     with (
-        (tmp_path / "log").open("wb") as log,
-        subprocess.Popen(command, env=environment(champion_home), stdout=log, stderr=log) as process,
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, env=environment(home), stdout=log, stderr=log) as process,
     ):
-        server = Server(process, http, grpc, metrics, tmp_path / "log")
-        seen: list[tuple[int, int, int]] = []
+        yield Server(process, http, grpc, metrics, folder / "log")
+        process.kill()
+
+
+def readiness(server: Server) -> tuple[int, ...]:
+    """What the server, its model and an inference answer, if there is somebody to answer."""
+    try:
+        paths = ("/v2/health/ready", f"{MODEL}/ready")
+        return (*(server.get(path).status for path in paths), server.infer(["Lovely."]).status)
+    except (URLError, ConnectionError):
+        return ()
+
+
+def test_it_is_not_ready_before_the_model_has_answered(champion_home: Path, tmp_path: Path) -> None:
+    with starting(champion_home, tmp_path) as server:
+        seen: list[tuple[int, ...]] = []
         deadline = time.monotonic() + DEADLINE
         while not seen or seen[-1] != (200, 200, 200):
             assert time.monotonic() < deadline
-            try:
-                seen.append(
-                    (
-                        server.get("/v2/health/ready").status,
-                        server.get(f"{MODEL}/ready").status,
-                        server.infer(["Lovely."]).status,
-                    )
-                )
-            except (URLError, ConnectionError):
-                assert not seen, "the door closed again"
-        process.kill()
+            if statuses := readiness(server):
+                seen.append(statuses)
     # It may become ready between two questions, and stays so.
     assert seen[0][0] == 503
     for statuses in (*seen, *zip(*seen, strict=True)):
@@ -156,6 +165,36 @@ def test_a_request_that_never_ends_does_not_keep_the_server(start: Start) -> Non
             assert server.process.poll() is None
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(DEADLINE) == 0
+        assert half.recv(4096).startswith(b"HTTP/1.1 503")
+        assert "Traceback" not in server.log
+
+
+def test_a_second_signal_does_not_wait(start: Start) -> None:
+    with start(REVIEWS_PARSING_THREADS="1", **PATIENT) as server, ThreadPoolExecutor(2) as clients:
+        text = LONG * 10
+        under_way = [clients.submit(server.infer, [text]), clients.submit(grpc_infer, server, [text])]
+        while server.counter("reviews_parsing_requests_in_progress") < 2:
+            assert not any(each.done() for each in under_way)
+        server.process.send_signal(signal.SIGINT)
+        until(lambda: not is_ready(server), "the end of readiness")
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(DEADLINE) == 0
+        rest, grpc = under_way
+        assert rest.result().status == 503
+        assert "again" in rest.result().error
+        with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
+            grpc.result()
+        assert "Traceback" not in server.log
+
+
+def test_sigterm_while_the_model_loads_is_an_end_too(champion_home: Path, tmp_path: Path) -> None:
+    with starting(champion_home, tmp_path) as server:
+        while not (statuses := readiness(server)):
+            assert server.process.poll() is None
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(DEADLINE) == 0
+        assert statuses[0] == 503
+        assert "Traceback" not in server.log
 
 
 @contextmanager
@@ -336,3 +375,28 @@ def run_to_its_end(mlserver: bool, home: Path, **variables: str) -> tuple[int, l
         check=False,
     )
     return done.returncode, done.stdout.splitlines()
+
+
+def test_while_the_tracking_server_is_away_the_last_version_is_served(start: Start, with_champion: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        away = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{probe.getsockname()[1]}"}
+    known = Resolved("1", registry.versions()[0].run_id)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", away["MLFLOW_TRACKING_URI"])
+        for uri in (f"models:/{MODEL_NAME}@champion", f"models:/{MODEL_NAME}/1"):
+            remember(Reference.of(uri), known)
+    with start(REVIEWS_PARSING_HOME=str(with_champion), **away) as server:
+        assert rest_version(server) == "1"
+        [warning] = [line for line in server.log.splitlines() if "tracking" in line]
+        assert "stays version 1" in warning
+        # A reload asks for what there is now, and nobody knows.
+        refused = server.ask({}, LOAD)
+        assert refused.status == 503
+        assert "cannot be used" in refused.error
+        assert rest_version(server) == "1"
+        assert "Traceback" not in server.log
+    fixed = {"REVIEWS_PARSING_MODEL_URI": f"models:/{MODEL_NAME}/1", "REVIEWS_PARSING_HOME": str(with_champion)}
+    with start(mlserver=True, **fixed, **away) as server:
+        assert rest_version(server) == "1"
+        assert "tracking" not in server.log
+        assert server.ask({}, LOAD).status == 200

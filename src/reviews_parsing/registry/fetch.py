@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from reviews_parsing.errors import ModelError, TrackingError
@@ -12,6 +15,10 @@ from reviews_parsing.parser import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 from reviews_parsing.registry.known import recall, remember
 from reviews_parsing.registry.store import MODEL_FOLDER, Reference, Resolved, glance, resolve, tracking
 from reviews_parsing.settings import Settings
+
+HALF = ".fetching-"
+# Seconds after which nobody is still working on a fetch.
+ABANDONED = 3600
 
 
 def fetch(uri: str, *, stale_ok: bool = True) -> tuple[Path, str]:
@@ -59,7 +66,8 @@ def _download(uri: str, target: Path) -> None:
         import mlflow
 
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as half:
+        _sweep(target.parent)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=HALF) as half:
             mlflow.artifacts.download_artifacts(uri, dst_path=half)
             found = next(Path(half).rglob(MODEL_FOLDER), None)
             if found is None:
@@ -72,6 +80,14 @@ def _download(uri: str, target: Path) -> None:
                 # Another process was faster; its copy is as good.
                 if not target.is_dir():
                     raise
+
+
+def _sweep(place: Path) -> None:
+    """Remove what fetches that were killed have left."""
+    for half in place.glob(f"{HALF}*"):
+        with suppress(OSError):
+            if time.time() - half.stat().st_mtime > ABANDONED:
+                shutil.rmtree(half)
 
 
 def _require_files(folder: Path, what: str, advice: str) -> None:

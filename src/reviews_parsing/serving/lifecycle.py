@@ -101,12 +101,15 @@ async def start(server: MLServer, models_settings: Sequence[ModelSettings] = ())
 
 
 async def stop(server: MLServer, sig: int | None = None) -> None:
-    """Take no new requests, answer those under way, then end. Called again, it waits for none."""
+    """Take no new requests, answer those under way, then end. Called again, it tells those to ask somebody else."""
     plane, rest, grpc = server._data_plane, server._rest_server, server._grpc_server
-    grace = 0 if plane.draining else Settings().drain_seconds
-    rest._server.force_exit = plane.draining
+    if plane.draining:
+        for request in rest._server.server_state.tasks:
+            request.cancel()
+        await grpc._server.stop(0)
+        return
     plane.draining = True
-    await asyncio.gather(rest.stop(sig), grpc._server.stop(grace))
+    await asyncio.gather(rest.stop(sig), grpc._server.stop(Settings().drain_seconds))
     for part in (server._inference_pool_registry, server._kafka_server, server._metrics_server):
         if part:
             await (part.close() if part is server._inference_pool_registry else part.stop())

@@ -65,6 +65,9 @@ class Door:
         with observed("rest") as outcome, traces.over_rest(scope, path.groups(), outcome):
             try:
                 response = await self._infer(request, *path.groups())
+            except asyncio.CancelledError:
+                # By the server, which ends and has waited long enough.
+                response = await answer_error(request, MLServerError("the server ends; ask again", OVERLOADED))
             except Exception as error:
                 response = await answer_error(request, error)
             outcome.status = response.status_code

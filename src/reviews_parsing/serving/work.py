@@ -105,6 +105,8 @@ class Work:
         loop = asyncio.get_running_loop()
         parts = [_Part(part, loop.create_future()) for part in _parts(texts)]
         with self._changed:
+            if self._closed:  # nobody is left to do it
+                raise RequestRefused("this version is no longer served; try again", OVERLOADED)
             busy = self._idle <= len(self._queue)
             waits = [pages * self._seconds_per_page / self._threads for pages in self._waiting]
             if busy and max(waits[: len(parts)]) >= self._max_wait:
