@@ -86,7 +86,7 @@ def load(model: Path, engine: str = "onnxruntime") -> Engine:
     classes: dict[str, Callable[[Path], Engine]] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}
     if engine not in ENGINES:
         raise ModelError(f"there is no engine '{engine}'; choose one of {', '.join(ENGINES)}")
-    if importlib.util.find_spec("openvino") is None:
+    if engine != "onnxruntime" and importlib.util.find_spec("openvino") is None:
         if engine == "openvino":
             raise ModelError("the engine openvino is not installed; run: pip install 'reviews-parsing[openvino]'")
         engine = "onnxruntime"
