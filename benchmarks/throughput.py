@@ -235,6 +235,9 @@ SYSTEMS: dict[str, Callable[[Bench], System]] = {
     "gliner": peer("gliner", SLOW),
     "spacy": peer("spacy", None),
     "ours": lambda bench: parsing("the parser on the champion", bench.parser, bench.texts()),
+    "ours-openvino": lambda bench: parsing(
+        "the parser on the champion", AspectParser(bench.model, engine="openvino"), bench.texts()
+    ),
     "ours-encoder": lambda bench: encoding("the parser on the champion", bench.parser, bench.texts()),
     "ours-fp32": fp32,
     "ours-bert-base": lambda bench: parsing(
