@@ -18,6 +18,8 @@ from reviews_parsing.tagging.decode import Floats
 
 # Tokens of a run, padding included: more do not fit a core's cache, fewer leave it waiting for weights.
 MOST, LEAST = 512, 96
+# What a run costs by itself, in tokens: a run that pads more than this is better two.
+PADDING = 12
 
 
 class Piece(NamedTuple):
@@ -88,10 +90,14 @@ class Encoder:
         """Numbers of pieces, longest first, that share a run; fewer in each where that gives every thread its share."""
         budget = min(MOST, max(LEAST, sum(lengths) // self._threads))
         batch: list[int] = []
+        longest = padding = 0
         for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-            if batch and (len(batch) + 1) * lengths[batch[0]] > budget:
+            padding += longest - lengths[i]
+            if batch and (padding > PADDING or (len(batch) + 1) * longest > budget):
                 yield batch
                 batch = []
+            if not batch:
+                longest, padding = lengths[i], 0
             batch.append(i)
         if batch:
             yield batch
