@@ -17,7 +17,8 @@ STATE=.reviews-parsing
 TERRAFORM=deploy/gke/terraform
 REGISTRY=docker.io/library/registry:3.0.0
 BIN=.venv/bin
-NAMESPACES=(istio-ingress mlflow monitoring jaeger reviews-parsing)
+# Namespaces, each with what pods in it may do at most. Node exporters read the node.
+NAMESPACES=(reviews-parsing=restricted jaeger=restricted mlflow=baseline istio-ingress=baseline monitoring=privileged)
 
 say() { printf '\n== %s\n' "$*"; }
 die() {
@@ -64,11 +65,18 @@ secret() {
     kubectl --namespace "$1" create secret generic "$2" --type="${3:-Opaque}" --from-env-file=/dev/stdin >/dev/null
     echo "   $1/$2"
 }
+# Jenkins, once asked for, stays: the cluster knows for which repository.
+remember_jenkins() {
+    JENKINS_REPOSITORY=${JENKINS_REPOSITORY:-$(kubectl get namespace jenkins --ignore-not-found \
+        --output go-template="{{with .metadata.annotations}}{{with index . \"$NAME/repository\"}}{{.}}{{end}}{{end}}")}
+}
 make_secrets() {
-    local namespace access key value
+    local row namespace access key value
     say "namespaces and secrets (those that are there stay)"
-    for namespace in "${NAMESPACES[@]}"; do
+    for row in "${NAMESPACES[@]}"; do
+        namespace=${row%=*}
         kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace"
+        kubectl label --overwrite namespace "$namespace" "pod-security.kubernetes.io/enforce=${row#*=}" >/dev/null
     done
     has istio-ingress gateway-login || printf 'username=reviews\npassword=%s\n' "$(password)" | secret istio-ingress gateway-login
     if ! has istio-ingress gateway-users; then
@@ -90,8 +98,9 @@ make_secrets() {
         printf "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\nseaweedfs_s3_config=$value\n" \
             "$access" "$key" "$access" "$key" | secret mlflow mlflow-s3
     fi
-    [ -n "${JENKINS_REPOSITORY:-}" ] || return 0
+    [ -n "$JENKINS_REPOSITORY" ] || return 0
     kubectl get namespace jenkins >/dev/null 2>&1 || kubectl create namespace jenkins
+    kubectl annotate --overwrite namespace jenkins "$NAME/repository=$JENKINS_REPOSITORY" >/dev/null
     kubectl apply --filename deploy/services/jenkins/k8s-auth/namespaces.yaml >/dev/null
     has jenkins jenkins-admin ||
         printf 'jenkins-admin-user=admin\njenkins-admin-password=%s\n' "$(password)" | secret jenkins jenkins-admin
@@ -124,7 +133,7 @@ push() {
 # --- What both clusters have in common.
 
 helmfile_sync() {
-    helmfile --file deploy/helmfile.yaml.gotmpl --environment "$CLUSTER" --state-values-file "../$VALUES" \
+    helmfile --file deploy/helmfile.yaml.gotmpl --environment "$CLUSTER" --state-values-file "$PWD/$VALUES" \
         --selector "tier=$1" sync
 }
 install_everything() {
@@ -164,7 +173,7 @@ forward() {
 }
 addresses() {
     local host hosts=(api mlflow grafana jaeger)
-    [ -z "${JENKINS_REPOSITORY:-}" ] || hosts+=(jenkins)
+    [ -z "$JENKINS_REPOSITORY" ] || hosts+=(jenkins)
     say "everything is up"
     for host in "${hosts[@]}"; do printf '   %-8s https://%s.%s\n' "$host" "$host" "$DOMAIN"; done
     cat <<END
@@ -203,6 +212,7 @@ kind_up() {
         kind create cluster --config deploy/kind/cluster.yaml --kubeconfig "$KUBECONFIG" --wait 3m
     fi
     kubectl wait --for=condition=Ready node --all --timeout=3m
+    remember_jenkins
     local source agent=''
     source=$MODEL:$(git describe --tags --always --dirty)
     build image "$source"
@@ -210,7 +220,7 @@ kind_up() {
     say "loading $MODEL:$TAG into the node"
     kind load docker-image --name "$NAME" "$MODEL:$TAG"
     local image=$TAG
-    if [ -n "${JENKINS_REPOSITORY:-}" ]; then
+    if [ -n "$JENKINS_REPOSITORY" ]; then
         kind_registry
         build agent-image "$NAME-ci:built"
         push "$NAME-ci:built" "localhost:5001/$NAME-ci:$TAG"
@@ -218,7 +228,7 @@ kind_up() {
     fi
     cat >"$VALUES" <<END
 image: {tag: "$image"}
-jenkins: {repository: "${JENKINS_REPOSITORY:-}", agentImage: "$agent", image: "kind-registry:5000/$MODEL"}
+jenkins: {repository: "$JENKINS_REPOSITORY", agentImage: "$agent", image: "kind-registry:5000/$MODEL"}
 END
     install_everything
     addresses
@@ -261,6 +271,9 @@ gke_credentials() {
 endpoints_hosts() {
     case $DOMAIN in *".endpoints.$PROJECT.cloud.goog" | "endpoints.$PROJECT.cloud.goog") ls "$STATE/endpoints" ;; esac
 }
+leads_here() {
+    "$BIN/python" -c 'import socket, sys; sys.exit(socket.gethostbyname(sys.argv[1]) != sys.argv[2])' "$1" "$ADDRESS" 2>/dev/null
+}
 gke_endpoints() {
     local file host
     rm -rf "$STATE/endpoints"
@@ -268,21 +281,22 @@ gke_endpoints() {
     for file in $(endpoints_hosts); do
         host=${file%.json}
         # The others hold a name only, and a name that leads here is done.
-        [ "$host" = "api.$DOMAIN" ] || [ "$(getent hosts "$host" | cut -d' ' -f1)" != "$ADDRESS" ] || continue
+        [ "$host" = "api.$DOMAIN" ] || ! leads_here "$host" || continue
         say "Cloud Endpoints: $host is $ADDRESS"
         # A name that was deleted is kept for 30 days, and cannot be deployed before it is taken back.
         gcloud endpoints services undelete "$host" --project "$PROJECT" --quiet >/dev/null 2>&1 || true
         gcloud endpoints services deploy "$STATE/endpoints/$file" --project "$PROJECT" --quiet
     done
-    [ -n "$(endpoints_hosts)" ] || [ "$(getent hosts "api.$DOMAIN" | cut -d' ' -f1)" = "$ADDRESS" ] ||
+    [ -n "$(endpoints_hosts)" ] || leads_here "api.$DOMAIN" ||
         say "DNS: *.$DOMAIN does not lead to $ADDRESS yet; certificates wait for that record"
 }
 gke_up() {
-    need gcloud gke-gcloud-auth-plugin terraform docker kubectl helm helmfile openssl make getent
+    need gcloud gke-gcloud-auth-plugin terraform docker kubectl helm helmfile openssl make
     need_docker
     gke_outputs
     say "cluster $GKE_CLUSTER in $PROJECT, $REGION"
     gke_credentials
+    remember_jenkins
     gke_endpoints
     local source agent='' digest
     source=$MODEL:$(git describe --tags --always --dirty)
@@ -291,7 +305,7 @@ gke_up() {
     say "pushing $IMAGES/$MODEL:$TAG"
     push "$source" "$IMAGES/$MODEL:$TAG"
     digest=$DIGEST
-    if [ -n "${JENKINS_REPOSITORY:-}" ]; then
+    if [ -n "$JENKINS_REPOSITORY" ]; then
         build agent-image "$NAME-ci:built"
         push "$NAME-ci:built" "$IMAGES/$NAME-ci:$TAG"
         agent=$IMAGES/$NAME-ci@$DIGEST
@@ -304,7 +318,7 @@ image: {repository: $IMAGES/$MODEL, digest: "$digest"}
 mlflow: {bucket: $(output mlflow_bucket), serviceAccount: $(output mlflow_service_account)}
 inference: {serviceAccount: $(output inference_service_account)}
 jenkins:
-  repository: "${JENKINS_REPOSITORY:-}"
+  repository: "$JENKINS_REPOSITORY"
   agentImage: "$agent"
   image: $IMAGES/$MODEL
   serviceAccount: $(output jenkins_service_account)
@@ -324,12 +338,11 @@ gke_down() {
         if kubectl get crd gateways.gateway.networking.k8s.io >/dev/null 2>&1; then
             kubectl delete gateways.gateway.networking.k8s.io --all --all-namespaces --timeout=5m
         fi
-        kubectl delete namespace --ignore-not-found --timeout=15m "${NAMESPACES[@]}" jenkins jenkins-agents jenkins-builds
+        kubectl delete namespace --ignore-not-found --timeout=15m "${NAMESPACES[@]%=*}" jenkins jenkins-agents jenkins-builds
         [ -z "$(kubectl get persistentvolumes --output name)" ] || kubectl wait --for=delete persistentvolume --all --timeout=10m
     else
         say "the cluster is gone already"
     fi
-    mkdir -p "$STATE/endpoints"
     for host in $(gcloud endpoints services list --project "$PROJECT" --format 'value(serviceName)' | grep --fixed-strings ".$DOMAIN" || true); do
         say "Cloud Endpoints: $host"
         gcloud endpoints services delete "$host" --project "$PROJECT" --quiet
