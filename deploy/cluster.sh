@@ -299,6 +299,8 @@ gke_up() {
     remember_jenkins
     gke_endpoints
     local source agent='' digest
+    # Of the nodes, whatever this machine is.
+    export DOCKER_DEFAULT_PLATFORM=linux/amd64
     source=$MODEL:$(git describe --tags --always --dirty)
     gcloud auth print-access-token | docker login --username oauth2accesstoken --password-stdin "https://${IMAGES%%/*}" >/dev/null
     build image "$source"
@@ -365,7 +367,7 @@ case "$CLUSTER $ACTION" in
     *) usage ;;
 esac
 if [ "$CLUSTER" = gke ] && [ ! -f "$TERRAFORM/environments/$ENV.tfvars" ]; then
-    die "there is no environment $ENV: $TERRAFORM/environments/ has $(cd "$TERRAFORM/environments" && echo ./*.tfvars)"
+    die "there is no environment $ENV: $TERRAFORM/environments/$ENV.tfvars is missing"
 fi
 mkdir -p "$STATE"
 DOMAIN=reviews.localhost

@@ -77,4 +77,7 @@ def _reason(status: str) -> str:
 if __name__ == "__main__":
     if len(sys.argv) != 4:
         sys.exit("usage: python deploy/gke/endpoints.py DOMAIN ADDRESS FOLDER")
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except ValueError as error:
+        sys.exit(f"error: {error}")
