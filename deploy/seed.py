@@ -26,11 +26,11 @@ def main() -> None:
     if champion is None:
         make_champion()
     else:
-        print(f"champion of {MODEL_NAME}: version {champion.version}")
+        print(f"champion of {MODEL_NAME}: version {champion}")
 
 
 def make_reader(name: str, password: str) -> None:
-    """A user, who may read what every user may; one that exists gets this password, in case its Secret was made anew."""
+    """A user, who may read what every user may; one that is there gets this password: its Secret may be new."""
     user = {"username": name, "password": password}
     if _ask("POST", "create", user) == "RESOURCE_ALREADY_EXISTS":
         _ask("PATCH", "update-password", user)

@@ -23,9 +23,11 @@ import helm_python
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from mlflow import MlflowClient
 from openapi_spec_validator import OpenAPIV2SpecValidator
 
 from reviews_parsing.serving.openapi import document
+from reviews_parsing.settings import MODEL_NAME
 
 PROJECT = Path(__file__).parent.parent.parent
 DEPLOY = PROJECT / "deploy"
@@ -397,7 +399,7 @@ def ask(url: str, user: str = "", host: str = "", body: object = None) -> int:
 
 
 def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names_only(
-    mlflow: str, monkeypatch: pytest.MonkeyPatch
+    mlflow: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow)
     monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
@@ -417,6 +419,18 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
     assert ask(f"{experiment}/get?experiment_id=0", reader, "elsewhere.example") == 403
     # The kubelet asks by the pod's address.
     assert ask(f"{mlflow}/health", host="10.244.0.7:5000") == 200
+
+    # With a champion there is nothing else to do.
+    client = MlflowClient()
+    client.create_registered_model(MODEL_NAME)
+    run = client.create_run("0").info
+    client.create_model_version(MODEL_NAME, f"{run.artifact_uri}/ner_aspect", run.run_id)
+    client.set_registered_model_alias(MODEL_NAME, "champion", "1")
+    monkeypatch.setenv("READER_USERNAME", "inference")
+    monkeypatch.setenv("READER_PASSWORD", "fourth-password-of-it")
+    capsys.readouterr()
+    seed.main()
+    assert capsys.readouterr().out == f"champion of {MODEL_NAME}: version 1\n"
 
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
     with pytest.raises(seed.TrackingError, match="MLflow refused users/create: 401"):
