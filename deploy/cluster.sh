@@ -159,6 +159,10 @@ install_everything() {
         say "rolling the champion out"
         "$BIN/reviews-parsing" rollout start --timeout 15m
     fi
+    say "the door: its address and its certificate"
+    kubectl --namespace istio-ingress wait --for=condition=Programmed gateway "$NAME" --timeout=5m
+    kubectl --namespace istio-ingress wait --for=condition=Ready certificate --all --timeout=5m ||
+        say "no certificate yet: do the hosts lead to the gateway's address? cert-manager goes on trying"
 }
 # forward NAMESPACE OBJECT PORT: to a free port of this machine, until the script ends; sets PORT
 forward() {
@@ -333,7 +337,7 @@ gke_down() {
     gke_outputs
     local answer=${YES:-} host left
     echo "This deletes cluster $GKE_CLUSTER in project $PROJECT with every model, run, image, disk and address."
-    [ -n "$answer" ] || read -rp "Type $ENV to go on: " answer
+    [ -n "$answer" ] || read -rp "Type $ENV to go on: " answer || true
     [ "$answer" = "$ENV" ] || die "nothing was deleted"
     if gke_credentials; then
         say "load balancers and disks, while the cluster can still give them back"

@@ -45,7 +45,12 @@ STATE: dict[str, dict[str, Any]] = {
         "image": {"repository": "europe-west1-docker.pkg.dev/p/r/image", "digest": f"sha256:{'0' * 64}"},
         "mlflow": {"bucket": "a-bucket", "serviceAccount": "mlflow@p.iam.gserviceaccount.com"},
         "inference": {"serviceAccount": "inference@p.iam.gserviceaccount.com"},
-        "jenkins": {"repository": "https://example.org/r.git", "agentImage": "r/ci@sha256:1", "image": "r/image"},
+        "jenkins": {
+            "repository": "https://example.org/r.git",
+            "agentImage": "r/ci@sha256:1",
+            "image": "r/image",
+            "serviceAccount": "jenkins@p.iam.gserviceaccount.com",
+        },
     },
 }
 Values = dict[str, Any]
@@ -111,10 +116,10 @@ def test_releases_come_in_an_order_that_exists(releases: list[Values]) -> None:
     assert {r["labels"]["tier"] for r in releases} == {"platform", "application"}
 
 
-def test_every_release_waits_but_the_last(releases: list[Values], tmp_path: Path) -> None:
+def test_every_release_waits_but_the_door_and_the_last(releases: list[Values], tmp_path: Path) -> None:
     defaults = helmfile("kind", tmp_path / "again")["helmDefaults"]
     assert (defaults["wait"], defaults["waitForJobs"]) == (True, True)
-    assert [r["name"] for r in releases if not r.get("wait", True)] == ["reviews-parsing"]
+    assert [r["name"] for r in releases if not r.get("wait", True)] == ["ingress", "reviews-parsing"]
 
 
 def test_every_chart_is_pinned_and_every_file_is_there(releases: list[Values], tmp_path: Path) -> None:
