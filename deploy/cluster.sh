@@ -15,7 +15,7 @@ NAME=reviews-parsing
 MODEL=reviews-parsing-ner-aspects
 STATE=.reviews-parsing
 TERRAFORM=deploy/gke/terraform
-REGISTRY=docker.io/library/registry:3.0.0
+REGISTRY=docker.io/library/registry:3.1.1
 BIN=.venv/bin
 # Namespaces, each with what pods in it may do at most. Node exporters read the node.
 NAMESPACES=(reviews-parsing=restricted jaeger=restricted mlflow=baseline istio-ingress=baseline monitoring=privileged)
@@ -117,7 +117,8 @@ make_secrets() {
 # build TARGET IMAGE: make TARGET, which builds IMAGE; sets TAG
 build() {
     say "building the image: make $1"
-    CONTAINER_ENGINE=docker make --silent "$1" AGENT_IMAGE="$2"
+    # Attestations would only make the image two, which kind cannot load.
+    BUILDX_NO_DEFAULT_ATTESTATIONS=1 CONTAINER_ENGINE=docker make --silent "$1" AGENT_IMAGE="$2"
     TAG=$(docker image inspect --format '{{.Id}}' "$2")
     TAG=${TAG#sha256:}
     TAG=${TAG:0:12}
@@ -335,6 +336,8 @@ END
 gke_down() {
     need gcloud gke-gcloud-auth-plugin terraform kubectl
     gke_outputs
+    [ "$(output deletion_protection)" = false ] ||
+        die "environment $ENV is protected: deletion_protection in $TERRAFORM/environments/$ENV.tfvars; nothing was deleted"
     local answer=${YES:-} host left
     echo "This deletes cluster $GKE_CLUSTER in project $PROJECT with every model, run, image, disk and address."
     [ -n "$answer" ] || read -rp "Type $ENV to go on: " answer || true

@@ -245,6 +245,21 @@ def test_versions_that_stand_in_two_files_are_one(tmp_path: Path) -> None:
     assert image["tag"].startswith(f"v{client[1]}.")
 
 
+@pytest.mark.parametrize("cluster", ["kind", "gke"])
+def test_the_script_writes_the_values_that_the_list_knows(cluster: str) -> None:
+    script = SCRIPT.read_text(encoding="utf-8")
+    body = script[script.index(f"{cluster}_up() {{") :]
+    found = re.search(r'cat >"\$VALUES" <<END\n(.*?)\nEND\n', body, re.DOTALL)
+    assert found
+    written = yaml.safe_load(re.sub(r"\$(\w+|\{[^}]*\}|\([^)]*\))", "x", found[1]))
+    head = HELMFILE.read_text(encoding="utf-8").partition("\n---\n")[0]
+    known: Values = {}
+    for part in yaml.safe_load(head)["environments"][cluster]["values"]:
+        known = merged(known, part)
+    assert {path for path, _ in leaves(written)} <= {path for path, _ in leaves(known)}
+    assert {path for path, _ in leaves(STATE[cluster])} <= {path for path, _ in leaves(written)}
+
+
 def test_what_the_script_asks_terraform_for_is_an_output() -> None:
     outputs = (DEPLOY / "gke" / "terraform" / "outputs.tf").read_text(encoding="utf-8")
     asked = set(re.findall(r"\$\(output (\w+)\)", SCRIPT.read_text(encoding="utf-8")))
