@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reviews_parsing import AspectParser, DataError, ModelError, data
-from reviews_parsing.encoder import MOST, Encoder
+from reviews_parsing.encoder import MOST, PADDING, Encoder
 from reviews_parsing.parser import ParserConfig
 from reviews_parsing.tagging import words
 
@@ -120,7 +120,10 @@ def test_every_piece_is_in_one_run_that_fits(champion_folder: Path, lengths: lis
     encoder = Encoder(champion_folder / "model.onnx", threads)
     batches = list(encoder.batches(lengths))
     assert sorted(number for batch in batches for number in batch) == list(range(len(lengths)))
-    assert all(len(batch) == 1 or len(batch) * max(lengths[n] for n in batch) <= MOST for batch in batches)
+    for batch in batches:
+        longest = max(lengths[n] for n in batch)
+        assert len(batch) == 1 or len(batch) * longest <= MOST
+        assert sum(longest - lengths[n] for n in batch) <= PADDING
 
 
 def test_min_score_leaves_out_what_is_less_probable(parser: AspectParser) -> None:
