@@ -87,15 +87,15 @@ class Work:
         self._on_batch = on_batch
         self._queue: list[tuple[bool, int, _Part]] = []
         self._numbers = itertools.count()
-        # Pages that wait in first parts, and in later ones; and those being parsed.
+        # Pages that wait in first parts, and in later ones; and those that each worker parses.
         self._waiting = [0, 0]
-        self._running = 0
+        self._running = [0] * threads
         self._seconds_per_page = SECONDS_PER_PAGE
         self._idle = 0
         self._changed = Condition()
         self._closed = False
         for number in range(threads):
-            Thread(target=self._serve, name=f"parse-{number}", daemon=True).start()
+            Thread(target=self._serve, args=(number,), name=f"parse-{number}", daemon=True).start()
 
     @property
     def waiting(self) -> int:
@@ -106,8 +106,9 @@ class Work:
         """Raises RequestRefused (503) where a request of so many parts could not begin soon."""
         if self._closed:  # nobody is left to do it
             raise RequestRefused("this version is no longer served; try again", OVERLOADED)
-        pages = max(self._waiting[:parts]) + self._running
-        if self._idle <= len(self._queue) and pages * self._seconds_per_page / self._threads >= self._max_wait:
+        # Until a worker is free, and then until those before have had their turn.
+        pages = min(self._running) + max(self._waiting[:parts]) / self._threads
+        if self._idle <= len(self._queue) and pages * self._seconds_per_page >= self._max_wait:
             raise RequestRefused("the server has more requests than it can queue; try again later", OVERLOADED)
 
     async def run(self, texts: Sequence[str]) -> list[Parsed]:
@@ -136,20 +137,19 @@ class Work:
             self._closed = True
             self._changed.notify_all()
 
-    def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
         if sys.platform == "linux":  # elsewhere threads have no priority of their own
             os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
         while batch := self._take():
             texts = [text for part in batch for text in part.texts]
-            pages = sum(part.pages for part in batch)
+            self._running[number] = pages = sum(part.pages for part in batch)
             try:
                 reviews, done = self._parse(texts)
             except Exception as error:  # whatever it was, the callers are told and the thread lives on
                 _deliver(batch, error)
                 continue
             finally:
-                with self._changed:
-                    self._running -= pages
+                self._running[number] = 0
             self._on_batch(done)
             taken = (done.times[-1] - done.times[0]) / 1e9 / max(1, pages)
             self._seconds_per_page += FOLLOW * (taken - self._seconds_per_page)
@@ -183,7 +183,6 @@ class Work:
                         texts += len(part.texts)
                         characters += part.characters
                 if batch or self._closed:
-                    self._running += sum(part.pages for part in batch)
                     return batch
                 self._idle += 1
                 self._changed.wait()
