@@ -60,6 +60,11 @@ def test_routes_are_let_in_by_the_gateway_and_covered_by_its_certificate(environ
     )
 
 
+def test_a_tool_that_is_not_there_has_no_door() -> None:
+    manifests = rendered("ingress", "kind", {"routes": {"jenkins": None}})
+    assert "jenkins" not in yaml.safe_dump_all(manifests)
+
+
 def test_plain_http_leads_to_https_and_to_nothing_else() -> None:
     manifests = rendered("ingress", "gke")
     plain = [r for r in of_kind(manifests, "HTTPRoute") if r["spec"]["parentRefs"][0]["sectionName"] == "http"]
