@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 import yaml
+
+from reviews_parsing.serving import openapi
 
 from .rendering import (
     CLASSIC,
@@ -193,6 +196,29 @@ def test_classic_ingress_guards_the_same_doors() -> None:
         assert not any("repository" in path["path"].lower() for path in rule["http"]["paths"])
     (service,) = {p["backend"]["service"]["name"] for p in doors["grpc"]["spec"]["rules"][0]["http"]["paths"]}
     assert doors["grpc"]["metadata"]["annotations"]["nginx.org/grpc-services"] == service
+
+
+def test_models_can_be_asked_but_not_loaded_through_the_door() -> None:
+    from mlserver.grpc import dataplane_pb2, model_repository_pb2
+
+    services = [
+        *dataplane_pb2.DESCRIPTOR.services_by_name.values(),
+        *model_repository_pb2.DESCRIPTOR.services_by_name.values(),
+    ]
+    methods = {f"/{service.full_name}/{method.name}" for service in services for method in service.methods}
+    served = {*openapi.document(max_texts=1)["paths"], *methods}
+    managing = {path for path in served if "repository" in path.lower()}
+    (rule,) = one(rendered("ingress", "gke"), "AuthorizationPolicy")["spec"]["rules"]
+    denied = {path for path in served for pattern in rule["to"][0]["operation"]["paths"] if fnmatchcase(path, pattern)}
+    assert managing
+    assert denied == managing
+    classic = rendered("ingress", "gke", CLASSIC)
+    opened = [p for name in ("api", "grpc") for p in one(classic, "Ingress", name)["spec"]["rules"][0]["http"]["paths"]]
+    assert {path for path in served if any(_leads(path, one_path) for one_path in opened)} == served - managing
+
+
+def _leads(path: str, rule: dict[str, Any]) -> bool:
+    return path == rule["path"] or (rule["pathType"] == "Prefix" and path.startswith(f"{rule['path']}/"))
 
 
 def test_the_charts_agree_with_each_other() -> None:
