@@ -69,6 +69,17 @@ def test_the_version_is_written_by_whoever_rolls_out_unless_it_is_given() -> Non
     assert "version 12" in notes("reviews-parsing", "kind", {"model": {"version": "12"}})
 
 
+def test_a_new_version_of_the_chart_restarts_no_pod(tmp_path: Path) -> None:
+    folder = tmp_path / "reviews-parsing"
+    shutil.copytree(CHARTS / "reviews-parsing", folder)
+    chart = yaml.safe_load((folder / "Chart.yaml").read_text(encoding="utf-8"))
+    (folder / "Chart.yaml").write_text(yaml.safe_dump({**chart, "version": "0.2.0"}), encoding="utf-8")
+    before, after = rendered("reviews-parsing", "kind"), rendered("reviews-parsing", "kind", folder=folder)
+    assert before != after
+    assert one(before, "InferenceService") == one(after, "InferenceService")
+    assert container(before) == container(after)
+
+
 def test_a_pod_has_time_to_finish_what_it_has_begun() -> None:
     ((_, pod),) = pods(rendered("reviews-parsing", "kind"))
     asleep = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
