@@ -1,0 +1,117 @@
+"""GKE's Terraform fits the provider's schema, passes its own tests in every environment, and hides nothing from checkov."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+TERRAFORM = PROJECT / "deploy" / "gke" / "terraform"
+SHARED = Path(os.environ.get("REVIEWS_PARSING_SHARED", PROJECT.parent / "shared"))
+CHECK = SHARED / "terraform-check" / "terraform-check"
+CHECKOV = "checkov==3.3.30"
+ENVIRONMENTS = sorted(path.stem for path in (TERRAFORM / "environments").glob("*.tfvars"))
+
+# Run of the tests that must notice: file, what stands there, what a careless change would make of it.
+MISTAKES = {
+    "everything_is_named_after_the_environment": ("network.tf", '"${local.prefix}-gateway"', '"gateway"'),
+    "no_node_is_public": (
+        "cluster.tf",
+        "network_config {\n    enable_private_nodes = true",
+        "network_config {\n    enable_private_nodes = false",
+    ),
+    "nothing_runs_as_the_default_service_account": (
+        "cluster.tf",
+        "service_account = google_service_account.nodes.email\n    # The scope",
+        'service_account = "default"\n    # The scope',
+    ),
+    "nodes_are_shielded_and_hide_their_metadata": (
+        "cluster.tf",
+        'mode = "GKE_METADATA"\n    }\n\n    # GKE\'s own pods',
+        'mode = "GCE_METADATA"\n    }\n\n    # GKE\'s own pods',
+    ),
+    "only_the_spot_pool_is_spot_and_tainted": ("cluster.tf", '"NO_SCHEDULE"', '"PREFER_NO_SCHEDULE"'),
+    "network_policies_are_enforced": ("cluster.tf", '"ADVANCED_DATAPATH"', '"LEGACY_DATAPATH"'),
+    "artifacts_are_kept_and_private": ("storage.tf", '"enforced"', '"inherited"'),
+    "production_cannot_be_destroyed_by_mistake": ("storage.tf", "= !var.deletion_protection", "= true"),
+    "without_networks_the_control_plane_has_no_public_address": ("cluster.tf", "= !local.lists_networks", "= false"),
+    "mistakes_are_named_before_anything_is_made": ("variables.tf", '!endswith(range, "/0")', "true"),
+}
+
+
+def terraform_check(folder: Path, environment: str) -> tuple[int, str]:
+    done = subprocess.run(
+        [CHECK, folder],
+        env=os.environ | {"TF_CLI_ARGS_test": f"-var-file=environments/{environment}.tfvars"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+needs_terraform = pytest.mark.skipif(not CHECK.exists(), reason=f"{CHECK} is not here, and with it no provider's schema")
+
+
+@needs_terraform
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_every_environment_is_valid_and_passes_its_tests(environment: str) -> None:
+    status, output = terraform_check(TERRAFORM, environment)
+    assert status == 0, output
+    assert re.search(r"Success! [1-9]\d+ passed, 0 failed", output)
+
+
+@needs_terraform
+def test_its_tests_notice_mistakes(tmp_path: Path) -> None:
+    folder = tmp_path / "terraform"
+    shutil.copytree(TERRAFORM, folder, ignore=shutil.ignore_patterns(".terraform*"))
+    for name, before, after in MISTAKES.values():
+        text = (folder / name).read_text(encoding="utf-8")
+        assert text.count(before) == 1, before
+        (folder / name).write_text(text.replace(before, after), encoding="utf-8")
+    status, output = terraform_check(folder, "prod")
+    assert status != 0
+    assert set(re.findall(r'run "(\w+)"\.\.\. fail', output)) == set(MISTAKES), output
+
+
+def test_checkov_finds_nothing_that_is_not_explained() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "uv", "tool", "run", "--python", sys.executable, "--from", CHECKOV, "checkov"]
+        + ["--directory", str(TERRAFORM), "--framework", "terraform", "secrets", "--output", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith(("{", "[")), done.stderr
+    reports = json.loads(done.stdout)
+    results = [report["results"] for report in (reports if isinstance(reports, list) else [reports])]
+    failed = [(check["check_id"], check["resource"]) for result in results for check in result["failed_checks"]]
+    assert not failed
+    assert not any(result["parsing_errors"] for result in results)
+    assert sum(len(result["passed_checks"]) for result in results) > 40
+    for check in (check for result in results for check in result["skipped_checks"]):
+        assert len(check["check_result"]["suppress_comment"].split()) > 5, check["check_id"]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_an_environment_names_nobody_s_project(environment: str) -> None:
+    text = (TERRAFORM / "environments" / f"{environment}.tfvars").read_text(encoding="utf-8")
+    given = set(re.findall(r"^(\w+)\s*=", text, re.MULTILINE))
+    declared = set(re.findall(r'^variable "(\w+)"', (TERRAFORM / "variables.tf").read_text(encoding="utf-8"), re.MULTILINE))
+    assert given <= declared - {"project", "domain", "master_authorized_networks"}
+    assert f'environment         = "{environment}"' in text
+
+
+@pytest.mark.parametrize("file", sorted(TERRAFORM.rglob("*.tf*")), ids=lambda path: path.name)
+def test_no_file_names_a_project_an_account_or_a_key(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    named = r"[\w-]+\.iam\.gserviceaccount\.com|\bprojects/[a-z]|\bcredentials\s*=|PRIVATE KEY|AIza[\w-]{30}"
+    assert not re.findall(named, text)
+    assert set(re.findall(r'^\s*project\s*=\s*"([^"$]+)"', text, re.MULTILINE)) <= {"some-project-1", "Some Project"}
