@@ -25,7 +25,7 @@ locals {
   # Google service account => the Kubernetes service account, namespace/name, that may act as it.
   workloads = {
     mlflow  = "mlflow/mlflow"
-    jenkins = "jenkins/jenkins-agent"
+    jenkins = "jenkins-builds/image"
     # Inference faces the internet and gets its model through MLflow: it has an identity of its own, and no role.
     inference = "reviews-parsing/reviews-parsing-ner-aspects"
   }

@@ -58,6 +58,6 @@ output "inference_service_account" {
 }
 
 output "jenkins_service_account" {
-  description = "Google service account of Jenkins' agents: pushes and pulls images."
+  description = "Google service account of the stage that builds images: pushes and pulls them."
   value       = google_service_account.workload["jenkins"].email
 }

@@ -65,7 +65,7 @@ run "nothing_runs_as_the_default_service_account" {
   }
   assert {
     condition = toset([for member in google_service_account_iam_member.workload_identity : member.member]) == toset([
-      "serviceAccount:some-project-1.svc.id.goog[jenkins/jenkins-agent]",
+      "serviceAccount:some-project-1.svc.id.goog[jenkins-builds/image]",
       "serviceAccount:some-project-1.svc.id.goog[mlflow/mlflow]",
       "serviceAccount:some-project-1.svc.id.goog[reviews-parsing/reviews-parsing-ner-aspects]",
     ])
