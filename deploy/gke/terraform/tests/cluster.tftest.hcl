@@ -1,4 +1,4 @@
-# What must be true of every environment. Say it of one of them:
+# Tests without a cloud: of the defaults, or of an environment:
 # terraform test -var-file=environments/prod.tfvars
 
 mock_provider "google" {}
@@ -7,7 +7,8 @@ variables {
   project = "some-project-1"
 }
 
-run "everything_is_named_after_the_environment" {
+run "every_environment" {
+  # Names.
   assert {
     condition     = google_container_cluster.this.name == "reviews-parsing-${var.environment}"
     error_message = "The cluster is named ${google_container_cluster.this.name}."
@@ -31,9 +32,8 @@ run "everything_is_named_after_the_environment" {
     condition     = google_storage_bucket.mlflow.name == "some-project-1-reviews-parsing-${var.environment}-mlflow"
     error_message = "The bucket's name, which must be unique in the world, lacks the project."
   }
-}
 
-run "no_node_is_public" {
+  # No public node.
   assert {
     condition     = google_container_cluster.this.private_cluster_config[0].enable_private_nodes
     error_message = "The cluster gives its nodes public addresses."
@@ -46,9 +46,8 @@ run "no_node_is_public" {
     condition     = google_compute_subnetwork.nodes.private_ip_google_access
     error_message = "Private nodes cannot reach Google's registries."
   }
-}
 
-run "nothing_runs_as_the_default_service_account" {
+  # No default service account, and nobody who may do more than needed.
   assert {
     condition = alltrue([for node in concat(google_container_cluster.this.node_config[*], [
       for pool in google_container_node_pool.this : pool.node_config[0]
@@ -71,9 +70,8 @@ run "nothing_runs_as_the_default_service_account" {
     ])
     error_message = "Another Kubernetes service account may act as a Google one."
   }
-}
 
-run "nodes_are_shielded_and_hide_their_metadata" {
+  # Nodes.
   assert {
     condition = alltrue([for pool in google_container_node_pool.this :
       pool.node_config[0].shielded_instance_config[0].enable_secure_boot &&
@@ -81,11 +79,11 @@ run "nodes_are_shielded_and_hide_their_metadata" {
     pool.node_config[0].workload_metadata_config[0].mode == "GKE_METADATA"])
     error_message = "A pool is not shielded, or its pods see the node's credentials."
   }
-}
-
-run "only_the_spot_pool_is_spot_and_tainted" {
   assert {
-    condition     = { for name, pool in google_container_node_pool.this : name => pool.node_config[0].spot } == { spot = true, stable = false }
+    condition = { for name, pool in google_container_node_pool.this : name => pool.node_config[0].spot } == {
+      spot   = true
+      stable = false
+    }
     error_message = "One stable pool and one spot pool are needed."
   }
   assert {
@@ -94,70 +92,54 @@ run "only_the_spot_pool_is_spot_and_tainted" {
     ] } == { spot = ["cloud.google.com/gke-spot=true:NO_SCHEDULE"], stable = [] }
     error_message = "Pods that did not ask for it would run on spot nodes, or GKE's own would run nowhere."
   }
-}
-
-run "network_policies_are_enforced" {
   assert {
     condition     = google_container_cluster.this.datapath_provider == "ADVANCED_DATAPATH"
     error_message = "Without Dataplane V2 network policies say much and do nothing."
   }
-}
 
-run "artifacts_are_kept_and_private" {
+  # What is kept.
   assert {
     condition = (google_storage_bucket.mlflow.versioning[0].enabled &&
       google_storage_bucket.mlflow.uniform_bucket_level_access &&
     google_storage_bucket.mlflow.public_access_prevention == "enforced")
     error_message = "The bucket is public, or forgets what was overwritten."
   }
-}
-
-run "production_cannot_be_destroyed_by_mistake" {
   assert {
     condition = (var.environment != "prod" ||
     google_container_cluster.this.deletion_protection && !google_storage_bucket.mlflow.force_destroy)
     error_message = "terraform destroy would delete production."
   }
-}
 
-run "without_networks_the_control_plane_has_no_public_address" {
+  # What kubectl and the charts are told.
   assert {
     condition = (google_container_cluster.this.private_cluster_config[0].enable_private_endpoint &&
       length(google_container_cluster.this.master_authorized_networks_config[0].cidr_blocks) == 0 &&
     endswith(output.get_credentials, "--dns-endpoint"))
     error_message = "The control plane is reached by its address though no network was authorized."
   }
-}
-
-run "listed_networks_alone_reach_the_control_plane" {
-  variables {
-    master_authorized_networks = { office = "192.0.2.0/24" }
-  }
-
-  assert {
-    condition = (!google_container_cluster.this.private_cluster_config[0].enable_private_endpoint &&
-      !google_container_cluster.this.control_plane_endpoints_config[0].dns_endpoint_config[0].allow_external_traffic &&
-    [for block in google_container_cluster.this.master_authorized_networks_config[0].cidr_blocks : block.cidr_block] == ["192.0.2.0/24"])
-    error_message = "Others than the listed networks reach the control plane."
-  }
-}
-
-run "what_the_charts_are_told" {
   assert {
     condition     = output.domain == "endpoints.some-project-1.cloud.goog"
     error_message = "The domain is ${output.domain}."
   }
   assert {
-    condition     = output.artifact_registry == "${var.region}-docker.pkg.dev/some-project-1/reviews-parsing-${var.environment}"
+    condition     = endswith(output.artifact_registry, "-docker.pkg.dev/some-project-1/reviews-parsing-${var.environment}")
     error_message = "Images would be called ${output.artifact_registry}."
   }
 }
 
-run "a_domain_of_ones_own" {
+run "with_networks_and_a_domain" {
   variables {
-    domain = "reviews.example.org"
+    master_authorized_networks = { office = "192.0.2.0/24" }
+    domain                     = "reviews.example.org"
   }
 
+  assert {
+    condition = (!google_container_cluster.this.private_cluster_config[0].enable_private_endpoint &&
+      !google_container_cluster.this.control_plane_endpoints_config[0].dns_endpoint_config[0].allow_external_traffic &&
+      alltrue([for block in google_container_cluster.this.master_authorized_networks_config[0].cidr_blocks :
+    block.cidr_block == "192.0.2.0/24"]))
+    error_message = "Others than the listed networks reach the control plane."
+  }
   assert {
     condition     = output.domain == "reviews.example.org"
     error_message = "The domain is ${output.domain}."
