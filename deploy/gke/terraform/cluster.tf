@@ -1,6 +1,6 @@
 locals {
-  # The control plane is open to the listed networks at its public address or, with none listed, to whom IAM allows at
-  # its DNS name; never to the internet.
+  # The control plane answers the listed networks at its public address or, with none listed, those whom IAM allows at
+  # its DNS name; never whoever asks.
   lists_networks = length(var.master_authorized_networks) > 0
 }
 

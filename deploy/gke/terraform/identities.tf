@@ -45,7 +45,10 @@ resource "google_service_account_iam_member" "workload_identity" {
 
   service_account_id = google_service_account.workload[each.key].name
   role               = "roles/iam.workloadIdentityUser"
-  member             = "serviceAccount:${google_container_cluster.this.workload_identity_config[0].workload_pool}[${each.value}]"
+  member             = "serviceAccount:${var.project}.svc.id.goog[${each.value}]"
+
+  # The pool of identities comes with the project's first cluster.
+  depends_on = [google_container_cluster.this]
 }
 
 resource "google_storage_bucket_iam_member" "mlflow" {

@@ -51,7 +51,7 @@ resource "google_compute_router_nat" "this" {
 resource "google_compute_firewall" "webhooks" {
   name                    = "${local.prefix}-webhooks"
   network                 = google_compute_network.this.id
-  description             = "The control plane calls webhooks and API services: KEDA 6443, KServe, KEDA and CloudNativePG 9443, istiod 15017."
+  description             = "From the control plane: KEDA 6443; KServe, KEDA and CloudNativePG 9443; istiod 15017."
   source_ranges           = [var.network_ranges.control_plane]
   target_service_accounts = [google_service_account.nodes.email]
 

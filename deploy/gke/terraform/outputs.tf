@@ -13,6 +13,11 @@ output "environment" {
   value       = var.environment
 }
 
+output "deletion_protection" {
+  description = "Whether destroy will refuse; ask before anything inside the cluster is deleted."
+  value       = var.deletion_protection
+}
+
 output "cluster_name" {
   description = "Name of the cluster."
   value       = google_container_cluster.this.name
@@ -39,7 +44,9 @@ output "domain" {
 
 output "artifact_registry" {
   description = "What the names of images begin with."
-  value       = "${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images.repository_id}"
+  value = join("/", [
+    "${var.region}-docker.pkg.dev", var.project, google_artifact_registry_repository.images.repository_id,
+  ])
 }
 
 output "mlflow_bucket" {

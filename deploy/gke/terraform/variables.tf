@@ -54,7 +54,7 @@ variable "name" {
 
 variable "domain" {
   type        = string
-  description = "Domain under which api., mlflow., grafana. and the others live. Unset: Cloud Endpoints' free one of the project."
+  description = "Domain of the hosts api., mlflow. and so on. Unset: Cloud Endpoints' free one of the project."
   default     = null
 
   validation {

@@ -24,8 +24,10 @@ run "every_environment" {
     error_message = "A name does not begin with the environment's."
   }
   assert {
-    condition = alltrue([for account in concat([google_service_account.nodes], values(google_service_account.workload)) :
-    length(account.account_id) <= 30])
+    condition = alltrue([
+      for account in concat([google_service_account.nodes], values(google_service_account.workload)) :
+      length(account.account_id) <= 30
+    ])
     error_message = "A service account's name is longer than Google allows."
   }
   assert {
@@ -39,7 +41,9 @@ run "every_environment" {
     error_message = "The cluster gives its nodes public addresses."
   }
   assert {
-    condition     = alltrue([for pool in google_container_node_pool.this : pool.network_config[0].enable_private_nodes])
+    condition = alltrue([
+      for pool in google_container_node_pool.this : pool.network_config[0].enable_private_nodes
+    ])
     error_message = "A pool gives its nodes public addresses."
   }
   assert {
@@ -122,7 +126,9 @@ run "every_environment" {
     error_message = "The domain is ${output.domain}."
   }
   assert {
-    condition     = endswith(output.artifact_registry, "-docker.pkg.dev/some-project-1/reviews-parsing-${var.environment}")
+    condition = endswith(
+      output.artifact_registry, "-docker.pkg.dev/some-project-1/reviews-parsing-${var.environment}"
+    )
     error_message = "Images would be called ${output.artifact_registry}."
   }
 }
