@@ -31,10 +31,13 @@ locals {
 resource "google_project_service" "api" {
   for_each = toset([
     "artifactregistry.googleapis.com",
+    "cloudresourcemanager.googleapis.com",
     "compute.googleapis.com",
     "container.googleapis.com",
     "endpoints.googleapis.com",
     "iam.googleapis.com",
+    # Workloads act as their service accounts through it.
+    "iamcredentials.googleapis.com",
     "servicemanagement.googleapis.com",
     "storage.googleapis.com",
   ])
