@@ -73,7 +73,7 @@ def test_a_review_has_one_answer_whatever_it_is_batched_with(parser: AspectParse
     reviews = [review.text for review in data.read_splits("corpus")["test"]]
     alone = [parser.parse([text])[0].aspects for text in reviews]
     rng = random.Random(7)
-    for _ in range(int(os.environ.get("REVIEWS_PARSING_BATCHINGS", "100"))):
+    for _ in range(int(os.environ.get("BATCHINGS", "100"))):
         batch = rng.choices(range(len(reviews)), k=rng.randint(1, 24))
         for number, parsed in zip(batch, parser.parse([reviews[n] for n in batch]), strict=True):
             found, expected = parsed.aspects, alone[number]
