@@ -14,7 +14,6 @@ import asyncio
 import itertools
 import json
 import os
-import platform
 import random
 import socket
 import statistics
@@ -25,10 +24,10 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from machine import machine, versions
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -290,24 +289,11 @@ def resident(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-def processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
 def about() -> dict[str, Any]:
     """Where, with what and how this was measured."""
     return {
-        "machine": {
-            "processor": processor(),
-            "cores": len(os.sched_getaffinity(0)),
-            "python": platform.python_version(),
-        },
-        "versions": {
-            name: version(name) for name in ("reviews-parsing", "onnxruntime", "mlserver", "uvicorn", "grpcio")
-        },
+        "machine": machine(),
+        "versions": versions(("reviews-parsing", "onnxruntime", "mlserver", "uvicorn", "grpcio")),
         "date": datetime.now(UTC).date().isoformat(),
         "command": " ".join(["python", *sys.argv]),
     }

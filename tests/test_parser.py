@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reviews_parsing import AspectParser, DataError, ModelError, data
-from reviews_parsing.encoder import MOST, Encoder
+from reviews_parsing.encoder import MOST, PADDING, Encoder
 from reviews_parsing.parser import ParserConfig
 from reviews_parsing.tagging import words
 
@@ -73,7 +73,7 @@ def test_a_review_has_one_answer_whatever_it_is_batched_with(parser: AspectParse
     reviews = [review.text for review in data.read_splits("corpus")["test"]]
     alone = [parser.parse([text])[0].aspects for text in reviews]
     rng = random.Random(7)
-    for _ in range(int(os.environ.get("REVIEWS_PARSING_BATCHINGS", "100"))):
+    for _ in range(int(os.environ.get("BATCHINGS", "100"))):
         batch = rng.choices(range(len(reviews)), k=rng.randint(1, 24))
         for number, parsed in zip(batch, parser.parse([reviews[n] for n in batch]), strict=True):
             found, expected = parsed.aspects, alone[number]
@@ -120,7 +120,10 @@ def test_every_piece_is_in_one_run_that_fits(champion_folder: Path, lengths: lis
     encoder = Encoder(champion_folder / "model.onnx", threads)
     batches = list(encoder.batches(lengths))
     assert sorted(number for batch in batches for number in batch) == list(range(len(lengths)))
-    assert all(len(batch) == 1 or len(batch) * max(lengths[n] for n in batch) <= MOST for batch in batches)
+    for batch in batches:
+        longest = max(lengths[n] for n in batch)
+        assert len(batch) == 1 or len(batch) * longest <= MOST
+        assert sum(longest - lengths[n] for n in batch) <= PADDING
 
 
 def test_min_score_leaves_out_what_is_less_probable(parser: AspectParser) -> None:

@@ -48,7 +48,7 @@ class Settings(BaseSettings):
         default=500_000, ge=1, description="most characters that a request to the server may hold; beyond: 413"
     )
     max_wait: float = Field(
-        default=0.6, ge=0, description="longest that a request to the server may have to wait, in seconds; beyond: 503"
+        default=0.5, ge=0, description="longest that a request to the server may have to wait, in seconds; beyond: 503"
     )
 
     jaeger_url: str | None = Field(

@@ -58,8 +58,8 @@ def start(tmp_path_factory: pytest.TempPathFactory, champion_home: Path) -> Star
 
 @pytest.fixture(scope="session")
 def server(start: Start) -> Iterator[Server]:
-    """The champion, served by `serve`."""
-    with start() as running:
+    """The champion, served by `serve`; however slow the machine, nothing waits for too long."""
+    with start(REVIEWS_PARSING_MAX_WAIT="60") as running:
         yield running
 
 

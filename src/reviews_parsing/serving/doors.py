@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 
 from reviews_parsing.settings import Settings
@@ -11,8 +10,6 @@ from reviews_parsing.settings import Settings
 HEADER_LENGTH = "Inference-Header-Content-Length"
 # A character is at most 12 bytes of JSON (an escaped surrogate pair); the rest of a request is small.
 BYTES_PER_CHARACTER, OTHER_BYTES = 12, 1 << 20
-# In characters; gRPC's clients refuse answers whose headers are more than 8 KB together.
-LONGEST_HEADER = 256
 
 
 def mend() -> None:
@@ -45,15 +42,6 @@ def mend() -> None:
 def max_bytes() -> int:
     """Bytes of the largest request that may hold as many characters as one may hold."""
     return Settings().max_characters * BYTES_PER_CHARACTER + OTHER_BYTES
-
-
-def sendable(headers: Mapping[str, str] | None) -> dict[str, str]:
-    """Those headers that HTTP can carry: MLServer makes one of the request's id, which may be any text."""
-    return {
-        key: value
-        for key, value in (headers or {}).items()
-        if len(value) <= LONGEST_HEADER and value.isascii() and value.isprintable()
-    }
 
 
 def _leave_signals(_: object) -> AbstractContextManager[None]:

@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from mlserver import Settings as ServerSettings
 from mlserver.codecs.json import encode_to_json_bytes
 from mlserver.errors import MLServerError
-from mlserver.handlers import DataPlane, ModelRepositoryHandlers
+from mlserver.handlers import ModelRepositoryHandlers
 from mlserver.rest import app as original
 from mlserver.types import InferenceResponse
 from starlette.exceptions import HTTPException
@@ -27,6 +27,7 @@ from reviews_parsing.serving.body import read_body
 from reviews_parsing.serving.doors import HEADER_LENGTH, max_bytes
 from reviews_parsing.serving.failures import MESSAGE, log_failure
 from reviews_parsing.serving.metrics import observed
+from reviews_parsing.serving.plane import Plane
 from reviews_parsing.serving.request import one_line
 from reviews_parsing.serving.routes import routes
 from reviews_parsing.serving.wire import first, to_binary, to_event, to_json, to_payload, wants_binary
@@ -36,9 +37,7 @@ INFER = re.compile(r"/v2/models/([^/]+)(?:/versions/([^/]+))?/(infer|generate)(_
 BAD_REQUEST, CLIENT_GONE = 400, 499
 
 
-def create_app(
-    settings: ServerSettings, data_plane: DataPlane, model_repository_handlers: ModelRepositoryHandlers
-) -> Door:
+def create_app(settings: ServerSettings, data_plane: Plane, model_repository_handlers: ModelRepositoryHandlers) -> Door:
     """MLServer's app behind this inference route and those of `routes`, and the protocol's form for every error."""
     app: FastAPI = original.create_app(settings, data_plane, model_repository_handlers)
     app.router.routes[:0] = routes(data_plane, model_repository_handlers)
@@ -51,7 +50,7 @@ def create_app(
 class Door:
     """An ASGI app that infers by itself, past the middleware of the app behind it, and leaves it everything else."""
 
-    def __init__(self, app: FastAPI, data_plane: DataPlane) -> None:
+    def __init__(self, app: FastAPI, data_plane: Plane) -> None:
         self._app = app
         self._data_plane = data_plane
         self._limit = max_bytes()
@@ -74,6 +73,7 @@ class Door:
         await response(scope, receive, send)
 
     async def _infer(self, request: Request, name: str, version: str | None, _: str, stream: str | None) -> Response:
+        await self._data_plane.admit(name, version)  # before any work on what it says
         payload = to_payload(await read_body(request, self._limit), request.headers.get(HEADER_LENGTH))
         binary = wants_binary(payload)
         result = await unless_gone(request, self._data_plane.infer(payload, name, version))

@@ -23,12 +23,10 @@ from mlserver.grpc.dataplane_pb2 import RepositoryModelLoadResponse, RepositoryM
 from mlserver.grpc.dataplane_pb2_grpc import add_GRPCInferenceServiceServicer_to_server
 from mlserver.grpc.server import GRPCServer
 from mlserver.grpc.servicers import InferenceServicer
-from mlserver.grpc.utils import to_metadata
 from mlserver.types import InferenceRequest
-from mlserver.utils import extract_headers
 
 from reviews_parsing.serving import traces
-from reviews_parsing.serving.doors import max_bytes, sendable
+from reviews_parsing.serving.doors import max_bytes
 from reviews_parsing.serving.failures import MESSAGE, log_failure
 from reviews_parsing.serving.metrics import observed
 from reviews_parsing.serving.request import one_line
@@ -88,16 +86,15 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         with observed("grpc") as outcome, traces.over_grpc(context, outcome, code):
             try:
-                payload = to_payload(request)
-                result = await self._data_plane.infer(payload, request.model_name, request.model_version or None)
+                model = request.model_name, request.model_version or None
+                await self._data_plane.admit(*model)  # before any work on what it says
+                result = await self._data_plane.infer(to_payload(request), *model)
             except MLServerError as error:
                 outcome.status = error.status_code
                 raise
             except asyncio.CancelledError:
                 outcome.status = CLIENT_GONE
                 raise
-            headers = sendable(extract_headers(result))
-            context.set_trailing_metadata(to_metadata(headers))
             answer = ModelInferResponseConverter.from_types(result, use_raw=bool(request.raw_input_contents))
             outcome.status = OK
             return answer

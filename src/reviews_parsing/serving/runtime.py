@@ -52,6 +52,13 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._work.waiting)
         return True
 
+    def admit(self) -> None:
+        """Raises MLServerError (503) where a request could not begin soon."""
+        try:
+            self._work.admit()
+        except RequestRefused as refused:
+            raise MLServerError(str(refused), refused.status) from None
+
     async def unload(self) -> bool:
         """What waits is still answered."""
         self._work.close()

@@ -12,11 +12,10 @@ from mlserver.codecs.json import encode_to_json_bytes
 from mlserver.errors import MLServerError
 from mlserver.raw import extract_raw, inject_raw
 from mlserver.types import InferenceRequest, InferenceResponse, Parameters
-from mlserver.utils import extract_headers
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from reviews_parsing.serving.doors import HEADER_LENGTH, sendable
+from reviews_parsing.serving.doors import HEADER_LENGTH
 from reviews_parsing.serving.request import DATATYPE
 
 
@@ -86,20 +85,16 @@ def wants_binary(payload: InferenceRequest) -> bool:
 
 
 def to_json(result: InferenceResponse) -> Response:
-    headers = take_headers(result)
-    return Response(encode_to_json_bytes(result.model_dump()), headers=headers, media_type="application/json")
+    return Response(encode_to_json_bytes(result.model_dump()), media_type="application/json")
 
 
 def to_event(result: InferenceResponse) -> Response:
     """The answer as a stream of one event."""
-    headers = take_headers(result)
-    event = b"data: %b\n\n" % encode_to_json_bytes(result.model_dump())
-    return Response(event, headers=headers, media_type="text/event-stream")
+    return Response(b"data: %b\n\n" % encode_to_json_bytes(result.model_dump()), media_type="text/event-stream")
 
 
 def to_binary(result: InferenceResponse) -> Response:
     """The answer as JSON and then its tensors."""
-    headers = take_headers(result)
     _, tensors = extract_raw(result.outputs)
     # The data that it would warn of, for it is a list now, is dropped.
     form = result.model_dump(warnings=False)
@@ -107,15 +102,8 @@ def to_binary(result: InferenceResponse) -> Response:
         del output["data"]
         output["parameters"] = {"binary_data_size": len(tensor)}
     header = encode_to_json_bytes(form)
-    headers[HEADER_LENGTH] = str(len(header))
+    headers = {HEADER_LENGTH: str(len(header))}
     return Response(b"".join((header, *tensors)), headers=headers, media_type="application/octet-stream")
-
-
-def take_headers(result: InferenceResponse) -> dict[str, str]:
-    """MLServer leaves headers of the response among its parameters."""
-    headers = sendable(extract_headers(result))
-    result.parameters = None
-    return headers
 
 
 def first(error: ValidationError | RequestValidationError) -> str:

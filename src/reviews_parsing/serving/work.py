@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from threading import Condition, Thread
+from threading import Condition, Thread, get_native_id
 
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.parser import AspectParser
@@ -26,6 +28,8 @@ BATCH_TEXTS, BATCH_CHARACTERS = 32, 8_000
 PAGE = 500
 # Seconds that a page takes one worker, until it is known, and how fast what is known follows what is seen.
 SECONDS_PER_PAGE, FOLLOW = 0.005, 0.1
+# How far workers stand back for the event loop: what cannot be served must still be told so.
+NICE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,34 +87,39 @@ class Work:
         self._on_batch = on_batch
         self._queue: list[tuple[bool, int, _Part]] = []
         self._numbers = itertools.count()
-        # Pages that wait in first parts, and in later ones.
+        # Pages that wait in first parts, and in later ones; and those that each worker parses.
         self._waiting = [0, 0]
+        self._running = [0] * threads
         self._seconds_per_page = SECONDS_PER_PAGE
         self._idle = 0
         self._changed = Condition()
         self._closed = False
         for number in range(threads):
-            Thread(target=self._serve, name=f"parse-{number}", daemon=True).start()
+            Thread(target=self._serve, args=(number,), name=f"parse-{number}", daemon=True).start()
 
     @property
     def waiting(self) -> int:
         """Pages that wait."""
         return sum(self._waiting)
 
+    def admit(self, parts: int = 1) -> None:
+        """Raises RequestRefused (503) where a request of so many parts could not begin soon."""
+        if self._closed:  # nobody is left to do it
+            raise RequestRefused("this version is no longer served; try again", OVERLOADED)
+        # Until a worker is free, and then until those before have had their turn.
+        pages = min(self._running) + max(self._waiting[:parts]) / self._threads
+        if self._idle <= len(self._queue) and pages * self._seconds_per_page >= self._max_wait:
+            raise RequestRefused("the server has more requests than it can queue; try again later", OVERLOADED)
+
     async def run(self, texts: Sequence[str]) -> list[Parsed]:
-        """`texts` in order, in parts. Raises RequestRefused (503) at once where too much waits already.
+        """`texts` in order, in parts. Raises what `admit` raises, at once.
 
         Cancelled, what has not begun is not begun.
         """
         loop = asyncio.get_running_loop()
         parts = [_Part(part, loop.create_future()) for part in _parts(texts)]
         with self._changed:
-            if self._closed:  # nobody is left to do it
-                raise RequestRefused("this version is no longer served; try again", OVERLOADED)
-            busy = self._idle <= len(self._queue)
-            waits = [pages * self._seconds_per_page / self._threads for pages in self._waiting]
-            if busy and max(waits[: len(parts)]) >= self._max_wait:
-                raise RequestRefused("the server has more requests than it can queue; try again later", OVERLOADED)
+            self.admit(len(parts))
             for turn, part in enumerate(parts):
                 heapq.heappush(self._queue, (turn > 0, next(self._numbers), part))
                 self._waiting[turn > 0] += part.pages
@@ -128,16 +137,21 @@ class Work:
             self._closed = True
             self._changed.notify_all()
 
-    def _serve(self) -> None:
+    def _serve(self, number: int) -> None:
+        if sys.platform == "linux":  # elsewhere threads have no priority of their own
+            os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
         while batch := self._take():
             texts = [text for part in batch for text in part.texts]
+            self._running[number] = pages = sum(part.pages for part in batch)
             try:
                 reviews, done = self._parse(texts)
             except Exception as error:  # whatever it was, the callers are told and the thread lives on
                 _deliver(batch, error)
                 continue
+            finally:
+                self._running[number] = 0
             self._on_batch(done)
-            taken = (done.times[-1] - done.times[0]) / 1e9 / max(1, sum(part.pages for part in batch))
+            taken = (done.times[-1] - done.times[0]) / 1e9 / max(1, pages)
             self._seconds_per_page += FOLLOW * (taken - self._seconds_per_page)
             remaining = iter(reviews)
             waits = [max(0, done.times[0] - part.since) / 1e9 for part in batch]

@@ -41,7 +41,7 @@ class Recipe:
     polarity_weight: float = 1.0
     freeze_embeddings: bool = True
     window: int = 256
-    margin: int = 48
+    margin: int = 32
     seed: int = 13
 
     def write(self, folder: Path) -> None:

@@ -1,0 +1,8 @@
+# In three zones, slower to change, guarded against destroy.
+environment         = "prod"
+region              = "europe-west1"
+release_channel     = "STABLE"
+deletion_protection = true
+
+stable_pool = { min_nodes = 3, max_nodes = 12 }
+spot_pool   = { max_nodes = 12 }

@@ -1,0 +1,151 @@
+variable "project" {
+  type        = string
+  description = "Id of an existing Google Cloud project with billing. Best one project for each environment."
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "A project id has 6 to 30 lower-case letters, digits and hyphens, and begins with a letter."
+  }
+}
+
+variable "region" {
+  type        = string
+  description = "Region of everything here, such as europe-west1."
+  default     = "europe-west1"
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "A region looks like europe-west1; a zone, such as europe-west1-b, is none."
+  }
+}
+
+variable "zones" {
+  type        = set(string)
+  description = "Zones of the nodes; empty: three that GKE chooses. The control plane is always in three."
+  default     = []
+
+  validation {
+    condition     = alltrue([for zone in var.zones : can(regex("^${var.region}-[a-z]$", zone))])
+    error_message = "Each zone must be of the region, such as ${var.region}-b."
+  }
+}
+
+variable "environment" {
+  type        = string
+  description = "Which copy of the system this is, such as dev or prod; part of every name."
+  default     = "dev"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]{1,3}$", var.environment))
+    error_message = "An environment has 2 to 4 lower-case letters and digits: names of service accounts end at 30."
+  }
+}
+
+variable "name" {
+  type        = string
+  description = "What every name begins with."
+  default     = "reviews-parsing"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,13}[a-z0-9]$", var.name))
+    error_message = "A name has 3 to 15 lower-case letters, digits and hyphens: names of service accounts end at 30."
+  }
+}
+
+variable "domain" {
+  type        = string
+  description = "Domain of the hosts api., mlflow. and so on. Unset: Cloud Endpoints' free one of the project."
+  default     = null
+
+  validation {
+    condition     = var.domain == null || can(regex("^([a-z0-9]([a-z0-9-]*[a-z0-9])?\\.)+[a-z]{2,}$", var.domain))
+    error_message = "A domain looks like reviews.example.org, in lower case and without a scheme."
+  }
+}
+
+variable "release_channel" {
+  type        = string
+  description = "How soon GKE moves the cluster to new Kubernetes versions."
+  default     = "REGULAR"
+
+  validation {
+    condition     = contains(["RAPID", "REGULAR", "STABLE", "EXTENDED"], var.release_channel)
+    error_message = "One of RAPID, REGULAR, STABLE, EXTENDED."
+  }
+}
+
+variable "deletion_protection" {
+  type        = bool
+  description = "Whether destroy refuses to delete the cluster and a bucket that holds anything."
+  default     = true
+}
+
+variable "master_authorized_networks" {
+  type        = map(string)
+  description = <<-EOT
+    CIDR ranges, by name, from which the control plane may be reached at its public address.
+    Empty: it has none, and is reached through its DNS name, by whom IAM allows it.
+  EOT
+  default     = {}
+
+  validation {
+    condition     = alltrue([for range in values(var.master_authorized_networks) : can(cidrhost(range, 0))])
+    error_message = "Each range must be a CIDR range, such as 192.0.2.0/24."
+  }
+  validation {
+    condition     = alltrue([for range in values(var.master_authorized_networks) : !endswith(range, "/0")])
+    error_message = "A range of all addresses authorizes everybody; name those that need access."
+  }
+}
+
+variable "network_ranges" {
+  type = object({
+    nodes         = optional(string, "10.10.0.0/22")
+    pods          = optional(string, "10.20.0.0/16")
+    services      = optional(string, "10.30.0.0/20")
+    control_plane = optional(string, "172.16.0.0/28")
+  })
+  description = "CIDR ranges of the network; change them where it is to be peered with one that uses the same."
+  default     = {}
+
+  validation {
+    condition     = alltrue([for range in values(var.network_ranges) : can(cidrhost(range, 0))])
+    error_message = "Each range must be a CIDR range, such as 10.10.0.0/22."
+  }
+  validation {
+    condition     = endswith(var.network_ranges.control_plane, "/28")
+    error_message = "The control plane takes exactly a /28."
+  }
+}
+
+variable "stable_pool" {
+  type = object({
+    machine_type = optional(string, "n2-standard-4")
+    disk_gb      = optional(number, 50)
+    min_nodes    = optional(number, 1)
+    max_nodes    = optional(number, 3)
+  })
+  description = "Nodes that stay: inference, MLflow, gateway, monitoring. Counts are over all zones."
+  default     = {}
+
+  validation {
+    condition     = 1 <= var.stable_pool.min_nodes && var.stable_pool.min_nodes <= var.stable_pool.max_nodes
+    error_message = "At least one node, and no more at least than at most."
+  }
+}
+
+variable "spot_pool" {
+  type = object({
+    machine_type = optional(string, "n2-standard-4")
+    disk_gb      = optional(number, 50)
+    min_nodes    = optional(number, 0)
+    max_nodes    = optional(number, 4)
+  })
+  description = "Cheap nodes that may go at any time: builds and batches. Counts are over all zones."
+  default     = {}
+
+  validation {
+    condition     = 0 <= var.spot_pool.min_nodes && var.spot_pool.min_nodes <= var.spot_pool.max_nodes
+    error_message = "No fewer than none, and no more at least than at most."
+  }
+}

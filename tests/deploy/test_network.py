@@ -1,0 +1,118 @@
+"""Network policies, evaluated as Kubernetes does: who may talk to whom, and who may not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .rendering import NAME, NAMESPACE, Manifest, container, defaults, of_kind, one, predictor_labels, rendered
+
+GATEWAY = {"gateway.networking.k8s.io/gateway-name": "reviews-parsing"}
+WORLD: dict[str, tuple[str, dict[str, str]]] = {
+    "champion": ("reviews-parsing", predictor_labels(NAME)),
+    "canary": ("reviews-parsing", predictor_labels(NAME, "v8")),
+    "neighbour": ("reviews-parsing", {"app": "something-else"}),
+    "gateway": ("istio-ingress", GATEWAY),
+    "solver": ("istio-ingress", {"acme.cert-manager.io/http01-solver": "true"}),
+    "istiod": ("istio-system", {"app": "istiod"}),
+    "prometheus": ("monitoring", {"app.kubernetes.io/name": "prometheus"}),
+    "grafana": ("monitoring", {"app.kubernetes.io/name": "grafana"}),
+    "mlflow": ("mlflow", {"app.kubernetes.io/name": "mlflow"}),
+    "postgresql": ("mlflow", {"app.kubernetes.io/name": "postgresql"}),
+    "jaeger": ("jaeger", {"app.kubernetes.io/name": "jaeger"}),
+    "jenkins": ("jenkins", {"app.kubernetes.io/name": "jenkins"}),
+    "demo": ("reviews-parsing", {"app.kubernetes.io/name": "reviews-parsing-demo"}),
+    "dns": ("kube-system", {"k8s-app": "kube-dns"}),
+    "node-dns": ("kube-system", {"k8s-app": "node-local-dns"}),
+    "stranger": ("default", GATEWAY | predictor_labels(NAME)),
+    "internet": ("", {}),
+}
+PORTS = [53, 80, 443, 3000, 4317, 5000, 8000, 8080, 8081, 8082, 8089, 9090, 15012, 15020, 16686]
+
+
+def _selected(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
+    wanted = (selector or {}).get("matchLabels") or {}
+    rules = (selector or {}).get("matchExpressions") or []
+    assert all(rule["operator"] == "In" for rule in rules)
+    return wanted.items() <= labels.items() and all(labels.get(rule["key"]) in rule["values"] for rule in rules)
+
+
+def _allowed(policies: list[Manifest], direction: str, whose: str, other: str, port: int) -> bool:
+    """What Kubernetes decides for the pod `whose`: open without a policy, else what any of them allows."""
+    namespace, labels = WORLD[whose]
+    mine = [
+        policy
+        for policy in policies
+        if policy["metadata"]["namespace"] == namespace
+        and direction in policy["spec"]["policyTypes"]
+        and _selected(policy["spec"]["podSelector"], labels)
+    ]
+    if not mine:
+        return True
+    theirs, their_labels = WORLD[other]
+    peers = {"Ingress": "from", "Egress": "to"}[direction]
+    for rule in (rule for policy in mine for rule in policy["spec"].get(direction.lower(), [])):
+        at_port = any(p["port"] == port for p in rule["ports"])
+        known = peers not in rule or any(
+            (
+                _selected(peer["namespaceSelector"], {"kubernetes.io/metadata.name": theirs})
+                if "namespaceSelector" in peer
+                else theirs == policy_namespace(mine)
+            )
+            and _selected(peer.get("podSelector"), their_labels)
+            for peer in rule[peers]
+        )
+        if at_port and known:
+            return True
+    return False
+
+
+def policy_namespace(policies: list[Manifest]) -> str:
+    return str(policies[0]["metadata"]["namespace"])
+
+
+@pytest.mark.parametrize("environment", ["kind", "gke"])
+def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: str) -> None:
+    policies = [p for chart in NAMESPACE for p in of_kind(rendered(chart, environment), "NetworkPolicy")]
+    guarded = {"champion", "canary", "neighbour", "demo", "gateway"}
+    seen = {
+        (source, target, port)
+        for source in WORLD
+        for target in WORLD
+        for port in PORTS
+        if source != target
+        and {source, target} & guarded
+        and _allowed(policies, "Egress", source, target, port)
+        and _allowed(policies, "Ingress", target, source, port)
+    }
+    servers = ("champion", "canary")
+    names = [("dns", 53), ("node-dns", 53)]
+    expected = {
+        *(
+            (source, *rest)
+            for source in ("champion", "canary")
+            for rest in [*names, ("mlflow", 5000), ("jaeger", 4317)]
+        ),
+        *(("gateway", target, port) for target in servers for port in (8080, 8081)),
+        *(("prometheus", target, 8082) for target in servers),
+        ("prometheus", "gateway", 15020),
+        *(("gateway", *rest) for rest in [*names, ("istiod", 15012)]),
+        *(("gateway", *rest) for rest in [("mlflow", 5000), ("grafana", 3000), ("jaeger", 16686), ("jenkins", 8080)]),
+        *((source, "gateway", port) for source in WORLD for port in (80, 443) if source not in guarded),
+    }
+    if environment == "gke":
+        expected.add(("gateway", "solver", 8089))
+    assert seen == expected
+
+
+def test_the_server_may_reach_the_addresses_that_it_is_given() -> None:
+    manifests = rendered("reviews-parsing", "gke")
+    given = {e["name"]: e.get("value", "") for e in container(manifests)["env"]}
+    network = defaults("reviews-parsing")["network"]
+    for variable, peer in (("MLFLOW_TRACKING_URI", "mlflow"), ("OTEL_EXPORTER_OTLP_ENDPOINT", "tracing")):
+        assert f".{network[peer]['namespace']}.svc" in given[variable]
+    untraced = rendered("reviews-parsing", "gke", {"tracing": {"endpoint": ""}})
+    egress = one(untraced, "NetworkPolicy", NAME)["spec"]["egress"]
+    assert len(egress) == len(one(manifests, "NetworkPolicy", NAME)["spec"]["egress"]) - 1
+    assert not [e for e in container(untraced)["env"] if e["name"].startswith("OTEL_")]

@@ -1,0 +1,150 @@
+"""The chart of the inference server: what its manifests say of each other, of KServe and of the server, is so."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reviews_parsing.settings import Settings
+
+from .complaints import pods
+from .rendering import (
+    CHARTS,
+    NAME,
+    PROJECT,
+    SCHEMAS,
+    Manifest,
+    container,
+    defaults,
+    notes,
+    of_kind,
+    one,
+    predictor,
+    predictor_labels,
+    rendered,
+    validate,
+)
+
+
+def test_what_the_inference_service_names_is_there() -> None:
+    manifests = rendered("reviews-parsing", "gke", {"model": {"version": "7"}})
+    service, runtime = one(manifests, "InferenceService"), one(manifests, "ServingRuntime")
+    its, server = service["spec"]["predictor"], runtime["spec"]["containers"][0]
+    assert its["model"]["runtime"] == runtime["metadata"]["name"]
+    assert its["model"]["modelFormat"]["name"] in [f["name"] for f in runtime["spec"]["supportedModelFormats"]]
+    assert its["model"]["protocolVersion"] in runtime["spec"]["protocolVersions"]
+    assert its["serviceAccountName"] == one(manifests, "ServiceAccount")["metadata"]["name"]
+    assert {m["name"] for m in server["volumeMounts"]} == {v["name"] for v in its["volumes"]}
+    ports = {port["name"]: port["containerPort"] for port in server["ports"]}
+    assert ports == {"http": 8080, "grpc": 8081, "metrics": 8082}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert server[probe]["httpGet"]["port"] == ports["http"]
+    assert next(iter(ports)) == "http", "KServe makes the first port the Service's port 80"
+    homes = [e["value"] for e in server["env"] if e["name"] == "REVIEWS_PARSING_HOME"]
+    assert homes[0] in [m["mountPath"] for m in server["volumeMounts"]]
+
+
+def test_every_variable_is_one_that_the_server_knows() -> None:
+    known = set()
+    for name, field in Settings.model_fields.items():
+        known.add(str(field.validation_alias or f"REVIEWS_PARSING_{name.upper()}"))
+    ((_, pod),) = pods(rendered("reviews-parsing", "gke", {"model": {"version": "7"}}))
+    variables = {e["name"] for e in pod["containers"][0]["env"]}
+    login = {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
+    assert {name for name in variables if not name.startswith("OTEL_")} - login <= known
+    documented = (PROJECT / "docs" / "serving.md").read_text(encoding="utf-8")
+    assert all(name in documented for name in variables if name.startswith("OTEL_"))
+
+
+def test_the_version_is_written_by_whoever_rolls_out_unless_it_is_given() -> None:
+    assert "env" not in predictor(rendered("reviews-parsing", "kind"))["model"]
+    given = predictor(rendered("reviews-parsing", "kind", {"model": {"version": "12"}}))["model"]["env"]
+    assert given == [{"name": "REVIEWS_PARSING_MODEL_URI", "value": f"models:/{NAME}/12"}]
+    assert "rollout" in notes("reviews-parsing", "kind")
+    assert "version 12" in notes("reviews-parsing", "kind", {"model": {"version": "12"}})
+
+
+def test_a_new_version_of_the_chart_restarts_no_pod(tmp_path: Path) -> None:
+    folder = tmp_path / "reviews-parsing"
+    shutil.copytree(CHARTS / "reviews-parsing", folder)
+    chart = yaml.safe_load((folder / "Chart.yaml").read_text(encoding="utf-8"))
+    (folder / "Chart.yaml").write_text(yaml.safe_dump({**chart, "version": "0.2.0"}), encoding="utf-8")
+    before, after = rendered("reviews-parsing", "kind"), rendered("reviews-parsing", "kind", folder=folder)
+    assert before != after
+    assert one(before, "InferenceService") == one(after, "InferenceService")
+    assert container(before) == container(after)
+
+
+def test_a_pod_has_time_to_finish_what_it_has_begun() -> None:
+    ((_, pod),) = pods(rendered("reviews-parsing", "kind"))
+    asleep = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] >= asleep + Settings().drain_seconds + 5
+    strategy = pod["deploymentStrategy"]["rollingUpdate"]
+    assert (strategy["maxUnavailable"], strategy["maxSurge"]) == (0, 1)
+
+
+@pytest.mark.parametrize("canary", [None, "v8"])
+def test_every_selector_finds_the_pods_of_champion_and_canary(canary: str | None) -> None:
+    manifests, labels = rendered("reviews-parsing", "gke"), predictor_labels(NAME, canary)
+    selectors = [
+        one(manifests, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"],
+        one(manifests, "ServiceMonitor")["spec"]["selector"]["matchLabels"],
+        one(manifests, "NetworkPolicy", NAME)["spec"]["podSelector"]["matchLabels"],
+        *(c["labelSelector"]["matchLabels"] for c in predictor(manifests)["topologySpreadConstraints"]),
+        defaults("ingress")["inference"]["podLabels"],
+    ]
+    for selector in selectors:
+        assert selector.items() <= labels.items()
+
+
+def autoscaler_of(manifests: list[Manifest]) -> str:
+    annotations = one(manifests, "InferenceService")["metadata"]["annotations"]
+    return str(annotations["serving.kserve.io/autoscalerClass"])
+
+
+def test_metrics_are_taken_from_a_port_that_has_them_and_scale_what_is_there() -> None:
+    manifests = rendered("reviews-parsing", "gke")
+    (endpoint,) = one(manifests, "ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["port"] in [port["name"] for port in container(manifests)["ports"]]
+    scaled = one(manifests, "ScaledObject")["spec"]
+    assert scaled["scaleTargetRef"]["name"] == f"{NAME}-predictor"
+    assert autoscaler_of(manifests) == "external"
+    bounds = predictor(manifests)
+    assert (scaled["minReplicaCount"], scaled["maxReplicaCount"]) == (bounds["minReplicas"], bounds["maxReplicas"])
+    query = scaled["triggers"][0]["metadata"]["query"]
+    assert 'namespace="reviews-parsing"' in query
+    (metric,) = re.findall(r"reviews_parsing_\w+", query)
+    assert f"`{metric}`" in (PROJECT / "docs" / "serving.md").read_text(encoding="utf-8")
+    still = rendered("reviews-parsing", "gke", {"autoscaling": {"enabled": False}})
+    assert not of_kind(still, "ScaledObject")
+    assert autoscaler_of(still) == "none"
+
+
+def test_rules_and_dashboards_are_loaded_as_they_are(tmp_path: Path) -> None:
+    folder = tmp_path / "reviews-parsing"
+    shutil.copytree(CHARTS / "reviews-parsing", folder)
+    rule = {"alert": "Slow", "expr": "up == 0", "annotations": {"summary": "{{ $labels.pod }} is slow"}}
+    for file, content in (
+        ("rules/extra.yaml", yaml.safe_dump({"groups": [{"name": "extra", "rules": [rule]}]})),
+        ("dashboards/extra.json", json.dumps({"title": "{{ version }} «x»\n"})),
+    ):
+        (folder / file).parent.mkdir(exist_ok=True)
+        (folder / file).write_text(content, encoding="utf-8")
+    manifests = rendered("reviews-parsing", "kind", folder=folder)
+    for file in (folder / "rules").iterdir():
+        loaded = one(manifests, "PrometheusRule", f"{NAME}-{file.stem}")
+        assert loaded["spec"] == yaml.safe_load(file.read_text(encoding="utf-8"))
+        if SCHEMAS.is_dir():
+            validate(loaded)
+    for file in (folder / "dashboards").iterdir():
+        loaded = one(manifests, "ConfigMap", f"{NAME}-{file.stem}")
+        assert loaded["metadata"]["labels"]["grafana_dashboard"] == "1"
+        assert loaded["metadata"]["namespace"] == "monitoring"
+        assert loaded["data"] == {file.name: file.read_text(encoding="utf-8")}
+    assert len(of_kind(manifests, "PrometheusRule")) == len(list((folder / "rules").iterdir()))
+    assert len(of_kind(manifests, "ConfigMap")) == len(list((folder / "dashboards").iterdir()))
