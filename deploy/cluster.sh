@@ -137,8 +137,21 @@ helmfile_sync() {
     helmfile --file deploy/helmfile.yaml.gotmpl --environment "$CLUSTER" --state-values-file "$PWD/$VALUES" \
         --selector "tier=$1" sync
 }
+# A release whose installation was killed stays "pending", and Helm refuses to touch it.
+unstick() {
+    local name namespace revision
+    helm list --all-namespaces --pending --no-headers | while read -r name namespace revision _; do
+        say "release $name was interrupted"
+        if [ "$revision" = 1 ]; then
+            helm uninstall "$name" --namespace "$namespace" --wait </dev/null
+        else
+            helm rollback "$name" --namespace "$namespace" --wait </dev/null
+        fi
+    done
+}
 install_everything() {
     make_secrets
+    unstick
     say "releases: the platform (the first time this takes a quarter of an hour)"
     helmfile_sync platform
     say "MLflow: the server's user, and a champion"
