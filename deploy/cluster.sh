@@ -14,8 +14,6 @@ cd "$(dirname "$0")/.."
 NAME=reviews-parsing
 MODEL=reviews-parsing-ner-aspects
 STATE=.reviews-parsing
-TERRAFORM=deploy/gke/terraform
-REGISTRY=docker.io/library/registry:3.1.1
 BIN=.venv/bin
 # Namespaces, each with what pods in it may do at most. Node exporters read the node.
 NAMESPACES=(reviews-parsing=restricted jaeger=restricted mlflow=baseline istio-ingress=baseline monitoring=privileged)
@@ -78,7 +76,8 @@ make_secrets() {
         kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace"
         kubectl label --overwrite namespace "$namespace" "pod-security.kubernetes.io/enforce=${row#*=}" >/dev/null
     done
-    has istio-ingress gateway-login || printf 'username=reviews\npassword=%s\n' "$(password)" | secret istio-ingress gateway-login
+    has istio-ingress gateway-login ||
+        printf 'username=reviews\npassword=%s\n' "$(password)" | secret istio-ingress gateway-login
     if ! has istio-ingress gateway-users; then
         # As htpasswd -s writes it, which is what the gateway reads.
         value=$(field istio-ingress gateway-login password | openssl dgst -sha1 -binary | openssl base64)
@@ -93,7 +92,8 @@ make_secrets() {
         printf 'admin-user=admin\nadmin-password=%s\n' "$(password)" | secret monitoring grafana-admin
     if [ "$CLUSTER" = kind ] && ! has mlflow mlflow-s3; then
         access=$(password) key=$(password)
-        value='{"identities":[{"name":"mlflow","credentials":[{"accessKey":"%s","secretKey":"%s"}],"actions":["Admin"]}]}'
+        value='{"name":"mlflow","credentials":[{"accessKey":"%s","secretKey":"%s"}],"actions":["Admin"]}'
+        value="{\"identities\":[$value]}"
         # shellcheck disable=SC2059  # the format is the line above
         printf "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\nseaweedfs_s3_config=$value\n" \
             "$access" "$key" "$access" "$key" | secret mlflow mlflow-s3
@@ -108,8 +108,8 @@ make_secrets() {
         printf 'repository-webhook-token=%s\n' "$(password)" | secret jenkins jenkins-repository
     # Promotes versions, so it may write.
     has jenkins-agents mlflow-credentials ||
-        printf 'username=%s\npassword=%s\n' "$(field mlflow mlflow-auth username)" "$(field mlflow mlflow-auth password)" |
-        secret jenkins-agents mlflow-credentials
+        printf 'username=%s\npassword=%s\n' "$(field mlflow mlflow-auth username)" \
+            "$(field mlflow mlflow-auth password)" | secret jenkins-agents mlflow-credentials
 }
 
 # --- Images: tagged by what is in them, so that a new one is rolled out and an old one is not.
@@ -127,7 +127,8 @@ build() {
 push() {
     docker tag "$1" "$2"
     docker push --quiet "$2"
-    DIGEST=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$2" | grep --fixed-strings "${2%:*}@" | head -n 1)
+    DIGEST=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$2" |
+        awk -v name="${2%:*}@" 'index($0, name) == 1 && !found++')
     DIGEST=${DIGEST#*@}
 }
 
@@ -207,178 +208,20 @@ END
 logins() {
     local row
     printf '%-18s %-10s %s\n' door user password
-    for row in "api jaeger demo|istio-ingress gateway-login username password" "mlflow|mlflow mlflow-auth username password" \
-        "grafana|monitoring grafana-admin admin-user admin-password" \
+    for row in "api jaeger demo|istio-ingress gateway-login username password" \
+        "mlflow|mlflow mlflow-auth username password" "grafana|monitoring grafana-admin admin-user admin-password" \
         "jenkins|jenkins jenkins-admin jenkins-admin-user jenkins-admin-password"; do
         read -r namespace name user pass <<<"${row#*|}"
         has "$namespace" "$name" || continue
-        printf '%-18s %-10s %s\n' "${row%%|*}" "$(field "$namespace" "$name" "$user")" "$(field "$namespace" "$name" "$pass")"
+        printf '%-18s %-10s %s\n' "${row%%|*}" \
+            "$(field "$namespace" "$name" "$user")" "$(field "$namespace" "$name" "$pass")"
     done
 }
 
-# --- kind
-
-kind_up() {
-    need docker kind kubectl helm helmfile openssl make
-    need_docker
-    if kind get clusters 2>/dev/null | grep -qx "$NAME"; then
-        say "cluster $NAME is there"
-        docker start "$NAME-control-plane" >/dev/null
-        kind export kubeconfig --name "$NAME" --kubeconfig "$KUBECONFIG"
-    else
-        say "making cluster $NAME"
-        kind create cluster --config deploy/kind/cluster.yaml --kubeconfig "$KUBECONFIG" --wait 3m
-    fi
-    kubectl wait --for=condition=Ready node --all --timeout=3m
-    remember_jenkins
-    local source agent=''
-    source=$MODEL:$(git describe --tags --always --dirty)
-    build image "$source"
-    docker tag "$source" "$MODEL:$TAG"
-    say "loading $MODEL:$TAG into the node"
-    kind load docker-image --name "$NAME" "$MODEL:$TAG"
-    local image=$TAG
-    if [ -n "$JENKINS_REPOSITORY" ]; then
-        kind_registry
-        build agent-image "$NAME-ci:built"
-        push "$NAME-ci:built" "localhost:5001/$NAME-ci:$TAG"
-        agent=kind-registry:5000/$NAME-ci@$DIGEST
-    fi
-    cat >"$VALUES" <<END
-image: {tag: "$image"}
-jenkins: {repository: "$JENKINS_REPOSITORY", agentImage: "$agent", image: "kind-registry:5000/$MODEL"}
-END
-    install_everything
-    addresses
-}
-# Jenkins pushes what it builds to a registry beside the node.
-kind_registry() {
-    local config=/etc/containerd/certs.d/kind-registry:5000
-    docker container inspect kind-registry >/dev/null 2>&1 || docker run --detach --restart always \
-        --publish 127.0.0.1:5001:5000 --network kind --name kind-registry "$REGISTRY" >/dev/null
-    docker start kind-registry >/dev/null
-    docker exec "$NAME-control-plane" mkdir -p "$config"
-    echo '[host."http://kind-registry:5000"]' | docker exec -i "$NAME-control-plane" cp /dev/stdin "$config/hosts.toml"
-}
-kind_down() {
-    need docker kind
-    need_docker
-    say "deleting cluster $NAME, with all that it holds"
-    kind delete cluster --name "$NAME" --kubeconfig "$KUBECONFIG"
-    docker rm --force --volumes kind-registry >/dev/null 2>&1 || true
-    rm -f "$KUBECONFIG" "$VALUES"
-    echo "nothing is left but the images that docker keeps"
-}
-
-# --- GKE
-
-output() { terraform -chdir="$TERRAFORM" output -raw "$1" 2>/dev/null; }
-gke_outputs() {
-    local said
-    said=$(output environment) || die "terraform has nothing to say about $ENV: first its init and apply, as deploy/gke/README.md shows"
-    [ "$said" = "$ENV" ] || die "terraform is at environment $said, not $ENV: its init with -reconfigure and $ENV's prefix first"
-    PROJECT=$(output project) REGION=$(output region) DOMAIN=$(output domain) ADDRESS=$(output gateway_ip)
-    GKE_CLUSTER=$(output cluster_name) IMAGES=$(output artifact_registry)
-}
-gke_credentials() {
-    local command
-    read -ra command <<<"$(output get_credentials)"
-    "${command[@]}"
-}
-# Hosts under Cloud Endpoints' own domain get their address from an OpenAPI document each.
-endpoints_hosts() {
-    case $DOMAIN in *".endpoints.$PROJECT.cloud.goog" | "endpoints.$PROJECT.cloud.goog") ls "$STATE/endpoints" ;; esac
-}
-leads_here() {
-    "$BIN/python" -c 'import socket, sys; sys.exit(socket.gethostbyname(sys.argv[1]) != sys.argv[2])' "$1" "$ADDRESS" 2>/dev/null
-}
-gke_endpoints() {
-    local file host
-    rm -rf "$STATE/endpoints"
-    "$BIN/python" deploy/gke/endpoints.py "$DOMAIN" "$ADDRESS" "$STATE/endpoints"
-    for file in $(endpoints_hosts); do
-        host=${file%.json}
-        # The others hold a name only, and a name that leads here is done.
-        [ "$host" = "api.$DOMAIN" ] || ! leads_here "$host" || continue
-        say "Cloud Endpoints: $host is $ADDRESS"
-        # A name that was deleted is kept for 30 days, and cannot be deployed before it is taken back.
-        gcloud endpoints services undelete "$host" --project "$PROJECT" --quiet >/dev/null 2>&1 || true
-        gcloud endpoints services deploy "$STATE/endpoints/$file" --project "$PROJECT" --quiet
-    done
-    [ -n "$(endpoints_hosts)" ] || leads_here "api.$DOMAIN" ||
-        say "DNS: *.$DOMAIN does not lead to $ADDRESS yet; certificates wait for that record"
-}
-gke_up() {
-    need gcloud gke-gcloud-auth-plugin terraform docker kubectl helm helmfile openssl make
-    need_docker
-    gke_outputs
-    say "cluster $GKE_CLUSTER in $PROJECT, $REGION"
-    gke_credentials
-    remember_jenkins
-    gke_endpoints
-    local source agent='' digest
-    # Of the nodes, whatever this machine is.
-    export DOCKER_DEFAULT_PLATFORM=linux/amd64
-    source=$MODEL:$(git describe --tags --always --dirty)
-    gcloud auth print-access-token | docker login --username oauth2accesstoken --password-stdin "https://${IMAGES%%/*}" >/dev/null
-    build image "$source"
-    say "pushing $IMAGES/$MODEL:$TAG"
-    push "$source" "$IMAGES/$MODEL:$TAG"
-    digest=$DIGEST
-    if [ -n "$JENKINS_REPOSITORY" ]; then
-        build agent-image "$NAME-ci:built"
-        push "$NAME-ci:built" "$IMAGES/$NAME-ci:$TAG"
-        agent=$IMAGES/$NAME-ci@$DIGEST
-    fi
-    cat >"$VALUES" <<END
-domain: $DOMAIN
-gatewayAddress: "$ADDRESS"
-acmeEmail: "${ACME_EMAIL:-}"
-image: {repository: $IMAGES/$MODEL, digest: "$digest"}
-mlflow: {bucket: $(output mlflow_bucket), serviceAccount: $(output mlflow_service_account)}
-inference: {serviceAccount: $(output inference_service_account)}
-jenkins:
-  repository: "$JENKINS_REPOSITORY"
-  agentImage: "$agent"
-  image: $IMAGES/$MODEL
-  serviceAccount: $(output jenkins_service_account)
-END
-    install_everything
-    addresses "$ENV"
-}
-gke_down() {
-    need gcloud gke-gcloud-auth-plugin terraform kubectl
-    gke_outputs
-    [ "$(output deletion_protection)" = false ] ||
-        die "environment $ENV is protected: deletion_protection in $TERRAFORM/environments/$ENV.tfvars; nothing was deleted"
-    local answer=${YES:-} host left
-    echo "This deletes cluster $GKE_CLUSTER in project $PROJECT with every model, run, image, disk and address."
-    [ -n "$answer" ] || read -rp "Type $ENV to go on: " answer || true
-    [ "$answer" = "$ENV" ] || die "nothing was deleted"
-    if gke_credentials; then
-        say "load balancers and disks, while the cluster can still give them back"
-        if kubectl get crd gateways.gateway.networking.k8s.io >/dev/null 2>&1; then
-            kubectl delete gateways.gateway.networking.k8s.io --all --all-namespaces --timeout=5m
-        fi
-        kubectl delete namespace --ignore-not-found --timeout=15m "${NAMESPACES[@]%=*}" jenkins jenkins-agents jenkins-builds
-        [ -z "$(kubectl get persistentvolumes --output name)" ] || kubectl wait --for=delete persistentvolume --all --timeout=10m
-    else
-        say "the cluster is gone already"
-    fi
-    for host in $(gcloud endpoints services list --project "$PROJECT" --format 'value(serviceName)' | grep --fixed-strings ".$DOMAIN" || true); do
-        say "Cloud Endpoints: $host"
-        gcloud endpoints services delete "$host" --project "$PROJECT" --quiet
-    done
-    say "terraform destroy"
-    terraform -chdir="$TERRAFORM" destroy -auto-approve -var "project=$PROJECT" -var-file "environments/$ENV.tfvars"
-    rm -rf "$KUBECONFIG" "$VALUES" "$STATE/endpoints"
-    left=$(
-        gcloud compute disks list --project "$PROJECT" --filter "labels.goog-k8s-cluster-name=$GKE_CLUSTER" --format 'value(name)'
-        gcloud compute addresses list --project "$PROJECT" --filter "address=$ADDRESS" --format 'value(name)'
-    )
-    [ -z "$left" ] || die "these are left in project $PROJECT, and cost money: ${left//$'\n'/ }"
-    echo "nothing is left: no disk, no address; what terraform knew stays in its bucket"
-}
+# shellcheck source=deploy/kind/cluster.sh
+. deploy/kind/cluster.sh
+# shellcheck source=deploy/gke/cluster.sh
+. deploy/gke/cluster.sh
 
 CLUSTER=${1:-} ACTION=${2:-} ENV=${3:-}
 case "$CLUSTER $ACTION" in

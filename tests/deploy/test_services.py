@@ -34,6 +34,7 @@ from .rendering import needs_schemas, validate
 PROJECT = Path(__file__).parent.parent.parent
 DEPLOY = PROJECT / "deploy"
 SCRIPT = DEPLOY / "cluster.sh"
+SCRIPTS = [SCRIPT, DEPLOY / "kind" / "cluster.sh", DEPLOY / "gke" / "cluster.sh"]
 HELMFILE = DEPLOY / "helmfile.yaml.gotmpl"
 PATIENCE = 90.0
 # What cluster.sh writes.
@@ -80,6 +81,10 @@ def helmfile(cluster: str, tmp_path: Path) -> Values:
         (text,) = loaded.render(values, name="helmfile", namespace="default").values()
     rendered: Values = yaml.safe_load(text)
     return rendered
+
+
+def scripts() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in SCRIPTS)
 
 
 def values_of(release: Values) -> Values:
@@ -175,7 +180,7 @@ def test_images_are_pinned() -> None:
 
 
 def test_no_credential_stands_in_a_file(releases: list[Values]) -> None:
-    script = SCRIPT.read_text(encoding="utf-8")
+    script = scripts()
     assert "--from-literal" not in script  # it would stand on a command line
     for release in releases:
         if release["name"] == "jenkins":
@@ -224,7 +229,7 @@ def test_the_kind_cluster_opens_the_gateways_ports_on_loopback_only() -> None:
 
 
 def test_documents_name_the_versions_that_the_files_do() -> None:
-    script = SCRIPT.read_text(encoding="utf-8")
+    script = scripts()
     tools = dict(re.findall(r"^ +([a-z]+)\) echo \"(v[\d.]+),", script, re.MULTILINE))
     assert set(tools) == {"kind", "kubectl", "helm", "helmfile"}
     kind, gke = ((DEPLOY / name / "README.md").read_text(encoding="utf-8") for name in ("kind", "gke"))
@@ -252,7 +257,7 @@ def test_versions_that_stand_in_two_files_are_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cluster", ["kind", "gke"])
 def test_the_script_writes_the_values_that_the_list_knows(cluster: str) -> None:
-    script = SCRIPT.read_text(encoding="utf-8")
+    script = scripts()
     body = script[script.index(f"{cluster}_up() {{") :]
     found = re.search(r'cat >"\$VALUES" <<END\n(.*?)\nEND\n', body, re.DOTALL)
     assert found
@@ -267,15 +272,16 @@ def test_the_script_writes_the_values_that_the_list_knows(cluster: str) -> None:
 
 def test_what_the_script_asks_terraform_for_is_an_output() -> None:
     outputs = (DEPLOY / "gke" / "terraform" / "outputs.tf").read_text(encoding="utf-8")
-    asked = set(re.findall(r"\$\(output (\w+)\)", SCRIPT.read_text(encoding="utf-8")))
+    asked = set(re.findall(r"\$\(output (\w+)\)", scripts()))
     assert {"cluster_name", "gateway_ip", "mlflow_bucket", "get_credentials"} <= asked
     assert asked <= set(re.findall(r'^output "(\w+)"', outputs, re.MULTILINE))
 
 
 def test_scripts_pass_shellcheck() -> None:
     shellcheck = shutil.which("shellcheck", path=str(Path(sys.executable).parent)) or "shellcheck"
-    scripts = [str(path) for path in DEPLOY.rglob("*.sh")]
-    done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True, check=False)
+    assert set(SCRIPTS) <= set(DEPLOY.rglob("*.sh"))
+    command = [shellcheck, "--external-sources", *map(str, DEPLOY.rglob("*.sh"))]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 

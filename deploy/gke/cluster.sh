@@ -1,0 +1,120 @@
+# shellcheck shell=bash
+# A cluster that Terraform made. Read by ../cluster.sh, whose functions it uses.
+
+TERRAFORM=deploy/gke/terraform
+
+output() { terraform -chdir="$TERRAFORM" output -raw "$1" 2>/dev/null; }
+gke_outputs() {
+    local said
+    said=$(output environment) ||
+        die "terraform has nothing to say about $ENV: first its init and apply, as deploy/gke/README.md shows"
+    [ "$said" = "$ENV" ] ||
+        die "terraform is at environment $said, not $ENV: its init with -reconfigure and $ENV's prefix first"
+    PROJECT=$(output project) REGION=$(output region) DOMAIN=$(output domain) ADDRESS=$(output gateway_ip)
+    GKE_CLUSTER=$(output cluster_name) IMAGES=$(output artifact_registry)
+}
+gke_credentials() {
+    local command
+    read -ra command <<<"$(output get_credentials)"
+    "${command[@]}"
+}
+# Hosts under Cloud Endpoints' own domain get their address from an OpenAPI document each.
+endpoints_hosts() {
+    case $DOMAIN in *".endpoints.$PROJECT.cloud.goog" | "endpoints.$PROJECT.cloud.goog") ls "$STATE/endpoints" ;; esac
+}
+leads_here() {
+    local lookup='import socket, sys; sys.exit(socket.gethostbyname(sys.argv[1]) != sys.argv[2])'
+    "$BIN/python" -c "$lookup" "$1" "$ADDRESS" 2>/dev/null
+}
+gke_endpoints() {
+    local file host
+    rm -rf "$STATE/endpoints"
+    "$BIN/python" deploy/gke/endpoints.py "$DOMAIN" "$ADDRESS" "$STATE/endpoints"
+    for file in $(endpoints_hosts); do
+        host=${file%.json}
+        # The others hold a name only, and a name that leads here is done.
+        [ "$host" = "api.$DOMAIN" ] || ! leads_here "$host" || continue
+        say "Cloud Endpoints: $host is $ADDRESS"
+        # A name that was deleted is kept for 30 days, and cannot be deployed before it is taken back.
+        gcloud endpoints services undelete "$host" --project "$PROJECT" --quiet >/dev/null 2>&1 || true
+        gcloud endpoints services deploy "$STATE/endpoints/$file" --project "$PROJECT" --quiet
+    done
+    [ -n "$(endpoints_hosts)" ] || leads_here "api.$DOMAIN" ||
+        say "DNS: *.$DOMAIN does not lead to $ADDRESS yet; certificates wait for that record"
+}
+gke_up() {
+    need gcloud gke-gcloud-auth-plugin terraform docker kubectl helm helmfile openssl make
+    need_docker
+    gke_outputs
+    say "cluster $GKE_CLUSTER in $PROJECT, $REGION"
+    gke_credentials
+    remember_jenkins
+    gke_endpoints
+    local source agent='' server
+    # Of the nodes, whatever this machine is.
+    export DOCKER_DEFAULT_PLATFORM=linux/amd64
+    source=$MODEL:$(git describe --tags --always --dirty)
+    gcloud auth print-access-token |
+        docker login --username oauth2accesstoken --password-stdin "https://${IMAGES%%/*}" >/dev/null
+    build image "$source"
+    say "pushing $IMAGES/$MODEL:$TAG"
+    push "$source" "$IMAGES/$MODEL:$TAG"
+    server=$DIGEST
+    if [ -n "$JENKINS_REPOSITORY" ]; then
+        build agent-image "$NAME-ci:built"
+        push "$NAME-ci:built" "$IMAGES/$NAME-ci:$TAG"
+        agent=$IMAGES/$NAME-ci@$DIGEST
+    fi
+    cat >"$VALUES" <<END
+domain: $DOMAIN
+gatewayAddress: "$ADDRESS"
+acmeEmail: "${ACME_EMAIL:-}"
+image: {repository: $IMAGES/$MODEL, digest: "$server"}
+mlflow: {bucket: $(output mlflow_bucket), serviceAccount: $(output mlflow_service_account)}
+inference: {serviceAccount: $(output inference_service_account)}
+jenkins:
+  repository: "$JENKINS_REPOSITORY"
+  agentImage: "$agent"
+  image: $IMAGES/$MODEL
+  serviceAccount: $(output jenkins_service_account)
+END
+    install_everything
+    addresses "$ENV"
+}
+gke_down() {
+    need gcloud gke-gcloud-auth-plugin terraform kubectl
+    gke_outputs
+    [ "$(output deletion_protection)" = false ] ||
+        die "$ENV is protected: deletion_protection in $TERRAFORM/environments/$ENV.tfvars; nothing was deleted"
+    local answer=${YES:-} host left
+    echo "This deletes cluster $GKE_CLUSTER in project $PROJECT with every model, run, image, disk and address."
+    [ -n "$answer" ] || read -rp "Type $ENV to go on: " answer || true
+    [ "$answer" = "$ENV" ] || die "nothing was deleted"
+    if gke_credentials; then
+        say "load balancers and disks, while the cluster can still give them back"
+        if kubectl get crd gateways.gateway.networking.k8s.io >/dev/null 2>&1; then
+            kubectl delete gateways.gateway.networking.k8s.io --all --all-namespaces --timeout=5m
+        fi
+        kubectl delete namespace --ignore-not-found --timeout=15m \
+            "${NAMESPACES[@]%=*}" jenkins jenkins-agents jenkins-builds
+        [ -z "$(kubectl get persistentvolumes --output name)" ] ||
+            kubectl wait --for=delete persistentvolume --all --timeout=10m
+    else
+        say "the cluster is gone already"
+    fi
+    for host in $(gcloud endpoints services list --project "$PROJECT" --format 'value(serviceName)' |
+        grep --fixed-strings ".$DOMAIN" || true); do
+        say "Cloud Endpoints: $host"
+        gcloud endpoints services delete "$host" --project "$PROJECT" --quiet
+    done
+    say "terraform destroy"
+    terraform -chdir="$TERRAFORM" destroy -auto-approve -var "project=$PROJECT" -var-file "environments/$ENV.tfvars"
+    rm -rf "$KUBECONFIG" "$VALUES" "$STATE/endpoints"
+    left=$(
+        gcloud compute disks list --project "$PROJECT" --filter "labels.goog-k8s-cluster-name=$GKE_CLUSTER" \
+            --format 'value(name)'
+        gcloud compute addresses list --project "$PROJECT" --filter "address=$ADDRESS" --format 'value(name)'
+    )
+    [ -z "$left" ] || die "these are left in project $PROJECT, and cost money: ${left//$'\n'/ }"
+    echo "nothing is left: no disk, no address; what terraform knew stays in its bucket"
+}
