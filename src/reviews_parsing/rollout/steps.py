@@ -16,7 +16,7 @@ from typing import Any
 from reviews_parsing.errors import ClusterError, RolloutRefused, RolloutReverted
 from reviews_parsing.registry.store import Reference, glance, resolve, tracking
 from reviews_parsing.rollout.cluster import Changed, Progress, Service
-from reviews_parsing.rollout.plan import Canary, Plan, applied, plan_of
+from reviews_parsing.rollout.plan import Canary, Plan, applied, plan_of, replicas_for
 from reviews_parsing.settings import Settings
 
 Say = Callable[[str], None]
@@ -70,7 +70,8 @@ def start(
     RolloutRefused where a rollout is under way, RolloutReverted where it was undone.
     """
     uri = _resolved(version)
-    now = status(service)
+    found = service.read()
+    now = _status(service, plan_of(found))
     if now.under_way:
         raise RolloutRefused(f"{service.words}: a rollout is under way: {now.under_way}; promote it or undo it first")
     before = now.plan
@@ -89,7 +90,7 @@ def start(
         return status(service)
     if before.champion.uri is None:
         raise RolloutRefused(f"{service.words} serves no version yet to compare with; start without --canary")
-    new = Canary(f"v{_number(uri)}", uri, _stamp(), percent=0)
+    new = Canary(f"v{_number(uri)}", uri, _stamp(), percent=0, replicas=replicas_for(canary, found))
     plan = _write(service, before, replace(before, canary=new), force)
     say(f"version {new.version} starts beside version {before.champion.version}, without requests")
     failed = _wait(service, new.name, uri, timeout, say)
