@@ -252,6 +252,23 @@ def test_what_the_cluster_refuses_is_one_line(cluster: Cluster, run: Run, refusa
         assert words in run(*command).error
 
 
+def test_a_cluster_that_is_away_for_a_moment_does_not_end_a_rollout(
+    cluster: Cluster, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = Service.progress
+    looks: list[str | None] = []
+
+    def hiccup(self: Service, predictor: str | None, uri: str | None) -> Any:
+        looks.append(predictor)
+        cluster.refuse = Refusal(503, "ServiceUnavailable", "apiserver is shutting down") if len(looks) == 2 else None
+        return progress(self, predictor, uri)
+
+    monkeypatch.setattr(Service, "progress", hiccup)
+    done = run(*CANARY, "--json")
+    assert done.json["canary"]["percent"] == 10
+    assert "apiserver is shutting down" in done.err
+
+
 def test_a_service_that_is_not_there_is_one_line(cluster: Cluster, run: Run) -> None:
     assert "there is no InferenceService reviews-parsing/other" in run("status", "--service", "other").error
 

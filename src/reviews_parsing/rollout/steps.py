@@ -21,8 +21,10 @@ from reviews_parsing.settings import Settings
 
 Say = Callable[[str], None]
 
-# Seconds: between looks at the cluster; for KServe to take a change of traffic; from its route to the gateway.
+# Seconds: between looks at the cluster; for which it may be away while pods are waited for; for KServe to take a change
+# of traffic; from its route to the gateway.
 POLL = 2.0
+AWAY = 60.0
 TAKE = 60.0
 SETTLE = 5.0
 
@@ -202,10 +204,17 @@ def _write(service: Service, old: Plan, new: Plan, force: bool = False) -> Plan:
 
 def _wait(service: Service, predictor: str | None, uri: str | None, timeout: float, say: Say) -> str | None:
     """Until the pods of a predictor serve `uri`: None, or why they do not."""
-    end = time.monotonic() + timeout
+    heard = time.monotonic()
+    end = heard + timeout
     said = ""
     while True:
-        progress = service.progress(predictor, uri)
+        try:
+            progress = service.progress(predictor, uri)
+            heard = time.monotonic()
+        except ClusterError as error:
+            if time.monotonic() - heard > AWAY:
+                raise
+            progress = Progress(False, False, None, str(error))
         if progress.ready:
             return None
         if progress.failed:
