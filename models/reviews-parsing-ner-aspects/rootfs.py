@@ -18,11 +18,9 @@ from importlib.util import cache_from_source
 from pathlib import Path
 from py_compile import PycInvalidationMode, compile
 
-USER = 10001
-HOME = "var/lib/reviews-parsing"
 ACCOUNTS = {
-    "passwd": f"root:x:0:0::/:/none\nreviews-parsing:x:{USER}:{USER}::/{HOME}:/none\n",
-    "group": f"root:x:0:\nreviews-parsing:x:{USER}:\n",
+    "passwd": "root:x:0:0::/:/none\nreviews-parsing:x:10001:10001::/var/lib/reviews-parsing:/none\n",
+    "group": "root:x:0:\nreviews-parsing:x:10001:\n",
 }
 FILES = "debian_version ld.so.cache nsswitch.conf os-release ssl/certs/ca-certificates.crt"
 
@@ -30,7 +28,7 @@ FILES = "debian_version ld.so.cache nsswitch.conf os-release ssl/certs/ca-certif
 UNUSED = """
 **/__pycache__  **/tests  **/*.pyi  **/*.pxd  **/*.pyx  **/*.h  **/*.hpp  **/*.a
 pyarrow/*flight*  pyarrow/libarrow_python*.so  pyarrow/libarrow_python*.so.*.*.*
-onnxruntime/capi/libonnxruntime.so*  onnxruntime/quantization  onnxruntime/tools  onnxruntime/transformers
+onnxruntime/capi/libonnxruntime.so*  onnxruntime/datasets  onnxruntime/quantization  onnxruntime/tools  onnxruntime/transformers
 """
 UNUSED_OF_PYTHON = ["__pycache__", "config-*", "dist-packages", "ensurepip", "idlelib", "lib2to3", "pydoc_data"]
 UNUSED_OF_PYTHON += ["EXTERNALLY-MANAGED", "site-packages", "test", "tkinter", "turtledemo"]
@@ -62,10 +60,8 @@ def main(venv: Path, target: Path) -> None:
 
     for name, text in ACCOUNTS.items():
         (target / "etc" / name).write_text(text, encoding="utf-8")
-    for folder, owner, mode in (("tmp", 0, 0o1777), (HOME, USER, 0o755)):
-        (target / folder).mkdir(parents=True)
-        os.chown(target / folder, owner, owner)
-        (target / folder).chmod(mode)
+    (target / "tmp").mkdir()
+    (target / "tmp").chmod(0o1777)
 
 
 def remove(paths: Iterable[Path]) -> None:

@@ -101,14 +101,10 @@ def tracking(champion_home: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     home, port = folder / "home", free_port()
     copy_home(champion_home, home)
     with closing(sqlite3.connect(home / "mlflow.db")) as store, store:
-        for table, column in (("runs", "artifact_uri"), ("logged_models", "artifact_location")):
-            old = f"{(home / 'artifacts').as_uri()}/"
-            store.execute(f"UPDATE {table} SET {column} = REPLACE({column}, ?, 'mlflow-artifacts:/')", (old,))
-        for column in ("source", "storage_location"):
-            store.execute(
-                f"UPDATE model_versions SET {column} = REPLACE({column}, ?, 'mlflow-artifacts:/')",
-                (f"{(home / 'artifacts').as_uri()}/",),
-            )
+        for place in ("logged_models.artifact_location", "model_versions.storage_location", "runs.artifact_uri"):
+            table, column = place.split(".")
+            local = f"{(home / 'artifacts').as_uri()}/"
+            store.execute(f"UPDATE {table} SET {column} = REPLACE({column}, ?, 'mlflow-artifacts:/')", (local,))
     stores = ["--backend-store-uri", f"sqlite:///{home}/mlflow.db", "--artifacts-destination", str(home / "artifacts")]
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with (folder / "log").open("wb") as log:
@@ -188,8 +184,11 @@ def test_there_is_no_shell_no_package_manager_and_no_compiler(root: Path) -> Non
     assert not [path for path in files if path.stat().st_mode & (stat.S_ISUID | stat.S_ISGID)]
     packages = {path.name for path in next(root.glob("opt/*/lib/python3*/site-packages")).iterdir()}
     assert not packages & {"torch", "transformers", "pip", "mlflow_server", "sklearn", "openvino", "pytest"}
-    assert not list(root.rglob("pip")) + list(root.rglob("*.onnx"))
     assert "mlserver" in packages
+    assert not [path for name in ("pip", "*.onnx", "*.safetensors") for path in root.rglob(name)]
+    writable = {path.relative_to(root) for path in root.rglob("*") if path.is_dir() and path.stat().st_mode & 0o002}
+    assert writable == {Path("tmp")}
+    assert (root / HOME.lstrip("/")).stat().st_uid == 10001
 
 
 def test_the_bill_of_materials_is_what_the_lock_says(built: dict[str, Any]) -> None:
