@@ -49,12 +49,12 @@ def main() -> None:
     image = f"{NAME}:{version}"
     build = [engine, "build", "--file", str(DOCKERFILE), "--tag", image]
     if Path(engine).name.startswith("podman"):
-        build += ["--format", "docker"]  # the other one has no health check
-    facts = {"VERSION": version, "REVISION": git("rev-parse", "HEAD"), "CREATED": git("log", "-1", "--format=%cI")}
-    if base := os.environ.get("PYTHON_IMAGE"):
-        facts["PYTHON_IMAGE"] = base
+        build += ["--format", "docker"]  # the OCI format has no health check
+    facts = {"version": version, "revision": git("rev-parse", "HEAD"), "created": git("log", "-1", "--format=%cI")}
     for name, value in facts.items():
-        build += ["--build-arg", f"{name}={value}"]
+        build += ["--label", f"org.opencontainers.image.{name}={value}"]
+    if base := os.environ.get("PYTHON_IMAGE"):
+        build += ["--build-arg", f"PYTHON_IMAGE={base}"]
     if subprocess.run([*build, str(PROJECT)], check=False).returncode != 0:
         sys.exit(f"error: {image} could not be built; see above")
     size = int(run(engine, "image", "inspect", "--format", "{{.Size}}", image))

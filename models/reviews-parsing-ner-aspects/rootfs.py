@@ -28,7 +28,8 @@ FILES = "debian_version ld.so.cache nsswitch.conf os-release ssl/certs/ca-certif
 UNUSED = """
 **/__pycache__  **/tests  **/*.pyi  **/*.pxd  **/*.pyx  **/*.h  **/*.hpp  **/*.a
 pyarrow/*flight*  pyarrow/libarrow_python*.so  pyarrow/libarrow_python*.so.*.*.*
-onnxruntime/capi/libonnxruntime.so*  onnxruntime/datasets  onnxruntime/quantization  onnxruntime/tools  onnxruntime/transformers
+onnxruntime/capi/libonnxruntime.so*  onnxruntime/datasets
+onnxruntime/quantization  onnxruntime/tools  onnxruntime/transformers
 """
 UNUSED_OF_PYTHON = ["__pycache__", "config-*", "dist-packages", "ensurepip", "idlelib", "lib2to3", "pydoc_data"]
 UNUSED_OF_PYTHON += ["EXTERNALLY-MANAGED", "site-packages", "test", "tkinter", "turtledemo"]
