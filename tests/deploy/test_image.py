@@ -171,7 +171,7 @@ def test_it_says_what_it_is_and_how_it_wants_to_be_run(built: dict[str, Any]) ->
     assert (config["Entrypoint"], config["Cmd"]) == (["reviews-parsing"], ["serve", "--host", "0.0.0.0"])
     assert config["StopSignal"] in ("15", "SIGTERM")
     assert set(config["ExposedPorts"]) == {"8080/tcp", "8081/tcp", "8082/tcp"}
-    assert config["Healthcheck"]["Test"][:2] == ["CMD", "python"]
+    assert built["Healthcheck"]["Test"][:2] == ["CMD", "python"]
     labels = {name.rpartition(".")[2]: value for name, value in config["Labels"].items() if "opencontainers" in name}
     assert labels["title"] == MODEL_NAME
     assert labels["version"] == built["image"].rpartition(":")[2]
