@@ -1,12 +1,15 @@
 # make up    everything from nothing to a running system, until Ctrl-C
 # make test  lint, types, all tests
 # make lock  pin the newest dependencies that pyproject.toml allows
+# make image    build the server's image, and list what is in it beside it
+# make audit    look the locked packages up among the known vulnerabilities
+# make compose  run that image with MLflow, Prometheus, Grafana and Jaeger; make compose-down ends them
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: up test lint lock clean
+.PHONY: up test lint lock clean image audit compose compose-down
 
 up: $(STAMP)
 	@$(BIN)/python scripts/up.py
@@ -25,6 +28,26 @@ $(STAMP): pyproject.toml requirements.lock scripts/install.py
 
 lock: $(STAMP)
 	$(BIN)/python scripts/lock.py
+
+image: $(STAMP)
+	@$(BIN)/python scripts/image.py
+
+audit: $(STAMP)
+	$(BIN)/pip-audit --strict --disable-pip --requirement requirements.lock \
+	    $(shell sed -n 's/^\([A-Z]*-[^ ]*\) .*/--ignore-vuln \1/p' audit-exceptions.txt)
+
+MODEL := models/reviews-parsing-ner-aspects
+COMPOSE = REVIEWS_PARSING_VERSION=$$(git describe --tags --always --dirty) docker compose --file $(MODEL)/compose.yaml
+
+compose: image $(MODEL)/.env
+	$(COMPOSE) up --detach
+
+compose-down:
+	$(COMPOSE) down
+
+$(MODEL)/.env:
+	@umask 077 && for name in POSTGRES_PASSWORD S3_SECRET_KEY GRAFANA_PASSWORD; do \
+	    $(PYTHON) -c "import secrets; print('$$name=' + secrets.token_hex(24))"; done > $@
 
 clean:
 	rm -rf .venv .reviews-parsing
