@@ -4,12 +4,15 @@
 # make image    build the server's image, and list what is in it beside it
 # make audit    look the locked packages up among the known vulnerabilities
 # make compose  run that image with MLflow, Prometheus, Grafana and Jaeger; make compose-down ends them
+# make kind-up         the whole system on a local Kind cluster; kind-down deletes it, kind-logins shows who may come in
+# make gke-up ENV=dev  the same on GKE, after terraform apply: deploy/gke/README.md
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: up test lint lock clean image audit compose compose-down
+.PHONY: up test lint lock clean image audit compose compose-down \
+    kind-up kind-down kind-logins gke-up gke-down gke-logins
 
 up: $(STAMP)
 	@$(BIN)/python scripts/up.py
@@ -51,3 +54,9 @@ $(MODEL)/.env:
 
 clean:
 	rm -rf .venv .reviews-parsing
+
+kind-up kind-down kind-logins: kind-%: $(STAMP)
+	@deploy/cluster.sh kind $*
+
+gke-up gke-down gke-logins: gke-%: $(STAMP)
+	@deploy/cluster.sh gke $* $(ENV)

@@ -1,0 +1,402 @@
+#!/usr/bin/env bash
+# The whole system on a cluster, from one list of releases: helmfile.yaml.gotmpl.
+#   deploy/cluster.sh kind up|down|logins
+#   deploy/cluster.sh gke  up|down|logins ENV
+# Each step looks first whether it is done: run it again after whatever went wrong. KUBECONFIG stays as it is; the
+# cluster's own is under .reviews-parsing/.
+#
+#   JENKINS_REPOSITORY=https://...  brings Jenkins up too, which builds that repository
+#   ACME_EMAIL=...                  (gke) who the certificate authority writes to
+#   YES=ENV                         (gke down) the answer to its question
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+NAME=reviews-parsing
+MODEL=reviews-parsing-ner-aspects
+STATE=.reviews-parsing
+TERRAFORM=deploy/gke/terraform
+REGISTRY=docker.io/library/registry:3.1.1
+BIN=.venv/bin
+# Namespaces, each with what pods in it may do at most. Node exporters read the node.
+NAMESPACES=(reviews-parsing=restricted jaeger=restricted mlflow=baseline istio-ingress=baseline monitoring=privileged)
+
+say() { printf '\n== %s\n' "$*"; }
+die() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+usage() {
+    sed -n '3,4s/^# *//p' "$0" >&2
+    exit 2
+}
+
+# Tools, each with where it comes from and the version that this was written for.
+where_from() {
+    case $1 in
+        docker) echo "https://docs.docker.com/engine/install" ;;
+        kind) echo "v0.33.0, https://kind.sigs.k8s.io" ;;
+        kubectl) echo "v1.35, https://kubernetes.io/docs/tasks/tools" ;;
+        helm) echo "v4.2.4, https://helm.sh/docs/intro/install" ;;
+        helmfile) echo "v1.7.4, https://github.com/helmfile/helmfile/releases" ;;
+        terraform) echo ">= 1.9, https://developer.hashicorp.com/terraform/install" ;;
+        gcloud) echo "https://cloud.google.com/sdk/docs/install" ;;
+        gke-gcloud-auth-plugin) echo "gcloud components install gke-gcloud-auth-plugin" ;;
+        *) echo "a package of your system" ;;
+    esac
+}
+need() {
+    local tool missing=0
+    for tool in "$@"; do
+        command -v "$tool" >/dev/null && continue
+        printf 'error: %s is missing: %s\n' "$tool" "$(where_from "$tool")" >&2
+        missing=1
+    done
+    [ "$missing" = 0 ] || exit 1
+}
+need_docker() { docker info >/dev/null 2>&1 || die "docker is installed, but does not answer: start it"; }
+
+# --- Secrets: made once, of random passwords, which no command line ever holds.
+
+password() { openssl rand -hex 24; }
+field() { kubectl --namespace "$1" get secret "$2" --output go-template="{{index .data \"$3\" | base64decode}}"; }
+has() { kubectl --namespace "$1" get secret "$2" >/dev/null 2>&1; }
+# secret NAMESPACE NAME [TYPE] < lines of KEY=VALUE
+secret() {
+    kubectl --namespace "$1" create secret generic "$2" --type="${3:-Opaque}" --from-env-file=/dev/stdin >/dev/null
+    echo "   $1/$2"
+}
+# Jenkins, once asked for, stays: the cluster knows for which repository.
+remember_jenkins() {
+    JENKINS_REPOSITORY=${JENKINS_REPOSITORY:-$(kubectl get namespace jenkins --ignore-not-found \
+        --output go-template="{{with .metadata.annotations}}{{with index . \"$NAME/repository\"}}{{.}}{{end}}{{end}}")}
+}
+make_secrets() {
+    local row namespace access key value
+    say "namespaces and secrets (those that are there stay)"
+    for row in "${NAMESPACES[@]}"; do
+        namespace=${row%=*}
+        kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace"
+        kubectl label --overwrite namespace "$namespace" "pod-security.kubernetes.io/enforce=${row#*=}" >/dev/null
+    done
+    has istio-ingress gateway-login || printf 'username=reviews\npassword=%s\n' "$(password)" | secret istio-ingress gateway-login
+    if ! has istio-ingress gateway-users; then
+        # As htpasswd -s writes it, which is what the gateway reads.
+        value=$(field istio-ingress gateway-login password | openssl dgst -sha1 -binary | openssl base64)
+        printf 'htpasswd=%s:{SHA}%s\n' "$(field istio-ingress gateway-login username)" "$value" |
+            secret istio-ingress gateway-users nginx.org/htpasswd
+    fi
+    has mlflow mlflow-auth || printf 'username=admin\npassword=%s\n' "$(password)" | secret mlflow mlflow-auth
+    # The server's own user, who may read; deploy/seed.py makes it known to MLflow.
+    has reviews-parsing mlflow-credentials ||
+        printf 'username=inference\npassword=%s\n' "$(password)" | secret reviews-parsing mlflow-credentials
+    has monitoring grafana-admin ||
+        printf 'admin-user=admin\nadmin-password=%s\n' "$(password)" | secret monitoring grafana-admin
+    if [ "$CLUSTER" = kind ] && ! has mlflow mlflow-s3; then
+        access=$(password) key=$(password)
+        value='{"identities":[{"name":"mlflow","credentials":[{"accessKey":"%s","secretKey":"%s"}],"actions":["Admin"]}]}'
+        # shellcheck disable=SC2059  # the format is the line above
+        printf "AWS_ACCESS_KEY_ID=%s\nAWS_SECRET_ACCESS_KEY=%s\nseaweedfs_s3_config=$value\n" \
+            "$access" "$key" "$access" "$key" | secret mlflow mlflow-s3
+    fi
+    [ -n "$JENKINS_REPOSITORY" ] || return 0
+    kubectl get namespace jenkins >/dev/null 2>&1 || kubectl create namespace jenkins
+    kubectl annotate --overwrite namespace jenkins "$NAME/repository=$JENKINS_REPOSITORY" >/dev/null
+    kubectl apply --filename deploy/services/jenkins/k8s-auth/namespaces.yaml >/dev/null
+    has jenkins jenkins-admin ||
+        printf 'jenkins-admin-user=admin\njenkins-admin-password=%s\n' "$(password)" | secret jenkins jenkins-admin
+    has jenkins jenkins-repository ||
+        printf 'repository-webhook-token=%s\n' "$(password)" | secret jenkins jenkins-repository
+    # Promotes versions, so it may write.
+    has jenkins-agents mlflow-credentials ||
+        printf 'username=%s\npassword=%s\n' "$(field mlflow mlflow-auth username)" "$(field mlflow mlflow-auth password)" |
+        secret jenkins-agents mlflow-credentials
+}
+
+# --- Images: tagged by what is in them, so that a new one is rolled out and an old one is not.
+
+# build TARGET IMAGE: make TARGET, which builds IMAGE; sets TAG
+build() {
+    say "building the image: make $1"
+    # Attestations would only make the image two, which kind cannot load.
+    BUILDX_NO_DEFAULT_ATTESTATIONS=1 CONTAINER_ENGINE=docker make --silent "$1" AGENT_IMAGE="$2"
+    TAG=$(docker image inspect --format '{{.Id}}' "$2")
+    TAG=${TAG#sha256:}
+    TAG=${TAG:0:12}
+}
+# push LOCAL REMOTE: sets DIGEST
+push() {
+    docker tag "$1" "$2"
+    docker push --quiet "$2"
+    DIGEST=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$2" | grep --fixed-strings "${2%:*}@" | head -n 1)
+    DIGEST=${DIGEST#*@}
+}
+
+# --- What both clusters have in common.
+
+helmfile_sync() {
+    helmfile --file deploy/helmfile.yaml.gotmpl --environment "$CLUSTER" --state-values-file "$PWD/$VALUES" \
+        --selector "tier=$1" sync
+}
+# A release whose installation was killed stays "pending", and Helm refuses to touch it.
+unstick() {
+    local name namespace revision
+    helm list --all-namespaces --pending --no-headers | while read -r name namespace revision _; do
+        say "release $name was interrupted"
+        if [ "$revision" = 1 ]; then
+            helm uninstall "$name" --namespace "$namespace" --wait </dev/null
+        else
+            helm rollback "$name" --namespace "$namespace" --wait </dev/null
+        fi
+    done
+}
+install_everything() {
+    make_secrets
+    unstick
+    say "releases: the platform (the first time this takes a quarter of an hour)"
+    helmfile_sync platform
+    say "MLflow: the server's user, and a champion"
+    forward mlflow svc/mlflow 80
+    MLFLOW_TRACKING_URI=http://127.0.0.1:$PORT
+    MLFLOW_TRACKING_USERNAME=$(field mlflow mlflow-auth username)
+    MLFLOW_TRACKING_PASSWORD=$(field mlflow mlflow-auth password)
+    READER_USERNAME=$(field reviews-parsing mlflow-credentials username)
+    READER_PASSWORD=$(field reviews-parsing mlflow-credentials password)
+    export MLFLOW_TRACKING_URI MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD READER_USERNAME READER_PASSWORD
+    "$BIN/python" deploy/seed.py
+    say "releases: the inference server"
+    helmfile_sync application
+    served=$(kubectl --namespace reviews-parsing get inferenceservice "$MODEL" --output \
+        jsonpath='{.spec.predictor.model.env[?(@.name=="REVIEWS_PARSING_MODEL_URI")].value}')
+    if [ -n "$served" ]; then
+        say "the server is on $served and stays there: reviews-parsing rollout moves it"
+    else
+        say "rolling the champion out"
+        "$BIN/reviews-parsing" rollout start --timeout 15m
+    fi
+    say "the door: its address and its certificate"
+    kubectl --namespace istio-ingress wait --for=condition=Programmed gateway "$NAME" --timeout=5m
+    kubectl --namespace istio-ingress wait --for=condition=Ready certificate --all --timeout=5m ||
+        say "no certificate yet: do the hosts lead to the gateway's address? cert-manager goes on trying"
+}
+# forward NAMESPACE OBJECT PORT: to a free port of this machine, until the script ends; sets PORT
+forward() {
+    local log=$STATE/forward.log deadline=$((SECONDS + 60))
+    kubectl --namespace "$1" port-forward "$2" ":$3" >"$log" 2>&1 &
+    trap 'kill '$!' 2>/dev/null || true' EXIT
+    until PORT=$(sed -n 's/^Forwarding from 127.0.0.1:\([0-9]*\).*/\1/p' "$log") && [ -n "$PORT" ]; do
+        kill -0 $! 2>/dev/null || die "$2 cannot be reached: $(tail -n 1 "$log")"
+        [ $SECONDS -lt $deadline ] || die "$2 cannot be reached within a minute"
+        sleep 0.2
+    done
+}
+addresses() {
+    local host hosts=(api mlflow grafana jaeger)
+    [ -z "$JENKINS_REPOSITORY" ] || hosts+=(jenkins)
+    say "everything is up"
+    for host in "${hosts[@]}"; do printf '   %-8s https://%s.%s\n' "$host" "$host" "$DOMAIN"; done
+    cat <<END
+
+   make $CLUSTER-logins${1:+ ENV=$1}   shows who may come in
+   export KUBECONFIG=$KUBECONFIG
+END
+    [ "$CLUSTER" = gke ] || cat <<END
+   kubectl -n cert-manager get secret $NAME-ca -o jsonpath='{.data.ca\.crt}' | base64 -d > $STATE/ca.crt
+   curl --cacert $STATE/ca.crt -u reviews https://api.$DOMAIN/v2/models/$MODEL
+END
+}
+logins() {
+    local row
+    printf '%-18s %-10s %s\n' door user password
+    for row in "api jaeger demo|istio-ingress gateway-login username password" "mlflow|mlflow mlflow-auth username password" \
+        "grafana|monitoring grafana-admin admin-user admin-password" \
+        "jenkins|jenkins jenkins-admin jenkins-admin-user jenkins-admin-password"; do
+        read -r namespace name user pass <<<"${row#*|}"
+        has "$namespace" "$name" || continue
+        printf '%-18s %-10s %s\n' "${row%%|*}" "$(field "$namespace" "$name" "$user")" "$(field "$namespace" "$name" "$pass")"
+    done
+}
+
+# --- kind
+
+kind_up() {
+    need docker kind kubectl helm helmfile openssl make
+    need_docker
+    if kind get clusters 2>/dev/null | grep -qx "$NAME"; then
+        say "cluster $NAME is there"
+        docker start "$NAME-control-plane" >/dev/null
+        kind export kubeconfig --name "$NAME" --kubeconfig "$KUBECONFIG"
+    else
+        say "making cluster $NAME"
+        kind create cluster --config deploy/kind/cluster.yaml --kubeconfig "$KUBECONFIG" --wait 3m
+    fi
+    kubectl wait --for=condition=Ready node --all --timeout=3m
+    remember_jenkins
+    local source agent=''
+    source=$MODEL:$(git describe --tags --always --dirty)
+    build image "$source"
+    docker tag "$source" "$MODEL:$TAG"
+    say "loading $MODEL:$TAG into the node"
+    kind load docker-image --name "$NAME" "$MODEL:$TAG"
+    local image=$TAG
+    if [ -n "$JENKINS_REPOSITORY" ]; then
+        kind_registry
+        build agent-image "$NAME-ci:built"
+        push "$NAME-ci:built" "localhost:5001/$NAME-ci:$TAG"
+        agent=kind-registry:5000/$NAME-ci@$DIGEST
+    fi
+    cat >"$VALUES" <<END
+image: {tag: "$image"}
+jenkins: {repository: "$JENKINS_REPOSITORY", agentImage: "$agent", image: "kind-registry:5000/$MODEL"}
+END
+    install_everything
+    addresses
+}
+# Jenkins pushes what it builds to a registry beside the node.
+kind_registry() {
+    local config=/etc/containerd/certs.d/kind-registry:5000
+    docker container inspect kind-registry >/dev/null 2>&1 || docker run --detach --restart always \
+        --publish 127.0.0.1:5001:5000 --network kind --name kind-registry "$REGISTRY" >/dev/null
+    docker start kind-registry >/dev/null
+    docker exec "$NAME-control-plane" mkdir -p "$config"
+    echo '[host."http://kind-registry:5000"]' | docker exec -i "$NAME-control-plane" cp /dev/stdin "$config/hosts.toml"
+}
+kind_down() {
+    need docker kind
+    need_docker
+    say "deleting cluster $NAME, with all that it holds"
+    kind delete cluster --name "$NAME" --kubeconfig "$KUBECONFIG"
+    docker rm --force --volumes kind-registry >/dev/null 2>&1 || true
+    rm -f "$KUBECONFIG" "$VALUES"
+    echo "nothing is left but the images that docker keeps"
+}
+
+# --- GKE
+
+output() { terraform -chdir="$TERRAFORM" output -raw "$1" 2>/dev/null; }
+gke_outputs() {
+    local said
+    said=$(output environment) || die "terraform has nothing to say about $ENV: first its init and apply, as deploy/gke/README.md shows"
+    [ "$said" = "$ENV" ] || die "terraform is at environment $said, not $ENV: its init with -reconfigure and $ENV's prefix first"
+    PROJECT=$(output project) REGION=$(output region) DOMAIN=$(output domain) ADDRESS=$(output gateway_ip)
+    GKE_CLUSTER=$(output cluster_name) IMAGES=$(output artifact_registry)
+}
+gke_credentials() {
+    local command
+    read -ra command <<<"$(output get_credentials)"
+    "${command[@]}"
+}
+# Hosts under Cloud Endpoints' own domain get their address from an OpenAPI document each.
+endpoints_hosts() {
+    case $DOMAIN in *".endpoints.$PROJECT.cloud.goog" | "endpoints.$PROJECT.cloud.goog") ls "$STATE/endpoints" ;; esac
+}
+leads_here() {
+    "$BIN/python" -c 'import socket, sys; sys.exit(socket.gethostbyname(sys.argv[1]) != sys.argv[2])' "$1" "$ADDRESS" 2>/dev/null
+}
+gke_endpoints() {
+    local file host
+    rm -rf "$STATE/endpoints"
+    "$BIN/python" deploy/gke/endpoints.py "$DOMAIN" "$ADDRESS" "$STATE/endpoints"
+    for file in $(endpoints_hosts); do
+        host=${file%.json}
+        # The others hold a name only, and a name that leads here is done.
+        [ "$host" = "api.$DOMAIN" ] || ! leads_here "$host" || continue
+        say "Cloud Endpoints: $host is $ADDRESS"
+        # A name that was deleted is kept for 30 days, and cannot be deployed before it is taken back.
+        gcloud endpoints services undelete "$host" --project "$PROJECT" --quiet >/dev/null 2>&1 || true
+        gcloud endpoints services deploy "$STATE/endpoints/$file" --project "$PROJECT" --quiet
+    done
+    [ -n "$(endpoints_hosts)" ] || leads_here "api.$DOMAIN" ||
+        say "DNS: *.$DOMAIN does not lead to $ADDRESS yet; certificates wait for that record"
+}
+gke_up() {
+    need gcloud gke-gcloud-auth-plugin terraform docker kubectl helm helmfile openssl make
+    need_docker
+    gke_outputs
+    say "cluster $GKE_CLUSTER in $PROJECT, $REGION"
+    gke_credentials
+    remember_jenkins
+    gke_endpoints
+    local source agent='' digest
+    # Of the nodes, whatever this machine is.
+    export DOCKER_DEFAULT_PLATFORM=linux/amd64
+    source=$MODEL:$(git describe --tags --always --dirty)
+    gcloud auth print-access-token | docker login --username oauth2accesstoken --password-stdin "https://${IMAGES%%/*}" >/dev/null
+    build image "$source"
+    say "pushing $IMAGES/$MODEL:$TAG"
+    push "$source" "$IMAGES/$MODEL:$TAG"
+    digest=$DIGEST
+    if [ -n "$JENKINS_REPOSITORY" ]; then
+        build agent-image "$NAME-ci:built"
+        push "$NAME-ci:built" "$IMAGES/$NAME-ci:$TAG"
+        agent=$IMAGES/$NAME-ci@$DIGEST
+    fi
+    cat >"$VALUES" <<END
+domain: $DOMAIN
+gatewayAddress: "$ADDRESS"
+acmeEmail: "${ACME_EMAIL:-}"
+image: {repository: $IMAGES/$MODEL, digest: "$digest"}
+mlflow: {bucket: $(output mlflow_bucket), serviceAccount: $(output mlflow_service_account)}
+inference: {serviceAccount: $(output inference_service_account)}
+jenkins:
+  repository: "$JENKINS_REPOSITORY"
+  agentImage: "$agent"
+  image: $IMAGES/$MODEL
+  serviceAccount: $(output jenkins_service_account)
+END
+    install_everything
+    addresses "$ENV"
+}
+gke_down() {
+    need gcloud gke-gcloud-auth-plugin terraform kubectl
+    gke_outputs
+    [ "$(output deletion_protection)" = false ] ||
+        die "environment $ENV is protected: deletion_protection in $TERRAFORM/environments/$ENV.tfvars; nothing was deleted"
+    local answer=${YES:-} host left
+    echo "This deletes cluster $GKE_CLUSTER in project $PROJECT with every model, run, image, disk and address."
+    [ -n "$answer" ] || read -rp "Type $ENV to go on: " answer || true
+    [ "$answer" = "$ENV" ] || die "nothing was deleted"
+    if gke_credentials; then
+        say "load balancers and disks, while the cluster can still give them back"
+        if kubectl get crd gateways.gateway.networking.k8s.io >/dev/null 2>&1; then
+            kubectl delete gateways.gateway.networking.k8s.io --all --all-namespaces --timeout=5m
+        fi
+        kubectl delete namespace --ignore-not-found --timeout=15m "${NAMESPACES[@]%=*}" jenkins jenkins-agents jenkins-builds
+        [ -z "$(kubectl get persistentvolumes --output name)" ] || kubectl wait --for=delete persistentvolume --all --timeout=10m
+    else
+        say "the cluster is gone already"
+    fi
+    for host in $(gcloud endpoints services list --project "$PROJECT" --format 'value(serviceName)' | grep --fixed-strings ".$DOMAIN" || true); do
+        say "Cloud Endpoints: $host"
+        gcloud endpoints services delete "$host" --project "$PROJECT" --quiet
+    done
+    say "terraform destroy"
+    terraform -chdir="$TERRAFORM" destroy -auto-approve -var "project=$PROJECT" -var-file "environments/$ENV.tfvars"
+    rm -rf "$KUBECONFIG" "$VALUES" "$STATE/endpoints"
+    left=$(
+        gcloud compute disks list --project "$PROJECT" --filter "labels.goog-k8s-cluster-name=$GKE_CLUSTER" --format 'value(name)'
+        gcloud compute addresses list --project "$PROJECT" --filter "address=$ADDRESS" --format 'value(name)'
+    )
+    [ -z "$left" ] || die "these are left in project $PROJECT, and cost money: ${left//$'\n'/ }"
+    echo "nothing is left: no disk, no address; what terraform knew stays in its bucket"
+}
+
+CLUSTER=${1:-} ACTION=${2:-} ENV=${3:-}
+case "$CLUSTER $ACTION" in
+    "kind up" | "kind down" | "kind logins") [ $# = 2 ] || usage ;;
+    "gke up" | "gke down" | "gke logins") [ -n "$ENV" ] || die "which environment? make $CLUSTER-$ACTION ENV=dev" ;;
+    *) usage ;;
+esac
+if [ "$CLUSTER" = gke ] && [ ! -f "$TERRAFORM/environments/$ENV.tfvars" ]; then
+    die "there is no environment $ENV: $TERRAFORM/environments/$ENV.tfvars is missing"
+fi
+mkdir -p "$STATE"
+DOMAIN=reviews.localhost
+VALUES=$STATE/$CLUSTER${ENV:+-$ENV}.yaml
+export KUBECONFIG=$PWD/$STATE/$CLUSTER${ENV:+-$ENV}.kubeconfig
+if [ "$ACTION" = logins ]; then
+    need kubectl
+    [ -f "$KUBECONFIG" ] || die "there is no cluster yet: make $CLUSTER-up${ENV:+ ENV=$ENV}"
+    logins
+else
+    "${CLUSTER}_$ACTION"
+fi

@@ -1,0 +1,462 @@
+"""The list of releases, the values of what others made, the scripts, and what their documents say about them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import jsonschema_rs
+import pytest
+import yaml
+from mlflow import MlflowClient
+from openapi_spec_validator import OpenAPIV2SpecValidator
+
+from reviews_parsing.serving.openapi import document
+from reviews_parsing.settings import MODEL_NAME
+
+from .rendering import needs_schemas, validate
+
+PROJECT = Path(__file__).parent.parent.parent
+DEPLOY = PROJECT / "deploy"
+SCRIPT = DEPLOY / "cluster.sh"
+HELMFILE = DEPLOY / "helmfile.yaml.gotmpl"
+PATIENCE = 90.0
+# What cluster.sh writes.
+STATE: dict[str, dict[str, Any]] = {
+    "kind": {"image": {"tag": "0123456789ab"}},
+    "gke": {
+        "domain": "endpoints.proj-1.cloud.goog",
+        "gatewayAddress": "203.0.113.7",
+        "acmeEmail": "ops@example.org",
+        "image": {"repository": "europe-west1-docker.pkg.dev/p/r/image", "digest": f"sha256:{'0' * 64}"},
+        "mlflow": {"bucket": "a-bucket", "serviceAccount": "mlflow@p.iam.gserviceaccount.com"},
+        "inference": {"serviceAccount": "inference@p.iam.gserviceaccount.com"},
+        "jenkins": {
+            "repository": "https://example.org/r.git",
+            "agentImage": "r/ci@sha256:1",
+            "image": "r/image",
+            "serviceAccount": "jenkins@p.iam.gserviceaccount.com",
+        },
+    },
+}
+Values = dict[str, Any]
+
+
+def merged(first: Values, second: Values) -> Values:
+    """As Helm and helmfile merge values: maps by key, all else replaced, a null takes a key away."""
+    result = dict(first)
+    for key, value in second.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return {key: value for key, value in result.items() if value is not None}
+
+
+def helmfile(cluster: str, tmp_path: Path) -> Values:
+    """The list of releases for a cluster, with the values it would have, rendered by Helm's own template engine."""
+    head, _, body = HELMFILE.read_text(encoding="utf-8").partition("\n---\n")
+    values: Values = {}
+    for part in [*yaml.safe_load(head)["environments"][cluster]["values"], STATE[cluster]]:
+        values = merged(values, part)
+    chart = tmp_path / cluster
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("{apiVersion: v2, name: helmfile, version: 0.1.0}")
+    (chart / "templates" / "helmfile.yaml").write_text(body, encoding="utf-8")
+    with helm_python.Chart.load(str(chart)) as loaded:
+        (text,) = loaded.render(values, name="helmfile", namespace="default").values()
+    rendered: Values = yaml.safe_load(text)
+    return rendered
+
+
+def values_of(release: Values) -> Values:
+    """All that a release gives its chart."""
+    values: Values = {}
+    for part in release.get("values", []):
+        values = merged(values, part if isinstance(part, dict) else yaml.safe_load((DEPLOY / part).read_text()))
+    return values
+
+
+@pytest.fixture(params=["kind", "gke"])
+def releases(request: pytest.FixtureRequest, tmp_path: Path) -> list[Values]:
+    """The releases that are installed there."""
+    found = [r for r in helmfile(request.param, tmp_path)["releases"] if r.get("installed", True)]
+    assert found
+    return found
+
+
+def named(releases: list[Values], name: str) -> Values:
+    return next(r for r in releases if r["name"] == name)
+
+
+def test_releases_come_in_an_order_that_exists(releases: list[Values]) -> None:
+    graph = {f"{r['namespace']}/{r['name']}": set(r.get("needs", [])) for r in releases}
+    assert len(graph) == len(releases)
+    assert {need for needs in graph.values() for need in needs} <= set(graph)
+    order = list(TopologicalSorter(graph).static_order())
+    assert order[-1] == "reviews-parsing/reviews-parsing"
+    # cert-manager does not start before the kinds of Gateway API are there, which come with Istio's.
+    assert "istio-system/istio-base" in graph["cert-manager/cert-manager"]
+    # Whoever brings a monitor or a certificate comes after what knows these kinds.
+    for name, kind in (("prometheus", "cert-manager"), ("grafana", "prometheus"), ("ingress", "prometheus")):
+        release = named(releases, name)
+        assert any(need.endswith(f"/{kind}") for need in graph[f"{release['namespace']}/{name}"])
+    assert {r["labels"]["tier"] for r in releases} == {"platform", "application"}
+
+
+def test_every_release_waits_but_the_door_and_the_last(releases: list[Values], tmp_path: Path) -> None:
+    defaults = helmfile("kind", tmp_path / "again")["helmDefaults"]
+    assert (defaults["wait"], defaults["waitForJobs"]) == (True, True)
+    assert [r["name"] for r in releases if not r.get("wait", True)] == ["ingress", "reviews-parsing"]
+
+
+def test_every_chart_is_pinned_and_every_file_is_there(releases: list[Values], tmp_path: Path) -> None:
+    repositories = {r["name"] for r in helmfile("gke", tmp_path / "again")["repositories"]}
+    for release in releases:
+        chart = release["chart"]
+        if chart.startswith("./"):
+            assert (DEPLOY / chart / "Chart.yaml").is_file(), chart
+        else:
+            assert chart.split("/")[0] in repositories, chart
+            assert re.fullmatch(r"v?\d+\.\d+\.\d+", str(release["version"])), chart
+        for part in release.get("values", []):
+            assert isinstance(part, dict) or (DEPLOY / part).is_file(), part
+        for hook in release.get("hooks", []):
+            files = [a for a in hook["args"] if a.startswith("services/")]
+            assert all((DEPLOY / file).exists() for file in files), files
+
+
+@needs_schemas
+@pytest.mark.parametrize("name", ["ingress", "reviews-parsing"])
+def test_our_charts_make_sound_manifests_of_what_the_list_gives_them(releases: list[Values], name: str) -> None:
+    release = named(releases, name)
+    with helm_python.Chart.load(str(DEPLOY / release["chart"])) as chart:
+        files = chart.render(values_of(release), name=name, namespace=release["namespace"])
+    texts = [text for file, text in files.items() if not file.endswith("NOTES.txt")]
+    manifests = [manifest for text in texts for manifest in yaml.safe_load_all(text) if manifest]
+    assert manifests
+    for manifest in manifests:
+        validate(manifest)
+
+
+def test_what_the_door_leads_to_is_what_the_list_makes(releases: list[Values]) -> None:
+    made = {r["name"]: r["namespace"] for r in releases}
+    defaults = yaml.safe_load((DEPLOY / "charts" / "ingress" / "values.yaml").read_text())
+    routes = merged(defaults, values_of(named(releases, "ingress")))["routes"]
+    assert ("jenkins" in routes) == ("jenkins" in made)
+    for host, route in routes.items():
+        if host != "demo":
+            assert made[route["service"]] == route["namespace"], host
+    gateway = values_of(named(releases, "kserve"))["kserve"]["controller"]["gateway"]
+    door = f"{named(releases, 'ingress')['namespace']}/{defaults['gateway']['name']}"
+    assert gateway["ingressGateway"]["kserveGateway"] == door
+
+
+def test_images_are_pinned() -> None:
+    ours = [f for f in (DEPLOY / "services").glob("*/*.yaml") if f.parent.name != "jenkins"]
+    for file in ours:
+        text = file.read_text(encoding="utf-8")
+        assert "latest" not in re.findall(r"tag: *\"?([\w.-]+)", text), file
+        for image in re.findall(r"image(?:Name)?: (\S+/\S+)", text):
+            assert re.search(r":v?\d[\w.-]*@sha256:[0-9a-f]{64}$", image), image
+
+
+def test_no_credential_stands_in_a_file(releases: list[Values]) -> None:
+    script = SCRIPT.read_text(encoding="utf-8")
+    assert "--from-literal" not in script  # it would stand on a command line
+    for release in releases:
+        if release["name"] == "jenkins":
+            continue
+        for path, value in leaves(values_of(release)):
+            if re.search(r"(password|secretkey|accesskey|token)$", path[-1], re.IGNORECASE):
+                assert isinstance(value, bool), path
+            if "Secret" in "".join(path) and path[-1] in ("name", "existingSecret", "existingConfigSecret"):
+                # Made by the script, or by CloudNativePG.
+                assert f" {value}" in script or value == "mlflow-postgres-app", path
+
+
+def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from leaves(value, (*path, str(key)))
+    elif path:
+        yield path, values
+
+
+@needs_schemas
+def test_the_database_is_what_its_operator_takes_and_mlflow_uses() -> None:
+    cluster = yaml.safe_load((DEPLOY / "services" / "mlflow" / "postgres.yaml").read_text())
+    validate(cluster)
+    with pytest.raises(jsonschema_rs.ValidationError):
+        validate({**cluster, "spec": {**cluster["spec"], "instance": 1}})
+    name, initdb = cluster["metadata"]["name"], cluster["spec"]["bootstrap"]["initdb"]
+    values = yaml.safe_load((DEPLOY / "services" / "mlflow" / "values.yaml").read_text())
+    store, auth = values["backendStore"], values["auth"]["postgres"]
+    for server in (store["postgres"], auth):
+        assert (server["host"], server["database"]) == (f"{name}-rw", initdb["database"])
+    assert store["existingDatabaseSecret"] == auth["existingSecret"] == {"name": f"{name}-app"}
+
+
+def test_the_kind_cluster_opens_the_gateways_ports_on_loopback_only() -> None:
+    cluster = yaml.safe_load((DEPLOY / "kind" / "cluster.yaml").read_text())
+    assert (cluster["kind"], cluster["apiVersion"]) == ("Cluster", "kind.x-k8s.io/v1alpha4")
+    assert set(cluster) == {"kind", "apiVersion", "name", "nodes"}
+    (node,) = cluster["nodes"]
+    assert set(node) == {"role", "image", "extraPortMappings"}
+    assert re.fullmatch(r"kindest/node:v\d+\.\d+\.\d+@sha256:[0-9a-f]{64}", node["image"])
+    ports = yaml.safe_load((DEPLOY / "charts" / "ingress" / "values.yaml").read_text())["gateway"]["nodePorts"]
+    mappings = node["extraPortMappings"]
+    assert {(m["hostPort"], m["containerPort"]) for m in mappings} == {(80, ports["http"]), (443, ports["https"])}
+    assert {(m["listenAddress"], m["protocol"]) for m in mappings} == {("127.0.0.1", "TCP")}
+
+
+def test_documents_name_the_versions_that_the_files_do() -> None:
+    script = SCRIPT.read_text(encoding="utf-8")
+    tools = dict(re.findall(r"^ +([a-z]+)\) echo \"(v[\d.]+),", script, re.MULTILINE))
+    assert set(tools) == {"kind", "kubectl", "helm", "helmfile"}
+    kind, gke = ((DEPLOY / name / "README.md").read_text(encoding="utf-8") for name in ("kind", "gke"))
+    assert dict(re.findall(r"^\| (\w+) \| (v[\d.]+) \|$", kind, re.MULTILINE)) == tools
+    for name, version in re.findall(r"\b(kubectl|helm|helmfile) (v[\d.]+\d)", gke):
+        assert tools[name] == version
+    assert dict(re.findall(r"\b(kubectl|helm|helmfile) (v[\d.]+\d)", gke)).keys() == {"kubectl", "helm", "helmfile"}
+    node = (DEPLOY / "kind" / "cluster.yaml").read_text(encoding="utf-8")
+    assert f"# kind {tools['kind']} was built with" in node
+    assert f"kindest/node:{tools['kubectl']}." in node
+
+
+def test_versions_that_stand_in_two_files_are_one(tmp_path: Path) -> None:
+    jenkins = (DEPLOY / "services" / "jenkins" / "values.yaml").read_text(encoding="utf-8")
+    version = named(helmfile("gke", tmp_path)["releases"], "jenkins")["version"]
+    assert f"Chart jenkins {version} " in jenkins
+    values = yaml.safe_load((DEPLOY / "services" / "mlflow" / "values.yaml").read_text())
+    image, migration = values["image"], values["initImages"]["mlflowDbMigration"]
+    assert (image["repository"], image["tag"]) == (migration["repository"], migration["tag"])
+    lock = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
+    client = re.search(r"^mlflow==(\d+\.\d+)\.", lock, re.MULTILINE)
+    assert client
+    assert image["tag"].startswith(f"v{client[1]}.")
+
+
+@pytest.mark.parametrize("cluster", ["kind", "gke"])
+def test_the_script_writes_the_values_that_the_list_knows(cluster: str) -> None:
+    script = SCRIPT.read_text(encoding="utf-8")
+    body = script[script.index(f"{cluster}_up() {{") :]
+    found = re.search(r'cat >"\$VALUES" <<END\n(.*?)\nEND\n', body, re.DOTALL)
+    assert found
+    written = yaml.safe_load(re.sub(r"\$(\w+|\{[^}]*\}|\([^)]*\))", "x", found[1]))
+    head = HELMFILE.read_text(encoding="utf-8").partition("\n---\n")[0]
+    known: Values = {}
+    for part in yaml.safe_load(head)["environments"][cluster]["values"]:
+        known = merged(known, part)
+    assert {path for path, _ in leaves(written)} <= {path for path, _ in leaves(known)}
+    assert {path for path, _ in leaves(STATE[cluster])} <= {path for path, _ in leaves(written)}
+
+
+def test_what_the_script_asks_terraform_for_is_an_output() -> None:
+    outputs = (DEPLOY / "gke" / "terraform" / "outputs.tf").read_text(encoding="utf-8")
+    asked = set(re.findall(r"\$\(output (\w+)\)", SCRIPT.read_text(encoding="utf-8")))
+    assert {"cluster_name", "gateway_ip", "mlflow_bucket", "get_credentials"} <= asked
+    assert asked <= set(re.findall(r'^output "(\w+)"', outputs, re.MULTILINE))
+
+
+def test_scripts_pass_shellcheck() -> None:
+    shellcheck = shutil.which("shellcheck", path=str(Path(sys.executable).parent)) or "shellcheck"
+    scripts = [str(path) for path in DEPLOY.rglob("*.sh")]
+    done = subprocess.run([shellcheck, *scripts], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def run(*arguments: str, **environment: str) -> tuple[int, str]:
+    """The script's exit status and what it says on stderr."""
+    bash = shutil.which("bash") or "bash"
+    done = subprocess.run(
+        [bash, str(SCRIPT), *arguments], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [(), ("kind",), ("kind", "sideways"), ("kind", "up", "dev"), ("aks", "up")])
+def test_what_the_script_does_not_know_ends_with_its_usage(arguments: tuple[str, ...]) -> None:
+    status, said = run(*arguments)
+    assert status == 2
+    assert said.splitlines() == [
+        "deploy/cluster.sh kind up|down|logins",
+        "deploy/cluster.sh gke  up|down|logins ENV",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("gke", "up"), "which environment? make gke-up ENV=dev"),
+        (("gke", "down"), "which environment? make gke-down ENV=dev"),
+        (
+            ("gke", "up", "moon"),
+            "there is no environment moon: deploy/gke/terraform/environments/moon.tfvars is missing",
+        ),
+    ],
+)
+def test_a_wrong_environment_ends_with_one_line(arguments: tuple[str, ...], line: str) -> None:
+    assert run(*arguments) == (1, f"error: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tools"),
+    [
+        (("kind", "up"), ["docker", "kind", "kubectl", "helm", "helmfile", "openssl", "make"]),
+        (("kind", "down"), ["docker", "kind"]),
+        (("gke", "down", "dev"), ["gcloud", "gke-gcloud-auth-plugin", "terraform", "kubectl"]),
+    ],
+)
+def test_every_missing_tool_gets_one_line(arguments: tuple[str, ...], tools: list[str], tmp_path: Path) -> None:
+    for name in ("dirname", "mkdir", "sed"):
+        (tmp_path / name).symlink_to(shutil.which(name) or name)
+    status, said = run(*arguments, PATH=str(tmp_path))
+    assert status == 1
+    assert [line.split(" is missing: ")[0] for line in said.splitlines()] == [f"error: {tool}" for tool in tools]
+
+
+def test_make_leads_to_the_script() -> None:
+    for arguments, command in [
+        (["kind-up"], "deploy/cluster.sh kind up"),
+        (["kind-down"], "deploy/cluster.sh kind down"),
+        (["gke-up", "ENV=dev"], "deploy/cluster.sh gke up dev"),
+        (["gke-down", "ENV=dev"], "deploy/cluster.sh gke down dev"),
+    ]:
+        # -o: as if everything were installed.
+        make = ["make", "-n", "-o", ".venv/installed", *arguments]
+        done = subprocess.run(make, cwd=PROJECT, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == command
+
+
+def test_cloud_endpoints_documents_are_valid_and_say_what_the_server_says(tmp_path: Path) -> None:
+    domain = "endpoints.proj-1.cloud.goog"
+    command = [sys.executable, str(DEPLOY / "gke" / "endpoints.py"), domain]
+    subprocess.run([*command, "203.0.113.7", str(tmp_path)], check=True)
+    documents = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    routes = yaml.safe_load((DEPLOY / "charts" / "ingress" / "values.yaml").read_text())["routes"]
+    assert set(documents) == {f"{host}.{domain}" for host in ("api", *routes)}
+    for name, found in documents.items():
+        OpenAPIV2SpecValidator(found).validate()
+        assert found["host"] == name
+        assert found["x-google-endpoints"] == [{"name": name, "target": "203.0.113.7"}]
+        assert bool(found["paths"]) == name.startswith("api.")
+    ours = documents[f"api.{domain}"]["paths"]
+    server = {p: item for p, item in document(16)["paths"].items() if not p.startswith("/v2/repository")}
+    assert {p: set(item) for p, item in ours.items()} == {p: set(i) - {"parameters"} for p, i in server.items()}
+    ids = [operation["operationId"] for item in ours.values() for operation in item.values()]
+    assert len(set(ids)) == len(ids)
+    refused = subprocess.run([*command, "300.1.1.1", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert refused.stderr.startswith("error: ")
+
+
+@pytest.fixture
+def mlflow(tmp_path: Path) -> Iterator[str]:
+    """MLflow with authentication, as its chart starts it; yields its address."""
+    (tmp_path / "auth.ini").write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path}/mlflow.db\nadmin_username = admin\n"
+        "admin_password = 0123456789abcdef\n"
+        "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+    )
+    allowed = values_of(named(helmfile("kind", tmp_path)["releases"], "mlflow"))["serverAllowedHosts"]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = ["server", "--host=127.0.0.1", f"--port={port}", "--workers=1", "--app-name=basic-auth"]
+    stores = [f"--backend-store-uri=sqlite:///{tmp_path}/mlflow.db", f"--artifacts-destination={tmp_path}/artifacts"]
+    environment = {
+        "MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "auth.ini"),
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "a key",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(allowed),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *command, *stores, "--serve-artifacts"],
+            stdout=log,
+            stderr=log,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + PATIENCE
+        while ask(f"{address}/health") != 200:
+            assert server.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(0.1)
+        yield address
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait(10)
+
+
+def ask(url: str, user: str = "", host: str = "", body: object = None) -> int:
+    """The status of the answer; 0 where there is none."""
+    headers = {"Content-Type": "application/json"}
+    if user:
+        headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"
+    if host:
+        headers["Host"] = host
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except OSError:
+        return 0
+
+
+def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names_only(
+    mlflow: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow)
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "0123456789abcdef")
+    monkeypatch.syspath_prepend(str(DEPLOY))
+    import seed
+
+    seed.make_reader("inference", "first-password-of-it")
+    seed.make_reader("inference", "second-password-of-it")
+    reader, experiment = "inference:second-password-of-it", f"{mlflow}/api/2.0/mlflow/experiments"
+    assert ask(f"{experiment}/get?experiment_id=0", reader) == 200
+    assert ask(f"{experiment}/get?experiment_id=0", "inference:first-password-of-it") == 401
+    assert ask(f"{experiment}/get?experiment_id=0") == 401
+    assert ask(f"{experiment}/update", reader, body={"experiment_id": "0", "new_name": "x"}) == 403
+    for host in ("mlflow.mlflow.svc.cluster.local", "mlflow.mlflow.svc", "mlflow.reviews.localhost"):
+        assert ask(f"{experiment}/get?experiment_id=0", reader, host) == 200, host
+    assert ask(f"{experiment}/get?experiment_id=0", reader, "elsewhere.example") == 403
+    # The kubelet asks by the pod's address.
+    assert ask(f"{mlflow}/health", host="10.244.0.7:5000") == 200
+
+    # With a champion there is nothing else to do.
+    client = MlflowClient()
+    client.create_registered_model(MODEL_NAME)
+    run = client.create_run("0").info
+    client.create_model_version(MODEL_NAME, f"{run.artifact_uri}/ner_aspect", run.run_id)
+    client.set_registered_model_alias(MODEL_NAME, "champion", "1")
+    monkeypatch.setenv("READER_USERNAME", "inference")
+    monkeypatch.setenv("READER_PASSWORD", "fourth-password-of-it")
+    capsys.readouterr()
+    seed.main()
+    assert capsys.readouterr().out == f"champion of {MODEL_NAME}: version 1\n"
+
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
+    with pytest.raises(seed.TrackingError, match="MLflow refused users/create: 401"):
+        seed.make_reader("inference", "third-password-of-it")
