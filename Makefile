@@ -1,5 +1,6 @@
 # make up    everything from nothing to a running system, until Ctrl-C
 # make test  lint, types, all tests
+# make ci-X  a stage of the Jenkinsfile; see below
 # make lock  pin the newest dependencies that pyproject.toml allows
 
 PYTHON ?= python3

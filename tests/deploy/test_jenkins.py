@@ -21,13 +21,12 @@ import helm_python
 import kubernetes_validate
 import pytest
 import yaml
+from rollout.api import NAMESPACE, TOKEN, Cluster, model
+from rollout.conftest import known_to
 
 from reviews_parsing import registry
 from reviews_parsing.serving import free_port
 from reviews_parsing.settings import MODEL_NAME
-
-from rollout.api import NAMESPACE, TOKEN, Cluster, model
-from rollout.conftest import known_to
 
 PROJECT = Path(__file__).parent.parent.parent
 JENKINS = PROJECT / "deploy" / "services" / "jenkins"
@@ -260,7 +259,8 @@ def answering(answer: Callable[[str, bytes], tuple[int, object]]) -> Iterator[tu
             self.end_headers()
             self.wfile.write(content)
 
-        do_POST = do_GET
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:
             pass
