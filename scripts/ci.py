@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -35,6 +36,12 @@ def image() -> None:
     repository, key = needed("IMAGE"), needed("COSIGN_KEY")
     log_in(repository.split("/")[0])
     revision = output("git", "rev-parse", "HEAD")
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    written = {
+        "VERSION": project["version"],
+        "REVISION": revision,
+        "CREATED": output("git", "show", "--no-patch", "--format=%cI", "HEAD"),
+    }
     metadata = BUILD / "image.json"
     BUILD.mkdir(exist_ok=True)
     options = {
@@ -45,7 +52,7 @@ def image() -> None:
     }
     details = [
         *("--local", f"context={PROJECT}", "--local", f"dockerfile={DOCKERFILE}"),
-        *("--opt", f"build-arg:REVISION={revision}"),
+        *(word for name, value in written.items() for word in ("--opt", f"build-arg:{name}={value}")),
         *("--opt", f"attest:sbom=generator={SCANNER}", "--opt", "attest:provenance=mode=max"),
     ]
     run("buildctl", "build", *(f"--{name}={value}" for name, value in options.items()), *details)

@@ -61,6 +61,14 @@ class Settings(BaseSettings):
         default=60, ge=0, description="how long the server, told to end, goes on with requests under way"
     )
 
+    service: str = Field(default=MODEL_NAME, description="InferenceService that a rollout changes")
+    namespace: str = Field(default="reviews-parsing", description="Kubernetes namespace of that InferenceService")
+    prometheus_url: str | None = Field(
+        default=None,
+        validation_alias="PROMETHEUS_URL",
+        description="Prometheus that knows the cluster's pods; `rollout --auto` asks it",
+    )
+
     @property
     def champion_uri(self) -> str:
         return f"models:/{self.model_name}@{CHAMPION}"
