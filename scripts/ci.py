@@ -143,14 +143,18 @@ def needed(name: str) -> str:
 
 
 def run(*command: str) -> None:
-    """Run a program, its output in the stage's log; ends where it fails."""
+    """Run a program, which prints to the stage's log; ends where it fails."""
     finished = subprocess.run(command, cwd=PROJECT, check=False)
     if finished.returncode != 0:
         sys.exit(f"error: {command[0]} ended with status {finished.returncode}; see above")
 
 
 def output(*command: str) -> str:
-    return subprocess.run(command, cwd=PROJECT, check=True, capture_output=True, text=True).stdout.strip()
+    """What a program prints; ends where it fails, having said why by itself."""
+    finished = subprocess.run(command, cwd=PROJECT, check=False, stdout=subprocess.PIPE, text=True)
+    if finished.returncode != 0:
+        sys.exit(f"error: {command[0]} ended with status {finished.returncode}; see above")
+    return finished.stdout.strip()
 
 
 def leave(name: str, text: str) -> None:

@@ -21,12 +21,12 @@ import helm_python
 import kubernetes_validate
 import pytest
 import yaml
-from rollout.api import NAMESPACE, TOKEN, Cluster, model
-from rollout.conftest import known_to
 
 from reviews_parsing import registry
 from reviews_parsing.serving import free_port
 from reviews_parsing.settings import MODEL_NAME
+from rollout.api import NAMESPACE, TOKEN, Cluster, model
+from rollout.conftest import known_to
 
 PROJECT = Path(__file__).parent.parent.parent
 JENKINS = PROJECT / "deploy" / "services" / "jenkins"
@@ -39,7 +39,11 @@ Call = dict[str, Any]
 
 def walked(source: Path) -> list[Call]:
     """The calls of a Groovy file, as Jenkins' own compiler sees them."""
-    done = subprocess.run(["groovy", str(WALK), str(source)], capture_output=True, text=True, check=False)
+    java = Path(shutil.which("java") or "java").resolve()
+    environment = {**os.environ, "JAVA_HOME": str(java.parent.parent)}
+    done = subprocess.run(
+        ["groovy", str(WALK), str(source)], capture_output=True, text=True, check=False, env=environment
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["groovy"] == "2.4.21"
@@ -211,7 +215,8 @@ def test_gate_stops_a_challenger_that_is_worse(with_champion: Path, tmp_path: Pa
 
 
 def test_gate_fails_where_the_registry_is_away(tmp_path: Path) -> None:
-    done = make("ci-gate", expect=2, MLFLOW_TRACKING_URI=f"http://127.0.0.1:{free_port(0)}")
+    away = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port(0)}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    done = make("ci-gate", expect=2, **away)
     assert not (BUILD / "challenger").exists()
     assert "cannot be used" in done.stderr
 

@@ -6,6 +6,8 @@ import org.codehaus.groovy.control.CompilerConfiguration
 abstract class Recorder extends Script {
     List calls = []
 
+    def propertyMissing(String name) { name }
+
     def methodMissing(String name, args) {
         List given = args as List
         Closure body = given && given.last() instanceof Closure ? given.remove(given.size() - 1) : null
@@ -22,7 +24,7 @@ abstract class Recorder extends Script {
     }
 }
 
-Map known = [none: 'none', scm: 'scm', env: [:], currentBuild: [currentResult: 'SUCCESS']]
+Map known = [env: [:], currentBuild: [currentResult: 'SUCCESS']]
 CompilerConfiguration how = new CompilerConfiguration(scriptBaseClass: Recorder.name)
 Script script = new GroovyShell(getClass().classLoader, new Binding(known), how).parse(new File(args[0]))
 script.run()
