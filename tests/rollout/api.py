@@ -240,8 +240,9 @@ class Cluster:
             name, {"metadata": {"name": name, "generation": 0}, "spec": {}, "status": {"availableReplicas": 0}}
         )
         before = found["status"]["availableReplicas"]
-        if found["spec"] != {"replicas": wanted, "template": template}:
-            found["spec"] = {"replicas": wanted, "template": template}
+        spec = {"replicas": wanted, "selector": {"matchLabels": {"app": f"isvc.{name}"}}, "template": template}
+        if found["spec"] != spec:
+            found["spec"] = spec
             found["metadata"]["generation"] += 1
         fate = self.fates.get(served(found) or "", "ready")
         status: dict[str, Any] = {"observedGeneration": found["metadata"]["generation"]}
@@ -339,8 +340,8 @@ def _admit(updated: Mapping[str, Any]) -> None:
         its = entry["predictor"]
         if not its.get("name"):
             problem = "canary[0] predictor.name is required"
-        elif "modelFormat" not in its.get("model", {}):
-            problem = "Exactly one of [Model, ...] must be specified in PredictorSpec"
+        elif not {"modelFormat", "name"} <= its.get("model", {}).keys():
+            problem = "spec.canary[0].predictor.model: Required value"
         elif its.get("maxReplicas") or its.get("autoScaling"):
             problem = f'canary "{its["name"]}" must not set maxReplicas (canary uses fixed replicas)'
         elif its.get("minReplicas", 0) > predictor.get("minReplicas", 1):

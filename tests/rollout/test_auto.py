@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from reviews_parsing.rollout import duration
 from reviews_parsing.rollout.prometheus import Figures
@@ -145,8 +146,6 @@ def test_the_rule() -> None:
 
 @given(st.integers(1, 3000), st.integers(0, 3000), st.floats(1e-4, 0.999))
 def test_the_tail_is_the_binomial_one(requests: int, failed: int, rate: float) -> None:
-    from scipy.stats import binom
-
     failed = min(failed, requests)
     assert tail(failed, requests, rate) == pytest.approx(binom.sf(failed - 1, requests, rate), rel=1e-6, abs=1e-12)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from reviews_parsing import registry
@@ -18,6 +20,7 @@ from reviews_parsing.settings import CHAMPION, MODEL_NAME
 from .api import NAME, NAMESPACE, TOKEN, Cluster, Refusal, model
 from .conftest import Run, known_to
 
+SHARED = Path(os.environ.get("REVIEWS_PARSING_SHARED", Path(__file__).parents[2].parent / "shared"))
 CANARY = ("start", "--version", "3", "--canary", "10")
 
 
@@ -162,7 +165,8 @@ def test_of_two_who_start_at_once_one_is_refused(cluster: Cluster, home: Path) -
 
         service.read = read_together  # type: ignore[method-assign]
         try:
-            start(service, version=version, canary=10, say=say)
+            with service:
+                start(service, version=version, canary=10, say=say)
         except RolloutRefused as error:
             said.append(str(error))
 
@@ -188,7 +192,7 @@ def test_a_field_that_others_manage_is_one_line_with_what_to_do(cluster: Cluster
 def test_a_canary_that_others_own_is_not_ended_in_silence(cluster: Cluster, run: Run) -> None:
     entry = {
         "trafficPercent": 0,
-        "predictor": {"name": "mine", "model": {"modelFormat": {"name": "reviews-parsing"}, "env": [_uri("3")]}},
+        "predictor": {"name": "mine", "model": {"modelFormat": {"name": "x"}, "name": "", "env": [_uri("3")]}},
     }
     cluster.apply({"spec": {"canary": [entry]}}, "kubectl")
     assert "others own the rest" in run("undo").error
@@ -263,6 +267,11 @@ def test_no_cluster_is_one_line(home: Path, run: Run, tmp_path: Path, monkeypatc
     assert "Context 'other' not found" in run("status", "--context", "other").error
 
 
+def test_without_the_extra_it_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightkube", None)
+    assert "pip install 'reviews-parsing[k8s]'" in run("status").error
+
+
 def test_no_champion_is_one_line_and_nothing_is_written(cluster: Cluster, run: Run) -> None:
     with registry.tracking() as client:
         client.delete_registered_model_alias(MODEL_NAME, CHAMPION)
@@ -292,17 +301,14 @@ def test_what_people_see(cluster: Cluster, run: Run) -> None:
 
 def test_what_is_applied_is_what_the_custom_resource_takes(cluster: Cluster) -> None:
     """Against the schema of KServe 0.20's own CRD."""
-    shared = Path(os.environ.get("REVIEWS_PARSING_SHARED", Path(__file__).parents[2].parent / "shared"))
-    file = shared / "crd-schemas" / "serving.kserve.io" / "inferenceservice_v1beta1.json"
+    file = SHARED / "crd-schemas" / "serving.kserve.io" / "inferenceservice_v1beta1.json"
     if not file.is_file():
         pytest.skip(f"{file} is not here")
-    import jsonschema
-
     canary = plan.Canary("v3", model("3"), "2026-11-23T00:00:00Z", 10)
     whole = plan.Plan(plan.Predictor(model("2"), "2026-11-22T00:00:00Z", model("1")), canary)
     spec = plan.applied(whole, cluster.object)
     body = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "metadata": {}, "spec": spec}
-    jsonschema.validate(body, json.loads(file.read_text(encoding="utf-8")))
+    jsonschema.Draft202012Validator(json.loads(file.read_text(encoding="utf-8"))).validate(body)
     assert plan.plan_of(body) == whole
 
 

@@ -58,13 +58,13 @@ def start(
         raise typer.BadParameter("--auto watches a canary: add --canary 10")
     seconds = _seconds(watch_for, "--for")
     patience = _seconds(timeout, "--timeout")
-    where = _service(service, namespace, context)
-    watcher = _prometheus(prometheus, where) if auto else None
-    found = rollout.start(where, version=version, canary=canary, timeout=patience, force=force, say=_say)
-    if watcher is not None and found.plan.canary is not None:
-        found = rollout.hold(
-            where, watcher, seconds=seconds, min_requests=min_requests, timeout=patience, force=force, say=_say
-        )
+    with _service(service, namespace, context) as where:
+        watcher = _prometheus(prometheus, where) if auto else None
+        found = rollout.start(where, version=version, canary=canary, timeout=patience, force=force, say=_say)
+        if watcher is not None and found.plan.canary is not None:
+            found = rollout.hold(
+                where, watcher, seconds=seconds, min_requests=min_requests, timeout=patience, force=force, say=_say
+            )
     _show(found, as_json)
 
 
@@ -80,7 +80,8 @@ def status(service: Name = None, namespace: Namespace = None, context: Context =
     """
     from reviews_parsing import rollout
 
-    _show(rollout.status(_service(service, namespace, context)), as_json)
+    with _service(service, namespace, context) as where:
+        _show(rollout.status(where), as_json)
 
 
 @rollout_app.command()
@@ -108,14 +109,14 @@ def promote(
 
     seconds = _seconds(watch_for, "--for")
     patience = _seconds(timeout, "--timeout")
-    where = _service(service, namespace, context)
-    if auto:
-        watcher = _prometheus(prometheus, where)
-        found = rollout.hold(
-            where, watcher, seconds=seconds, min_requests=min_requests, timeout=patience, force=force, say=_say
-        )
-    else:
-        found = rollout.promote(where, timeout=patience, force=force, say=_say)
+    with _service(service, namespace, context) as where:
+        if auto:
+            watcher = _prometheus(prometheus, where)
+            found = rollout.hold(
+                where, watcher, seconds=seconds, min_requests=min_requests, timeout=patience, force=force, say=_say
+            )
+        else:
+            found = rollout.promote(where, timeout=patience, force=force, say=_say)
     _show(found, as_json)
 
 
@@ -139,7 +140,8 @@ def undo(
     from reviews_parsing import rollout
 
     patience = _seconds(timeout, "--timeout")
-    _show(rollout.undo(_service(service, namespace, context), timeout=patience, force=force, say=_say), as_json)
+    with _service(service, namespace, context) as where:
+        _show(rollout.undo(where, timeout=patience, force=force, say=_say), as_json)
 
 
 def _service(name: str | None, namespace: str | None, context: str | None) -> Service:

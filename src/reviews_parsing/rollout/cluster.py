@@ -41,13 +41,15 @@ class Service:
     def __init__(self, name: str, namespace: str, context: str | None = None) -> None:
         try:
             import lightkube
-            import yaml
+            import yaml  # type: ignore[import-untyped]
             from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG
             from lightkube.generic_resource import create_namespaced_resource
         except ImportError as error:
             raise ClusterError("rollout needs the Kubernetes client: pip install 'reviews-parsing[k8s]'") from error
         self.name, self.namespace = name, namespace
-        self._kind = create_namespaced_resource("serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices")
+        self._kind: Any = create_namespaced_resource(
+            "serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices"
+        )
         file = os.environ.get("KUBECONFIG")
         try:
             if context or file:
@@ -59,6 +61,12 @@ class Service:
             raise ClusterError(f"no cluster: {_line(error)}; set KUBECONFIG, or name one with --context") from error
         self._server = self._client.config.cluster.server
 
+    def __enter__(self) -> Service:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
     @property
     def words(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -66,7 +74,7 @@ class Service:
     def read(self) -> dict[str, Any]:
         """The object. Refused are those whose shape a rollout cannot work with."""
         with self._errors("read"):
-            found: dict[str, Any] = self._client.get(self._kind, self.name).to_dict()
+            found: dict[str, Any] = dict(self._client.get(self._kind, self.name))
         mode = (found["metadata"].get("annotations") or {}).get(MODE)
         if mode not in STANDARD:
             raise ClusterError(f"{self.words} is not in Standard mode ({MODE}: {mode}); only there KServe has canaries")
@@ -76,16 +84,13 @@ class Service:
 
     def apply(self, spec: Mapping[str, Any], resource_version: str, force: bool) -> dict[str, Any]:
         """Server-side apply of what we manage. Raises Changed where `resource_version` is not the newest."""
-        body = self._kind(
-            metadata={"name": self.name, "namespace": self.namespace, "resourceVersion": resource_version},
-            spec=dict(spec),
-        )
+        metadata = {"name": self.name, "namespace": self.namespace, "resourceVersion": resource_version}
+        body = self._kind({"metadata": metadata, "spec": spec})
         with self._errors("change"):
-            applied: dict[str, Any] = self._client.apply(body, force=force).to_dict()
-        return applied
+            return dict(self._client.apply(body, force=force))
 
     def progress(self, predictor: str | None, uri: str | None) -> Progress:
-        """How far the Deployment of a predictor is with serving `uri`; the champion's predictor has no name."""
+        """How far the Deployment of a predictor is with serving `uri`; the champion's has no name, as a rule."""
         from lightkube import ApiError
         from lightkube.resources.apps_v1 import Deployment
 
@@ -110,10 +115,10 @@ class Service:
             raise self._ours(error.status, verb) from error
         except httpx2.HTTPStatusError as error:
             raise ClusterError(f"{self._server} answers {error.response.status_code}; is it a cluster?") from error
+        except (lightkube.ConfigError, FileNotFoundError) as error:  # what the kubeconfig wants to be run for a token
+            raise ClusterError(f"no way into the cluster: {_line(error)}") from error
         except (httpx2.HTTPError, OSError) as error:
             raise ClusterError(f"the cluster at {self._server} does not answer ({_line(error)})") from error
-        except lightkube.ConfigError as error:
-            raise ClusterError(f"no way into the cluster: {_line(error)}") from error
 
     def _ours(self, status: Any, verb: str) -> Exception:
         said = " ".join(str(status.message or status.reason).split())
@@ -154,14 +159,15 @@ def progress_of(deployment: Mapping[str, Any], uri: str | None) -> Progress:
     seen = (status.get("observedGeneration") or 0) >= deployment["metadata"].get("generation", 0)
     if served != ([uri] if uri else []) or not seen:
         return Progress(False, False, None, "the controllers have not taken it yet")
-    rolled = updated >= wanted and (status.get("replicas") or 0) <= updated
+    rolled = (status.get("replicas") or 0) <= updated
     stuck = (
         one.get("message") or one.get("reason")
         for one in status.get("conditions") or []
         if one["type"] == "Progressing" and one["status"] == "False"
     )
-    words = f"{min(updated, available) if rolled else updated} of {wanted} pods {'ready' if rolled else 'new'}"
-    return Progress(rolled, rolled and 0 < wanted <= available, next(stuck, None), words)
+    here = min(updated, available) if rolled else updated
+    words = f"{here} of {wanted} pods {'ready' if rolled else 'new'}"
+    return Progress(rolled, rolled and 0 < wanted <= here, next(stuck, None), words)
 
 
 def _line(error: Exception) -> str:

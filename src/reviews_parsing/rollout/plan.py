@@ -24,11 +24,12 @@ FIXED = {"serving.kserve.io/autoscalerClass": "none"}
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """What a predictor serves: the model's URI, since when (ISO 8601), and what it served before."""
+    """What a predictor serves: the model's URI, since when (ISO 8601), what it served before; named if KServe's is."""
 
     uri: str | None = None
     since: str | None = None
     before: str | None = None
+    name: str | None = None
 
     @property
     def version(self) -> str | None:
@@ -67,7 +68,7 @@ def plan_of(service: Mapping[str, Any]) -> Plan:
     """The plan that an InferenceService holds."""
     spec = service["spec"]
     notes = spec["predictor"].get("annotations") or {}
-    champion = Predictor(_uri(spec["predictor"]), notes.get(STAMP), notes.get(BEFORE))
+    champion = Predictor(_uri(spec["predictor"]), notes.get(STAMP), notes.get(BEFORE), spec["predictor"].get("name"))
     canary = None
     for entry in spec.get("canary") or []:
         its = entry["predictor"]
@@ -98,6 +99,8 @@ def _entry(canary: Canary, champion: Mapping[str, Any]) -> dict[str, Any]:
         "minReplicas": max(1, math.ceil((champion.get("minReplicas") or 1) * canary.percent / 100)),
         "annotations": {**FIXED, **({STAMP: canary.since} if canary.since else {})},
         "model": {
+            # The CRD wants a name here, which the champion may not have; Go's own clients send this.
+            "name": "",
             "modelFormat": champion["model"]["modelFormat"],
             "env": [*others, *([_variable(canary.uri)] if canary.uri else [])],
         },

@@ -24,12 +24,9 @@ class Prometheus:
     """A Prometheus server that scrapes the pods of a namespace."""
 
     def __init__(self, url: str, namespace: str) -> None:
-        import httpx2
-
         self.url = url.rstrip("/")
         # Where the scrape sets no namespace, any instance counts.
         self._there = f'namespace=~"|{namespace}"'
-        self._client = httpx2.Client(timeout=10, follow_redirects=True)
 
     def figures(self, versions: tuple[str, str], seconds: float) -> dict[tuple[str, str], Figures]:
         """By (version, door), what happened in the last `seconds`. Raises PrometheusAway.
@@ -43,7 +40,7 @@ class Prometheus:
             its = f"{series}{{{self._there}{matchers}}}"
             window = f"{max(1, math.ceil(seconds))}s"
             # A series that is younger than the window began at zero; `increase` would leave out its first value.
-            grown = f"((increase({its}[{window}]) and {its} offset {window}) or {its})"
+            grown = f"((increase({its}[{window}]) and {its} offset {window}) or ({its} unless {its} offset {window}))"
             return f"sum by (version, door{labels}) ({grown} * on (job, instance) group_left (version) {info})"
 
         requests = self._ask(total("reviews_parsing_requests_total", ""))
@@ -55,7 +52,7 @@ class Prometheus:
         import httpx2
 
         try:
-            answer = self._client.post(f"{self.url}/api/v1/query", data={"query": query})
+            answer = httpx2.post(f"{self.url}/api/v1/query", data={"query": query}, timeout=10)
             document: dict[str, Any] = answer.json()
             if document["status"] != "success":
                 raise PrometheusAway(f"Prometheus at {self.url} says: {document.get('error', answer.status_code)}")

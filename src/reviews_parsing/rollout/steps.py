@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reviews_parsing.errors import ClusterError, RolloutRefused, RolloutReverted
-from reviews_parsing.registry.store import Reference, resolve, tracking
+from reviews_parsing.registry.store import Reference, glance, resolve, tracking
 from reviews_parsing.rollout.cluster import Changed, Progress, Service
 from reviews_parsing.rollout.plan import Canary, Plan, applied, plan_of
 from reviews_parsing.settings import Settings
@@ -81,7 +81,7 @@ def start(
         champion = replace(before.champion, uri=uri, since=_stamp(), before=before.champion.uri)
         plan = _write(service, before, Plan(champion), force)
         say(f"version {champion.version} is written to {service.words}, which served {before.champion.version}")
-        failed = _wait(service, None, uri, timeout, say)
+        failed = _wait(service, plan.champion.name, uri, timeout, say)
         if failed:
             _write(service, plan, before)
             raise RolloutReverted(f"version {champion.version} did not become ready ({failed}); {_stays(before)}")
@@ -118,7 +118,7 @@ def promote(service: Service, *, timeout: float = 600, force: bool = False, say:
         champion = replace(before.champion, uri=canary.uri, since=_stamp(), before=before.champion.uri)
         plan = _write(service, before, replace(before, champion=champion), force)
     say(f"all pods become version {canary.version}")
-    failed = _wait(service, None, canary.uri, timeout, say)
+    failed = _wait(service, plan.champion.name, canary.uri, timeout, say)
     if failed:
         old = replace(plan.champion, uri=plan.champion.before, before=None) if plan == before else before.champion
         end_canary(service, _write(service, plan, replace(plan, champion=old)), say)
@@ -144,7 +144,7 @@ def undo(service: Service, *, timeout: float = 600, force: bool = False, say: Sa
     back = replace(champion, uri=champion.before, since=_stamp(), before=None)
     plan = _write(service, plan, replace(plan, champion=back), force)
     say(f"version {back.version} returns to {service.words}, which served {champion.version}")
-    failed = _wait(service, None, back.uri, timeout, say)
+    failed = _wait(service, plan.champion.name, back.uri, timeout, say)
     if canary is not None:
         end_canary(service, plan, say)
     if failed:
@@ -168,14 +168,17 @@ def end_canary(service: Service, plan: Plan, say: Say, force: bool = False) -> N
 def _resolved(version: str | None) -> str:
     """`models:/NAME/N` of a version that the registry has."""
     settings = Settings()
-    wanted = f"models:/{settings.model_name}/{version}" if version else settings.champion_uri
-    with tracking(patient=False) as client:
-        return f"models:/{settings.model_name}/{resolve(client, Reference.of(wanted)).version}"
+    wanted = Reference.of(f"models:/{settings.model_name}/{version}" if version else settings.champion_uri)
+    found = glance(wanted)
+    if found is None:
+        with tracking(patient=False) as client:
+            found = resolve(client, wanted)
+    return f"models:/{settings.model_name}/{found.version}"
 
 
 def _status(service: Service, plan: Plan) -> Status:
     canary = service.progress(plan.canary.name, plan.canary.uri) if plan.canary else None
-    return Status(service.words, plan, service.progress(None, plan.champion.uri), canary)
+    return Status(service.words, plan, service.progress(plan.champion.name, plan.champion.uri), canary)
 
 
 def _write(service: Service, old: Plan, new: Plan, force: bool = False) -> Plan:

@@ -123,7 +123,8 @@ def judged(
     for door in sorted({door for _, door in found}):
         ours, theirs = found.get((canary, door), Figures()), found.get((champion, door), Figures())
         most = max(most, ours.requests)
-        rate = max(NOISE_FAILED, theirs.failed / theirs.requests if theirs.requests else 0.0)
+        # One failure more than was seen: a champion that answered little may be worse than it looks.
+        rate = max(NOISE_FAILED, (theirs.failed + 1) / (theirs.requests + 2))
         if ours.failed and tail(ours.failed, ours.requests, rate) < limits.chance:
             return (
                 f"over {door}, {ours.failed:.0f} of {ours.requests:.0f} requests failed, "
