@@ -21,6 +21,8 @@ import helm_python
 import kubernetes_validate
 import pytest
 import yaml
+from cel_expr_python import cel
+from cel_expr_python.ext.ext_optional import ExtOptional
 
 from reviews_parsing import registry
 from reviews_parsing.serving import free_port
@@ -199,16 +201,27 @@ def test_gate_lets_a_challenger_through_that_is_as_good(with_champion: Path, tmp
     for column in ("F1, exact match", "version 2", "version 1", "difference"):
         assert column in comparison
     form = json.loads(left("comparison.json"))
-    assert (form["passes"], form["promoted"]) == (True, False)
+    assert (form["version"], form["champion"], form["passes"], form["promoted"]) == ("2", "1", True, False)
     assert registry.champion() == "1"
     assert "gate" not in registry.versions()[0].tags
 
 
+def test_a_dry_run_of_promote_changes_nothing(with_champion: Path) -> None:
+    before = registry.versions()
+    command = [sys.executable, "-m", "reviews_parsing.cli", "promote", "--dry-run"]
+    done = subprocess.run([*command, "--version", "1"], capture_output=True, text=True, check=True)
+    assert "version 1 may become champion" in done.stdout
+    assert registry.versions() == before
+    refusal = subprocess.run([*command, "--run-id", "0"], capture_output=True, text=True, check=False)
+    assert refusal.returncode == 2
+    assert "--dry-run needs --version" in refusal.stderr
+
+
 def test_gate_stops_a_challenger_that_is_worse(with_champion: Path, tmp_path: Path) -> None:
-    def forget_a_category(form: dict[str, Any]) -> None:
+    def mix_up_categories(form: dict[str, Any]) -> None:
         form["taxonomy"]["categories"] = form["taxonomy"]["categories"][::-1]
 
-    another_version(tmp_path, forget_a_category)
+    another_version(tmp_path, mix_up_categories)
     make("ci-gate", REVIEWS_PARSING_HOME=str(with_champion))
     assert left("challenger") == ""
     assert "version 2 is not promoted: worse than version 1" in left("comparison.txt")
@@ -514,6 +527,39 @@ def test_rights_are_valid_and_in_these_namespaces_only(
     assert {account for account in used if account[1] != "default"} == accounts
 
 
+def refused(pod: dict[str, Any], policy: dict[str, Any]) -> list[str]:
+    """What an admission policy says against a pod, by the runtime of its language."""
+    language = cel.NewEnv(variables={"object": cel.Type.DYN, "variables": cel.Type.DYN}, extensions=[ExtOptional()])
+
+    def value(expression: str, variables: dict[str, Any]) -> Any:
+        return language.compile(expression).eval(data={"object": pod, "variables": variables}).plain_value()
+
+    variables = {variable["name"]: value(variable["expression"], {}) for variable in policy["variables"]}
+    return [rule["message"] for rule in policy["validations"] if value(rule["expression"], variables) is not True]
+
+
+def test_builds_may_do_no_more_than_buildkit_needs(
+    rights: list[dict[str, Any]], pods: Mapping[str, dict[str, Any]]
+) -> None:
+    [policy] = [d["spec"] for d in rights if d["kind"] == "ValidatingAdmissionPolicy"]
+    pod = pods["reviews-parsing-image"]
+    assert refused(pod, policy) == []
+    root, more, node, paths = [rule["message"] for rule in policy["validations"]]
+    worse: list[tuple[str, dict[str, Any]]] = [
+        (root, {"securityContext": {}}),
+        (more, {"containers": [{"securityContext": {"privileged": True}}]}),
+        (more, {"containers": [{"securityContext": {"runAsUser": 0}}]}),
+        (more, {"containers": [{"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]}),
+        (more, {"initContainers": [{"securityContext": {"privileged": True}}]}),
+        (node, {"hostNetwork": True}),
+        (node, {"hostPID": True}),
+        (paths, {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}),
+        (paths, {"containers": [{"ports": [{"containerPort": 80, "hostPort": 80}]}]}),
+    ]
+    for message, spec in worse:
+        assert refused({**pod, "spec": pod["spec"] | spec}, policy) == [message]
+
+
 @pytest.fixture
 def cluster(with_champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     """A cluster that serves version 1, which is champion; version 2, as good, is in the registry."""
@@ -541,7 +587,6 @@ def test_canary_promotion_and_undo_need_exactly_the_rights_that_they_have(
     cluster: Cluster, rights: list[dict[str, Any]]
 ) -> None:
     told = {"CHALLENGER": "2"}
-    assert "there is nothing to undo" in make("ci-undo", **told).stdout
     make("ci-canary", **told)
     assert cluster.pods() == {"predictor": model("1"), "v2-predictor": model("2")}
     make("ci-undo", **told)
@@ -552,6 +597,8 @@ def test_canary_promotion_and_undo_need_exactly_the_rights_that_they_have(
     make("ci-promote", **told)
     assert cluster.pods() == {"predictor": model("2")}
     assert registry.champion() == "2"
+    make("ci-undo", **told)  # as where the registry had failed after the promotion
+    assert cluster.pods() == {"predictor": model("1")}
 
     [rules] = [d["rules"] for d in rights if d["kind"] == "Role" and d["metadata"]["namespace"] == NAMESPACE]
     used = asked(cluster)
