@@ -34,6 +34,7 @@ clean:
 # The stages of the Jenkinsfile. CHALLENGER is the version that ci-gate found; what sets the other variables is
 # deploy/services/jenkins/values.yaml.
 CANARY ?= 10
+AGENT_IMAGE ?= reviews-parsing-ci:1
 CANARY_URL ?= http://reviews-parsing-ner-aspects-v$(CHALLENGER)-predictor.reviews-parsing.svc
 
 ci-check: lint

@@ -98,11 +98,14 @@ def gate() -> None:
 
 def undo() -> None:
     """Take back what this pipeline has begun: its canary, or its promotion. Somebody else's rollout stays as it is."""
+    from reviews_parsing import rollout
+    from reviews_parsing.settings import Settings
+
     ours = needed("CHALLENGER")
-    rollout = [sys.executable, "-m", "reviews_parsing.cli", "rollout"]
-    canary = json.loads(output(*rollout, "status", "--json"))["canary"]
-    if (canary and canary["version"] == ours) or (BUILD / "promoted").exists():
-        run(*rollout, "undo")
+    service = rollout.Service(Settings().service, Settings().namespace)
+    canary = rollout.status(service).plan.canary
+    if (canary and canary.version == ours) or (BUILD / "promoted").exists():
+        rollout.undo(service)
     else:
         print(f"version {ours} gets no requests: there is nothing to undo")
 
@@ -169,4 +172,10 @@ STAGES = {"image": image, "gate": gate, "undo": undo, "notify": notify}
 if __name__ == "__main__":
     if len(sys.argv) != 2 or sys.argv[1] not in STAGES:
         sys.exit(f"usage: {sys.argv[0]} {'|'.join(STAGES)}")
-    STAGES[sys.argv[1]]()
+    try:
+        STAGES[sys.argv[1]]()
+    except Exception as error:
+        # The package, where it is installed, explains its errors by itself.
+        if type(error).__module__ != "reviews_parsing.errors":
+            raise
+        sys.exit(f"error: {error}")

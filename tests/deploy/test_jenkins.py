@@ -231,7 +231,7 @@ def test_gate_fails_where_the_registry_is_away(tmp_path: Path) -> None:
     away = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port(0)}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     done = make("ci-gate", expect=2, **away)
     assert not (BUILD / "challenger").exists()
-    assert "cannot be used" in done.stderr
+    assert done.stderr.startswith("error: tracking store ")
 
 
 @pytest.fixture(scope="module")
