@@ -60,4 +60,4 @@ ci-promote: $(STAMP)
 	$(BIN)/python -m reviews_parsing.cli promote --version $(CHALLENGER)
 
 agent-image:
-	$(or $(shell command -v docker),podman) build -f deploy/services/jenkins/agent/Dockerfile -t $(AGENT_IMAGE) .
+	$(or $(CONTAINER_ENGINE),$(shell command -v docker),podman) build -f deploy/services/jenkins/agent/Dockerfile -t $(AGENT_IMAGE) .ci

@@ -36,6 +36,8 @@ WALK = Path(__file__).parent / "walk.groovy"
 BUILD = PROJECT / "build"
 KUBERNETES = "1.32"
 
+DIGEST = "sha256:" + "a" * 64
+
 Call = dict[str, Any]
 
 
@@ -323,36 +325,47 @@ def test_notify_tells_how_it_ended() -> None:
     assert "secret" not in done.stdout + done.stderr
 
 
-def test_image_is_pushed_signed_by_its_digest_and_logged_in_by_a_short_token(tmp_path: Path) -> None:
-    """buildctl and cosign cannot be had here: two programs note how they are called, the first leaves what it does."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    digest = "sha256:" + "a" * 64
+@pytest.fixture
+def builders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """buildctl and cosign cannot be had here: two programs note how they are called, and the first leaves a digest."""
     note = f'#!/bin/sh\nprintf "%s\\n" "$(basename "$0")" "$@" >> {tmp_path}/calls\n'
-    leave = f'echo \'{{"containerimage.digest": "{digest}"}}\' > {BUILD}/image.json\n'
-    for name, does in (("buildctl", note + leave), ("cosign", note)):
-        (programs / name).write_text(does)
-        (programs / name).chmod(0o755)
+    form = json.dumps({"containerimage.digest": DIGEST})
+    (tmp_path / "bin").mkdir()
+    for name, does in (("buildctl", f"echo '{form}' > {BUILD}/image.json\n"), ("cosign", "")):
+        (tmp_path / "bin" / name).write_text(note + does)
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    return lambda: (tmp_path / "calls").read_text().splitlines()
+
+
+def test_image_is_pushed_with_an_sbom_and_its_digest_signed(builders: Callable[[], list[str]], tmp_path: Path) -> None:
     repository = "europe-docker.pkg.dev/project/images/reviews-parsing-ner-aspects"
     with answering(lambda path, body: (200, {"access_token": "t0k"})) as (address, requests):
-        make(
-            "ci-image",
-            PATH=f"{programs}:{os.environ['PATH']}",
-            IMAGE=repository,
-            COSIGN_KEY="gcpkms://key",
-            REGISTRY_TOKEN_URL=address,
-            DOCKER_CONFIG=str(tmp_path / "docker"),
-        )
+        docker = {"REGISTRY_TOKEN_URL": address, "DOCKER_CONFIG": str(tmp_path / "docker")}
+        make("ci-image", IMAGE=repository, COSIGN_KEY="gcpkms://key", **docker)
     assert requests[0]["headers"]["Metadata-Flavor"] == "Google"
     login = json.loads((tmp_path / "docker" / "config.json").read_text())["auths"]["europe-docker.pkg.dev"]["auth"]
     assert base64.b64decode(login) == b"oauth2accesstoken:t0k"
-    calls = (tmp_path / "calls").read_text().splitlines()
+    calls = builders()
     revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert f"--output=type=image,name={repository}:{revision.stdout[:12]},push=true" in calls
+    assert f"build-arg:REVISION={revision.stdout.strip()}" in calls
     assert any(call.startswith("attest:sbom=generator=docker.io/docker/buildkit-syft-scanner:") for call in calls)
     assert calls[calls.index("cosign") :][:5] == ["cosign", "sign", "--yes", "--key", "gcpkms://key"]
-    assert calls[-1] == f"{repository}@{digest}"
-    assert left("image.txt") == f"{repository}@{digest}\n"
+    assert calls[-1] == f"{repository}@{DIGEST}"
+    assert left("image.txt") == f"{repository}@{DIGEST}\n"
+
+
+def test_image_goes_to_a_registry_without_tls_only_where_told(
+    builders: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    key = tmp_path / "cosign.key"
+    done = make("ci-image", expect=2, IMAGE="registry:5000/x", COSIGN_KEY=str(key))
+    assert "no key to sign with" in done.stderr
+    key.touch()
+    make("ci-image", IMAGE="registry:5000/x", COSIGN_KEY=str(key), REGISTRY_HTTP="true")
+    assert any(call.endswith("push=true,registry.insecure=true") for call in builders())
+    assert "--allow-http-registry" in builders()
 
 
 GIVEN = {
