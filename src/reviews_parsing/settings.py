@@ -63,6 +63,11 @@ class Settings(BaseSettings):
 
     service: str = Field(default=MODEL_NAME, description="InferenceService that a rollout changes")
     namespace: str = Field(default="reviews-parsing", description="Kubernetes namespace of that InferenceService")
+    kubeconfig: Path | None = Field(
+        default=None,
+        validation_alias="KUBECONFIG",
+        description="how the cluster is reached; unset: the pod's service account, else ~/.kube/config",
+    )
     prometheus_url: str | None = Field(
         default=None,
         validation_alias="PROMETHEUS_URL",

@@ -65,6 +65,7 @@ def hurried(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same steps, waiting for milliseconds."""
     for module, name, value in (
         (steps, "POLL", 0.02),
+        (steps, "AWAY", 1.0),
         (steps, "TAKE", 2.0),
         (steps, "SETTLE", 0.0),
         (watch, "LOOK", 0.25),

@@ -70,6 +70,15 @@ def test_too_little_traffic_promotes_nothing(cluster: Cluster, run: Run, prometh
     assert cluster.pods() == {"predictor": model("1")}
 
 
+def test_what_was_before_the_watch_excuses_nothing(cluster: Cluster, run: Run, prometheus: PrometheusServer) -> None:
+    champion = Exporter("1", requests=500, failed=250)
+    with scraped(prometheus, Exporter("3", requests=20, failed=4), champion) as url:
+        run(*CANARY)
+        champion.requests, champion.failed = 180, 0
+        error = run("promote", "--auto", "--for", "1h", "--prometheus", url).error
+    assert re.match(r"version 3 is undone: over rest, \d+ of \d+ requests failed", error), error
+
+
 def test_metrics_of_other_namespaces_do_not_count(cluster: Cluster, run: Run, prometheus: PrometheusServer) -> None:
     with ExitStack() as stack:
         servers = [Exporter("3", requests=200), Exporter("1", requests=200)]

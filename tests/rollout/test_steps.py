@@ -54,6 +54,12 @@ def test_a_canary_gets_its_share_and_the_champions_pods_are_not_touched(cluster:
     assert notes["deploy_timestamp"] == form["canary"]["deploy_timestamp"]
 
 
+def test_a_larger_canary_has_its_pods_before_it_has_requests(cluster: Cluster, run: Run) -> None:
+    done = run("start", "--version", "3", "--canary", "50", "--json")
+    assert done.json["canary"]["pods"] == "2 of 2 pods ready"
+    assert cluster.deployments[f"{NAME}-v3-predictor"]["metadata"]["generation"] == 1
+
+
 def test_a_promoted_canary_serves_all_and_undo_returns_to_the_version_before(cluster: Cluster, run: Run) -> None:
     run(*CANARY)
     form = run("promote", "--json").json
@@ -246,6 +252,23 @@ def test_what_the_cluster_refuses_is_one_line(cluster: Cluster, run: Run, refusa
         assert words in run(*command).error
 
 
+def test_a_cluster_that_is_away_for_a_moment_does_not_end_a_rollout(
+    cluster: Cluster, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    progress = Service.progress
+    looks: list[str | None] = []
+
+    def hiccup(self: Service, predictor: str | None, uri: str | None) -> Any:
+        looks.append(predictor)
+        cluster.refuse = Refusal(503, "ServiceUnavailable", "apiserver is shutting down") if len(looks) == 2 else None
+        return progress(self, predictor, uri)
+
+    monkeypatch.setattr(Service, "progress", hiccup)
+    done = run(*CANARY, "--json")
+    assert done.json["canary"]["percent"] == 10
+    assert "apiserver is shutting down" in done.err
+
+
 def test_a_service_that_is_not_there_is_one_line(cluster: Cluster, run: Run) -> None:
     assert "there is no InferenceService reviews-parsing/other" in run("status", "--service", "other").error
 
@@ -304,7 +327,7 @@ def test_what_is_applied_is_what_the_custom_resource_takes(cluster: Cluster) -> 
     file = SHARED / "crd-schemas" / "serving.kserve.io" / "inferenceservice_v1beta1.json"
     if not file.is_file():
         pytest.skip(f"{file} is not here")
-    canary = plan.Canary("v3", model("3"), "2026-11-23T00:00:00Z", 10)
+    canary = plan.Canary("v3", model("3"), "2026-11-23T00:00:00Z", 10, 1)
     whole = plan.Plan(plan.Predictor(model("2"), "2026-11-22T00:00:00Z", model("1")), canary)
     spec = plan.applied(whole, cluster.object)
     body = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "metadata": {}, "spec": spec}

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from reviews_parsing.errors import ClusterError
 from reviews_parsing.rollout.plan import VARIABLE
+from reviews_parsing.settings import Settings
 
 MANAGER = "reviews-parsing-rollout"
 STANDARD = ("Standard", "RawDeployment")
@@ -50,10 +49,10 @@ class Service:
         self._kind: Any = create_namespaced_resource(
             "serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices"
         )
-        file = os.environ.get("KUBECONFIG")
+        file = Settings().kubeconfig
         try:
             if context or file:
-                config = lightkube.KubeConfig.from_file(Path(file or DEFAULT_KUBECONFIG))
+                config = lightkube.KubeConfig.from_file(file or DEFAULT_KUBECONFIG)
             else:
                 config = lightkube.KubeConfig.from_env()
             self._client = lightkube.Client(config.get(context), namespace=namespace, field_manager=MANAGER)

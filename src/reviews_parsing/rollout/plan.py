@@ -38,12 +38,13 @@ class Predictor:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A second predictor beside the champion's; `percent` of the requests go there."""
+    """A second predictor beside the champion's, with so many pods; `percent` of the requests go there."""
 
     name: str
     uri: str | None
     since: str | None
     percent: int
+    replicas: int
 
     @property
     def version(self) -> str | None:
@@ -73,7 +74,7 @@ def plan_of(service: Mapping[str, Any]) -> Plan:
     for entry in spec.get("canary") or []:
         its = entry["predictor"]
         since = (its.get("annotations") or {}).get(STAMP)
-        canary = Canary(its["name"], _uri(its), since, entry["trafficPercent"])
+        canary = Canary(its["name"], _uri(its), since, entry["trafficPercent"], its.get("minReplicas") or 1)
     return Plan(champion, canary)
 
 
@@ -91,12 +92,16 @@ def applied(plan: Plan, service: Mapping[str, Any]) -> dict[str, Any]:
     return spec
 
 
+def replicas_for(percent: int, service: Mapping[str, Any]) -> int:
+    """Pods of a canary: its share of the champion's fewest, rounded up. KServe takes no more of them than that."""
+    return max(1, math.ceil((service["spec"]["predictor"].get("minReplicas") or 1) * percent / 100))
+
+
 def _entry(canary: Canary, champion: Mapping[str, Any]) -> dict[str, Any]:
-    """Replicas by the canary's share, one at least: KServe gives none to a canary of 0 percent."""
     others = [one for one in _environment(champion) if one["name"] != VARIABLE]
     its = {
         "name": canary.name,
-        "minReplicas": max(1, math.ceil((champion.get("minReplicas") or 1) * canary.percent / 100)),
+        "minReplicas": canary.replicas,
         "annotations": {**FIXED, **({STAMP: canary.since} if canary.since else {})},
         "model": {
             # The CRD wants a name here, which the champion may not have; Go's own clients send this.

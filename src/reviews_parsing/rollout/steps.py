@@ -16,13 +16,15 @@ from typing import Any
 from reviews_parsing.errors import ClusterError, RolloutRefused, RolloutReverted
 from reviews_parsing.registry.store import Reference, glance, resolve, tracking
 from reviews_parsing.rollout.cluster import Changed, Progress, Service
-from reviews_parsing.rollout.plan import Canary, Plan, applied, plan_of
+from reviews_parsing.rollout.plan import Canary, Plan, applied, plan_of, replicas_for
 from reviews_parsing.settings import Settings
 
 Say = Callable[[str], None]
 
-# Seconds: between looks at the cluster; for KServe to take a change of traffic; from its route to the gateway.
+# Seconds: between looks at the cluster; for which it may be away while pods are waited for; for KServe to take a change
+# of traffic; from its route to the gateway.
 POLL = 2.0
+AWAY = 60.0
 TAKE = 60.0
 SETTLE = 5.0
 
@@ -70,7 +72,8 @@ def start(
     RolloutRefused where a rollout is under way, RolloutReverted where it was undone.
     """
     uri = _resolved(version)
-    now = status(service)
+    found = service.read()
+    now = _status(service, plan_of(found))
     if now.under_way:
         raise RolloutRefused(f"{service.words}: a rollout is under way: {now.under_way}; promote it or undo it first")
     before = now.plan
@@ -89,7 +92,7 @@ def start(
         return status(service)
     if before.champion.uri is None:
         raise RolloutRefused(f"{service.words} serves no version yet to compare with; start without --canary")
-    new = Canary(f"v{_number(uri)}", uri, _stamp(), percent=0)
+    new = Canary(f"v{_number(uri)}", uri, _stamp(), percent=0, replicas=replicas_for(canary, found))
     plan = _write(service, before, replace(before, canary=new), force)
     say(f"version {new.version} starts beside version {before.champion.version}, without requests")
     failed = _wait(service, new.name, uri, timeout, say)
@@ -201,10 +204,17 @@ def _write(service: Service, old: Plan, new: Plan, force: bool = False) -> Plan:
 
 def _wait(service: Service, predictor: str | None, uri: str | None, timeout: float, say: Say) -> str | None:
     """Until the pods of a predictor serve `uri`: None, or why they do not."""
-    end = time.monotonic() + timeout
+    heard = time.monotonic()
+    end = heard + timeout
     said = ""
     while True:
-        progress = service.progress(predictor, uri)
+        try:
+            progress = service.progress(predictor, uri)
+            heard = time.monotonic()
+        except ClusterError as error:
+            if time.monotonic() - heard > AWAY:
+                raise
+            progress = Progress(False, False, None, str(error))
         if progress.ready:
             return None
         if progress.failed:
