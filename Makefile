@@ -1,5 +1,6 @@
 # make up    everything from nothing to a running system, until Ctrl-C
 # make test  lint, types, all tests
+# make ci-X  a stage of the Jenkinsfile; see below
 # make lock  pin the newest dependencies that pyproject.toml allows
 # make image    build the server's image, and list what is in it beside it
 # make audit    look the locked packages up among the known vulnerabilities
@@ -13,6 +14,7 @@ STAMP := .venv/installed
 
 .PHONY: up test lint lock clean image audit compose compose-down \
     kind-up kind-down kind-logins gke-up gke-down gke-logins
+.PHONY: agent-image ci-check ci-test ci-image ci-gate ci-canary ci-smoke ci-promote ci-undo ci-notify
 
 up: $(STAMP)
 	@$(BIN)/python scripts/up.py
@@ -60,3 +62,34 @@ kind-up kind-down kind-logins: kind-%: $(STAMP)
 
 gke-up gke-down gke-logins: gke-%: $(STAMP)
 	@deploy/cluster.sh gke $* $(ENV)
+
+# The stages of the Jenkinsfile. CHALLENGER is the version that ci-gate found; what sets the other variables is
+# deploy/services/jenkins/values.yaml.
+CANARY ?= 10
+AGENT_IMAGE ?= reviews-parsing-ci:1
+CANARY_URL ?= http://reviews-parsing-ner-aspects-v$(CHALLENGER)-predictor.reviews-parsing.svc
+
+ci-check: lint
+
+ci-test: $(STAMP)
+	$(BIN)/python -m pytest --junitxml=build/tests.xml
+
+ci-gate ci-undo: $(STAMP)
+	@$(BIN)/python scripts/ci.py $(@:ci-%=%)
+
+ci-image ci-notify:
+	@$(PYTHON) scripts/ci.py $(@:ci-%=%)
+
+ci-canary: $(STAMP)
+	$(BIN)/python -m reviews_parsing.cli rollout start --version $(CHALLENGER) --canary $(CANARY)
+
+ci-smoke:
+	$(PYTHON) scripts/smoke.py $(CANARY_URL) --version $(CHALLENGER)
+
+ci-promote: $(STAMP)
+	$(BIN)/python -m reviews_parsing.cli rollout promote $(if $(WATCH),--auto --for $(WATCH))
+	mkdir -p build && touch build/promoted
+	$(BIN)/python -m reviews_parsing.cli promote --version $(CHALLENGER)
+
+agent-image:
+	$(or $(CONTAINER_ENGINE),$(shell command -v docker),podman) build -f deploy/services/jenkins/agent/Dockerfile -t $(AGENT_IMAGE) .ci
