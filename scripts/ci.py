@@ -97,7 +97,8 @@ def gate() -> None:
     with printed.out.capture() as table:
         printed.verdict(verdict, dry_run=True)
     leave("comparison.txt", table.get())
-    leave("comparison.json", json.dumps(printed.verdict_form(verdict, dry_run=True), indent=2))
+    form = printed.verdict_form(verdict, dry_run=True)
+    (BUILD / "comparison.json").write_text(json.dumps(form, indent=2), encoding="utf-8")
     leave("challenger", version if verdict.promoted else "")
 
 
@@ -122,7 +123,8 @@ def notify() -> None:
     if told["CHALLENGER"]:
         text += f", version {told['CHALLENGER']}"
         text += f", approved by {told['APPROVER']}" if told["APPROVER"] else ", not approved"
-    text += "".join(f"\n{told[name]}" for name in ("BUILD_URL", "COMPARISON") if told[name])
+    text += f"\n{told['BUILD_URL']}" if told["BUILD_URL"] else ""
+    text += f"\n```\n{told['COMPARISON'].strip()}\n```" if told["COMPARISON"] else ""
     print(text)
     address = os.environ.get("NOTIFY_URL")
     if address:

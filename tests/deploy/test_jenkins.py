@@ -157,11 +157,18 @@ def left(name: str) -> str:
 
 
 @pytest.fixture(autouse=True)
-def clean_build() -> None:
-    """Nothing that another test left."""
-    BUILD.mkdir(exist_ok=True)
-    for name in ("challenger", "comparison.txt", "comparison.json", "image.json", "image.txt", "promoted"):
-        (BUILD / name).unlink(missing_ok=True)
+def clean_build() -> Iterator[None]:
+    """Nothing that another test left, and nothing left."""
+
+    def clean() -> None:
+        BUILD.mkdir(exist_ok=True)
+        for pattern in ("challenger", "comparison.*", "image.*", "promoted", "tests.xml", "installed"):
+            for file in BUILD.glob(pattern):
+                file.unlink()
+
+    clean()
+    yield
+    clean()
 
 
 def test_check_checks() -> None:
@@ -318,7 +325,7 @@ def test_notify_tells_how_it_ended() -> None:
     [request] = requests
     assert request["path"] == "/hook/secret"
     text = json.loads(request["body"])["text"]
-    assert text == "Reviews Parsing: SUCCESS, version 2, approved by ada\nhttp://x\na table"
+    assert text == "Reviews Parsing: SUCCESS, version 2, approved by ada\nhttp://x\n```\na table\n```"
     with answering(lambda path, body: (500, {})) as (address, _):
         done = make("ci-notify", expect=2, NOTIFY_URL=f"{address}/hook/secret", **told)
     assert "failed: 500" in done.stderr
