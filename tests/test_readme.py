@@ -20,8 +20,8 @@ PROJECT = Path(__file__).parent.parent
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 COMMANDS = [line for kind, block in BLOCKS if kind == "bash" for line in block.strip().splitlines()]
-# Run elsewhere: make up by tests/test_up.py, make test by whoever runs this. Clusters need a cluster: what can be known of
-# them without one is in tests/deploy/.
+# Run elsewhere: make up by tests/test_up.py, make test by whoever runs this. What can be known of clusters
+# without one is in tests/deploy/.
 ELSEWHERE = {"make up", "make test", "make kind-up", "make kind-down"}
 
 

@@ -6,6 +6,9 @@ ReviewsParsingError         root: one line that says what, where and what to do
 ├── TrackingError           the tracking server or store cannot be used
 ├── PromotionRefused        the challenger is worse than the champion
 ├── ServingError            the server cannot start
+├── ClusterError            the cluster cannot be used, or refuses what is asked
+├── RolloutRefused          a rollout that cannot begin, or has nothing to go on with
+├── RolloutReverted         a rollout that did not hold and was undone
 └── RequestRefused          a request that the server does not take
 """
 
@@ -32,6 +35,18 @@ class PromotionRefused(ReviewsParsingError):
 
 class ServingError(ReviewsParsingError):
     """The server cannot start: a port is taken, it is not installed, or there is no model to serve."""
+
+
+class ClusterError(ReviewsParsingError):
+    """The cluster cannot be reached or used, or refuses what is asked."""
+
+
+class RolloutRefused(ReviewsParsingError):
+    """A rollout that cannot begin because another is under way, or a step that finds nothing to go on with."""
+
+
+class RolloutReverted(ReviewsParsingError):
+    """The new version did not become ready or did worse than the champion; what was served before is served."""
 
 
 class RequestRefused(ReviewsParsingError):

@@ -61,6 +61,19 @@ class Settings(BaseSettings):
         default=60, ge=0, description="how long the server, told to end, goes on with requests under way"
     )
 
+    service: str = Field(default=MODEL_NAME, description="InferenceService that a rollout changes")
+    namespace: str = Field(default="reviews-parsing", description="Kubernetes namespace of that InferenceService")
+    kubeconfig: Path | None = Field(
+        default=None,
+        validation_alias="KUBECONFIG",
+        description="how the cluster is reached; unset: the pod's service account, else ~/.kube/config",
+    )
+    prometheus_url: str | None = Field(
+        default=None,
+        validation_alias="PROMETHEUS_URL",
+        description="Prometheus that knows the cluster's pods; `rollout --auto` asks it",
+    )
+
     @property
     def champion_uri(self) -> str:
         return f"models:/{self.model_name}@{CHAMPION}"

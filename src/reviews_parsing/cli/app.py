@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from reviews_parsing.cli import output
 from reviews_parsing.cli.data import data_app
+from reviews_parsing.cli.rollout import rollout_app
 from reviews_parsing.errors import DataError, ReviewsParsingError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+app.add_typer(rollout_app, name="rollout")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 Model = Annotated[
@@ -233,6 +235,7 @@ def promote(
     version: Annotated[str | None, typer.Option(help="Registered version that is the challenger.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Promote even if it is worse; needs --reason.")] = False,
     reason: Annotated[str, typer.Option(help="Why it is forced; recorded with the version.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only compare; change and record nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Make a model champion if it is not worse than the champion on the same test split.
@@ -240,6 +243,8 @@ def promote(
     Examples:
 
         reviews-parsing promote --run-id 0a1b2c...
+
+        reviews-parsing promote --version 4 --dry-run
 
         reviews-parsing promote --version 4 --force --reason "new category VIEW"
     """
@@ -249,11 +254,13 @@ def promote(
         raise typer.BadParameter("give one of --run-id and --version")
     if force and not reason:
         raise typer.BadParameter("--force needs --reason")
-    verdict = registry.promote(run_id=run_id, version=version, force=force, reason=reason)
+    if dry_run and version is None:
+        raise typer.BadParameter("--dry-run needs --version: a run would first have to be registered")
+    verdict = registry.promote(run_id=run_id, version=version, force=force, reason=reason, dry_run=dry_run)
     if as_json:
-        output.print_json(output.verdict_form(verdict))
+        output.print_json(output.verdict_form(verdict, dry_run))
     else:
-        output.verdict(verdict)
+        output.verdict(verdict, dry_run)
     registry.require(verdict)
 
 

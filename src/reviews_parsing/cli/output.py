@@ -127,12 +127,13 @@ def report(found: Report, target: str) -> None:
     out.print(f"\n{found.rows:,} reviews, {found.aspects:,} aspects, {rate:,.0f} reviews a second -> {target}")
 
 
-def verdict_form(found: Verdict) -> dict[str, Any]:
-    """The gate's verdict as JSON."""
+def verdict_form(found: Verdict, dry_run: bool = False) -> dict[str, Any]:
+    """The gate's verdict as JSON; `passes` is what it says, `promoted` whether that was done."""
     return {
         "version": found.version,
         "champion": found.champion_version,
-        "promoted": found.promoted,
+        "passes": found.promoted,
+        "promoted": found.promoted and not dry_run,
         "reason": found.reason,
         "difference": found.difference._asdict() if found.difference else None,
         "challenger_metrics": found.challenger.metrics(),
@@ -140,7 +141,7 @@ def verdict_form(found: Verdict) -> dict[str, Any]:
     }
 
 
-def verdict(found: Verdict) -> None:
+def verdict(found: Verdict, dry_run: bool = False) -> None:
     """The gate's verdict as a table of both models."""
     ours, theirs = found.challenger.scores, found.champion.scores if found.champion else {}
     rows: list[list[object]] = []
@@ -156,7 +157,8 @@ def verdict(found: Verdict) -> None:
         mean, low, high = (100 * d for d in found.difference)
         out.print(f"\ndifference {mean:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f} (paired bootstrap)")
     style = "green" if found.promoted else "red"
-    said = "is champion" if found.promoted else "is not promoted"
+    passed = "may become champion" if dry_run else "is champion"
+    said = passed if found.promoted else "is not promoted"
     out.print(Text(f"version {found.version} {said}: {found.reason}", style))
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from reviews_parsing.registry.fetch import fetch
 from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, tracking, tracking_uri
-from reviews_parsing.registry.versions import Version, champion, crown, register, rollback, versions
+from reviews_parsing.registry.versions import Version, challenger, champion, crown, register, rollback, versions
 
 if TYPE_CHECKING:
     from reviews_parsing.registry.gate import Verdict, promote, require
@@ -30,6 +30,7 @@ __all__ = [
     "RunLog",
     "Verdict",
     "Version",
+    "challenger",
     "champion",
     "crown",
     "fetch",

@@ -41,12 +41,14 @@ def promote(
     force: bool = False,
     reason: str = "",
     reviews: Sequence[Review] | None = None,
+    dry_run: bool = False,
 ) -> Verdict:
     """Evaluate the challenger and the champion now, on the same reviews, and promote the challenger if not worse.
 
     Worse is: the 95 % interval of the difference in F1 (paired bootstrap over reviews) lies below zero, or the
     difference is below -1 point. The reviews are the challenger's own test split unless given. With `force` a worse
     challenger is promoted all the same and `reason` is recorded. The interval is stored as tags of the version.
+    With `dry_run` nothing is written, and `Verdict.promoted` says what would be done.
     Raises ModelError where there is no such run or version.
     """
     if version is None:
@@ -68,7 +70,8 @@ def promote(
         if worse and force:
             words = f"forced although {words}: {reason}"
         verdict = Verdict(version, rival, challenger, holder, difference, force or not worse, words)
-    _record(verdict)
+    if not dry_run:
+        _record(verdict)
     return verdict
 
 

@@ -65,6 +65,14 @@ def champion() -> str | None:
         return _champion(client)
 
 
+def challenger() -> str | None:
+    """The newest version, if it is newer than the champion: what the gate has to decide about. None: nothing to do."""
+    newest = next(iter(versions()), None)
+    if newest is None or int(newest.version) <= int(champion() or 0):
+        return None
+    return newest.version
+
+
 def crown(version: str, tags: Mapping[str, str]) -> str | None:
     """Make `version` the champion, tagged with why; returns the champion before, which `rollback` returns to."""
     name = Settings().model_name

@@ -1,0 +1,188 @@
+"""What stages of the Jenkinsfile do where a line of the Makefile is not enough: image, gate, undo, notify.
+
+Takes the stage's name; everything else comes from the environment, and what a later stage or a person needs is left
+under build/. Only `gate` and `undo` need the project installed: the agents of the others have nothing but Python.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import tomllib
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+DOCKERFILE = PROJECT / "models" / "reviews-parsing-ner-aspects"
+BUILD = PROJECT / "build"
+SCANNER = (
+    "docker.io/docker/buildkit-syft-scanner:1.12.0"
+    "@sha256:ae4f3b554449e7e25548e7d8ccc029d17357348e30c6e3df01b92bc93654d6a9"
+)
+TIMEOUT = 20.0
+
+
+def image() -> None:
+    """Build without root or a Docker daemon, push, and sign the digest; SBOM and provenance go with the image.
+
+    IMAGE is the repository to push to, COSIGN_KEY a key file or a KMS address; with REGISTRY_HTTP the registry needs no
+    TLS. The signature covers the index, which names the attestations by their digests. Nothing is told to a public log:
+    an image's name may be nobody's business.
+    """
+    repository, key = needed("IMAGE"), needed("COSIGN_KEY")
+    if "://" not in key and not Path(key).is_file():
+        sys.exit(f"error: no key to sign with at {key}; make one: cosign generate-key-pair k8s://jenkins-builds/cosign")
+    log_in(repository.split("/")[0])
+    plain = bool(os.environ.get("REGISTRY_HTTP"))
+    revision = output("git", "rev-parse", "HEAD")
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    written = {
+        "VERSION": project["version"],
+        "REVISION": revision,
+        "CREATED": output("git", "show", "--no-patch", "--format=%cI", "HEAD"),
+    }
+    metadata = BUILD / "image.json"
+    BUILD.mkdir(exist_ok=True)
+    options = {
+        "frontend": "dockerfile.v0",
+        "progress": "plain",
+        "metadata-file": str(metadata),
+        "output": f"type=image,name={repository}:{revision[:12]},push=true" + ",registry.insecure=true" * plain,
+    }
+    details = [
+        *("--local", f"context={PROJECT}", "--local", f"dockerfile={DOCKERFILE}"),
+        *(word for name, value in written.items() for word in ("--opt", f"build-arg:{name}={value}")),
+        *("--opt", f"attest:sbom=generator={SCANNER}", "--opt", "attest:provenance=mode=max"),
+    ]
+    run("buildctl", "build", *(f"--{name}={value}" for name, value in options.items()), *details)
+    digest = json.loads(metadata.read_text(encoding="utf-8"))["containerimage.digest"]
+    pinned = f"{repository}@{digest}"
+    quiet = ("--use-signing-config=false", "--tlog-upload=false", *["--allow-http-registry"] * plain)
+    run("cosign", "sign", "--yes", "--key", key, *quiet, pinned)
+    leave("image.txt", pinned)
+
+
+def log_in(registry: str) -> None:
+    """Where REGISTRY_TOKEN_URL is set, a token from it (a cloud's metadata server) for the registry, good for an hour.
+
+    Elsewhere DOCKER_CONFIG has been mounted with credentials in it.
+    """
+    address = os.environ.get("REGISTRY_TOKEN_URL")
+    if not address:
+        return
+    token = json.loads(ask(address, headers={"Metadata-Flavor": "Google"}))["access_token"]
+    user = base64.b64encode(f"oauth2accesstoken:{token}".encode()).decode()
+    target = Path(needed("DOCKER_CONFIG")) / "config.json"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.touch(mode=0o600)
+    target.write_text(json.dumps({"auths": {registry: {"auth": user}}}), encoding="utf-8")
+
+
+def gate() -> None:
+    """Compare the newest version with the champion; what may go on is named in build/challenger, else that is empty."""
+    from reviews_parsing import registry
+    from reviews_parsing.cli import output as printed
+
+    version = registry.challenger()
+    if version is None:
+        leave("challenger", "")
+        leave("comparison.txt", "no version is newer than the champion: there is nothing to roll out")
+        return
+    verdict = registry.promote(version=version, dry_run=True)
+    with printed.out.capture() as table:
+        printed.verdict(verdict, dry_run=True)
+    leave("comparison.txt", table.get())
+    form = printed.verdict_form(verdict, dry_run=True)
+    (BUILD / "comparison.json").write_text(json.dumps(form, indent=2), encoding="utf-8")
+    leave("challenger", version if verdict.promoted else "")
+
+
+def undo() -> None:
+    """Take back what this pipeline has begun: its canary, or its promotion. Somebody else's rollout stays as it is."""
+    from reviews_parsing import rollout
+    from reviews_parsing.settings import Settings
+
+    ours = needed("CHALLENGER")
+    service = rollout.Service(Settings().service, Settings().namespace)
+    canary = rollout.status(service).plan.canary
+    if (canary and canary.version == ours) or (BUILD / "promoted").exists():
+        rollout.undo(service)
+    else:
+        print(f"version {ours} gets no requests: there is nothing to undo")
+
+
+def notify() -> None:
+    """Say how it ended to NOTIFY_URL, a webhook that takes {"text": ...} (Slack, Mattermost, Google Chat, ...)."""
+    told = {name: os.environ.get(name, "") for name in ("RESULT", "BUILD_URL", "CHALLENGER", "APPROVER", "COMPARISON")}
+    text = f"Reviews Parsing: {told['RESULT'] or 'ended'}"
+    if told["CHALLENGER"]:
+        text += f", version {told['CHALLENGER']}"
+        text += f", approved by {told['APPROVER']}" if told["APPROVER"] else ", not approved"
+    text += f"\n{told['BUILD_URL']}" if told["BUILD_URL"] else ""
+    text += f"\n```\n{told['COMPARISON'].strip()}\n```" if told["COMPARISON"] else ""
+    print(text)
+    address = os.environ.get("NOTIFY_URL")
+    if address:
+        ask(address, json.dumps({"text": text}).encode(), {"Content-Type": "application/json"})
+
+
+def ask(address: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
+    """What an address answers; ends with a line that does not show the address, which may hold a secret."""
+    try:
+        with urllib.request.urlopen(  # noqa: S310
+            urllib.request.Request(address, body, dict(headers or {})),  # noqa: S310
+            timeout=TIMEOUT,
+        ) as answer:
+            return bytes(answer.read())
+    except (urllib.error.URLError, TimeoutError, ValueError) as error:
+        reason = getattr(error, "code", None) or getattr(error, "reason", error)
+        sys.exit(f"error: the call of {sys.argv[1]} to the network failed: {reason}")
+
+
+def needed(name: str) -> str:
+    """A variable that has to be set."""
+    value = os.environ.get(name)
+    if not value:
+        sys.exit(f"error: {name} is not set; the agent's pod sets it (deploy/services/jenkins/values.yaml)")
+    return value
+
+
+def run(*command: str) -> None:
+    """Run a program, which prints to the stage's log; ends where it fails."""
+    finished = subprocess.run(command, cwd=PROJECT, check=False)
+    if finished.returncode != 0:
+        sys.exit(f"error: {command[0]} ended with status {finished.returncode}; see above")
+
+
+def output(*command: str) -> str:
+    """What a program prints; ends where it fails, having said why by itself."""
+    finished = subprocess.run(command, cwd=PROJECT, check=False, stdout=subprocess.PIPE, text=True)
+    if finished.returncode != 0:
+        sys.exit(f"error: {command[0]} ended with status {finished.returncode}; see above")
+    return finished.stdout.strip()
+
+
+def leave(name: str, text: str) -> None:
+    """Write a file under build/ and say it."""
+    BUILD.mkdir(exist_ok=True)
+    (BUILD / name).write_text(text + "\n" if text else "", encoding="utf-8")
+    print(f"build/{name}: {text or '(empty)'}")
+
+
+STAGES = {"image": image, "gate": gate, "undo": undo, "notify": notify}
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] not in STAGES:
+        sys.exit(f"usage: {sys.argv[0]} {'|'.join(STAGES)}")
+    try:
+        STAGES[sys.argv[1]]()
+    except Exception as error:
+        # The package, where it is installed, explains its errors by itself.
+        if type(error).__module__ != "reviews_parsing.errors":
+            raise
+        sys.exit(f"error: {error}")

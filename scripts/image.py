@@ -1,0 +1,111 @@
+"""`make image`: build the server's image, tagged by what git calls this state, and write what is in it beside it.
+
+CONTAINER_ENGINE names the program that builds; without it, docker or podman, whichever works here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from cyclonedx.contrib.this.builders import this_component
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import LicenseExpression
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
+
+PROJECT = Path(__file__).resolve().parent.parent
+NAME = "reviews-parsing-ner-aspects"
+DOCKERFILE = PROJECT / "models" / NAME / "Dockerfile"
+
+# Asked of the image itself: name, version and licence of each Python and each Debian package, and Python's own version.
+INVENTORY = """
+import json, platform, re
+from importlib.metadata import distributions
+from pathlib import Path
+
+def field(text, name):
+    found = re.search(f"^{name}: (.*)$", text, re.MULTILINE)
+    return found.group(1) if found else ""
+
+python = [(d.name, d.version, d.metadata.get("License-Expression") or "") for d in distributions()]
+debian = [p.read_text() for p in Path("/var/lib/dpkg/status.d").iterdir()]
+debian = [(field(text, "Package"), field(text, "Version"), field(text, "Architecture")) for text in debian]
+system = "{ID}-{VERSION_ID}".format(**platform.freedesktop_os_release())
+versions = {"python": platform.python_version(), "system": system}
+print(json.dumps({"pypi": sorted(python), "deb": sorted(debian), **versions}))
+"""
+
+
+def main() -> None:
+    engine = container_engine()
+    version = git("describe", "--tags", "--always", "--dirty")
+    image = f"{NAME}:{version}"
+    build = [engine, "build", "--file", str(DOCKERFILE), "--tag", image]
+    if Path(engine).name.startswith("podman"):
+        build += ["--format", "docker"]  # the OCI format has no health check
+    facts = {"version": version, "revision": git("rev-parse", "HEAD"), "created": git("log", "-1", "--format=%cI")}
+    for name, value in facts.items():
+        build += ["--label", f"org.opencontainers.image.{name}={value}"]
+    if base := os.environ.get("PYTHON_IMAGE"):
+        build += ["--build-arg", f"PYTHON_IMAGE={base}"]
+    if subprocess.run([*build, str(PROJECT)], check=False).returncode != 0:
+        sys.exit(f"error: {image} could not be built; see above")
+    size = int(run(engine, "image", "inspect", "--format", "{{.Size}}", image))
+    bom = PROJECT / "dist" / f"{NAME}-{version}.cdx.json"
+    bom.parent.mkdir(exist_ok=True)
+    bom.write_text(bill_of_materials(engine, image, version), encoding="utf-8")
+    print(f"{image}  {size / 1e6:.0f} MB\n{bom.relative_to(PROJECT)}")
+
+
+def container_engine() -> str:
+    if chosen := os.environ.get("CONTAINER_ENGINE"):
+        return chosen
+    for engine in ("docker", "podman"):
+        if shutil.which(engine) and subprocess.run([engine, "info"], capture_output=True, check=False).returncode == 0:
+            return engine
+    sys.exit("error: neither docker nor podman works here; install one, or name another in CONTAINER_ENGINE")
+
+
+def bill_of_materials(engine: str, image: str, version: str) -> str:
+    """The image's packages as CycloneDX."""
+    inside = json.loads(run(engine, "run", "--rm", "--network=none", "--entrypoint=python", image, "-c", INVENTORY))
+    bom = Bom()
+    bom.metadata.tools.components.add(this_component())
+    bom.metadata.component = Component(type=ComponentType.CONTAINER, name=NAME, version=version, bom_ref=image)
+    components = [part("python", inside["python"], PackageURL("generic", None, "python", inside["python"]))]
+    for name, number, licence in inside["pypi"]:
+        components.append(
+            part(name, number, PackageURL("pypi", None, re.sub(r"[-_.]+", "-", name).lower(), number), licence)
+        )
+    for name, number, architecture in inside["deb"]:
+        purl = PackageURL("deb", "debian", name, number, {"arch": architecture, "distro": inside["system"]})
+        components.append(part(name, number, purl))
+    bom.components.update(components)
+    bom.register_dependency(bom.metadata.component, components)
+    return JsonV1Dot6(bom).output_as_string(indent=2)
+
+
+def part(name: str, version: str, purl: PackageURL, licence: str = "") -> Component:
+    component = Component(type=ComponentType.LIBRARY, name=name, version=version, purl=purl, bom_ref=purl.to_string())
+    if licence:
+        component.licenses.add(LicenseExpression(licence))
+    return component
+
+
+def git(*arguments: str) -> str:
+    return run("git", "-C", str(PROJECT), *arguments)
+
+
+def run(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

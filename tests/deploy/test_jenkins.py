@@ -1,0 +1,642 @@
+"""The Jenkinsfile, its stages run for real where that can be done here, and what Jenkins and its agents may do."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import helm_python
+import kubernetes_validate
+import pytest
+import yaml
+from cel_expr_python import cel
+from cel_expr_python.ext.ext_optional import ExtOptional
+
+from reviews_parsing import registry
+from reviews_parsing.serving import free_port
+from reviews_parsing.settings import MODEL_NAME
+from rollout.api import NAMESPACE, TOKEN, Cluster, model
+from rollout.conftest import known_to
+
+PROJECT = Path(__file__).parent.parent.parent
+JENKINS = PROJECT / "deploy" / "services" / "jenkins"
+WALK = Path(__file__).parent / "walk.groovy"
+BUILD = PROJECT / "build"
+KUBERNETES = "1.32"
+
+DIGEST = "sha256:" + "a" * 64
+
+Call = dict[str, Any]
+
+
+def walked(source: Path) -> list[Call]:
+    """The calls of a Groovy file, as Jenkins' own compiler sees them."""
+    java = Path(shutil.which("java") or "java").resolve()
+    environment = {**os.environ, "JAVA_HOME": str(java.parent.parent)}
+    done = subprocess.run(
+        ["groovy", str(WALK), str(source)], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["groovy"] == "2.4.21"
+    calls: list[Call] = found["calls"]
+    return calls
+
+
+def named(calls: list[Call], name: str) -> list[Call]:
+    """The calls of a block that have this name."""
+    return [call for call in calls if call["name"] == name]
+
+
+def deep(calls: list[Call], name: str) -> Iterator[Call]:
+    """The calls that have this name, however deep."""
+    for call in calls:
+        if call["name"] == name:
+            yield call
+        yield from deep(call["calls"], name)
+
+
+def commands(calls: list[Call]) -> list[str]:
+    return [call["arguments"][0] for call in deep(calls, "sh")]
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> list[Call]:
+    [call] = walked(PROJECT / "Jenkinsfile")
+    assert call["name"] == "pipeline"
+    inside: list[Call] = call["calls"]
+    return inside
+
+
+@pytest.fixture(scope="module")
+def stages(pipeline: list[Call]) -> dict[str, Call]:
+    """The stages that have steps, by name."""
+    return {call["arguments"][0]: call for call in deep(pipeline, "stage") if named(call["calls"], "steps")}
+
+
+def test_the_jenkinsfile_is_declarative(pipeline: list[Call]) -> None:
+    assert {call["name"] for call in pipeline} == {"agent", "options", "stages", "post"}
+    for stage in deep(pipeline, "stage"):
+        sections = [call["name"] for call in stage["calls"]]
+        assert len(set(sections)) == len(sections), stage["arguments"]
+        assert set(sections) <= {"agent", "when", "options", "steps", "stages", "post"}
+        assert len({"steps", "stages"} & set(sections)) == 1
+    for post in deep(pipeline, "post"):
+        assert {call["name"] for call in post["calls"]} <= {"always", "success", "failure", "unsuccessful", "cleanup"}
+
+
+def test_the_stages_come_in_their_order(stages: dict[str, Call]) -> None:
+    assert list(stages) == ["Check", "Test", "Image", "Gate", "Approve", "Canary", "Smoke test", "Promote"]
+
+
+def test_each_stage_runs_one_target_of_the_makefile(pipeline: list[Call], stages: dict[str, Call]) -> None:
+    for name, stage in stages.items():
+        if name == "Approve":
+            assert commands(stage["calls"]) == []
+            assert len(list(deep(stage["calls"], "input"))) == 1
+        else:
+            assert len(commands(stage["calls"])) == 1, name
+    targets = [re.fullmatch(r"make (ci-[a-z]+)", command) for command in commands(pipeline)]
+    assert all(targets)
+    called = [target[1] for target in targets if target]
+    assert len(set(called)) == len(called)
+    made = re.findall(r"^((?:ci-[a-z]+ ?)+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
+    assert set(called) == set(" ".join(made).split())
+
+
+def test_nothing_is_rolled_out_before_a_person_has_seen_the_comparison(
+    pipeline: list[Call], stages: dict[str, Call]
+) -> None:
+    [question] = deep(stages["Approve"]["calls"], "input")
+    [options] = question["arguments"]
+    assert options["submitterParameter"] == "APPROVER"
+    [text] = deep(stages["Approve"]["calls"], "text")
+    assert text["arguments"][0]["name"] == "COMPARISON"
+    waits = {call["arguments"][0]: bool(named(call["calls"], "when")) for call in deep(pipeline, "stage")}
+    assert waits["Approve"]
+    assert waits["Rollout"]
+    [rollout] = [call for call in deep(pipeline, "stage") if call["arguments"][0] == "Rollout"]
+    [post] = named(rollout["calls"], "post")
+    assert commands(post["calls"]) == ["make ci-undo"]
+    assert post["calls"][0]["name"] == "unsuccessful"
+
+
+def make(target: str, expect: int = 0, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a target with the Python of this test, which has everything installed."""
+    stamp = BUILD / "installed"
+    stamp.touch()
+    installed = [f"STAMP={stamp}", f"BIN={Path(sys.executable).parent}", f"PYTHON={sys.executable}"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    done = subprocess.run(
+        ["make", "--no-print-directory", *installed, target],
+        cwd=PROJECT,
+        env={**environment, "PYTHONPATH": str(PROJECT / "src"), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == (expect == 0), done.stdout + done.stderr
+    return done
+
+
+def left(name: str) -> str:
+    """What a stage left for the next one."""
+    return (BUILD / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def clean_build() -> Iterator[None]:
+    """Nothing that another test left, and nothing left."""
+
+    def clean() -> None:
+        BUILD.mkdir(exist_ok=True)
+        for pattern in ("challenger", "comparison.*", "image.*", "promoted", "tests.xml", "installed"):
+            for file in BUILD.glob(pattern):
+                file.unlink()
+
+    clean()
+    yield
+    clean()
+
+
+def test_check_checks() -> None:
+    assert "no issues found" in make("ci-check").stdout
+
+
+def test_test_tests_and_leaves_a_report() -> None:
+    make("ci-test", PYTEST_ADDOPTS="-p no:cacheprovider tests/tagging/test_iob.py")
+    suite = ElementTree.parse(BUILD / "tests.xml").getroot()[0]
+    assert int(suite.attrib["tests"]) > 0
+    assert suite.attrib["failures"] == suite.attrib["errors"] == "0"
+
+
+def test_gate_finds_no_challenger_where_the_champion_is_newest(with_champion: Path) -> None:
+    make("ci-gate", REVIEWS_PARSING_HOME=str(with_champion))
+    assert left("challenger") == ""
+    assert "no version is newer than the champion" in left("comparison.txt")
+
+
+def another_version(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> str:
+    """Register the champion's model again with another configuration."""
+    champion = registry.versions()[0]
+    folder, _ = registry.fetch(f"models:/{MODEL_NAME}/{champion.version}")
+    shutil.copytree(folder, tmp_path / "model" / "parser")
+    config = tmp_path / "model" / "parser" / "parser.json"
+    form = json.loads(config.read_text(encoding="utf-8"))
+    change(form)
+    config.write_text(json.dumps(form), encoding="utf-8")
+    with registry.tracking() as client:
+        return str(client.create_model_version(MODEL_NAME, str(tmp_path / "model"), champion.run_id).version)
+
+
+def test_gate_lets_a_challenger_through_that_is_as_good(with_champion: Path, tmp_path: Path) -> None:
+    assert another_version(tmp_path, lambda form: None) == "2"
+    make("ci-gate", REVIEWS_PARSING_HOME=str(with_champion))
+    assert left("challenger") == "2\n"
+    comparison = left("comparison.txt")
+    assert "version 2 may become champion: not worse than version 1" in comparison
+    for column in ("F1, exact match", "version 2", "version 1", "difference"):
+        assert column in comparison
+    form = json.loads(left("comparison.json"))
+    assert (form["version"], form["champion"], form["passes"], form["promoted"]) == ("2", "1", True, False)
+    assert registry.champion() == "1"
+    assert "gate" not in registry.versions()[0].tags
+
+
+def test_a_dry_run_of_promote_changes_nothing(with_champion: Path) -> None:
+    before = registry.versions()
+    command = [sys.executable, "-m", "reviews_parsing.cli", "promote", "--dry-run"]
+    done = subprocess.run([*command, "--version", "1"], capture_output=True, text=True, check=True)
+    assert "version 1 may become champion" in done.stdout
+    assert registry.versions() == before
+    refusal = subprocess.run([*command, "--run-id", "0"], capture_output=True, text=True, check=False)
+    assert refusal.returncode == 2
+    assert "--dry-run needs --version" in refusal.stderr
+
+
+def test_gate_stops_a_challenger_that_is_worse(with_champion: Path, tmp_path: Path) -> None:
+    def mix_up_categories(form: dict[str, Any]) -> None:
+        form["taxonomy"]["categories"] = form["taxonomy"]["categories"][::-1]
+
+    another_version(tmp_path, mix_up_categories)
+    make("ci-gate", REVIEWS_PARSING_HOME=str(with_champion))
+    assert left("challenger") == ""
+    assert "version 2 is not promoted: worse than version 1" in left("comparison.txt")
+
+
+def test_gate_fails_where_the_registry_is_away(tmp_path: Path) -> None:
+    away = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port(0)}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    done = make("ci-gate", expect=2, **away)
+    assert not (BUILD / "challenger").exists()
+    assert done.stderr.startswith("error: tracking store ")
+
+
+@pytest.fixture(scope="module")
+def serving(champion_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The champion on a real server; it need not be ready yet."""
+    ports = {name: free_port(0) for name in ("http", "grpc", "metrics")}
+    log = (tmp_path_factory.mktemp("server") / "log").open("wb")
+    server = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "reviews_parsing.cli", "serve"),
+            *(f"--{name}-port={port}" for name, port in ports.items()),
+        ],
+        env={**os.environ, "REVIEWS_PARSING_HOME": str(champion_home), "PYTHONPATH": str(PROJECT / "src")},
+        stdout=log,
+        stderr=log,
+    )
+    yield f"http://127.0.0.1:{ports['http']}"
+    server.kill()
+    server.wait()
+    log.close()
+
+
+def test_smoke_test_of_a_real_server(serving: str) -> None:
+    done = make("ci-smoke", CANARY_URL=serving, CHALLENGER="1")
+    assert "5 answers as they have to be (version 1: 5)" in done.stdout
+    done = make("ci-smoke", expect=2, CANARY_URL=serving, CHALLENGER="2")
+    assert "0 of 400 answers came from version 2" in done.stderr
+
+
+@contextmanager
+def answering(answer: Callable[[str, bytes], tuple[int, object]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A server on loopback that answers JSON; yields its address and the requests that came."""
+    requests: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            requests.append({"path": self.path, "headers": dict(self.headers), "body": body})
+            status, form = answer(self.path, body)
+            content = json.dumps(form).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", requests
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "aspects",
+    [
+        [],
+        [{"entity_group": "FOOD", "score": 0.9, "word": "waiter", "start": 4, "end": 12}],
+        [{"entity_group": "FOOD", "score": 0.9, "word": "waiter", "start": 4, "end": 12, "polarity": "positive"}],
+    ],
+)
+def test_smoke_test_fails_where_answers_are_wrong(aspects: list[dict[str, Any]]) -> None:
+    for aspect in aspects[2:]:
+        aspect["polarity_score"] = 0.9
+    form = {"model_version": "1", "outputs": [{"data": [json.dumps(aspects)]}]}
+    with answering(lambda path, body: (200, form)) as (address, _):
+        done = make("ci-smoke", expect=2, CANARY_URL=address, CHALLENGER="1")
+    assert "was answered with" in done.stderr
+
+
+def test_notify_tells_how_it_ended() -> None:
+    told = {"RESULT": "SUCCESS", "CHALLENGER": "2", "APPROVER": "ada", "COMPARISON": "a table", "BUILD_URL": "http://x"}
+    with answering(lambda path, body: (200, {})) as (address, requests):
+        make("ci-notify", NOTIFY_URL=f"{address}/hook/secret", **told)
+    [request] = requests
+    assert request["path"] == "/hook/secret"
+    text = json.loads(request["body"])["text"]
+    assert text == "Reviews Parsing: SUCCESS, version 2, approved by ada\nhttp://x\n```\na table\n```"
+    with answering(lambda path, body: (500, {})) as (address, _):
+        done = make("ci-notify", expect=2, NOTIFY_URL=f"{address}/hook/secret", **told)
+    assert "failed: 500" in done.stderr
+    assert "secret" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def builders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
+    """buildctl and cosign cannot be had here: two programs note how they are called, and the first leaves a digest."""
+    note = f'#!/bin/sh\nprintf "%s\\n" "$(basename "$0")" "$@" >> {tmp_path}/calls\n'
+    form = json.dumps({"containerimage.digest": DIGEST})
+    (tmp_path / "bin").mkdir()
+    for name, does in (("buildctl", f"echo '{form}' > {BUILD}/image.json\n"), ("cosign", "")):
+        (tmp_path / "bin" / name).write_text(note + does)
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    return lambda: (tmp_path / "calls").read_text().splitlines()
+
+
+def test_image_is_pushed_with_an_sbom_and_its_digest_signed(builders: Callable[[], list[str]], tmp_path: Path) -> None:
+    repository = "europe-docker.pkg.dev/project/images/reviews-parsing-ner-aspects"
+    with answering(lambda path, body: (200, {"access_token": "t0k"})) as (address, requests):
+        docker = {"REGISTRY_TOKEN_URL": address, "DOCKER_CONFIG": str(tmp_path / "docker")}
+        make("ci-image", IMAGE=repository, COSIGN_KEY="gcpkms://key", **docker)
+    assert requests[0]["headers"]["Metadata-Flavor"] == "Google"
+    login = json.loads((tmp_path / "docker" / "config.json").read_text())["auths"]["europe-docker.pkg.dev"]["auth"]
+    assert base64.b64decode(login) == b"oauth2accesstoken:t0k"
+    calls = builders()
+    revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    assert f"--output=type=image,name={repository}:{revision.stdout[:12]},push=true" in calls
+    assert f"build-arg:REVISION={revision.stdout.strip()}" in calls
+    assert any(call.startswith("attest:sbom=generator=docker.io/docker/buildkit-syft-scanner:") for call in calls)
+    assert calls[calls.index("cosign") :][:5] == ["cosign", "sign", "--yes", "--key", "gcpkms://key"]
+    assert calls[-1] == f"{repository}@{DIGEST}"
+    assert left("image.txt") == f"{repository}@{DIGEST}\n"
+
+
+def test_image_goes_to_a_registry_without_tls_only_where_told(
+    builders: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    key = tmp_path / "cosign.key"
+    done = make("ci-image", expect=2, IMAGE="registry:5000/x", COSIGN_KEY=str(key))
+    assert "no key to sign with" in done.stderr
+    key.touch()
+    make("ci-image", IMAGE="registry:5000/x", COSIGN_KEY=str(key), REGISTRY_HTTP="true")
+    assert any(call.endswith("push=true,registry.insecure=true") for call in builders())
+    assert "--allow-http-registry" in builders()
+
+
+GIVEN = {
+    "agentImage": "registry.example/reviews-parsing-ci:1",
+    "image": "registry.example/reviews-parsing-ner-aspects",
+    "repository": {"url": "https://git.example/reviews-parsing.git", "branch": "main", "private": True},
+}
+
+
+@pytest.fixture(scope="module")
+def values() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((JENKINS / "values.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def expanded(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What the chart makes of the texts that it passes through `tpl`, by the real Helm."""
+    chart = tmp_path_factory.mktemp("chart")
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: jenkins\nversion: 1.0.0\n")
+    (chart / "values.yaml").write_text((JENKINS / "values.yaml").read_text(encoding="utf-8"))
+    (chart / "templates").mkdir()
+    texts = {f"script-{name}": f".Values.controller.JCasC.configScripts.{name}" for name in ("credentials", "jobs")}
+    texts["pods"] = '(index .Values.agent.podTemplates "reviews-parsing")'
+    for name, text in texts.items():
+        (chart / "templates" / f"{name}.yaml").write_text(f"text: |-\n{{{{ tpl {text} $ | indent 2 }}}}\n")
+    with helm_python.Chart.load(str(chart)) as loaded:
+        rendered = loaded.render(GIVEN, name="jenkins", namespace="jenkins")
+    return {Path(name).stem: yaml.safe_load(text)["text"] for name, text in rendered.items()}
+
+
+@pytest.fixture(scope="module")
+def pods(expanded: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """The pods of the agents, by label, with their namespaces."""
+    found = {}
+    for template in yaml.safe_load(expanded["pods"]):
+        pod = yaml.safe_load(template["yaml"])
+        pod["metadata"] |= {"name": template["name"], "namespace": template["namespace"]}
+        found[template["label"]] = pod
+    return found
+
+
+def test_agents_are_those_that_the_jenkinsfile_asks_for(
+    pipeline: list[Call], pods: Mapping[str, dict[str, Any]]
+) -> None:
+    asked = {call["arguments"][0] for call in deep(pipeline, "label")}
+    asked |= {call["arguments"][0] for call in deep(pipeline, "node")}
+    assert asked == set(pods)
+
+
+def test_agents_are_no_root_have_limits_and_come_from_pinned_images(pods: Mapping[str, dict[str, Any]]) -> None:
+    for label, pod in pods.items():
+        kubernetes_validate.validate(pod, KUBERNETES, strict=True)
+        spec = pod["spec"]
+        assert spec["securityContext"]["runAsNonRoot"]
+        assert spec["automountServiceAccountToken"] is False
+        assert "jnlp" in {container["name"] for container in spec["containers"]}
+        for container in spec["containers"]:
+            assert re.search(r":[\w.-]*\d[\w.-]*(@sha256:[0-9a-f]{64})?$", container["image"]), container["image"]
+            for kind in ("requests", "limits"):
+                assert {"cpu", "memory"} <= set(container["resources"][kind]), label
+            context = container["securityContext"]
+            assert context.get("runAsUser") != 0
+            if container["name"] == "jnlp":
+                assert context["readOnlyRootFilesystem"]
+                assert context["allowPrivilegeEscalation"] is False
+                assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_one_agent_has_a_token_and_it_is_short_lived(pods: Mapping[str, dict[str, Any]]) -> None:
+    lifetimes = {
+        label: source["serviceAccountToken"]["expirationSeconds"]
+        for label, pod in pods.items()
+        for volume in pod["spec"]["volumes"]
+        for source in volume.get("projected", {}).get("sources", [])
+        if "serviceAccountToken" in source
+    }
+    assert lifetimes == {"reviews-parsing-rollout": 600}
+
+
+def test_agents_have_only_the_secrets_of_their_stages(pods: Mapping[str, dict[str, Any]]) -> None:
+    used = {}
+    for label, pod in pods.items():
+        names = {volume["secret"]["secretName"] for volume in pod["spec"]["volumes"] if "secret" in volume}
+        for container in pod["spec"]["containers"]:
+            for variable in container.get("env", []):
+                if "valueFrom" in variable:
+                    names.add(variable["valueFrom"]["secretKeyRef"]["name"])
+                else:
+                    assert not re.search("PASSWORD|TOKEN$|SECRET", variable["name"])
+        used[label.removeprefix("reviews-parsing-")] = names
+    assert used == {
+        "test": set(),
+        "image": {"cosign", "registry-credentials"},
+        "gate": {"mlflow-credentials"},
+        "rollout": {"mlflow-credentials"},
+        "notify": {"notify"},
+    }
+
+
+def test_configuration_has_no_anonymous_user_and_credentials_by_reference(
+    values: dict[str, Any], expanded: dict[str, str]
+) -> None:
+    assert "allowAnonymousRead: false" in values["controller"]["JCasC"]["authorizationStrategy"]
+    assert values["controller"]["admin"] == {"existingSecret": "jenkins-admin"}
+    [credentials] = yaml.safe_load(expanded["script-credentials"])["credentials"]["system"]["domainCredentials"]
+    secrets = [
+        value
+        for entry in credentials["credentials"]
+        for form in entry.values()
+        for name, value in form.items()
+        if name in ("secret", "username", "password")
+    ]
+    assert secrets == ["${repository-webhook-token}", "${repository-username}", "${repository-password}"]
+
+
+def test_the_job_comes_from_the_repository_and_its_webhook(expanded: dict[str, str], tmp_path: Path) -> None:
+    [job] = yaml.safe_load(expanded["script-jobs"])["jobs"]
+    (tmp_path / "job.groovy").write_text(job["script"])
+    [pipeline_job] = walked(tmp_path / "job.groovy")
+    inside = pipeline_job["calls"]
+    assert pipeline_job["name"] == "pipelineJob"
+    assert [call["arguments"] for call in deep(inside, "url")] == [[GIVEN["repository"]["url"]]]  # type: ignore[index]
+    assert [call["arguments"] for call in deep(inside, "scriptPath")] == [["Jenkinsfile"]]
+    [trigger] = deep(inside, "genericTrigger")
+    assert [call["arguments"] for call in named(trigger["calls"], "tokenCredentialId")] == [["repository-webhook"]]
+    assert [call["arguments"] for call in named(trigger["calls"], "regexpFilterExpression")] == [["^refs/heads/main$"]]
+
+
+def test_controller_and_plugins_are_pinned(values: dict[str, Any]) -> None:
+    controller = values["controller"]
+    assert re.fullmatch(r"2\.\d+\.\d+-jdk21@sha256:[0-9a-f]{64}", controller["image"]["tag"])
+    assert controller["installLatestPlugins"] is False
+    assert all(re.fullmatch(r"[a-z-]+:\d[\w.-]*", plugin) for plugin in controller["installPlugins"])
+
+
+def test_the_agents_image_has_the_buildkit_that_the_builds_have(pods: Mapping[str, dict[str, Any]]) -> None:
+    stages = re.findall(r"^FROM (\S+)", (JENKINS / "agent" / "Dockerfile").read_text(), re.MULTILINE)
+    assert all(re.search(r":[\w.-]*\d", image) for image in stages)
+    [daemon] = [c for c in pods["reviews-parsing-image"]["spec"]["containers"] if c["name"] == "buildkitd"]
+    assert daemon["image"] in stages
+
+
+@pytest.fixture(scope="module")
+def rights() -> list[dict[str, Any]]:
+    return [
+        document
+        for file in sorted((JENKINS / "k8s-auth").glob("*.yaml"))
+        for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))
+    ]
+
+
+def test_rights_are_valid_and_in_these_namespaces_only(
+    rights: list[dict[str, Any]], pods: Mapping[str, dict[str, Any]]
+) -> None:
+    for document in rights:
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
+    kinds = {document["kind"] for document in rights}
+    assert not kinds & {"ClusterRole", "ClusterRoleBinding", "Secret"}
+    roles = {(d["metadata"]["namespace"], d["metadata"]["name"]): d["rules"] for d in rights if d["kind"] == "Role"}
+    assert {namespace for namespace, _ in roles} == {"jenkins-agents", "jenkins-builds", "reviews-parsing"}
+    for rule in (rule for rules in roles.values() for rule in rules):
+        assert "*" not in rule["apiGroups"] + rule["resources"] + rule["verbs"]
+        assert not {"secrets", "pods/exec", "serviceaccounts/token"} & set(rule["resources"])
+    bound = {
+        (d["metadata"]["namespace"], d["roleRef"]["name"]): d["subjects"] for d in rights if d["kind"] == "RoleBinding"
+    }
+    assert set(bound) == set(roles)
+    assert [(s["namespace"], s["name"]) for s in bound["reviews-parsing", "rollout"]] == [("jenkins-agents", "rollout")]
+    accounts = {(d["metadata"]["namespace"], d["metadata"]["name"]) for d in rights if d["kind"] == "ServiceAccount"}
+    used = {(pod["metadata"]["namespace"], pod["spec"]["serviceAccountName"]) for pod in pods.values()}
+    assert {account for account in used if account[1] != "default"} == accounts
+
+
+def refused(pod: dict[str, Any], policy: dict[str, Any]) -> list[str]:
+    """What an admission policy says against a pod, by the runtime of its language."""
+    language = cel.NewEnv(variables={"object": cel.Type.DYN, "variables": cel.Type.DYN}, extensions=[ExtOptional()])
+
+    def value(expression: str, variables: dict[str, Any]) -> Any:
+        return language.compile(expression).eval(data={"object": pod, "variables": variables}).plain_value()
+
+    variables = {variable["name"]: value(variable["expression"], {}) for variable in policy["variables"]}
+    return [rule["message"] for rule in policy["validations"] if value(rule["expression"], variables) is not True]
+
+
+def test_builds_may_do_no_more_than_buildkit_needs(
+    rights: list[dict[str, Any]], pods: Mapping[str, dict[str, Any]]
+) -> None:
+    [policy] = [d["spec"] for d in rights if d["kind"] == "ValidatingAdmissionPolicy"]
+    pod = pods["reviews-parsing-image"]
+    assert refused(pod, policy) == []
+    root, more, node, paths = [rule["message"] for rule in policy["validations"]]
+    worse: list[tuple[str, dict[str, Any]]] = [
+        (root, {"securityContext": {}}),
+        (more, {"containers": [{"securityContext": {"privileged": True}}]}),
+        (more, {"containers": [{"securityContext": {"runAsUser": 0}}]}),
+        (more, {"containers": [{"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]}),
+        (more, {"initContainers": [{"securityContext": {"privileged": True}}]}),
+        (node, {"hostNetwork": True}),
+        (node, {"hostPID": True}),
+        (paths, {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}),
+        (paths, {"containers": [{"ports": [{"containerPort": 80, "hostPort": 80}]}]}),
+    ]
+    for message, spec in worse:
+        assert refused({**pod, "spec": pod["spec"] | spec}, policy) == [message]
+
+
+@pytest.fixture
+def cluster(with_champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A cluster that serves version 1, which is champion; version 2, as good, is in the registry."""
+    another_version(tmp_path, lambda form: None)
+    running = Cluster()
+    known_to(running.url, TOKEN, tmp_path, monkeypatch)
+    yield running
+    running.close()
+    assert running.lost == []
+
+
+def asked(cluster: Cluster) -> set[tuple[str, str, str, str]]:
+    """What was asked of an API server: verb, group, resource and name, all of them in one namespace."""
+    verbs = {"GET": "get", "PATCH": "patch"}
+    found = set()
+    for request in cluster.requests:
+        method, path = request.split("?")[0].split()
+        _, apis, group, _, namespaces, namespace, resource, name = path.split("/")
+        assert (apis, namespaces, namespace) == ("apis", "namespaces", NAMESPACE)
+        found.add((verbs[method], group, resource, name))
+    return found
+
+
+def test_canary_promotion_and_undo_need_exactly_the_rights_that_they_have(
+    cluster: Cluster, rights: list[dict[str, Any]]
+) -> None:
+    told = {"CHALLENGER": "2"}
+    make("ci-canary", **told)
+    assert cluster.pods() == {"predictor": model("1"), "v2-predictor": model("2")}
+    make("ci-undo", **told)
+    assert cluster.pods() == {"predictor": model("1")}
+
+    make("ci-canary", **told)
+    assert "there is nothing to undo" in make("ci-undo", CHALLENGER="3").stdout
+    make("ci-promote", **told)
+    assert cluster.pods() == {"predictor": model("2")}
+    assert registry.champion() == "2"
+    make("ci-undo", **told)  # as where the registry had failed after the promotion
+    assert cluster.pods() == {"predictor": model("1")}
+
+    [rules] = [d["rules"] for d in rights if d["kind"] == "Role" and d["metadata"]["namespace"] == NAMESPACE]
+    used = asked(cluster)
+    for verb, group, resource, name in used:
+        assert any(
+            verb in rule["verbs"]
+            and group in rule["apiGroups"]
+            and resource in rule["resources"]
+            and name in rule.get("resourceNames", [name])
+            for rule in rules
+        ), (verb, group, resource, name)
+    granted = {
+        (verb, group, resource)
+        for rule in rules
+        for verb in rule["verbs"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert granted == {right[:3] for right in used}
+    for rule in rules:
+        assert set(rule.get("resourceNames", [])) <= {name for *_, name in used}

@@ -1,0 +1,352 @@
+"""A Kubernetes API server on loopback, for one InferenceService, with a KServe controller that a test drives.
+
+Server-side apply with field managers, resource versions, KServe 0.20's checks of canaries, and what its controller does
+in Standard mode: a Deployment for each predictor, a canary laid over the champion, the weights of the HTTPRoute, the
+status. As 0.20 does, it routes to canaries that are not ready; `lost` holds each time that would have cost requests.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+NAME, NAMESPACE, TOKEN = "reviews-parsing-ner-aspects", "reviews-parsing", "let-me-in"
+SERVICES = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/"
+DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/"
+KEYED = ("spec", "predictor", "model", "env")  # x-kubernetes-list-type: map, by name; other lists are atomic
+VARIABLE = "REVIEWS_PARSING_MODEL_URI"
+Path = tuple[str, ...]
+
+
+def model(version: str) -> str:
+    return f"models:/{NAME}/{version}"
+
+
+class Refusal(Exception):
+    def __init__(self, code: int, reason: str, message: str, details: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status = {
+            "apiVersion": "v1",
+            "kind": "Status",
+            "metadata": {},
+            "status": "Failure",
+            "message": message,
+            "reason": reason,
+            "details": details or {},
+            "code": code,
+        }
+
+
+class Cluster:
+    """`fates` says what becomes of pods of a model: "ready" (unless told), "never", or "fails"."""
+
+    def __init__(self, served: str | None = "1", replicas: int = 3) -> None:
+        self.fates: dict[str, str] = {}
+        self.lost: list[str] = []
+        self.refuse: Refusal | None = None
+        self.deployments: dict[str, dict[str, Any]] = {}
+        self.weights: dict[str, int] = {}
+        self.managers: dict[str, dict[Path, Any]] = {}
+        self.requests: list[str] = []
+        self.object: dict[str, Any] = {
+            "apiVersion": "serving.kserve.io/v1beta1",
+            "kind": "InferenceService",
+            "metadata": {
+                "name": NAME,
+                "namespace": NAMESPACE,
+                "generation": 1,
+                "resourceVersion": "1",
+                "annotations": {"serving.kserve.io/deploymentMode": "Standard"},
+            },
+            "spec": {"predictor": {"minReplicas": replicas, "model": {"modelFormat": {"name": "reviews-parsing"}}}},
+        }
+        if served:
+            self.apply({"spec": {"predictor": {"model": {"env": [_env(model(served))]}}}}, "reviews-parsing-rollout")
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
+        self._stopped = False
+        self.reconcile()
+        cluster = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self._answer(lambda: cluster.get(urlsplit(self.path).path))
+
+            def do_PATCH(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                query = parse_qs(urlsplit(self.path).query)
+                assert self.headers["Content-Type"] == "application/apply-patch+yaml"
+                force = query.get("force", ["false"])[0] == "true"
+                self._answer(lambda: cluster.patch(body, query["fieldManager"][0], force))
+
+            def _answer(self, what: Any) -> None:
+                cluster.requests.append(f"{self.command} {self.path}")
+                try:
+                    if self.headers.get("Authorization") != f"Bearer {TOKEN}":
+                        raise Refusal(401, "Unauthorized", "Unauthorized")
+                    if cluster.refuse is not None:
+                        raise cluster.refuse
+                    code, document = 200, what()
+                except Refusal as refusal:
+                    code, document = refusal.status["code"], refusal.status
+                text = json.dumps(document).encode()
+                self.send_response(code)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text)
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._threads = [
+            threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True),
+            threading.Thread(target=self._control, daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        with self._changed:
+            self._stopped = True
+            self._changed.notify_all()
+        self._server.shutdown()
+        self._server.server_close()
+        for thread in self._threads:
+            thread.join()
+
+    # What the API server does
+
+    def get(self, path: str) -> dict[str, Any]:
+        with self._lock:
+            kind, name = path.rsplit("/", 1)
+            store = {SERVICES[:-1]: {NAME: self.object}, DEPLOYMENTS[:-1]: self.deployments}.get(kind, {})
+            if name not in store:
+                raise Refusal(404, "NotFound", f'"{name}" not found', {"name": name, "kind": kind.rsplit("/", 1)[1]})
+            return copy.deepcopy(store[name])
+
+    def patch(self, config: dict[str, Any], manager: str, force: bool) -> dict[str, Any]:
+        with self._changed:
+            wanted = config["metadata"].get("resourceVersion")
+            if wanted and wanted != self.object["metadata"]["resourceVersion"]:
+                raise Refusal(409, "Conflict", "the object has been modified; please apply your changes to the latest")
+            self.apply(config, manager, force)
+            self._changed.notify_all()
+            return copy.deepcopy(self.object)
+
+    def apply(self, config: Mapping[str, Any], manager: str, force: bool = False) -> None:
+        """Server-side apply: conflicts, removal of what the manager no longer names, ownership."""
+        new = dict(_leaves({key: config[key] for key in ("spec",) if key in config}, ()))
+        live = dict(_leaves(self.object, ()))
+        others = {name: fields for name, fields in self.managers.items() if name != manager}
+        contested = [
+            (name, path)
+            for name, fields in others.items()
+            for path in fields
+            if path in new and live.get(path) != new[path]
+        ]
+        if contested and not force:
+            causes = [
+                {"reason": "FieldManagerConflict", "message": f'conflict with "{name}"', "field": _dotted(path)}
+                for name, path in contested
+            ]
+            words = f"Apply failed with {len(causes)} conflict(s)"
+            raise Refusal(409, "Conflict", words, {"name": NAME, "causes": causes})
+        for name, path in contested:
+            del self.managers[name][path]
+        updated = copy.deepcopy(self.object)
+        kept = {path for fields in others.values() for path in fields}
+        for path in self.managers.get(manager, {}):
+            if path not in new and path not in kept:
+                _remove(updated, path)
+        for path, value in new.items():
+            _set(updated, path, value)
+        _admit(updated)
+        self.managers[manager] = new
+        if updated["spec"] != self.object["spec"]:
+            updated["metadata"]["generation"] += 1
+            self._bump(updated)
+        self.object = updated
+
+    def _bump(self, updated: dict[str, Any]) -> None:
+        updated["metadata"]["resourceVersion"] = str(int(updated["metadata"]["resourceVersion"]) + 1)
+
+    # What KServe's controller and the Deployments' do
+
+    def _control(self) -> None:
+        while True:
+            with self._changed:
+                if self._stopped:
+                    return
+                self.reconcile()
+                self._changed.wait()
+
+    def drive(self, version: str, fate: str) -> None:
+        """From now on pods of this version become `fate`."""
+        with self._changed:
+            self.fates[model(version)] = fate
+            self._changed.notify_all()
+
+    def reconcile(self) -> None:
+        spec = self.object["spec"]
+        predictors = {f"{NAME}-predictor": spec["predictor"]}
+        for entry in spec.get("canary", []):
+            its = {**spec["predictor"], **entry["predictor"]}
+            its["model"] = {**spec["predictor"]["model"], **entry["predictor"]["model"]}
+            notes = spec["predictor"].get("annotations", {}) | entry["predictor"].get("annotations", {})
+            predictors[f"{NAME}-{its['name']}-predictor"] = {**its, "annotations": notes}
+        for name, predictor in predictors.items():
+            self._deploy(name, predictor)
+        for name in self.deployments.keys() - predictors.keys():
+            del self.deployments[name]
+        self._check()  # the Service is gone, the route still as it was
+        shares = {
+            f"{NAME}-{entry['predictor']['name']}-predictor": entry["trafficPercent"]
+            for entry in spec.get("canary", [])
+        }
+        self.weights = {f"{NAME}-predictor": 100 - sum(shares.values()), **shares}
+        self._check()
+        statuses = [
+            {
+                "name": entry["predictor"]["name"],
+                "ready": self._available(f"{NAME}-{entry['predictor']['name']}-predictor") > 0,
+                "trafficPercent": entry["trafficPercent"],
+            }
+            for entry in spec.get("canary", [])
+        ]
+        if self.object.get("status") != {"canaryStatuses": statuses}:
+            self.object["status"] = {"canaryStatuses": statuses}
+            self._bump(self.object)
+
+    def _deploy(self, name: str, predictor: Mapping[str, Any]) -> None:
+        wanted = predictor.get("minReplicas", 1)
+        env = [{"name": "PYTHONUNBUFFERED", "value": "1"}, *predictor["model"].get("env", [])]
+        notes = self.object["metadata"]["annotations"] | predictor.get("annotations", {})
+        template = {
+            "metadata": {"annotations": notes},
+            "spec": {"containers": [{"name": "kserve-container", "env": env}]},
+        }
+        found = self.deployments.setdefault(
+            name, {"metadata": {"name": name, "generation": 0}, "spec": {}, "status": {"availableReplicas": 0}}
+        )
+        before = found["status"]["availableReplicas"]
+        spec = {"replicas": wanted, "selector": {"matchLabels": {"app": f"isvc.{name}"}}, "template": template}
+        if found["spec"] != spec:
+            found["spec"] = spec
+            found["metadata"]["generation"] += 1
+        fate = self.fates.get(served(found) or "", "ready")
+        status: dict[str, Any] = {"observedGeneration": found["metadata"]["generation"]}
+        if fate == "ready":
+            status |= {"replicas": wanted, "updatedReplicas": wanted, "availableReplicas": wanted}
+        elif before and not found.get("new"):  # a new pod beside the old ones, which stay: maxUnavailable 0
+            status |= {"replicas": before + 1, "updatedReplicas": 1, "availableReplicas": before}
+        else:
+            found["new"] = True
+            status |= {"replicas": wanted, "updatedReplicas": wanted, "availableReplicas": 0}
+        if fate == "fails":
+            words = f'ReplicaSet "{name}-5d9c" has timed out progressing.'
+            status["conditions"] = [
+                {"type": "Progressing", "status": "False", "reason": "ProgressDeadlineExceeded", "message": words}
+            ]
+        found["status"] = status
+
+    def _available(self, name: str) -> int:
+        found = self.deployments.get(name)
+        return found["status"]["availableReplicas"] if found else 0
+
+    def _check(self) -> None:
+        self.lost += [name for name, weight in self.weights.items() if weight and not self._available(name)]
+
+    # What a test asks
+
+    def pods(self) -> dict[str, str | None]:
+        """What a pod that starts now serves, by Deployment."""
+        with self._lock:
+            return {name.removeprefix(f"{NAME}-"): served(found) for name, found in self.deployments.items()}
+
+    def templates(self) -> dict[str, Any]:
+        with self._lock:
+            return {name: copy.deepcopy(found["spec"]["template"]) for name, found in self.deployments.items()}
+
+
+def served(deployment: Mapping[str, Any]) -> str | None:
+    """The model of the pods of a Deployment."""
+    env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    return next((one["value"] for one in env if one["name"] == VARIABLE), None)
+
+
+def _env(uri: str) -> dict[str, str]:
+    return {"name": VARIABLE, "value": uri}
+
+
+def _leaves(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
+    if isinstance(value, dict) and path != ("spec", "canary"):
+        for key, its in value.items():
+            yield from _leaves(its, (*path, key))
+    elif path == KEYED:
+        for item in value:
+            yield from _leaves(item, (*path, item["name"]))
+    else:
+        yield path, copy.deepcopy(value)
+
+
+def _dotted(path: Path) -> str:
+    if path[: len(KEYED)] == KEYED:
+        return f'.{".".join(KEYED)}[name="{path[len(KEYED)]}"].{".".join(path[len(KEYED) + 1 :])}'
+    return "." + ".".join(path)
+
+
+def _set(target: Any, path: Path, value: Any) -> None:
+    for depth, key in enumerate(path[:-1]):
+        if path[:depth] == KEYED:
+            found = next((item for item in target if item["name"] == key), None)
+            if found is None:
+                found = {"name": key}
+                target.append(found)
+            target = found
+        else:
+            target = target.setdefault(key, [] if path[: depth + 1] == KEYED else {})
+    target[path[-1]] = copy.deepcopy(value)
+
+
+def _remove(target: Any, path: Path) -> None:
+    for depth, key in enumerate(path[:-1]):
+        if path[:depth] == KEYED:
+            target[:] = [item for item in target if item["name"] != key]
+            return
+        target = target.get(key)
+        if target is None:
+            return
+    target.pop(path[-1], None)
+
+
+def _admit(updated: Mapping[str, Any]) -> None:
+    """KServe 0.20: validateCanarySpecs."""
+    canaries, predictor = updated["spec"].get("canary", []), updated["spec"]["predictor"]
+    problem = None
+    if canaries and updated["metadata"]["annotations"].get("serving.kserve.io/deploymentMode") != "Standard":
+        problem = "canary is only supported in Standard deployment mode"
+    for entry in canaries:
+        its = entry["predictor"]
+        if not its.get("name"):
+            problem = "canary[0] predictor.name is required"
+        elif not {"modelFormat", "name"} <= its.get("model", {}).keys():
+            problem = "spec.canary[0].predictor.model: Required value"
+        elif its.get("maxReplicas") or its.get("autoScaling"):
+            problem = f'canary "{its["name"]}" must not set maxReplicas (canary uses fixed replicas)'
+        elif its.get("minReplicas", 0) > predictor.get("minReplicas", 1):
+            problem = f'canary "{its["name"]}" minReplicas must not exceed stable predictor minReplicas'
+    if problem:
+        raise Refusal(
+            400, "BadRequest", f'admission webhook "inferenceservice.kserve.io" denied the request: {problem}'
+        )
