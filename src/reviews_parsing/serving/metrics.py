@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
@@ -20,29 +21,41 @@ from reviews_parsing.serving.work import OVERLOADED, Batch, Parsed
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1)
-FAILED = 500
+DOORS = ("rest", "grpc")
+ANSWERED, FAILED = 200, 500
 
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a request: an HTTP status, also where it came by gRPC."""
+    """What became of a request: an HTTP status, also where it came by gRPC, and how many texts were parsed for it."""
 
     status: int = FAILED
+    texts: int = 0
+
+    @property
+    def amount(self) -> str:
+        """Its texts, as few words as a label may have. A refusal has none, however quick it was."""
+        return "many" if self.texts > 1 else "one" if self.texts else "none"
+
+
+_current: ContextVar[Outcome | None] = ContextVar("current", default=None)
 
 
 @contextmanager
 def observed(door: str) -> Iterator[Outcome]:
-    """Count a request by `door` (rest or grpc) with its outcome and seconds."""
+    """Count a request by `door` with its outcome and seconds."""
     metrics = _metrics()
     outcome = Outcome()
+    current = _current.set(outcome)
     begin = time.perf_counter()
     metrics.in_progress.inc()
     try:
         yield outcome
     finally:
+        _current.reset(current)
         metrics.in_progress.dec()
         metrics.requests.labels(door, str(outcome.status)).inc()
-        metrics.seconds.labels(door).observe(time.perf_counter() - begin)
+        metrics.seconds.labels(door, outcome.amount).observe(time.perf_counter() - begin)
         if outcome.status == OVERLOADED:
             metrics.shed.inc()
 
@@ -80,6 +93,8 @@ class ModelMetrics:
 
     def count(self, parts: Sequence[Parsed], reviews: Sequence[ParsedReview]) -> None:
         """The answer to one request: its batches' share in the queue, its reviews and their aspects."""
+        if outcome := _current.get():
+            outcome.texts = len(reviews)
         self._reviews.inc(len(reviews))
         self._silent.inc(sum(not review.aspects for review in reviews))
         for part in parts:
@@ -102,11 +117,16 @@ def _metrics() -> SimpleNamespace:
 
     p = "reviews_parsing_"
     version = ["version"]
+    requests = Counter(f"{p}requests", "inference requests, by door and HTTP status", ["door", "status"])
+    for door in DOORS:
+        for status in (ANSWERED, FAILED, OVERLOADED):
+            # From zero on: Prometheus sees no increase in what begins with a failure.
+            requests.labels(door, str(status))
     return SimpleNamespace(
-        requests=Counter(f"{p}requests", "inference requests, by door and HTTP status", ["door", "status"]),
+        requests=requests,
         in_progress=Gauge(f"{p}requests_in_progress", "inference requests under way"),
-        shed=Counter(f"{p}requests_shed", "requests turned away because too much was waiting"),
-        seconds=Histogram(f"{p}request_seconds", "seconds from request to answer", ["door"], buckets=SECONDS),
+        shed=Counter(f"{p}requests_shed", "requests turned away with 503, as too much was waiting"),
+        seconds=Histogram(f"{p}request_seconds", "seconds from request to answer", ["door", "texts"], buckets=SECONDS),
         phases=Histogram(f"{p}phase_seconds", "seconds of a phase of a request or batch", ["phase"], buckets=SECONDS),
         batch=Histogram(f"{p}batch_texts", "texts in a batch", buckets=SIZES),
         waiting=Gauge(f"{p}waiting", "pages that wait: texts, a long one counted for each 500 characters"),

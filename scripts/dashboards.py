@@ -1,0 +1,322 @@
+"""Write Grafana's dashboards: `python scripts/dashboards.py [FOLDER]`, by default where the chart takes them from.
+
+Each works where Prometheus sets no namespace as well.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from panels import QUANTILES, Board, grown, heatmap, quantile, quantiles, rate, series, stacked, stat, variable
+
+FOLDER = Path(__file__).parent.parent / "deploy" / "charts" / "reviews-parsing" / "dashboards"
+
+HERE = 'namespace=~"$namespace"'
+SERVED = f'{HERE}, version=~"$version"'
+REQUESTS, SECONDS = "reviews_parsing_requests_total", "reviews_parsing_request_seconds"
+# Process metrics are everybody's: those of instances that serve a model.
+OURS = f"and on (job, instance) reviews_parsing_model_info{{{HERE}}}"
+BURN = "1 spends all of it in 30 days. A page: 14.4 over 1 h and 5 min, or 6 over 6 h and 30 min."
+
+
+def service() -> Board:
+    board = Board("reviews-parsing-service", "Reviews Parsing: service")
+    single, many = (f'{HERE}, texts="{texts}"' for texts in ("one", "many"))
+    failed, valid = 'status=~"5.."', 'status!~"4.."'
+    phases = "reviews_parsing_phase_seconds_bucket"
+
+    def burn(recorded: str, budget: float) -> dict[str, str]:
+        name = f"namespace:reviews_parsing_{recorded}:ratio_rate"
+        return {f"{{{{namespace}}}} {over}": f"{name}{over}{{{HERE}}} / {budget}" for over in ("5m", "1h", "6h")}
+
+    board.row(
+        "What is promised",
+        stat(
+            "Available",
+            "percentunit",
+            f"1 - {grown(REQUESTS, HERE, failed)} / {grown(REQUESTS, HERE, valid)}",
+            "Of all requests but those that clients got wrong, the share that did not fail. 99.9 % is promised.",
+            good=0.999,
+        ),
+        stat(
+            "Single reviews within 100 ms",
+            "percentunit",
+            grown(f"{SECONDS}_bucket", single, 'le="0.1"') + " / " + grown(f"{SECONDS}_count", single),
+            "Of the requests that were answered with one parsed review. 95 % is promised.",
+            good=0.95,
+        ),
+        stat("Requests", "short", grown(REQUESTS, HERE)),
+        stat("Reviews", "short", grown("reviews_parsing_reviews_total", HERE)),
+    )
+    board.row(
+        "",
+        series("Availability: how fast its error budget is spent", "short", burn("requests_failed", 0.001), BURN),
+        series("Latency: how fast its error budget is spent", "short", burn("single_reviews_slow", 0.05), BURN),
+    )
+    board.row(
+        "Rate and errors",
+        stacked("Requests by door", "reqps", {"{{door}}": rate(REQUESTS, HERE, by="door")}),
+        stacked(
+            "Requests by status",
+            "reqps",
+            {"{{status}}": rate(REQUESTS, HERE, by="status")},
+            "As HTTP has them, also where they came by gRPC. 499: the client left. 503: turned away.",
+        ),
+        series(
+            "Failed",
+            "percentunit",
+            {"{{status}}": f"{rate(REQUESTS, HERE, failed, by='status')} / scalar({rate(REQUESTS, HERE)})"},
+            "Share of all requests.",
+        ),
+        series(
+            "Shed, by pod",
+            "reqps",
+            {"{{instance}}": rate("reviews_parsing_requests_shed_total", HERE, by="instance")},
+            "Where the 503s come from; they are among the requests by status.",
+        ),
+    )
+    board.row(
+        "Duration",
+        series("Single reviews", "s", quantiles(f"{SECONDS}_bucket", single), "From request to answer."),
+        series("Requests with many reviews", "s", quantiles(f"{SECONDS}_bucket", many), "From request to answer."),
+        series(
+            "p95 by door",
+            "s",
+            {"{{door}}, {{texts}}": quantile(0.95, f"{SECONDS}_bucket", HERE, 'texts!="none"', by="door, texts")},
+        ),
+    )
+    board.row(
+        "",
+        *(
+            series(
+                f"Phases, {name}",
+                "s",
+                {"{{phase}}": quantile(share, phases, HERE, by="phase")},
+                "decode-input, wait and encode-output are of a request, the others of a batch.",
+            )
+            for name, share in QUANTILES.items()
+        ),
+    )
+    board.row(
+        "Saturation",
+        series(
+            "Requests under way, by pod",
+            "short",
+            {"{{instance}}": f"sum by (instance) (reviews_parsing_requests_in_progress{{{HERE}}})"},
+            "What the autoscaler looks at.",
+        ),
+        series(
+            "Texts that wait, by pod",
+            "short",
+            {"{{instance}}": f"sum by (instance) (reviews_parsing_waiting{{{HERE}}})"},
+            "A long one is counted for each 500 characters.",
+        ),
+        series(
+            "How long they wait",
+            "s",
+            quantiles(phases, HERE, 'phase="wait"'),
+            "Requests are shed where the wait would exceed REVIEWS_PARSING_MAX_WAIT.",
+        ),
+    )
+    board.row(
+        "",
+        heatmap(
+            "Texts in a batch",
+            "short",
+            ("reviews_parsing_batch_texts_bucket", HERE),
+            "Batches grow with the load, up to 32.",
+        ),
+        series(
+            "CPU, by pod",
+            "short",
+            {"{{instance}}": f"rate(process_cpu_seconds_total[$__rate_interval]) {OURS}"},
+            "Cores in use.",
+        ),
+        series("Memory, by pod", "bytes", {"{{instance}}": f"process_resident_memory_bytes {OURS}"}),
+    )
+    return board
+
+
+def model() -> Board:
+    versions = variable("version", "Version", f"label_values(reviews_parsing_model_info{{{HERE}}}, version)")
+    board = Board("reviews-parsing-model", "Reviews Parsing: model", versions)
+    reviews, silent = "reviews_parsing_reviews_total", "reviews_parsing_reviews_without_aspect_total"
+    aspects, scores = "reviews_parsing_aspects_total", "reviews_parsing_aspect_score_bucket"
+    tokens = rate("reviews_parsing_tokens_total", HERE)
+    board.row(
+        "What is served",
+        stat(
+            "Pods by version",
+            "short",
+            f"count by (version, precision) (reviews_parsing_model_info{{{SERVED}}} > 0)",
+            legend="version {{version}} ({{precision}})",
+        ),
+        stat("Reviews", "short", grown(reviews, SERVED)),
+        stat("Aspects", "short", grown(aspects, SERVED)),
+        stat("Reviews without aspect", "percentunit", f"{grown(silent, SERVED)} / {grown(reviews, SERVED)}"),
+    )
+    board.row(
+        "Versions side by side",
+        stacked("Reviews a second", "short", {"version {{version}}": rate(reviews, SERVED, by="version")}),
+        series(
+            "Reviews without aspect",
+            "percentunit",
+            {"version {{version}}": f"{rate(silent, SERVED, by='version')} / {rate(reviews, SERVED, by='version')}"},
+            "More of them: the model finds less, or other texts come.",
+        ),
+        series(
+            "Aspects in a review",
+            "short",
+            {"version {{version}}": f"{rate(aspects, SERVED, by='version')} / {rate(reviews, SERVED, by='version')}"},
+        ),
+    )
+    positive = rate(aspects, SERVED, 'polarity="positive"', by="category")
+    board.row(
+        "Aspects",
+        stacked("By category, a second", "short", {"{{category}}": rate(aspects, SERVED, by="category")}),
+        stacked("By polarity, a second", "short", {"{{polarity}}": rate(aspects, SERVED, by="polarity")}),
+        series(
+            "Positive, by category",
+            "percentunit",
+            {"{{category}}": f"{positive} / {rate(aspects, SERVED, by='category')}"},
+            "Share of the category's aspects.",
+        ),
+    )
+    board.row(
+        "Probabilities and tokens",
+        heatmap(
+            "Probabilities of aspects",
+            "percentunit",
+            (scores, SERVED),
+            "Of aspects with 0.8, four in five are right. A shift downwards is a first sign of unfamiliar texts.",
+        ),
+        series(
+            "Probabilities of aspects",
+            "percentunit",
+            {
+                f"p{share * 100:g}, version {{{{version}}}}": quantile(share, scores, SERVED, by="version")
+                for share in (0.1, 0.5)
+            },
+        ),
+        series(
+            "Tokens",
+            "short",
+            {"a second": tokens, "a review": f"{tokens} / {rate(reviews, HERE)}"},
+            "What the encoder read, of all versions.",
+        ),
+    )
+    return board
+
+
+def cluster() -> Board:
+    board = Board(
+        "reviews-parsing-cluster", "Reviews Parsing: cluster", present="kube_pod_info", default="reviews-parsing"
+    )
+    # Without the sums over a pod, which have no container.
+    containers, by_pod = f'{HERE}, container!=""', "namespace, pod"
+    restarts = "kube_pod_container_status_restarts_total"
+    autoscaler = "kube_horizontalpodautoscaler"
+    throttled, periods = (f"container_cpu_cfs_{which}periods_total" for which in ("throttled_", ""))
+
+    def of_limit(resource: str, use: str) -> dict[str, str]:
+        limit = f'kube_pod_container_resource_limits{{{containers}, resource="{resource}"}}'
+        return {"{{pod}}": f"{use} / sum by ({by_pod}) ({limit})"}
+
+    def of_node(resource: str) -> dict[str, str]:
+        asked = f'sum by ({by_pod}) (kube_pod_container_resource_requests{{resource="{resource}"}})'
+        where = f"on ({by_pod}) group_left (node) max by ({by_pod}, node) (kube_pod_info)"
+        room = f'sum by (node) (kube_node_status_allocatable{{resource="{resource}"}})'
+        return {"{{node}}": f"sum by (node) ({asked} * {where}) / {room}"}
+
+    board.row(
+        "Pods",
+        stat("Ready", "short", f'sum(kube_pod_status_ready{{{HERE}, condition="true"}})'),
+        stat("Wanted", "short", f"sum(kube_deployment_spec_replicas{{{HERE}}})"),
+        stat("Restarts", "short", grown(restarts, HERE)),
+        stat(
+            "Nodes not ready",
+            "short",
+            'sum(kube_node_status_condition{condition="Ready", status=~"false|unknown"})',
+            "Of the whole cluster.",
+        ),
+    )
+    board.row(
+        "",
+        series(
+            "Replicas",
+            "short",
+            {
+                "{{deployment}} ready": f"sum by (deployment) (kube_deployment_status_replicas_ready{{{HERE}}})",
+                "{{deployment}} wanted": f"sum by (deployment) (kube_deployment_spec_replicas{{{HERE}}})",
+            },
+        ),
+        series(
+            "Autoscaler",
+            "short",
+            {
+                "wants": f"sum({autoscaler}_status_desired_replicas{{{HERE}}})",
+                "may have": f"sum({autoscaler}_spec_max_replicas{{{HERE}}})",
+            },
+        ),
+        series(
+            "Restarts",
+            "short",
+            {"{{pod}}": f"sum by (pod) (increase({restarts}{{{HERE}}}[$__rate_interval]))"},
+        ),
+        series(
+            "Why containers ended or wait",
+            "short",
+            {
+                f"{{{{pod}}}} {did}: {{{{reason}}}}": f"sum by (pod, reason) ({metric}{{{HERE}}}) > 0"
+                for did, metric in (
+                    ("ended", "kube_pod_container_status_last_terminated_reason"),
+                    ("waits", "kube_pod_container_status_waiting_reason"),
+                )
+            },
+            "OOMKilled: it reached its memory limit.",
+        ),
+    )
+    board.row(
+        "CPU and memory",
+        series(
+            "CPU, of the limit",
+            "percentunit",
+            of_limit("cpu", rate("container_cpu_usage_seconds_total", containers, by=by_pod)),
+        ),
+        series(
+            "CPU throttled",
+            "percentunit",
+            {"{{pod}}": f"{rate(throttled, containers, by=by_pod)} / {rate(periods, containers, by=by_pod)}"},
+            "Share of the periods in which a pod had used up its CPU limit before they were over.",
+        ),
+        series(
+            "Memory, of the limit",
+            "percentunit",
+            of_limit("memory", f"sum by ({by_pod}) (container_memory_working_set_bytes{{{containers}}})"),
+        ),
+    )
+    board.row(
+        "Nodes",
+        stacked(
+            "Pods by node",
+            "short",
+            {"{{node}}": f"count by (node) (kube_pod_info{{{HERE}}})"},
+            "Those on one node end together.",
+        ),
+        series("CPU asked for, of the node's", "percentunit", of_node("cpu"), "At 1 no more pods can be placed there."),
+        series("Memory asked for, of the node's", "percentunit", of_node("memory")),
+    )
+    return board
+
+
+def main(folder: Path = FOLDER) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for build in (service, model, cluster):
+        text = json.dumps(build().json, indent=1)
+        (folder / f"{build.__name__}.json").write_text(f"{text}\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:2]))
