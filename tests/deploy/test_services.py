@@ -452,7 +452,7 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
     assert ask(f"{mlflow}/health", host="10.244.0.7:5000") == 200
 
     # With a champion there is nothing else to do.
-    client = MlflowClient()
+    client = MlflowClient(mlflow, mlflow)
     client.create_registered_model(MODEL_NAME)
     run = client.create_run("0").info
     client.create_model_version(MODEL_NAME, f"{run.artifact_uri}/ner_aspect", run.run_id)
