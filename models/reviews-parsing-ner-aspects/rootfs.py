@@ -134,7 +134,8 @@ def record(kept: list[Path], target: Path) -> None:
     real = {path.resolve() for path in kept}
     owners = set()
     for listing in Path("/var/lib/dpkg/info").glob("*.list"):
-        if any(Path(line).resolve() in real for line in listing.read_text(encoding="utf-8").splitlines()):
+        paths = [Path(line) for line in listing.read_text(encoding="utf-8").splitlines()]
+        if any(path.resolve() in real for path in paths if not path.is_symlink()):
             owners.add(listing.stem.split(":")[0])
     folder = target / "var/lib/dpkg/status.d"
     folder.mkdir(parents=True)

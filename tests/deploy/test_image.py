@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tritonclient.grpc
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from conftest import copy_home
 from registry.servers import answers, free_port, until
@@ -198,6 +200,7 @@ def test_there_is_no_shell_no_package_manager_and_no_compiler(root: Path) -> Non
 
 
 def test_the_bill_of_materials_is_what_the_lock_says(built: dict[str, Any]) -> None:
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(built["bill"])) is None
     parts = {component["purl"].partition("?")[0] for component in built["bill"]["components"]}
     python = {tuple(purl.removeprefix("pkg:pypi/").split("@")) for purl in parts if purl.startswith("pkg:pypi/")}
     lock = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
