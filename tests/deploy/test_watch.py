@@ -271,11 +271,12 @@ class Told:
 
     def load(self) -> None:
         """Requests that are answered, that are wrong, and that are turned away."""
-        statuses: set[int] = set()
+        texts = [["The lobster was superb and the waiter was rude."] * 64, *[["Lovely pho."], ["At seven."]] * 2]
         with ThreadPoolExecutor(4) as pool:
-            while not {200, 503} <= statuses:
-                texts = [["The lobster was superb and the waiter was rude."] * 64, *[["Lovely pho."], ["At seven."]] * 2]
-                statuses = {answer.status for answer in pool.map(self.server.infer, texts)}
+            until(
+                lambda: {200, 503} <= {answer.status for answer in pool.map(self.server.infer, texts)},
+                "nobody was turned away",
+            )
         assert self.server.infer(["Lovely."], parameters={"min_score": 7}).status == 400
 
 
@@ -317,7 +318,7 @@ def reached(address: str) -> bool:
         return False
 
 
-def until(condition: Callable[[], bool], otherwise: str) -> None:
+def until(condition: Callable[[], bool], otherwise: object) -> None:
     deadline = time.monotonic() + DEADLINE
     while not condition():
         assert time.monotonic() < deadline, otherwise
@@ -333,9 +334,7 @@ def test_every_query_of_service_and_model_finds_numbers(told: Told) -> None:
                 del left[query]
         return not left
 
-    deadline = time.monotonic() + DEADLINE
-    while not none_is_left():
-        assert time.monotonic() < deadline, left
+    until(none_is_left, left)
 
 
 def test_every_label_is_one_that_the_server_tells(told: Told) -> None:

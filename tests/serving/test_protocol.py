@@ -192,7 +192,9 @@ def test_prometheus_is_told_of_requests_reviews_and_aspects(server: Server, pars
     expected = {
         ("requests_total", ("door", "rest"), ("status", "200")): 1,
         ("requests_total", ("door", "rest"), ("status", "400")): 1,
-        ("request_seconds_count", ("door", "rest")): 2,
+        ("request_seconds_count", ("door", "rest"), ("texts", "many")): 1,
+        ("request_seconds_count", ("door", "rest"), ("texts", "none")): 1,
+        ("request_seconds_count", ("door", "rest"), ("texts", "one")): 0,
         ("reviews_total", ("version", "1")): 2,
         ("reviews_without_aspect_total", ("version", "1")): silent,
         ("aspect_score_count", ("version", "1")): len(found),

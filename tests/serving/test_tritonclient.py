@@ -200,3 +200,16 @@ def test_texts_need_not_be_raw_on_grpc(server: Server, parser: AspectParser) -> 
     found = [json.loads(element) for element in response.outputs[0].contents.bytes_contents]
     assert found == [parsed.to_json() for parsed in parser.parse(TEXTS)]
     assert response.id == "n° 1 🥟"
+
+
+def test_requests_with_one_text_are_timed_apart(server: Server, client: Any, door: str) -> None:
+    def counted() -> list[float]:
+        name, label = "reviews_parsing_request_seconds_count", {"http": "rest", "grpc": "grpc"}[door]
+        return [server.counter(name, door=label, texts=texts) for texts in ("none", "one", "many")]
+
+    before = counted()
+    client.infer(MODEL_NAME, [given(door, ["Lovely pho."])])
+    client.infer(MODEL_NAME, [given(door, ["Lovely pho.", "Rude waiter."])])
+    with pytest.raises(InferenceServerException):
+        client.infer(MODEL_NAME, [given(door, ["Lovely pho."], name="review")])
+    assert [after - one for after, one in zip(counted(), before, strict=True)] == [1, 1, 1]

@@ -34,7 +34,7 @@ class Outcome:
 
     @property
     def amount(self) -> str:
-        """Its texts, as few words as a label may have. A refusal has none, however quick it was."""
+        """Its texts as a label. A refusal has none: however quick it was, it is no quick answer."""
         return "many" if self.texts > 1 else "one" if self.texts else "none"
 
 
