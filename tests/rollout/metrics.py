@@ -24,7 +24,8 @@ class Exporter:
         self.requests, self.failed, self.seconds = requests, failed, seconds
         registry = CollectorRegistry()
         counter = Counter("reviews_parsing_requests", "", ["door", "status"], registry=registry)
-        histogram = Histogram("reviews_parsing_request_seconds", "", ["door"], buckets=SECONDS, registry=registry)
+        labels = ["door", "texts"]
+        histogram = Histogram("reviews_parsing_request_seconds", "", labels, buckets=SECONDS, registry=registry)
         info = Gauge("reviews_parsing_model_info", "", ["version", "precision"], registry=registry)
         info.labels(version, "int8").set(1)
         exporter = self
@@ -35,8 +36,9 @@ class Exporter:
 
             def do_GET(self) -> None:
                 for number in range(exporter.requests):
-                    counter.labels("rest", "500" if number < exporter.failed else "200").inc()
-                    histogram.labels("rest").observe(exporter.seconds)
+                    failed = number < exporter.failed
+                    counter.labels("rest", "500" if failed else "200").inc()
+                    histogram.labels("rest", "none" if failed else "one").observe(0 if failed else exporter.seconds)
                 self.send_response(200)
                 self.end_headers()
                 self.wfile.write(generate_latest(registry))

@@ -45,7 +45,9 @@ class Prometheus:
 
         requests = self._ask(total("reviews_parsing_requests_total", ""))
         failed = self._ask(total("reviews_parsing_requests_total", "", ', status=~"5.."'))
-        p95 = self._ask(f"histogram_quantile(0.95, {total('reviews_parsing_request_seconds_bucket', ', le')})")
+        # What was refused was refused quickly.
+        seconds_of = total("reviews_parsing_request_seconds_bucket", ", le", ', texts!="none"')
+        p95 = self._ask(f"histogram_quantile(0.95, {seconds_of})")
         return {key: Figures(count, failed.get(key, 0.0), p95.get(key)) for key, count in requests.items()}
 
     def _ask(self, query: str) -> dict[tuple[str, str], float]:
