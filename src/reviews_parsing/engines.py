@@ -39,6 +39,8 @@ class OnnxRuntime:
     name = "onnxruntime"
 
     def __init__(self, model: Path) -> None:
+        # It would tell its makers how it is used.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         import onnxruntime
 
         options = onnxruntime.SessionOptions()

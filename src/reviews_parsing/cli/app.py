@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -304,6 +305,8 @@ def serve(
     """
     from reviews_parsing.serving import serve as run
 
+    # Until the server has its own: the first process of a container ignores a signal that nothing handles.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     run(host=host, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, model_uri=model)
 
 
