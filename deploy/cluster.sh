@@ -106,6 +106,17 @@ make_secrets() {
         printf 'jenkins-admin-user=admin\njenkins-admin-password=%s\n' "$(password)" | secret jenkins jenkins-admin
     has jenkins jenkins-repository ||
         printf 'repository-webhook-token=%s\n' "$(password)" | secret jenkins jenkins-repository
+    if ! has jenkins-builds cosign; then
+        # What images are signed with; the agents' image, which was built before, holds the program.
+        key=$STATE/cosign
+        rm -rf "$key" && mkdir -m 700 "$key" && (umask 077 && password | tr -d '\n' >"$key/cosign.password")
+        COSIGN_PASSWORD=$(<"$key/cosign.password") docker run --rm --user "$(id -u):$(id -g)" --env COSIGN_PASSWORD \
+            --env HOME=/key --volume "$PWD/$key:/key" --workdir /key --entrypoint cosign "$NAME-ci:built" \
+            generate-key-pair
+        kubectl --namespace jenkins-builds create secret generic cosign --from-file="$key" >/dev/null
+        rm -rf "$key"
+        echo "   jenkins-builds/cosign"
+    fi
     # Promotes versions, so it may write.
     has jenkins-agents mlflow-credentials ||
         printf 'username=%s\npassword=%s\n' "$(field mlflow mlflow-auth username)" \

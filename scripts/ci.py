@@ -42,9 +42,9 @@ def image() -> None:
     revision = output("git", "rev-parse", "HEAD")
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     written = {
-        "VERSION": project["version"],
-        "REVISION": revision,
-        "CREATED": output("git", "show", "--no-patch", "--format=%cI", "HEAD"),
+        "version": project["version"],
+        "revision": revision,
+        "created": output("git", "show", "--no-patch", "--format=%cI", "HEAD"),
     }
     metadata = BUILD / "image.json"
     BUILD.mkdir(exist_ok=True)
@@ -56,7 +56,7 @@ def image() -> None:
     }
     details = [
         *("--local", f"context={PROJECT}", "--local", f"dockerfile={DOCKERFILE}"),
-        *(word for name, value in written.items() for word in ("--opt", f"build-arg:{name}={value}")),
+        *(f"--opt=label:org.opencontainers.image.{name}={value}" for name, value in written.items()),
         *("--opt", f"attest:sbom=generator={SCANNER}", "--opt", "attest:provenance=mode=max"),
     ]
     run("buildctl", "build", *(f"--{name}={value}" for name, value in options.items()), *details)

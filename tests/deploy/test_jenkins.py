@@ -356,7 +356,7 @@ def test_image_is_pushed_with_an_sbom_and_its_digest_signed(builders: Callable[[
     calls = builders()
     revision = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert f"--output=type=image,name={repository}:{revision.stdout[:12]},push=true" in calls
-    assert f"build-arg:REVISION={revision.stdout.strip()}" in calls
+    assert f"--opt=label:org.opencontainers.image.revision={revision.stdout.strip()}" in calls
     assert any(call.startswith("attest:sbom=generator=docker.io/docker/buildkit-syft-scanner:") for call in calls)
     assert calls[calls.index("cosign") :][:5] == ["cosign", "sign", "--yes", "--key", "gcpkms://key"]
     assert calls[-1] == f"{repository}@{DIGEST}"
