@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from reviews_parsing import data
+
 TEXT = "The pad thai was great but the waiter was rude."
 
 
@@ -97,6 +99,28 @@ def test_json_is_one_document_and_nothing_else(with_champion: Path, arguments: t
     code, out, _ = run(*arguments)
     assert code == 0
     json.loads(out)
+
+
+def test_a_model_is_evaluated_on_any_data_and_against_another(with_champion: Path, tmp_path: Path) -> None:
+    data.write(data.read_splits("corpus")["test"][:40], tmp_path / "gold.jsonl")
+    (tmp_path / "map.json").write_text('{"STAFF": "SERVICE"}')
+    champion = "models:/reviews-parsing-ner-aspects@champion"
+    gold = str(tmp_path / "gold.jsonl")
+    code, out, _ = run("evaluate", champion, gold, "--map", str(tmp_path / "map.json"), "--against", champion, "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["reviews"] == 40
+    assert set(found["f1"]) == {"span", "span_category", "span_category_polarity"}
+    assert "STAFF_f1" not in found["metrics"]
+    assert found["f1"]["span"] > found["f1"]["span_category"] > found["f1"]["span_category_polarity"] > 0.2
+    assert 0 < found["ece"] < 1
+    assert set(found["by_polarity"]) <= {"positive", "negative", "neutral"}
+    counted = [sum(its["support"] for its in found[by].values()) for by in ("by_polarity", "by_words")]
+    assert counted == [found["metrics"]["aggregated_support"]] * 2
+    assert found["against"]["difference"] == {"mean": 0, "low": 0, "high": 0}
+    (version,) = json.loads(run("models", "--json")[1])
+    of_run = json.loads(run("evaluate", version["run_id"], gold, "--map", str(tmp_path / "map.json"), "--json")[1])
+    assert of_run["f1"] == found["f1"]
 
 
 def test_tables_are_plain_text_in_a_pipe(with_champion: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from dataclasses import asdict
@@ -181,7 +182,14 @@ def train(
     metrics = run.result.test.metrics()
     if as_json:
         output.print_json(
-            {"run_id": run.run_id, "version": run.version, "precision": run.result.precision, "test": metrics}
+            {
+                "run_id": run.run_id,
+                "version": run.version,
+                "seconds": run.result.seconds,
+                "precision": run.result.precision,
+                "f1": run.result.validation.f1s,
+                "test": metrics,
+            }
         )
         return
     output.scores_table("Test split, exact match", metrics)
@@ -193,41 +201,72 @@ def train(
 
 @app.command()
 def evaluate(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="models:/NAME@ALIAS, models:/NAME/N, a run's id, or a folder. [default: champion]"),
+    ] = None,
     data: Annotated[
         str, typer.Argument(help="Labelled reviews: a file, a folder, a hub dataset, or 'corpus'.")
     ] = "corpus",
     data_format: Format = None,
     map_file: Map = None,
     split: Annotated[str, typer.Option(help="Which split, where the data has splits.")] = "test",
-    model: Model = None,
+    against: Annotated[str | None, typer.Option(help="Another model, to compare with on the same reviews.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Hold a model against labelled reviews.
+    """Hold a model against labelled reviews. What --map says of categories holds for the model's answers too.
 
     Examples:
 
         reviews-parsing evaluate
 
-        reviews-parsing evaluate gold.xml --map categories.json --model models:/reviews-parsing-ner-aspects/3
+        reviews-parsing evaluate models:/reviews-parsing-ner-aspects/3 gold.xml --map categories.json
+
+        reviews-parsing evaluate models:/reviews-parsing-ner-aspects/3 --against models:/reviews-parsing-ner-aspects/2
     """
     from reviews_parsing.data import read_mapping, read_splits
     from reviews_parsing.settings import Settings
-    from reviews_parsing.training.evaluate import evaluate as run
+    from reviews_parsing.training import evaluate as room
+    from reviews_parsing.training.metrics import flatten, paired_bootstrap
 
-    splits = read_splits(data, read_mapping(map_file) if map_file else None, data_format)
+    mapping = read_mapping(map_file) if map_file else {}
+    splits = read_splits(data, mapping, data_format)
     reviews = splits.get("all") or splits.get(split)
     if not reviews:
         raise DataError(f"{data} has no split '{split}'; it has {', '.join(splits)}")
-    result = run(_parser(model), reviews)
-    if as_json:
-        output.print_json({"model": model or Settings().champion_uri, "data": data, **result.metrics()})
-        return
+    result = room.evaluate(_parser(model), reviews, mapping)
+    rival = room.evaluate(_parser(against), reviews, mapping) if against else None
+    difference = paired_bootstrap(result.counts, rival.counts) if rival else None
     metrics = result.metrics()
+    if as_json:
+        document = {
+            "model": model or Settings().champion_uri,
+            "data": data,
+            "reviews": len(reviews),
+            "f1": result.f1s,
+            "ece": metrics["span_ece"],
+            "by_polarity": {name: asdict(its) for name, its in result.by_polarity.items()},
+            "by_words": {name: asdict(its) for name, its in result.by_words.items()},
+            "metrics": metrics,
+        }
+        if rival and difference:
+            document["against"] = {"model": against, "f1": rival.f1s, "difference": difference._asdict()}
+        output.print_json(document)
+        return
     output.scores_table(f"{data}, {len(reviews):,} reviews, exact match", metrics)
+    output.out.print()
+    output.scores_table("By polarity, span and category right too", flatten(result.by_polarity))
+    output.out.print()
+    output.scores_table("By words in a review", flatten(result.by_words))
     errors = ", ".join(
         f"{kind} {metrics[f'{kind}_ece']:.3f}" for kind in ("span", "polarity") if f"{kind}_ece" in metrics
     )
     output.out.print(f"\nexpected calibration error: {errors}; {metrics['reviews_per_second']:,.0f} reviews a second")
+    if difference:
+        mean, low, high = (100 * figure for figure in difference)
+        output.out.print(
+            f"F1 of span + category {mean:+.1f} points against {against}, 95 % interval {low:+.1f} to {high:+.1f}"
+        )
 
 
 @app.command()
@@ -315,7 +354,10 @@ def _parser(model: str | None) -> AspectParser:
     from reviews_parsing.settings import Settings
 
     settings = Settings()
-    return AspectParser.load(model or settings.champion_uri, settings.threads, settings.engine)
+    model = model or settings.champion_uri
+    # A run by its id, as `train` prints it.
+    source = f"runs:/{model}/ner_aspect" if re.fullmatch("[0-9a-f]{32}", model) else model
+    return AspectParser.load(source, settings.threads, settings.engine)
 
 
 def _is_text(what: list[str]) -> bool:

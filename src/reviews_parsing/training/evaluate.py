@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from reviews_parsing.training.metrics import (
 )
 
 CONTEXT = 60
+# Reviews are told apart by so many words at most.
+WORDS = (10, 20, 40, 80)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +41,26 @@ class Mistake:
 class Evaluation:
     """What `evaluate` found; `counts` has shape [reviews, 3]: right, predicted and gold aspects of each review.
 
+    `by_polarity` counts an aspect as right when span, category and polarity are; `by_words` leaves polarity aside.
+
     `spans` and `polarities` hold (probability, right) of each predicted span, and of the polarity of each right span.
     """
 
     scores: Mapping[str, Scores]
+    by_polarity: Mapping[str, Scores]
+    by_words: Mapping[str, Scores]
     counts: npt.NDArray[np.int64]
     spans: Sequence[tuple[float, bool]]
     polarities: Sequence[tuple[float, bool]]
     confusion: Mapping[tuple[str, str], int]
     mistakes: Sequence[Mistake]
     seconds: float = field(compare=False)
+
+    @property
+    def f1s(self) -> dict[str, float]:
+        """Micro-F1 of explicit aspects by what must be right."""
+        names = {"span": "span", "span_category": "aggregated", "span_category_polarity": "with_polarity"}
+        return {name: self.scores[its].f1 for name, its in names.items() if its in self.scores}
 
     @property
     def f1(self) -> float:
@@ -64,8 +76,14 @@ class Evaluation:
         return figures | {"seconds": self.seconds, "reviews_per_second": len(self.counts) / self.seconds}
 
 
-def evaluate(parser: AspectParser, reviews: Sequence[Review]) -> Evaluation:
-    """Parse `reviews` and hold the answers against their explicit aspects. Raises DataError where there are none."""
+def evaluate(
+    parser: AspectParser, reviews: Sequence[Review], mapping: Mapping[str, str | None] | None = None
+) -> Evaluation:
+    """Parse `reviews` and hold the answers against their explicit aspects. Raises DataError where there are none.
+
+    `mapping` renames categories of the answers, or with None drops them: a model may tell apart what the labels do not.
+    """
+    mapping = mapping or {}
     gold_of = [[a for a in review.aspects if a.span] for review in reviews]
     if not any(gold_of):
         raise DataError("the data to evaluate on holds no labelled span; check it with `reviews-parsing data stats`")
@@ -78,7 +96,11 @@ def evaluate(parser: AspectParser, reviews: Sequence[Review]) -> Evaluation:
     confusion: dict[tuple[str, str], int] = {}
     for number, (review, labels, answer) in enumerate(zip(reviews, gold_of, parsed, strict=True)):
         wanted: dict[Key, Aspect] = {(a.span, a.entity_group): a for a in labels}
-        given: dict[Key, Aspect] = {(a.span, a.entity_group): a for a in answer.aspects if a.span}
+        given: dict[Key, Aspect] = {
+            (a.span, group): replace(a, entity_group=group)
+            for a in answer.aspects
+            if a.span and (group := mapping.get(a.entity_group, a.entity_group))
+        }
         gold += [Entity((number, *a.span), a.entity_group, a.polarity) for a in labels if a.span]
         predicted += [Entity((number, *a.span), a.entity_group, a.polarity) for a in given.values() if a.span]
         right = wanted.keys() & given.keys()
@@ -95,7 +117,37 @@ def evaluate(parser: AspectParser, reviews: Sequence[Review]) -> Evaluation:
         for group in by_span.values():
             confusion["O", group] = confusion.get(("O", group), 0) + 1
     mistakes.sort(key=lambda m: -m.probability)
-    return Evaluation(score(gold, predicted), np.array(counts), spans, polarities, confusion, mistakes, seconds)
+    table = np.array(counts)
+    polarity = {
+        name: Scores.of(
+            len({e for e in gold if e.polarity == name} & set(predicted)),
+            sum(e.polarity == name for e in predicted),
+            sum(e.polarity == name for e in gold),
+        )
+        for name in sorted({e.polarity for e in gold if e.polarity})
+    }
+    return Evaluation(
+        score(gold, predicted),
+        polarity,
+        _by_words(reviews, table),
+        table,
+        spans,
+        polarities,
+        confusion,
+        mistakes,
+        seconds,
+    )
+
+
+def _by_words(reviews: Sequence[Review], counts: npt.NDArray[np.int64]) -> dict[str, Scores]:
+    """Scores of short and long reviews apart; words are what white space parts."""
+    bucket = np.searchsorted(WORDS, [len(review.text.split()) for review in reviews], side="left")
+    names = [f"up to {most}" for most in WORDS] + [f"over {WORDS[-1]}"]
+    return {
+        name: Scores.of(*map(int, counts[bucket == number].sum(axis=0)))
+        for number, name in enumerate(names)
+        if (bucket == number).any()
+    }
 
 
 Span = tuple[int, int] | None

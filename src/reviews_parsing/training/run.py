@@ -55,8 +55,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What came of a job: the test results, the precision that was kept, seconds of fitting."""
+    """What came of a job: the results on both held-out splits, the precision that was kept, seconds of fitting."""
 
+    validation: Evaluation
     test: Evaluation
     precision: str
     seconds: float
@@ -101,7 +102,7 @@ def execute(
     log.file(folder / "test.jsonl", "data")
     log.folder(fitted.checkpoint, "checkpoint")
     log.model(exported.folder, example=splits["test"][0].text)
-    return Trained(test, exported.precision, fitted.seconds)
+    return Trained(validation, test, exported.precision, fitted.seconds)
 
 
 def complete_splits(splits: Mapping[str, Sequence[Review]], seed: int) -> dict[str, list[Review]]:
