@@ -40,8 +40,8 @@ class Recipe:
     patience: int = 3
     polarity_weight: float = 1.0
     freeze_embeddings: bool = True
-    window: int = 256
-    margin: int = 32
+    window: int = 128
+    margin: int = 16
     seed: int = 13
 
     def write(self, folder: Path) -> None:
