@@ -241,3 +241,12 @@ def test_the_charts_agree_with_each_other() -> None:
     assert grpc["backend"]["service"]["port"]["number"] == ports["grpc"]
     assert door["network"]["prometheus"] == server["network"]["prometheus"]
     assert door["network"]["dns"] == server["network"]["dns"]
+
+
+def test_mlflow_is_under_a_path_that_it_does_not_know_of() -> None:
+    root, inner, rest = one(rendered("ingress", "gke"), "HTTPRoute", "mlflow")["spec"]["rules"]
+    assert [match["path"] for match in root["matches"]] == [{"type": "Exact", "value": v} for v in ("/", "/mlflow")]
+    assert root["filters"][0]["requestRedirect"]["path"]["replaceFullPath"] == "/mlflow/"
+    assert inner["matches"] == [{"path": {"type": "PathPrefix", "value": "/mlflow"}}]
+    assert inner["filters"][0]["urlRewrite"]["path"] == {"type": "ReplacePrefixMatch", "replacePrefixMatch": "/"}
+    assert inner["backendRefs"] == rest["backendRefs"]

@@ -30,7 +30,6 @@ WHOLE: dict[str, dict[str, Any]] = {
         "gateway": {"service": "NodePort", "address": "203.0.113.7"},
         "certificates": {"acme": {"email": "a@example.com"}},
         "monitoring": {"labels": {"release": "prometheus"}},
-        "routes": {"mlflow": {"path": "/mlflow"}},
     },
 }
 
