@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -33,6 +34,7 @@ def refused(
             progress=lambda *done: parsed.append(done),
         )
     assert (sorted(folder.iterdir()), parsed) == (before, [])
+    assert not {file.path for file in psutil.Process().open_files()} & {str(path) for path in inputs}
     message = str(caught.value)
     assert "\n" not in message
     return message

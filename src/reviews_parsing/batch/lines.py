@@ -6,7 +6,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, Self, cast
 
 from reviews_parsing.data.files import not_utf8
 from reviews_parsing.errors import DataError
@@ -16,7 +16,7 @@ LONGEST = 2**24
 
 
 class Lines:
-    """Lines of a UTF-8 file with their ends as they are, unzipped where its name ends in `.gz`.
+    """Lines of a UTF-8 file with their ends as they are, unzipped where its name ends in `.gz`; open inside `with`.
 
     `name` is what messages call the file.
     """
@@ -24,33 +24,42 @@ class Lines:
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
         self._path = path
-        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        """Raises DataError where the file cannot be opened."""
+        try:
+            self._file = self._path.open("rb")
+        except OSError as error:
+            raise self._unreadable(error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     @property
     def position(self) -> int:
         """Bytes of the file (zipped ones where it is) read so far."""
-        done = self._file is None or self._file.closed
-        return self._path.stat().st_size if done else cast(BinaryIO, self._file).tell()
+        return self._file.tell()
 
     def __iter__(self) -> Iterator[str]:
         """Raises DataError where the file cannot be read, with line and byte where it is not UTF-8."""
         number = offset = 0
+        zipped = self._path.suffix.lower() == ".gz"
+        file = cast(BinaryIO, gzip.GzipFile(fileobj=self._file)) if zipped else self._file
         try:
-            with self._path.open("rb") as self._file, _unzipped(self._path, self._file) as unzipped:
-                while line := unzipped.readline(LONGEST):
-                    number += 1
-                    if len(line) == LONGEST and not line.endswith(b"\n"):
-                        raise DataError(f"{self.name}:{number}: a line of more than {LONGEST} bytes: split it")
-                    try:
-                        text = line.decode("utf-8")
-                    except UnicodeDecodeError as error:
-                        raise not_utf8(error, self.name, number, offset) from None
-                    yield text.removeprefix("\ufeff") if number == 1 else text
-                    offset += len(line)
+            while line := file.readline(LONGEST):
+                number += 1
+                if len(line) == LONGEST and not line.endswith(b"\n"):
+                    raise DataError(f"{self.name}:{number}: a line of more than {LONGEST} bytes: split it")
+                try:
+                    text = line.decode("utf-8")
+                except UnicodeDecodeError as error:
+                    raise not_utf8(error, self.name, number, offset) from None
+                yield text.removeprefix("\ufeff") if number == 1 else text
+                offset += len(line)
         except (OSError, EOFError, zlib.error) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise DataError(f"{self.name} cannot be read ({reason}): give a whole file that you may read") from None
+            raise self._unreadable(error) from None
 
-
-def _unzipped(path: Path, file: BinaryIO) -> BinaryIO:
-    return cast(BinaryIO, gzip.GzipFile(fileobj=file)) if path.suffix.lower() == ".gz" else file
+    def _unreadable(self, error: Exception) -> DataError:
+        reason = getattr(error, "strerror", None) or error
+        return DataError(f"{self.name} cannot be read ({reason}): give a whole file that you may read")

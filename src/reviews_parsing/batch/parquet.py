@@ -48,7 +48,7 @@ class Parquet:
         import pyarrow.parquet as pq
 
         try:
-            with pq.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False) as file:
+            with pa.OSFile(str(self.path)) as raw, pq.ParquetFile(raw, buffer_size=BUFFER, pre_buffer=False) as file:
                 refuse_twins(file.schema_arrow.names, self.name)
                 yield file
         except (pa.ArrowException, OSError) as error:

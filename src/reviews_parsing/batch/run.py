@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +61,9 @@ def parse_files(
         write = sinks.to_function(on_rows) if output is None else stack.enter_context(sinks.to_file(output, found))
         before, total = 0, sum(source.size for source in opened)
         for source, text in zip(opened, texts, strict=True):
-            for chunk, reviews in _parsed(parser, source, text, min_score):
+            # Closed as soon as anything fails, not when the failure's traceback is forgotten: it holds the file.
+            chunks = stack.enter_context(closing(_parsed(parser, source, text, min_score)))
+            for chunk, reviews in chunks:
                 parsed = []
                 for done, review in reviews:
                     parsed.append(review.to_json())
@@ -75,7 +77,7 @@ def parse_files(
 
 def _parsed(
     parser: AspectParser, source: Source, column: str, min_score: float
-) -> Iterator[tuple[Chunk, Iterator[tuple[int, ParsedReview]]]]:
+) -> Generator[tuple[Chunk, Iterator[tuple[int, ParsedReview]]]]:
     """Each chunk with, for each of its rows as it is parsed, (bytes of the source that are done, the review)."""
     start = 0
     for chunk in source.chunks():

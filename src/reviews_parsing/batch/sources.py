@@ -100,6 +100,7 @@ def _stdin(folder: Path) -> Source:
             shutil.copyfileobj(sys.stdin.buffer, file)
     except OSError as error:
         raise DataError(f"{_STDIN_NAME} cannot be kept in {folder.parent} ({error.strerror}): make room") from None
-    first = next((line.lstrip() for line in Lines(path, _STDIN_NAME) if line.strip()), "")
+    with Lines(path, _STDIN_NAME) as lines:
+        first = next((line.lstrip() for line in lines if line.strip()), "")
     read = read_json if first.startswith("{") else read_plain
     return Textual(path, _STDIN_NAME, path.stat().st_size, read)

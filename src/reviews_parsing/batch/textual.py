@@ -47,26 +47,27 @@ class Textual:
         """
         import pyarrow as pa
 
-        declared, records = self.read(Lines(self.path, self.name))
-        kinds: dict[str, Kind] = dict.fromkeys(declared, Scalar.NULL)
-        faults: dict[str, str] = {}
-        for line, row in records:
-            for name, value in row.items():
-                kind, known = kind_of(value), kinds.get(name, Scalar.NULL)
-                if kind is not Scalar.STRING and value is not None and name not in faults:
-                    faults[name] = f"{self.name}:{line}: '{name}' is {_english(value)}"
-                if name not in kinds or kind != known:
-                    kinds[name] = merge(known, kind)
+        with Lines(self.path, self.name) as lines:
+            declared, records = self.read(lines)
+            kinds: dict[str, Kind] = dict.fromkeys(declared, Scalar.NULL)
+            faults: dict[str, str] = {}
+            for line, row in records:
+                for name, value in row.items():
+                    kind, known = kind_of(value), kinds.get(name, Scalar.NULL)
+                    if kind is not Scalar.STRING and value is not None and name not in faults:
+                        faults[name] = f"{self.name}:{line}: '{name}' is {_english(value)}"
+                    if name not in kinds or kind != known:
+                        kinds[name] = merge(known, kind)
         if not kinds:
             raise DataError(f"{self.name} is empty: give a file with at least one review")
         return [Column(pa.field(name, arrow_type(kind)), faults.get(name)) for name, kind in kinds.items()]
 
     def chunks(self) -> Iterator[Rows]:
         """Raises DataError where the file cannot be read."""
-        lines = Lines(self.path, self.name)
-        _, records = self.read(lines)
-        while values := [row for _, row in islice(records, CHUNK_TEXTS)]:
-            yield Rows(self.name, values, lines.position)
+        with Lines(self.path, self.name) as lines:
+            _, records = self.read(lines)
+            while values := [row for _, row in islice(records, CHUNK_TEXTS)]:
+                yield Rows(self.name, values, lines.position)
 
 
 def _english(value: Any) -> str:
