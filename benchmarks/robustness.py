@@ -13,7 +13,6 @@ import random
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect, Review
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.evaluate import evaluate
+from reviews_parsing.training.rough import rewritten
 
 # A disturbance says, for each code point of a review, what stands there instead.
 Disturbance = Callable[[Review, random.Random], list[str]]
@@ -94,24 +94,6 @@ def words(text: str) -> list[tuple[int, int]]:
     return found
 
 
-def disturbed(review: Review, disturbance: Disturbance, rng: random.Random) -> Review:
-    """The review with its labels moved; one whose words are gone is gone too."""
-    pieces = disturbance(review, rng)
-    text, ends = "".join(pieces), [0, *accumulate(map(len, pieces))]
-    aspects = []
-    for aspect in review.aspects:
-        moved = relabelled(aspect, text, ends[aspect.span[0]], ends[aspect.span[1]]) if aspect.span else aspect
-        aspects += [moved] if moved else []
-    return Review(review.id, text, tuple(aspects))
-
-
-def relabelled(aspect: Aspect, text: str, start: int, end: int) -> Aspect | None:
-    """The aspect at its new place, without white space at either end."""
-    word = text[start:end].strip()
-    start += len(text[start:end]) - len(text[start:end].lstrip())
-    return replace(aspect, word=word, start=start, end=start + len(word), opinion=None) if word else None
-
-
 def joined(reviews: Sequence[Review]) -> list[Review]:
     """The same reviews, one after the other, in texts of LONG_WORDS words."""
     found, text, aspects = [], "", list[Aspect]()
@@ -136,7 +118,7 @@ def measure(
     sets = {"clean": list(reviews)}
     for name, disturbance in DISTURBANCES.items():
         rng = random.Random(seed)  # noqa: S311
-        sets[name] = [disturbed(review, disturbance, rng) for review in reviews]
+        sets[name] = [rewritten(review, disturbance(review, rng)) for review in reviews]
     sets[f"texts of {LONG_WORDS:,} words"] = joined(reviews)
     rows = track(sets.items(), "reading", console=Console(stderr=True))
     return {name: evaluate(parser, its, mapping).f1s for name, its in rows}

@@ -37,7 +37,7 @@ def backbone_tokenizer() -> str:
 
 @pytest.fixture(scope="session")
 def champion_home(request: pytest.FixtureRequest) -> Path:
-    """A home whose champion is the default model, trained by the default recipe. Read it, do not write to it."""
+    """A home whose champion is the default model as `make up` trains it. Read it, do not write to it."""
     sources = [PACKAGE / "parser.py", PACKAGE / "schema.py"]
     for room in ("training", "tagging", "data", "registry"):
         sources += [path for path in (PACKAGE / room).rglob("*") if path.suffix in (".py", ".jsonl")]
@@ -54,7 +54,7 @@ def champion_home(request: pytest.FixtureRequest) -> Path:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("REVIEWS_PARSING_HOME", str(home))
             patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-            run = registry.train("corpus", Recipe())
+            run = registry.train("corpus", Recipe(epochs=7))
             registry.promote(version=run.version)
         (home / "done").touch()
     return home

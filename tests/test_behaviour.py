@@ -8,7 +8,8 @@ from reviews_parsing import AspectParser
 
 
 def found(parser: AspectParser, text: str) -> dict[str, tuple[str, str | None]]:
-    return {(a.word or ""): (a.entity_group, a.polarity) for a in parser.parse([text], min_score=0.3)[0].aspects}
+    parsed = parser.parse([text], min_score=0.3, spans_only=True)[0]
+    return {(a.word or ""): (a.entity_group, a.polarity) for a in parsed.aspects}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +31,21 @@ def test_each_category_in_its_plainest_form(parser: AspectParser, text: str, wor
 
 
 @pytest.mark.parametrize(
+    ("text", "category", "polarity"),
+    [
+        ("Delicious!", "FOOD", "positive"),
+        ("Way too expensive.", "PRICE", "negative"),
+        ("We waited forty minutes before anyone came.", "SERVICE", "negative"),
+        ("We will definitely be back!", "OVERALL", "positive"),
+        ("Never again.", "OVERALL", "negative"),
+    ],
+)
+def test_what_is_said_of_no_word_in_particular(parser: AspectParser, text: str, category: str, polarity: str) -> None:
+    found = parser.parse([text])[0].aspects
+    assert (None, category, polarity) in {(a.word, a.entity_group, a.polarity) for a in found}
+
+
+@pytest.mark.parametrize(
     ("good", "bad", "word"),
     [
         ("The soup was good.", "The soup was not good.", "soup"),
@@ -41,6 +57,20 @@ def test_each_category_in_its_plainest_form(parser: AspectParser, text: str, wor
 def test_negation_turns_the_polarity(parser: AspectParser, good: str, bad: str, word: str) -> None:
     assert found(parser, good)[word][1] == "positive"
     assert found(parser, bad)[word][1] == "negative"
+
+
+@pytest.mark.parametrize(
+    ("text", "word", "opinion"),
+    [
+        ("The soup was delicious.", "soup", "delicious"),
+        ("Our waiter was rude but the dumplings were superb.", "dumplings", "superb"),
+        ("Our waiter was rude but the dumplings were superb.", "waiter", "rude"),
+        ("Terrible coffee.", "coffee", "Terrible"),
+    ],
+)
+def test_an_aspect_carries_the_words_that_judge_it(parser: AspectParser, text: str, word: str, opinion: str) -> None:
+    opinions = {a.word: a.opinion and a.opinion.word for a in parser.parse([text])[0].aspects}
+    assert opinions[word] == opinion
 
 
 @pytest.mark.parametrize(
@@ -79,4 +109,4 @@ def test_trailing_white_space_does_not_change_the_answer(parser: AspectParser, t
     ],
 )
 def test_where_nothing_is_judged_nothing_is_found(parser: AspectParser, text: str) -> None:
-    assert found(parser, text) == {}
+    assert parser.parse([text], min_score=0.5)[0].aspects == ()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from reviews_parsing import data
+from reviews_parsing import data, registry
 
 TEXT = "The pad thai was great but the waiter was rude."
 
@@ -114,6 +114,11 @@ def test_a_model_is_evaluated_on_any_data_and_against_another(with_champion: Pat
     assert "STAFF_f1" not in found["metrics"]
     assert found["f1"]["span"] > found["f1"]["span_category"] > found["f1"]["span_category_polarity"] > 0.2
     assert 0 < found["ece"] < 1
+    assert 0.1 < found["tasd_f1"] < found["f1"]["span"]
+    scores = found["by_score"]["aggregated"]
+    assert scores["0.9"]["precision"] > scores["0.0"]["precision"] == found["metrics"]["aggregated_precision"]
+    assert scores["0.9"]["recall"] < scores["0.0"]["recall"] == found["metrics"]["aggregated_recall"]
+    assert 0 < len(found["mistakes"]) <= 10
     assert set(found["by_polarity"]) <= {"positive", "negative", "neutral"}
     counted = [sum(its["support"] for its in found[by].values()) for by in ("by_polarity", "by_words")]
     assert counted == [found["metrics"]["aggregated_support"]] * 2
@@ -121,6 +126,22 @@ def test_a_model_is_evaluated_on_any_data_and_against_another(with_champion: Pat
     (version,) = json.loads(run("models", "--json")[1])
     of_run = json.loads(run("evaluate", version["run_id"], gold, "--map", str(tmp_path / "map.json"), "--json")[1])
     assert of_run["f1"] == found["f1"]
+
+
+def test_an_evaluation_is_logged_when_asked(with_champion: Path, tmp_path: Path) -> None:
+    data.write(data.read_splits("corpus")["test"][:20], tmp_path / "gold.jsonl")
+    run_id = json.loads(
+        run(
+            "evaluate", "--log", "--json", "models:/reviews-parsing-ner-aspects@champion", str(tmp_path / "gold.jsonl")
+        )[1]
+    )["run_id"]
+    with registry.tracking() as client:
+        logged = client.get_run(run_id)
+        assert logged.data.params["data_source"] == str(tmp_path / "gold.jsonl")
+        assert {"aggregated_f1", "tasd_f1", "span_ece"} <= set(logged.data.metrics)
+        assert {f.path for f in client.list_artifacts(run_id, "plots")} == {
+            f"plots/{name}.png" for name in ("category_f1", "confusion", "reliability")
+        }
 
 
 def test_tables_are_plain_text_in_a_pipe(with_champion: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from reviews_parsing import AspectParser, DataError, ModelError, data
 from reviews_parsing.encoder import MOST, PADDING, Encoder
-from reviews_parsing.parser import ParserConfig
+from reviews_parsing.parser import IMPLICIT_FROM, ParserConfig
 from reviews_parsing.tagging import words
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -51,9 +51,19 @@ def test_a_span_is_words_of_the_text_and_overlaps_no_other(parser: AspectParser,
     (parsed,) = parser.parse([text])
     starts, ends = (set(edges) for edges in zip(*words(text), strict=True)) if words(text) else ((), ())
     at = 0
+    explicit = [aspect for aspect in parsed.aspects if aspect.span]
+    assert parsed.aspects[: len(explicit)] == tuple(explicit)
+    assert parser.parse([text], spans_only=True)[0].aspects == tuple(explicit)
+    for aspect in parsed.aspects[len(explicit) :]:
+        assert (aspect.word, aspect.start, aspect.end) == (None, None, None)
+        assert IMPLICIT_FROM <= (aspect.score or 0) <= 1
+        assert 0 <= (aspect.polarity_score or -1) <= 1
     for aspect in parsed.aspects:
-        assert aspect.span is not None
-        start, end = aspect.span
+        if opinion := aspect.opinion:
+            assert text[opinion.start : opinion.end] == opinion.word
+            assert not aspect.span or opinion.end <= aspect.span[0] or aspect.span[1] <= opinion.start
+    for aspect in explicit:
+        start, end = aspect.span or (0, 0)
         assert text[start:end] == aspect.word
         assert start in starts
         assert end in ends
@@ -86,7 +96,9 @@ def test_a_review_has_one_answer_whatever_it_is_batched_with(parser: AspectParse
 def test_an_answer_is_json_in_the_form_of_a_hugging_face_pipeline(parser: AspectParser) -> None:
     (parsed,) = parser.parse(["The lobster roll was fantastic."])
     (form,) = json.loads(json.dumps(parsed.to_json()))
-    assert list(form) == ["entity_group", "score", "word", "start", "end", "polarity", "polarity_score"]
+    pipelines = ["entity_group", "score", "word", "start", "end"]
+    assert list(form) == [*pipelines, "polarity", "polarity_score", "opinion"]
+    assert form["opinion"] == {"word": "fantastic", "start": 21, "end": 30}
     assert (form["entity_group"], form["word"], form["start"], form["end"]) == ("FOOD", "lobster roll", 4, 16)
 
 
@@ -99,18 +111,18 @@ def test_a_long_text_equals_one_long_window_away_from_the_seams(champion_folder:
         (folder / "parser.json").write_text(json.dumps(form | {"window": window, "margin": margin}))
         parsers.append(AspectParser(folder))
     text = LONG[:1800]
-    whole, pieces = (p.parse([text])[0].aspects for p in parsers)
+    whole, pieces = (p.parse([text], spans_only=True)[0].aspects for p in parsers)
     assert len(whole) > 20
     same = {(a.span, a.entity_group) for a in whole} & {(a.span, a.entity_group) for a in pieces}
     assert len(same) >= 0.9 * len(whole)
     # Nothing is lost at the end, however long the text.
-    many = parsers[1].parse([LONG * 20])[0].aspects
+    many = parsers[1].parse([LONG * 20], spans_only=True)[0].aspects
     assert (many[-1].end or 0) > len(LONG) * 20 - 200
 
 
 def test_a_text_of_a_megabyte_is_read_to_its_end(parser: AspectParser) -> None:
     filler = "x" * 1_000_000
-    (parsed,) = parser.parse([f"{filler} The coffee was excellent."])
+    (parsed,) = parser.parse([f"{filler} The coffee was excellent."], spans_only=True)
     assert parsed.aspects[-1].word == "coffee"
 
 

@@ -16,6 +16,8 @@ import numpy as np
 from reviews_parsing import engines
 from reviews_parsing.tagging.decode import Floats
 
+# What a graph calls its outputs; all but the first may be missing.
+OUTPUTS = ("tag_logits", "polarity_logits", "implicit_logits", "opinion_logits", "link_logits")
 # Tokens of a run, padding included: more do not fit a core's cache, fewer leave it waiting for weights.
 MOST, LEAST = 512, 96
 # What a run costs by itself, in tokens: a run that pads more than this is better two.
@@ -30,10 +32,17 @@ class Piece(NamedTuple):
 
 
 class Logits(NamedTuple):
-    """Of all wanted tokens of all pieces, in order: shapes [n, tags] and [n, polarities] (which may be 0)."""
+    """Of all wanted tokens of all pieces, in order: shape [n, k]; k is 0 for what the model does not know.
+
+    Of tags, of polarities, of each implicit category with each polarity, of tags of opinions, and what links aspects to
+    opinions (`tagging.linked`).
+    """
 
     tags: Floats
     polarities: Floats
+    implicit: Floats
+    opinions: Floats
+    links: Floats
 
 
 class Encoder:
@@ -55,7 +64,7 @@ class Encoder:
         ends = np.cumsum(counts)
         starts = ends - counts
         total = int(counts.sum())
-        gathered = [np.empty((total, width), np.float32) for width in self._engine.widths]
+        gathered = {name: np.empty((total, width), np.float32) for name, width in self._engine.widths.items()}
 
         def run(batch: list[int]) -> None:
             longest = max(len(pieces[i].ids) for i in batch)
@@ -67,7 +76,7 @@ class Encoder:
                 mask[row, :length] = 1
             outputs = self._engine.run(ids, mask)
             for row, i in enumerate(batch):
-                for target, output in zip(gathered, outputs, strict=True):
+                for target, output in zip(gathered.values(), outputs, strict=True):
                     target[starts[i] : ends[i]] = output[row, pieces[i].wanted]
 
         batches = list(self.batches([len(piece.ids) for piece in pieces]))
@@ -81,8 +90,8 @@ class Encoder:
         def logits() -> Logits:
             for future in futures:
                 future.result()
-            polarities = gathered[1] if len(gathered) > 1 else np.empty((total, 0), np.float32)
-            return Logits(gathered[0], polarities)
+            unknown = np.empty((total, 0), np.float32)
+            return Logits(*(gathered.get(name, unknown) for name in OUTPUTS))
 
         return logits
 

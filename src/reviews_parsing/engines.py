@@ -29,10 +29,11 @@ class Engine(Protocol):
     """A loaded graph; safe to share between threads, each of which uses one core."""
 
     name: str
-    widths: list[int]
+    widths: dict[str, int]
+    """Of each output by its name, in their order."""
 
     def run(self, ids: Ints, mask: Ints) -> list[Floats]:
-        """One array of shape [batch, tokens, widths[i]] for each output, from two of shape [batch, tokens]."""
+        """One array of shape [batch, tokens, width] for each output, from two of shape [batch, tokens]."""
 
 
 class OnnxRuntime:
@@ -46,8 +47,8 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        self._names = [output.name for output in self._session.get_outputs()]
-        self.widths = [int(output.shape[-1]) for output in self._session.get_outputs()]
+        self.widths = {output.name: int(output.shape[-1]) for output in self._session.get_outputs()}
+        self._names = list(self.widths)
 
     def run(self, ids: Ints, mask: Ints) -> list[Floats]:
         return self._session.run(self._names, {"input_ids": ids, "attention_mask": mask})  # type: ignore[no-any-return]
@@ -69,7 +70,8 @@ class OpenVino:
             "INFERENCE_PRECISION_HINT": "f32",
         }
         self._compiled = openvino.Core().compile_model(str(model), "CPU", properties)
-        self.widths = [output.partial_shape[-1].get_length() for output in self._compiled.outputs]
+        outputs = self._compiled.outputs
+        self.widths = {output.get_any_name(): output.partial_shape[-1].get_length() for output in outputs}
         self._own = threading.local()
 
     def run(self, ids: Ints, mask: Ints) -> list[Floats]:

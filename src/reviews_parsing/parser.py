@@ -6,10 +6,12 @@ once: `prepare` (words, tokens, windows), the encoder, `finish` (spans, probabil
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -17,23 +19,28 @@ from tokenizers import Tokenizer
 from reviews_parsing.encoder import Encoder, Logits, Piece
 from reviews_parsing.engines import usable_cores
 from reviews_parsing.errors import DataError, ModelError
-from reviews_parsing.schema import Aspect, ParsedReview, Taxonomy
+from reviews_parsing.schema import Aspect, Opinion, ParsedReview, Taxonomy
 from reviews_parsing.tagging import (
     Spans,
     TokenizedText,
     decode,
+    linked,
     sigmoid,
     softmax,
     special_tokens,
+    strongest,
     tokenize,
     windows,
 )
-from reviews_parsing.tagging.decode import Ints
+from reviews_parsing.tagging.decode import Floats, Ints
+from reviews_parsing.tagging.link import NONE
 
 FORMAT = 1
 MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parser.json"
 # What is worked on at once: enough texts to find some of like length, few enough to hold.
 CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 250_000
+# Implicit aspects that are less probable are none.
+IMPLICIT_FROM = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +48,14 @@ class Calibration:
     """Makes probabilities mean what they say; fitted on the validation split.
 
     A span's probability is sigmoid(span_scale * logit + span_bias) (Platt, 1999), a polarity's softmax(logits *
-    polarity_scale) (temperature scaling, Guo et al., 2017).
+    polarity_scale) (temperature scaling, Guo et al., 2017). An implicit aspect's is a sigmoid like a span's.
     """
 
     span_scale: float = 1.0
     span_bias: float = 0.0
     polarity_scale: float = 1.0
+    implicit_scale: float = 1.0
+    implicit_bias: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +86,9 @@ class ParserConfig:
                 raise ModelError(
                     f"{folder} has format {form['format']}, not {FORMAT}; install the version that made it"
                 )
-            taxonomy = Taxonomy(*(tuple(form["taxonomy"][key]) for key in ("categories", "polarities")))
+            known = form["taxonomy"]
+            categories, polarities, implicit = (tuple(known[key]) for key in ("categories", "polarities", "implicit"))
+            taxonomy = Taxonomy(categories, polarities, implicit, known["opinions"])
             calibration = Calibration(**form["calibration"])
             return cls(taxonomy, form["window"], form["margin"], calibration, form["precision"])
         except (KeyError, TypeError) as error:
@@ -93,10 +104,23 @@ class Prepared:
     pieces: list[Piece]
     first: Ints
 
+    def bounds(self, text: int, first: int, stop: int) -> tuple[int, int]:
+        """(start, end), in code points, of words [first, stop) of text number `text`."""
+        its = self.tokenized[text].bounds
+        return its[first][0], its[stop - 1][1]
+
     @property
     def tokens(self) -> int:
         """Tokens that the encoder reads, special ones and the overlap of windows included."""
         return sum(len(piece.ids) for piece in self.pieces)
+
+
+class Implicit(NamedTuple):
+    """Aspects that are no span, the numbers of their texts, and of their strongest words among all: shape [k]."""
+
+    aspects: list[Aspect]
+    text: Ints
+    word: Ints
 
 
 class AspectParser:
@@ -146,21 +170,24 @@ class AspectParser:
         """The name of what runs the model."""
         return self._encoder.engine
 
-    def parse(self, texts: Sequence[str], min_score: float = 0.0) -> list[ParsedReview]:
+    def parse(self, texts: Sequence[str], min_score: float = 0.0, spans_only: bool = False) -> list[ParsedReview]:
         """The aspects of each text whose probability is at least `min_score`, in the order of the texts.
 
-        Raises DataError where an element is not a string.
+        With `spans_only` those are left out that are said of no word in particular ("Yum!"). Raises DataError where an
+        element is not a string.
         """
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise DataError(f"text {i} must be a string, not {type(text).__name__}")
-        return list(self.parse_iter(texts, min_score))
+        return list(self.parse_iter(texts, min_score, spans_only))
 
-    def parse_iter(self, texts: Iterable[str], min_score: float = 0.0) -> Iterator[ParsedReview]:
+    def parse_iter(
+        self, texts: Iterable[str], min_score: float = 0.0, spans_only: bool = False
+    ) -> Iterator[ParsedReview]:
         """Like `parse`, over any number of texts with flat memory."""
         for prepared, logits in self.encoded(texts):
             for parsed in self.finish(prepared, logits):
-                yield parsed.above(min_score)
+                yield parsed.only(min_score, spans_only)
 
     def encoded(self, texts: Iterable[str]) -> Iterator[tuple[Prepared, Logits]]:
         """Chunks of texts with their logits. While one chunk is taken further, the encoder works on the next."""
@@ -194,13 +221,22 @@ class AspectParser:
 
     def finish(self, prepared: Prepared, logits: Logits) -> list[ParsedReview]:
         """Spans and probabilities from `logits`."""
+        spans = decode(logits.tags, logits.polarities, prepared.first)
+        implicit = self._implicit(logits.implicit, prepared.first)
+        texts = np.concatenate([spans.text, implicit.text])
+        offset = prepared.first[spans.text]
+        words = np.concatenate([offset + spans.start, implicit.word])
+        stops = np.concatenate([offset + spans.stop, implicit.word])
+        opinions = self._opinions(prepared, logits, texts, words, stops)
         found: list[list[Aspect]] = [[] for _ in prepared.texts]
-        for number, aspect in self._aspects(prepared, decode(logits.tags, logits.polarities, prepared.first)):
+        for number, aspect in zip(spans.text.tolist(), self._spans(prepared, spans, opinions), strict=True):
             found[number].append(aspect)
+        for number, aspect, opinion in zip(implicit.text.tolist(), implicit.aspects, opinions, strict=True):
+            found[number].append(replace(aspect, opinion=opinion))
         return [ParsedReview(text, tuple(aspects)) for text, aspects in zip(prepared.texts, found, strict=True)]
 
-    def _aspects(self, prepared: Prepared, spans: Spans) -> Iterator[tuple[int, Aspect]]:
-        """Each aspect with the number of its text."""
+    def _spans(self, prepared: Prepared, spans: Spans, opinions: Iterator[Opinion | None]) -> Iterator[Aspect]:
+        """Each aspect that is a span, with the next of `opinions`."""
         calibration, taxonomy = self.config.calibration, self.taxonomy
         scores = sigmoid(calibration.span_scale * spans.logit + calibration.span_bias).tolist()
         polarities: list[str | None] = [None] * len(scores)
@@ -213,21 +249,47 @@ class AspectParser:
         for number, first, stop, category, score, polarity, polarity_score in zip(
             *places, scores, polarities, polarity_scores, strict=True
         ):
-            bounds = prepared.tokenized[number].bounds
-            start, end = bounds[first][0], bounds[stop - 1][1]
-            yield (
-                number,
+            start, end = prepared.bounds(number, first, stop)
+            word = prepared.texts[number][start:end]
+            group = taxonomy.categories[category]
+            yield Aspect(group, word, start, end, polarity, next(opinions), round(score, 4), polarity_score)
+
+    def _implicit(self, logits: Floats, first: Ints) -> Implicit:
+        """The aspects that are no span, from `logits` of shape [words, categories * polarities]."""
+        calibration, taxonomy = self.config.calibration, self.taxonomy
+        scores = sigmoid(calibration.implicit_scale * strongest(logits, first) + calibration.implicit_bias)
+        texts, pairs = np.nonzero(scores >= IMPLICIT_FROM)
+        per_category = max(1, len(taxonomy.polarities))
+        aspects, words = [], []
+        for text, pair in zip(texts.tolist(), pairs.tolist(), strict=True):
+            category, polarity = divmod(pair, per_category)
+            rivals = scores[text, category * per_category : (category + 1) * per_category]
+            aspects.append(
                 Aspect(
-                    taxonomy.categories[category],
-                    prepared.texts[number][start:end],
-                    start,
-                    end,
-                    polarity,
-                    None,
-                    round(score, 4),
-                    polarity_score,
-                ),
+                    taxonomy.implicit[category],
+                    polarity=taxonomy.polarities[polarity] if taxonomy.polarities else None,
+                    score=round(float(scores[text, pair]), 4),
+                    polarity_score=round(float(rivals[polarity] / rivals.sum()), 4) if taxonomy.polarities else None,
+                )
             )
+            words.append(first[text] + logits[first[text] : first[text + 1], pair].argmax())
+        return Implicit(aspects, texts, np.array(words, np.int64))
+
+    def _opinions(
+        self, prepared: Prepared, logits: Logits, texts: Ints, words: Ints, stops: Ints
+    ) -> Iterator[Opinion | None]:
+        """For each aspect, which is of `texts` and stands at `words` to `stops` of all, the words that judge it."""
+        if not self.taxonomy.opinions:
+            yield from itertools.repeat(None, len(texts))
+            return
+        spans = decode(logits.opinions, np.empty((len(logits.opinions), 0)), prepared.first)
+        chosen = linked(logits.links, spans, texts, words, stops, prepared.first)
+        for number, opinion in zip(texts.tolist(), chosen.tolist(), strict=True):
+            if opinion == NONE:
+                yield None
+                continue
+            start, end = prepared.bounds(number, int(spans.start[opinion]), int(spans.stop[opinion]))
+            yield Opinion(prepared.texts[number][start:end], start, end)
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -126,16 +126,15 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class ParsedReview:
-    """What the parser found in one text, in the order of the text."""
+    """What the parser found in one text: spans in the order of the text, then what has none."""
 
     text: str
     aspects: tuple[Aspect, ...]
 
-    def above(self, min_score: float) -> ParsedReview:
-        """Without the aspects whose probability is less than `min_score`."""
-        if min_score <= 0:
-            return self
-        return ParsedReview(self.text, tuple(a for a in self.aspects if (a.score or 0.0) >= min_score))
+    def only(self, min_score: float = 0.0, spans_only: bool = False) -> ParsedReview:
+        """Without the aspects less probable than `min_score`, and with `spans_only` without the implicit ones."""
+        kept = tuple(a for a in self.aspects if (a.score or 0.0) >= min_score and (a.span or not spans_only))
+        return ParsedReview(self.text, kept)
 
     def to_json(self) -> list[dict[str, Any]]:
         return [a.to_json() for a in self.aspects]
@@ -143,18 +142,26 @@ class ParsedReview:
 
 @dataclass(frozen=True, slots=True)
 class Taxonomy:
-    """The categories and polarities that a model knows, each sorted; both come from the data."""
+    """The categories and polarities that a model knows, each sorted; all come from the data.
+
+    `categories` are those of spans, `implicit` those of aspects that have none; `opinions` says whether the words that
+    judge are known.
+    """
 
     categories: tuple[str, ...]
     polarities: tuple[str, ...] = ()
+    implicit: tuple[str, ...] = ()
+    opinions: bool = False
 
     @classmethod
     def of(cls, reviews: Iterable[Review]) -> Taxonomy:
-        """The taxonomy of labelled reviews: the categories of explicit aspects and all their polarities."""
-        explicit = [a for review in reviews for a in review.aspects if a.span is not None]
+        """The taxonomy of labelled reviews; polarities are those of explicit aspects."""
+        aspects = [a for review in reviews for a in review.aspects]
         return cls(
-            tuple(sorted({a.entity_group for a in explicit})),
-            tuple(sorted({a.polarity for a in explicit if a.polarity is not None})),
+            tuple(sorted({a.entity_group for a in aspects if a.span})),
+            tuple(sorted({a.polarity for a in aspects if a.span and a.polarity is not None})),
+            tuple(sorted({a.entity_group for a in aspects if not a.span})),
+            any(a.opinion for a in aspects),
         )
 
     @property

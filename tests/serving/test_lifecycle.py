@@ -259,7 +259,8 @@ def test_what_waits_in_the_old_version_is_answered_by_it(
 ) -> None:
     one_thread = {"REVIEWS_PARSING_HOME": str(two_versions), "REVIEWS_PARSING_THREADS": "1", **PATIENT}
     with start(**one_thread) as server, ThreadPoolExecutor(2) as clients:
-        waiting = [clients.submit(server.infer, [LONG]) for _ in range(2)]
+        # Seconds of work: more than a version takes to load, however busy the machine is.
+        waiting = [clients.submit(server.infer, [LONG] * 6) for _ in range(2)]
         while server.counter("reviews_parsing_requests_in_progress") < 2:
             assert not any(each.done() for each in waiting)
         registry.crown("2", {})
@@ -268,7 +269,7 @@ def test_what_waits_in_the_old_version_is_answered_by_it(
         assert not all(each.done() for each in waiting)
         for each in waiting:
             assert each.result().json["model_version"] == "1"
-            assert each.result().predictions == [parser.parse([LONG])[0].to_json()]
+            assert each.result().predictions == [parser.parse([LONG])[0].to_json()] * 6
 
 
 def test_reloads_that_meet_take_turns(start: Start, two_versions: Path) -> None:

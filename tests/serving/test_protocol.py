@@ -68,6 +68,15 @@ def test_min_score_leaves_the_less_probable_out(server: Server, parser: AspectPa
     assert server.infer(TEXTS, parameters={"min_score": min_score}).predictions == expected
 
 
+def test_spans_only_leaves_the_implicit_out(server: Server, parser: AspectParser) -> None:
+    texts = [*TEXTS, "Delicious!", "Never again."]
+    everything, spans = (server.infer(texts, parameters={"spans_only": only}).predictions for only in (False, True))
+    assert spans == [parsed.to_json() for parsed in parser.parse(texts, spans_only=True)]
+    assert sum(map(len, everything)) > sum(map(len, spans))
+    answer = server.infer(texts, parameters={"spans_only": "yes"})
+    assert (answer.status, answer.json) == (400, {"error": "parameter 'spans_only' must be true or false"})
+
+
 @pytest.mark.parametrize("path", [f"{MODEL}/versions/1/infer", f"{MODEL}/generate"])
 def test_the_other_names_of_inference_answer_the_same(server: Server, path: str) -> None:
     assert server.ask({"inputs": [tensor()]}, path).predictions == server.ask({"inputs": [tensor()]}).predictions

@@ -104,6 +104,11 @@ def test_min_score_is_a_parameter_on_both_doors(client: Any, door: str, parser: 
     assert predictions(result) == [parsed.to_json() for parsed in parser.parse(TEXTS, min_score)]
 
 
+def test_spans_only_is_a_parameter_on_both_doors(client: Any, door: str, parser: AspectParser) -> None:
+    result = client.infer(MODEL_NAME, [given(door, ["Delicious!"])], parameters={"spans_only": True})
+    assert predictions(result) == [[]]
+
+
 @pytest.mark.parametrize("min_score", [2, -0.5, "0.5", True])
 def test_a_min_score_that_is_none_is_refused(client: Any, door: str, min_score: object) -> None:
     with pytest.raises(InferenceServerException, match="min_score") as refused:

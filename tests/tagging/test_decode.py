@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reviews_parsing.tagging import decode, sigmoid, softmax, tags_to_spans
-from reviews_parsing.tagging.decode import best_tags
+from reviews_parsing.tagging import decode, sigmoid, softmax, strongest, tags_to_spans
+from reviews_parsing.tagging.decode import FAINTEST, best_tags
 
 logits = st.integers(0, 6).flatmap(lambda n: arrays(np.float64, (n, 5), elements=st.floats(-20, 20)))
 
@@ -69,6 +69,13 @@ def test_a_text_is_decoded_as_if_it_were_alone(drawn: list[np.ndarray]) -> None:
         assert getattr(found, name).tolist() == [x for one in alone for x in getattr(one, name).tolist()]
     assert np.allclose(found.logit, np.concatenate([one.logit for one in alone]))
     assert np.allclose(found.polarity_logits, np.concatenate([one.polarity_logits for one in alone]))
+
+
+@given(several)
+def test_a_text_is_as_strong_as_its_strongest_word(drawn: list[np.ndarray]) -> None:
+    words, first = together(drawn)
+    expected = [text.max(axis=0, initial=FAINTEST) for text in drawn]
+    assert strongest(words, first).tolist() == [row.tolist() for row in expected]
 
 
 def test_an_i_without_its_b_joins_the_likelier_reading() -> None:

@@ -38,6 +38,7 @@ def parse_files(
     *,
     text_column: str | None = None,
     min_score: float = 0.0,
+    spans_only: bool = False,
     progress: Callable[[int, int, int], None] | None = None,
     on_rows: Callable[[list[Row]], None] | None = None,
 ) -> Report:
@@ -62,7 +63,7 @@ def parse_files(
         before, total = 0, sum(source.size for source in opened)
         for source, text in zip(opened, texts, strict=True):
             # Closed as soon as anything fails, not when the failure's traceback is forgotten: it holds the file.
-            chunks = stack.enter_context(closing(_parsed(parser, source, text, min_score)))
+            chunks = stack.enter_context(closing(_parsed(parser, source, text, min_score, spans_only)))
             for chunk, reviews in chunks:
                 parsed = []
                 for done, review in reviews:
@@ -76,14 +77,14 @@ def parse_files(
 
 
 def _parsed(
-    parser: AspectParser, source: Source, column: str, min_score: float
+    parser: AspectParser, source: Source, column: str, min_score: float, spans_only: bool
 ) -> Generator[tuple[Chunk, Iterator[tuple[int, ParsedReview]]]]:
     """Each chunk with, for each of its rows as it is parsed, (bytes of the source that are done, the review)."""
     start = 0
     for chunk in source.chunks():
         texts = [text or "" for text in chunk.texts(column)]
         ends = (start + (chunk.position - start) * row // len(texts) for row in range(1, len(texts) + 1))
-        yield chunk, zip(ends, parser.parse_iter(texts, min_score), strict=True)
+        yield chunk, zip(ends, parser.parse_iter(texts, min_score, spans_only), strict=True)
         start = chunk.position
 
 

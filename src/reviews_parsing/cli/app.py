@@ -38,7 +38,7 @@ Map = Annotated[
     Path | None, typer.Option("--map", help='JSON file that renames or drops categories: {"OLD": "NEW", "X": null}.')
 ]
 Format = Annotated[
-    str | None, typer.Option("--format", help="jsonl, conll, hf, semeval14 or semeval16. Default: by the file.")
+    str | None, typer.Option("--format", help="jsonl, conll, hf, semeval14, semeval16 or acos. Default: by the file.")
 ]
 
 
@@ -66,6 +66,9 @@ def parse(
     out: Annotated[Path | None, typer.Option("-o", "--output", help="Parquet, JSONL or CSV, by extension.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of the text. Default: guessed by name.")] = None,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out aspects less probable than this.")] = 0.0,
+    spans_only: Annotated[
+        bool, typer.Option("--spans-only", help='Leave out what is said of no word in particular ("Yum!").')
+    ] = False,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -82,7 +85,7 @@ def parse(
     from reviews_parsing.batch import parse_files
 
     if _is_text(what):
-        parsed = _parser(model).parse(what, min_score)[0]
+        parsed = _parser(model).parse(what, min_score, spans_only)[0]
         if as_json or not sys.stdout.isatty():
             _print_line_or_document(parsed.to_json(), document=as_json)
         else:
@@ -108,6 +111,7 @@ def parse(
             out,
             text_column=text_column,
             min_score=min_score,
+            spans_only=spans_only,
             progress=lambda done, total, count: update(done / total if total else None, f"{count:,} reviews"),
             on_rows=None if out else on_rows,
         )
@@ -212,6 +216,8 @@ def evaluate(
     map_file: Map = None,
     split: Annotated[str, typer.Option(help="Which split, where the data has splits.")] = "test",
     against: Annotated[str | None, typer.Option(help="Another model, to compare with on the same reviews.")] = None,
+    mistakes: Annotated[int, typer.Option(min=0, help="How many of the surest mistakes are printed.")] = 10,
+    log: Annotated[bool, typer.Option("--log", help="Log figures, pictures and mistakes as a run.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Hold a model against labelled reviews. What --map says of categories holds for the model's answers too.
@@ -224,6 +230,7 @@ def evaluate(
 
         reviews-parsing evaluate models:/reviews-parsing-ner-aspects/3 --against models:/reviews-parsing-ner-aspects/2
     """
+    from reviews_parsing import registry
     from reviews_parsing.data import read_mapping, read_splits
     from reviews_parsing.settings import Settings
     from reviews_parsing.training import evaluate as room
@@ -238,16 +245,27 @@ def evaluate(
     rival = room.evaluate(_parser(against), reviews, mapping) if against else None
     difference = paired_bootstrap(result.counts, rival.counts) if rival else None
     metrics = result.metrics()
+    name = model or Settings().champion_uri
+    run_id = registry.log_evaluation(name, data, reviews, result) if log else None
     if as_json:
         document = {
-            "model": model or Settings().champion_uri,
+            "model": name,
             "data": data,
             "reviews": len(reviews),
             "f1": result.f1s,
+            "tasd_f1": metrics.get("tasd_f1"),
+            "implicit_f1": metrics.get("implicit_f1"),
+            "quad_f1": metrics.get("quad_f1"),
             "ece": metrics["span_ece"],
+            "polarity_ece": metrics.get("polarity_ece"),
             "by_polarity": {name: asdict(its) for name, its in result.by_polarity.items()},
             "by_words": {name: asdict(its) for name, its in result.by_words.items()},
+            "by_score": {
+                name: {str(least): asdict(its) for least, its in rows.items()} for name, rows in result.by_score.items()
+            },
+            "mistakes": [asdict(mistake) for mistake in result.mistakes[:mistakes]],
             "metrics": metrics,
+            "run_id": run_id,
         }
         if rival and difference:
             document["against"] = {"model": against, "f1": rival.f1s, "difference": difference._asdict()}
@@ -258,6 +276,11 @@ def evaluate(
     output.scores_table("By polarity, span and category right too", flatten(result.by_polarity))
     output.out.print()
     output.scores_table("By words in a review", flatten(result.by_words))
+    output.out.print()
+    output.thresholds("Precision and recall of spans at least so probable", result.by_score)
+    if result.mistakes and mistakes:
+        output.out.print()
+        output.mistakes("The surest mistakes", result.mistakes[:mistakes])
     errors = ", ".join(
         f"{kind} {metrics[f'{kind}_ece']:.3f}" for kind in ("span", "polarity") if f"{kind}_ece" in metrics
     )
@@ -267,6 +290,8 @@ def evaluate(
         output.out.print(
             f"F1 of span + category {mean:+.1f} points against {against}, 95 % interval {low:+.1f} to {high:+.1f}"
         )
+    if run_id:
+        output.out.print(f"logged as run {run_id}")
 
 
 @app.command()

@@ -19,7 +19,7 @@ Map = Annotated[
     Path | None, typer.Option("--map", help='JSON file that renames or drops categories: {"OLD": "NEW", "X": null}.')
 ]
 Format = Annotated[
-    str | None, typer.Option("--format", help="jsonl, conll, hf, semeval14 or semeval16. Default: by the file.")
+    str | None, typer.Option("--format", help="jsonl, conll, hf, semeval14, semeval16 or acos. Default: by the file.")
 ]
 
 

@@ -28,6 +28,8 @@ from reviews_parsing.schema import Aspect, ParsedReview
 if TYPE_CHECKING:
     from reviews_parsing.batch import Report
     from reviews_parsing.registry import Verdict, Version
+    from reviews_parsing.training.evaluate import Mistake
+    from reviews_parsing.training.metrics import Scores
 
 POLARITY_STYLES = {"positive": "green", "negative": "red", "neutral": "yellow", "conflict": "magenta"}
 
@@ -62,6 +64,23 @@ def scores_table(title: str, metrics: Mapping[str, float]) -> None:
     table(title, ["", *figures], rows)
 
 
+def thresholds(title: str, by_score: Mapping[str, Mapping[float, Scores]]) -> None:
+    """Precision and recall of each category by the least probability."""
+    least = list(next(iter(by_score.values())))
+    columns = [f"{figure} {at:g}" for at in least for figure in ("P", "R")]
+    rows = [
+        [name, *(figure for at in least for figure in (its[at].precision, its[at].recall))]
+        for name, its in by_score.items()
+    ]
+    table(title, ["", *columns], rows)
+
+
+def mistakes(title: str, found: Sequence[Mistake]) -> None:
+    """What was wrong, what is right, and where."""
+    rows = [[m.kind, f"{m.probability:.2f}", m.gold, m.predicted, m.context.replace("\n", " ")] for m in found]
+    table(title, ["mistake", "probability", "labelled", "answered", "in"], rows)
+
+
 def show(parsed: ParsedReview) -> None:
     """A review with its spans coloured by polarity, and a small table of them."""
     text = Text()
@@ -77,14 +96,16 @@ def show(parsed: ParsedReview) -> None:
     out.print(text)
     if parsed.aspects:
         out.print()
-        table("", ["aspect", "category", "probability", "polarity", "probability"], [_row(a) for a in parsed.aspects])
+        columns = ["aspect", "category", "probability", "polarity", "probability", "because of"]
+        table("", columns, [_row(a) for a in parsed.aspects])
     else:
         out.print(Text("no aspects", "dim"))
 
 
 def _row(aspect: Aspect) -> list[object]:
     polarity = [aspect.polarity or "", f"{aspect.polarity_score:.2f}" if aspect.polarity_score is not None else ""]
-    return [aspect.word or "(implicit)", aspect.entity_group, f"{aspect.score or 0:.2f}", *polarity]
+    opinion = aspect.opinion.word if aspect.opinion else ""
+    return [aspect.word or "(implicit)", aspect.entity_group, f"{aspect.score or 0:.2f}", *polarity, opinion]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reviews_parsing.data import arrow, conll, jsonl, semeval14, semeval16, xmltree
+from reviews_parsing.data import acos, arrow, conll, jsonl, semeval14, semeval16, xmltree
 from reviews_parsing.data.files import decode_utf8
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Review
@@ -26,6 +26,7 @@ FORMATS = {
     "hf": Format(arrow.decode, arrow.encode),
     "semeval14": Format(semeval14.decode, semeval14.encode),
     "semeval16": Format(semeval16.decode, semeval16.encode),
+    "acos": Format(acos.decode, acos.encode),
 }
 # The form of 2016 holds all that the form of 2014 does, so it is the one that `.xml` means on the way out.
 _BY_SUFFIX = {
@@ -33,6 +34,7 @@ _BY_SUFFIX = {
     **dict.fromkeys((".conll", ".iob", ".iob2", ".bio", ".tsv", ".txt"), "conll"),
     **dict.fromkeys((".parquet", ".arrow"), "hf"),
     ".xml": "semeval16",
+    ".acos": "acos",
 }
 SUFFIXES = frozenset(_BY_SUFFIX)
 
@@ -69,6 +71,8 @@ def of_content(path: Path, data: bytes) -> str:
     if by_suffix == "jsonl" or (by_suffix is None and start.startswith(b"{")):
         _, first = next(iter(jsonl.rows(data, str(path))), (0, {}))
         return "hf" if "tokens" in first and "text" not in first else "jsonl"
+    if by_suffix in ("conll", None) and acos.looks_like(decode_utf8(data, str(path))):
+        return "acos"
     if by_suffix is not None:
         return by_suffix
     if conll.looks_like(decode_utf8(data, str(path))):

@@ -28,8 +28,9 @@ class Located:
 def read(path: str | Path, mapping: Mapping[str, str | None] | None = None, format: str | None = None) -> list[Review]:
     """The reviews of one labelled file, or of one split that `save_to_disk` wrote, in their order.
 
-    `mapping` renames categories, or drops those that it maps to None. `format` (jsonl, conll, hf, semeval14, semeval16)
-    overrides what ending and content say. Raises DataError naming the file and line that cannot be read.
+    `mapping` renames categories, or drops those that it maps to None. `format` (jsonl, conll, hf, semeval14,
+    semeval16, acos) overrides what ending and content say. Raises DataError naming the file and line that cannot be
+    read.
     """
     splits = read_splits(path, mapping, format)
     if len(splits) > 1:

@@ -7,7 +7,7 @@ own splitter makes, or tags that are not the IOB2 of the aspects.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -114,11 +114,15 @@ def _tags(bounds: Bounds, aspects: Sequence[Aspect]) -> list[str]:
 
 def _split(text: str, aspects: Sequence[Aspect]) -> Bounds:
     """The words of the text, cut also where an aspect begins or ends inside one."""
-    edges = sorted({edge for a in aspects if a.span is not None for edge in a.span})
+    return cut(text, (edge for a in aspects if a.span is not None for edge in a.span))
+
+
+def cut(text: str, edges: Iterable[int]) -> Bounds:
+    """The words of the text, cut also at those `edges` that are inside one."""
+    ordered = sorted(set(edges))
     bounds: Bounds = []
     for start, end in words(text):
-        cuts = [start, *(edge for edge in edges if start < edge < end), end]
-        bounds += pairwise(cuts)
+        bounds += pairwise([start, *(edge for edge in ordered if start < edge < end), end])
     return bounds
 
 

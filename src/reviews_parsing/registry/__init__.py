@@ -15,13 +15,13 @@ from reviews_parsing.registry.versions import Version, challenger, champion, cro
 if TYPE_CHECKING:
     from reviews_parsing.registry.gate import Verdict, promote, require
     from reviews_parsing.registry.hub import push_to_hub
-    from reviews_parsing.registry.runs import RunLog, train
+    from reviews_parsing.registry.runs import RunLog, log_evaluation, train
 
 # Loaded when asked for: serving needs none of these, and what they import takes longer than to find a version.
 _HOME = {
     **dict.fromkeys(("Verdict", "promote", "require"), "gate"),
     "push_to_hub": "hub",
-    **dict.fromkeys(("RunLog", "train"), "runs"),
+    **dict.fromkeys(("RunLog", "log_evaluation", "train"), "runs"),
 }
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "champion",
     "crown",
     "fetch",
+    "log_evaluation",
     "promote",
     "push_to_hub",
     "register",

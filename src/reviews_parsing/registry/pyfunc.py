@@ -24,8 +24,7 @@ class AspectModel(PythonModel):  # type: ignore[misc]
     ) -> list[list[dict[str, Any]]]:
         """The aspects of each text; a list comes as it is, anything else as a table of one column."""
         texts = model_input.iloc[:, 0] if isinstance(model_input, pd.DataFrame) else model_input
-        min_score = float((params or {}).get("min_score", 0.0))
-        return [parsed.to_json() for parsed in self.parser.parse(list(texts), min_score)]
+        return [parsed.to_json() for parsed in self.parser.parse(list(texts), **(params or {}))]
 
 
 mlflow.models.set_model(AspectModel())

@@ -10,14 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reviews_parsing.data import digest
 from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, tracking
 from reviews_parsing.registry.versions import register
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.fit import Progress, Recipe
-from reviews_parsing.training.run import Trained, execute, prepare
+from reviews_parsing.training.run import Trained, execute, prepare, show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from reviews_parsing.schema import Review
+    from reviews_parsing.training.evaluate import Evaluation
 
 
 def train(
@@ -54,8 +58,17 @@ class TrainedRun:
     result: Trained
 
 
+def log_evaluation(model: str, source: str, reviews: Sequence[Review], result: Evaluation) -> str:
+    """Log what `model` made of `reviews` as a run, whose id is returned. Raises TrackingError."""
+    with _run() as log:
+        log.parameters({"model": model, "data_source": source, "data_digest": digest({"evaluated": reviews})})
+        log.metrics(result.metrics())
+        show(log, result)
+    return log.run_id
+
+
 @contextmanager
-def _run(state: Path) -> Iterator[RunLog]:
+def _run(state: Path | None = None) -> Iterator[RunLog]:
     """A run of the configured experiment; `state` remembers its id, so that a run that was killed is gone on with."""
     import mlflow
 
@@ -64,9 +77,10 @@ def _run(state: Path) -> Iterator[RunLog]:
         experiment = client.get_experiment_by_name(settings.experiment)
         place = None if settings.tracking_uri else (settings.home.resolve() / "artifacts").as_uri()
         experiment_id = experiment.experiment_id if experiment else client.create_experiment(settings.experiment, place)
-        known = state.read_text(encoding="utf-8") if state.is_file() else None
+        known = state.read_text(encoding="utf-8") if state and state.is_file() else None
         with mlflow.start_run(run_id=known, experiment_id=experiment_id) as active:
-            state.write_text(active.info.run_id, encoding="utf-8")
+            if state:
+                state.write_text(active.info.run_id, encoding="utf-8")
             mlflow.set_tags(_provenance())
             yield RunLog(active.info.run_id)
 
@@ -121,7 +135,9 @@ class RunLog:
         signature = ModelSignature(
             inputs=Schema([ColSpec(DataType.string)]),
             outputs=Schema([ColSpec(Array(AnyType()))]),
-            params=ParamSchema([ParamSpec("min_score", DataType.double, 0.0)]),
+            params=ParamSchema(
+                [ParamSpec("min_score", DataType.double, 0.0), ParamSpec("spans_only", DataType.boolean, False)]
+            ),
         )
         pinned = ("reviews-parsing", "onnxruntime", "tokenizers", "numpy", "regex", "pandas")
         mlflow.pyfunc.log_model(

@@ -206,7 +206,13 @@ def _schemas(max_texts: int) -> dict[str, Any]:
             {"inputs": {"type": "array", "minItems": 1, "maxItems": 1, "items": _ref("Input")}},
             {
                 "id": _or_null("string"),
-                "parameters": _parameters({"min_score": probability, "binary_data_output": _or_null("boolean")}),
+                "parameters": _parameters(
+                    {
+                        "min_score": probability,
+                        "spans_only": {"type": "boolean"},
+                        "binary_data_output": _or_null("boolean"),
+                    }
+                ),
                 "outputs": {"type": ["array", "null"], "items": _ref("RequestedOutput")},
             },
         ),

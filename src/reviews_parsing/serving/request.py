@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reviews_parsing.errors import RequestRefused
 
 if TYPE_CHECKING:
-    from mlserver.types import InferenceRequest, Parameters, RequestInput
+    from mlserver.types import InferenceRequest, RequestInput
 
 INPUT, OUTPUT, DATATYPE = "text", "predictions", "BYTES"
 NOT_FOUND, TOO_LARGE = 404, 413
@@ -27,27 +27,30 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ParseCall:
-    """Texts to parse, and the least probability of an aspect that is returned."""
+    """Texts to parse, the least probability of an aspect that is returned, and whether only spans are."""
 
     texts: list[str]
     min_score: float
+    spans_only: bool
 
 
 def read(payload: InferenceRequest, limits: Limits) -> ParseCall:
     """The call that a V2 request makes. Parameters that it does not know are ignored.
 
     Raises RequestRefused (400) where it is not one BYTES input of shape [n] or [n, 1] that holds n texts in UTF-8, asks
-    for an output that there is not, or has a `min_score` outside [0, 1]; (413) beyond `limits`.
+    for an output that there is not, or has a `min_score` outside [0, 1] or a `spans_only` that is no boolean; (413)
+    beyond `limits`.
     """
     for output in payload.outputs or ():
         if output.name != OUTPUT:
             raise RequestRefused(f"unknown output {_name(output.name)}; the output is '{OUTPUT}'")
-    min_score = _min_score(payload.parameters)
+    parameters = (payload.parameters and payload.parameters.model_extra) or {}
+    min_score, spans_only = _min_score(parameters), _spans_only(parameters)
     elements = _elements(_only(payload.inputs))
     _bound(len(elements), "texts", limits.texts)
     texts = [_text(i, element) for i, element in enumerate(elements)]
     _bound(sum(map(len, texts)), "characters", limits.characters)
-    return ParseCall(texts, min_score)
+    return ParseCall(texts, min_score, spans_only)
 
 
 def one_line(message: str) -> str:
@@ -103,12 +106,18 @@ def _text(i: int, element: object) -> str:
         raise RequestRefused(f"element {i} of input '{INPUT}' is not UTF-8 (at byte {error.start})") from None
 
 
-def _min_score(parameters: Parameters | None) -> float:
-    extra = (parameters and parameters.model_extra) or {}
-    value = extra.get("min_score", 0.0)
+def _min_score(parameters: Mapping[str, Any]) -> float:
+    value = parameters.get("min_score", 0.0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
         raise RequestRefused("parameter 'min_score' must be a number in [0, 1]")
     return float(value)
+
+
+def _spans_only(parameters: Mapping[str, Any]) -> bool:
+    value = parameters.get("spans_only", False)
+    if not isinstance(value, bool):
+        raise RequestRefused("parameter 'spans_only' must be true or false")
+    return value
 
 
 def _name(value: Any) -> str:

@@ -88,6 +88,6 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
             log_failure(error)
             raise RequestRefused(MESSAGE, INTERNAL_ERROR) from None
         traces.batches(parts)
-        reviews = [review.above(call.min_score) for part in parts for review in part.reviews]
+        reviews = [review.only(call.min_score, call.spans_only) for part in parts for review in part.reviews]
         self._metrics.count(parts, reviews)
         return reviews

@@ -1,7 +1,8 @@
 """Spans <-> IOB2 tags <-> tokens, and windows over long texts: pure functions over text and arrays."""
 
-from reviews_parsing.tagging.decode import Spans, decode, sigmoid, softmax
+from reviews_parsing.tagging.decode import Spans, decode, sigmoid, softmax, strongest
 from reviews_parsing.tagging.iob import WordSpan, spans_to_tags, tags_to_spans
+from reviews_parsing.tagging.link import linked
 from reviews_parsing.tagging.windows import Window, windows
 from reviews_parsing.tagging.words import TokenizedText, covering, special_tokens, tokenize, words
 
@@ -12,10 +13,12 @@ __all__ = [
     "WordSpan",
     "covering",
     "decode",
+    "linked",
     "sigmoid",
     "softmax",
     "spans_to_tags",
     "special_tokens",
+    "strongest",
     "tags_to_spans",
     "tokenize",
     "windows",

@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
+# A logit of what is certainly not there.
+FAINTEST = -30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,18 @@ def decode(tag_logits: Floats, polarity_logits: Floats, first: Ints) -> Spans:
     p = np.clip(np.exp(log_p), 1e-9, 1 - 1e-9)
     means = _sums(polarity_logits.astype(np.float64), start, stop) / (stop - start)[:, None]
     return Spans(text, start - first[text], stop - first[text], category, np.log(p / (1 - p)), means)
+
+
+def strongest(logits: Floats, first: Ints) -> Floats:
+    """The maximum over each text's words of `logits` of shape [n, k]: shape [texts, k].
+
+    `first` is as in `decode`. A text without words has FAINTEST everywhere, which is also the least that is returned.
+    """
+    found = np.full((len(first) - 1, logits.shape[1]), FAINTEST)
+    some = np.flatnonzero(np.diff(first))
+    if len(some):
+        found[some] = np.maximum(np.maximum.reduceat(logits, first[some]), FAINTEST)
+    return found
 
 
 def best_tags(probabilities: Floats, first: Ints) -> Ints:

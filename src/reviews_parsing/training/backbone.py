@@ -1,7 +1,8 @@
-"""The encoder that a tagger grows on, and the tagger: transformers' token classifier with a polarity head beside it.
+"""The encoder that a tagger grows on, and the tagger: transformers' token classifier with more heads beside it.
 
-The checkpoint stays one that `transformers.pipeline("token-classification", FOLDER)` loads: the polarity head is an
-extra weight which that pipeline passes over.
+The checkpoint stays one that `transformers.pipeline("token-classification", FOLDER)` loads: the other heads are extra
+weights which that pipeline passes over. What a text says of no word in particular ("Yum!") is scored at every word,
+and a text says it where its strongest word does.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from typing import Any
 
 from reviews_parsing.errors import ModelError
 from reviews_parsing.schema import Taxonomy
+from reviews_parsing.tagging.decode import FAINTEST
 
 EMBEDDED = "minilm-l6"
+LINK_WIDTH = 24
+RARE = -4.0
 
 
 def resolve_backbone(name: str) -> str:
@@ -44,9 +48,10 @@ def load_tokenizer(backbone: str) -> Any:
     return tokenizer
 
 
-def build_tagger(backbone: str, taxonomy: Taxonomy, polarity_weight: float = 1.0) -> Any:
-    """A tagger over `backbone`: tag logits [batch, tokens, tags] and polarity logits [batch, tokens, polarities].
+def build_tagger(backbone: str, taxonomy: Taxonomy, **weights: float) -> Any:
+    """A tagger over `backbone`: logits [batch, tokens, k] by name, as `encoder.OUTPUTS` has them.
 
+    `weights` are those of the losses of `polarity`, `implicit` and `opinion` beside that of tags, 1 each if not given.
     `backbone` may be a checkpoint of a tagger too. Raises ModelError where it cannot be loaded.
     """
     from transformers import AutoConfig
@@ -61,52 +66,103 @@ def build_tagger(backbone: str, taxonomy: Taxonomy, polarity_weight: float = 1.0
     try:
         config = AutoConfig.from_pretrained(source, num_labels=len(tags))
         config.id2label, config.label2id = tags, {tag: i for i, tag in tags.items()}
-        config.polarities, config.polarity_weight = list(taxonomy.polarities), polarity_weight
+        config.polarities, config.implicit = list(taxonomy.polarities), list(taxonomy.implicit)
+        config.opinions, config.loss_weights = taxonomy.opinions, weights
         base = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)]
         # On CPUs the backward pass of fused attention takes half as long again as that of the plain one.
-        return _with_polarity(base).from_pretrained(source, config=config, attn_implementation="eager")
+        return _with_heads(base).from_pretrained(source, config=config, attn_implementation="eager")
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(_unreachable(backbone, error)) from error
 
 
-def _with_polarity(base: Any) -> Any:
-    """`base`, a token classifier of transformers, with the polarity head and both losses."""
+def _with_heads(base: Any) -> Any:
+    """`base`, a token classifier of transformers, with the other heads and all losses."""
     import torch
-    from torch import nn
-    from torch.nn.functional import cross_entropy
+    from torch import Tensor, nn
+    from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+    from transformers import initialization as init
+
+    def of_words(logits: Tensor, labels: Tensor) -> Tensor:
+        """Mean over labelled words; 0 where there are none."""
+        total = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100, reduction="sum")
+        return total / (labels >= 0).sum().clamp(min=1)
 
     class Tagger(base):  # type: ignore[misc]
         def __init__(self, config: Any) -> None:
             super().__init__(config)
+            width = self.classifier.in_features
             if config.polarities:
-                width = self.classifier.in_features
                 self.polarity_classifier = nn.Linear(width, len(config.polarities))
-            # Both heads read what the classifier reads, whatever the architecture puts before it.
+            if config.implicit:
+                self.implicit_classifier = nn.Linear(width, len(config.implicit) * max(1, len(config.polarities)))
+            if config.opinions:
+                self.opinion_classifier = nn.Linear(width, 3)
+                self.link_classifier = nn.Linear(width, 2 * LINK_WIDTH)
+            # All heads read what the classifier reads, whatever the architecture puts before it.
             self.classifier.register_forward_pre_hook(self._keep_features)
             self.post_init()
 
-        def _keep_features(self, _: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        def _init_weights(self, module: nn.Module) -> None:
+            super()._init_weights(module)
+            if self.config.implicit and module is self.implicit_classifier:
+                # Most texts say most things not; to learn that first would shake everything else.
+                init.constant_(module.bias, RARE)
+
+        def _keep_features(self, _: Any, inputs: tuple[Tensor, ...]) -> None:
             self._features = inputs[0]
 
         def forward(
             self,
-            input_ids: torch.Tensor,
-            attention_mask: torch.Tensor,
-            labels: torch.Tensor | None = None,
-            polarity_labels: torch.Tensor | None = None,
-        ) -> dict[str, torch.Tensor]:
+            input_ids: Tensor,
+            attention_mask: Tensor,
+            labels: Tensor | None = None,
+            **others: Tensor,
+        ) -> dict[str, Tensor]:
+            """The logits; with `labels` and `others`, as `featurize` makes them, the loss too."""
             outputs = {"tag_logits": super().forward(input_ids=input_ids, attention_mask=attention_mask).logits}
-            if self.config.polarities:
-                outputs["polarity_logits"] = self.polarity_classifier(self._features)
+            for name in ("polarity", "implicit", "opinion", "link"):
+                head = getattr(self, f"{name}_classifier", None)
+                if head is not None:
+                    outputs[f"{name}_logits"] = head(self._features)
             del self._features
             if labels is None:
                 return outputs
-            loss = cross_entropy(outputs["tag_logits"].flatten(0, 1).float(), labels.flatten(), ignore_index=-100)
-            if polarity_labels is not None and self.config.polarities and (polarity_labels >= 0).any():
-                logits = outputs["polarity_logits"].flatten(0, 1).float()
-                polarity_loss = cross_entropy(logits, polarity_labels.flatten(), ignore_index=-100)
-                loss = loss + self.config.polarity_weight * polarity_loss
+            config, weights = self.config, self.config.loss_weights
+            loss = of_words(outputs["tag_logits"], labels)
+            if config.polarities:
+                loss = loss + weights.get("polarity", 1) * of_words(
+                    outputs["polarity_logits"], others["polarity_labels"]
+                )
+            word = labels >= 0
+            strongest = None
+            if config.implicit:
+                logits = outputs["implicit_logits"].float().masked_fill(~word.unsqueeze(-1), FAINTEST)
+                said, strongest = logits.max(dim=1)
+                present = others["implicit_labels"]
+                known = present >= 0
+                wrong = binary_cross_entropy_with_logits(said[known], present[known].float(), reduction="sum")
+                loss = loss + weights.get("implicit", 1) * wrong / len(labels)
+            if config.opinions:
+                opinions = of_words(outputs["opinion_logits"], others["opinion_labels"])
+                links = self._link_loss(outputs["link_logits"].float(), word, strongest, others)
+                loss = loss + weights.get("opinion", 1) * (opinions + links)
             return {"loss": loss, **outputs}
+
+        def _link_loss(
+            self, links: Tensor, word: Tensor, strongest: Tensor | None, labels: dict[str, Tensor]
+        ) -> Tensor:
+            """How far each aspect is from pointing at its opinion's first token, or at token 0 where it has none."""
+            looks, offers = links.chunk(2, dim=-1)
+            fit = (looks @ offers.transpose(1, 2)).masked_fill(~word.unsqueeze(1), FAINTEST)
+            # Nothing fits with 0: `tagging.linked` holds opinions against that.
+            nothing = torch.zeros_like(fit[:, :, :1])
+            fit = torch.cat([nothing, fit[:, :, 1:]], dim=2)
+            loss = of_words(fit, labels["link_labels"])
+            if strongest is not None:
+                # An aspect without a span points from the word that says it most.
+                rows = strongest.unsqueeze(-1).expand(-1, -1, fit.shape[2])
+                loss = loss + of_words(fit.gather(1, rows), labels["implicit_link_labels"])
+            return loss
 
     # The checkpoint names the plain token classifier, so that anyone can load it.
     Tagger.__name__ = Tagger.__qualname__ = base.__name__

@@ -12,9 +12,9 @@ from reviews_parsing.training.fit import Recipe
 
 def model_card(taxonomy: Taxonomy, recipe: Recipe, data: Mapping[str, object], test: Evaluation, precision: str) -> str:
     """Markdown with the front matter that model hubs read."""
+    every = {**test.scores, "implicit": test.implicit, "tasd": test.tasd, "quad": test.quad}
     rows = "\n".join(
-        f"| {category} | {s.precision:.3f} | {s.recall:.3f} | {s.f1:.3f} | {s.support} |"
-        for category, s in test.scores.items()
+        f"| {name} | {s.precision:.3f} | {s.recall:.3f} | {s.f1:.3f} | {s.support} |" for name, s in every.items() if s
     )
     metrics = test.metrics()
     calibration = ", ".join(
@@ -33,7 +33,9 @@ tags: [aspect-based-sentiment-analysis, reviews, onnx]
 Reads a public review and returns its aspects: spans of the text, each with a category, a polarity and a probability.
 
 - **Categories**: {", ".join(taxonomy.categories)}
+- **Without a span** ("Yum!"): {", ".join(taxonomy.implicit) or "none"}
 - **Polarities**: {", ".join(taxonomy.polarities) or "none"}
+- **Words that judge**: {"given with each aspect" if taxonomy.opinions else "not given"}
 - **Precision of the weights**: {precision}
 
 ## Intended use
@@ -49,7 +51,8 @@ text on which something serious depends.
 
 ## Results on the test split
 Exact match of span and category; `aggregated` is their micro average, `span` leaves the category aside,
-`with_polarity` asks for the polarity too.
+`with_polarity` asks for the polarity too. Of aspects without a span (`implicit`), and of all together (`tasd`),
+category and polarity must be right; for `quad` the words that judge as well.
 
 | | precision | recall | F1 | support |
 |---|---|---|---|---|
@@ -60,6 +63,5 @@ Expected calibration error: {calibration}.
 ## Limits
 - It knows the categories above and the language and domain of its training data; elsewhere it guesses.
 - Irony, hearsay and judgements spread over several sentences are where it errs most.
-- It returns what is named in the text; a judgement without a target ("Yum!") is not returned.
 - Probabilities are calibrated on the validation split: on other kinds of text they are too sure.
 """

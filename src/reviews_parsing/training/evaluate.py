@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -21,6 +22,7 @@ from reviews_parsing.training.metrics import (
 )
 
 CONTEXT = 60
+THRESHOLDS = (0.0, 0.3, 0.5, 0.7, 0.9)
 # Reviews are told apart by so many words at most.
 WORDS = (10, 20, 40, 80)
 
@@ -39,9 +41,13 @@ class Mistake:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What `evaluate` found; `counts` has shape [reviews, 3]: right, predicted and gold aspects of each review.
+    """What `evaluate` found; `counts` has shape [reviews, 3]: right, predicted and gold spans of each review.
 
     `by_polarity` counts an aspect as right when span, category and polarity are; `by_words` leaves polarity aside.
+    `implicit` and `tasd` ask for category and polarity: of the aspects without a span, and of all; `quad` asks for the
+    opinion too. They are there only where the labels have aspects without a span, and opinions.
+
+    `by_score` has, for each category and for all ("aggregated"), the scores of spans with at least a probability.
 
     `spans` and `polarities` hold (probability, right) of each predicted span, and of the polarity of each right span.
     """
@@ -49,6 +55,10 @@ class Evaluation:
     scores: Mapping[str, Scores]
     by_polarity: Mapping[str, Scores]
     by_words: Mapping[str, Scores]
+    by_score: Mapping[str, Mapping[float, Scores]]
+    implicit: Scores | None
+    tasd: Scores | None
+    quad: Scores | None
     counts: npt.NDArray[np.int64]
     spans: Sequence[tuple[float, bool]]
     polarities: Sequence[tuple[float, bool]]
@@ -73,6 +83,8 @@ class Evaluation:
         if self.polarities:
             figures["polarity_ece"] = expected_calibration_error(*_columns(self.polarities))
             figures["polarity_accuracy"] = sum(right for _, right in self.polarities) / len(self.polarities)
+        for name, its in (("implicit", self.implicit), ("tasd", self.tasd), ("quad", self.quad)):
+            figures |= flatten({name: its}) if its else {}
         return figures | {"seconds": self.seconds, "reviews_per_second": len(self.counts) / self.seconds}
 
 
@@ -91,22 +103,29 @@ def evaluate(
     parsed = parser.parse([review.text for review in reviews])
     seconds = time.perf_counter() - begin
     gold, predicted, counts, mistakes = [], [], [], []
-    spans: list[tuple[float, bool]] = []
+    unnamed: list[set[Entity]] = [set(), set()]
+    quads: list[set[Entity]] = [set(), set()]
+    spans: list[tuple[str, float, bool]] = []
     polarities: list[tuple[float, bool]] = []
     confusion: dict[tuple[str, str], int] = {}
     for number, (review, labels, answer) in enumerate(zip(reviews, gold_of, parsed, strict=True)):
         wanted: dict[Key, Aspect] = {(a.span, a.entity_group): a for a in labels}
-        given: dict[Key, Aspect] = {
-            (a.span, group): replace(a, entity_group=group)
+        answers = [
+            replace(a, entity_group=group)
             for a in answer.aspects
-            if a.span and (group := mapping.get(a.entity_group, a.entity_group))
-        }
+            if (group := mapping.get(a.entity_group, a.entity_group))
+        ]
+        given: dict[Key, Aspect] = {(a.span, a.entity_group): a for a in answers if a.span}
         gold += [Entity((number, *a.span), a.entity_group, a.polarity) for a in labels if a.span]
         predicted += [Entity((number, *a.span), a.entity_group, a.polarity) for a in given.values() if a.span]
+        for side, aspects in zip(unnamed, (review.aspects, answers), strict=True):
+            side |= {Entity((number, None), a.entity_group, a.polarity) for a in aspects if not a.span}
+        for side, aspects in zip(quads, (review.aspects, answers), strict=True):
+            side |= {Entity((number, a.span, _opinion_span(a)), a.entity_group, a.polarity) for a in aspects}
         right = wanted.keys() & given.keys()
         counts.append((len(right), len(given), len(wanted)))
         for key, aspect in given.items():
-            spans.append((aspect.score or 0.0, key in right))
+            spans.append((aspect.entity_group, aspect.score or 0.0, key in right))
             if key in right and aspect.polarity is not None and wanted[key].polarity is not None:
                 polarities.append((aspect.polarity_score or 0.0, aspect.polarity == wanted[key].polarity))
         mistakes += _mistakes(review, wanted, given)
@@ -119,24 +138,32 @@ def evaluate(
     mistakes.sort(key=lambda m: -m.probability)
     table = np.array(counts)
     polarity = {
-        name: Scores.of(
-            len({e for e in gold if e.polarity == name} & set(predicted)),
-            sum(e.polarity == name for e in predicted),
-            sum(e.polarity == name for e in gold),
-        )
+        name: _overlap(*({e for e in side if e.polarity == name} for side in (gold, predicted)))
         for name in sorted({e.polarity for e in gold if e.polarity})
     }
     return Evaluation(
         score(gold, predicted),
         polarity,
         _by_words(reviews, table),
+        _by_score(spans, gold),
+        _overlap(unnamed[0], unnamed[1]) if unnamed[0] else None,
+        _overlap(set(gold) | unnamed[0], set(predicted) | unnamed[1]) if unnamed[0] else None,
+        _overlap(*quads) if any(a.opinion for review in reviews for a in review.aspects) else None,
         table,
-        spans,
+        [(probability, right) for _, probability, right in spans],
         polarities,
         confusion,
         mistakes,
         seconds,
     )
+
+
+def _opinion_span(aspect: Aspect) -> Span:
+    return (aspect.opinion.start, aspect.opinion.end) if aspect.opinion else None
+
+
+def _overlap(gold: Set[Entity], predicted: Set[Entity]) -> Scores:
+    return Scores.of(len(gold & predicted), len(predicted), len(gold))
 
 
 def _by_words(reviews: Sequence[Review], counts: npt.NDArray[np.int64]) -> dict[str, Scores]:
@@ -148,6 +175,20 @@ def _by_words(reviews: Sequence[Review], counts: npt.NDArray[np.int64]) -> dict[
         for number, name in enumerate(names)
         if (bucket == number).any()
     }
+
+
+def _by_score(spans: Sequence[tuple[str, float, bool]], gold: Sequence[Entity]) -> dict[str, dict[float, Scores]]:
+    """`spans` are (category, probability, right)."""
+    support = Counter(category for _, category in {(e.where, e.category) for e in gold})
+    found = {}
+    for name in [*sorted({*support, *(category for category, _, _ in spans)}), "aggregated"]:
+        its = [(p, right) for category, p, right in spans if name in (category, "aggregated")]
+        wanted = support.total() if name == "aggregated" else support[name]
+        found[name] = {
+            least: Scores.of(sum(right for p, right in its if p >= least), sum(p >= least for p, _ in its), wanted)
+            for least in THRESHOLDS
+        }
+    return found
 
 
 Span = tuple[int, int] | None

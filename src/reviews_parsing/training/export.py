@@ -10,11 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from reviews_parsing.encoder import OUTPUTS
 from reviews_parsing.parser import MODEL_FILE, TOKENIZER_FILE, AspectParser, Calibration, ParserConfig
 from reviews_parsing.schema import Review, Taxonomy
-from reviews_parsing.tagging import decode
+from reviews_parsing.tagging import decode, strongest
 from reviews_parsing.training.backbone import build_tagger
 from reviews_parsing.training.evaluate import Evaluation, evaluate
+from reviews_parsing.training.features import implicit_labels
 from reviews_parsing.training.fit import Recipe
 from reviews_parsing.training.quantize import quantize
 
@@ -73,20 +75,24 @@ def export(
 
 
 def calibrate(parser: AspectParser, reviews: Sequence[Review]) -> Calibration:
-    """Platt scaling of span probabilities and temperature scaling of polarities, fitted on `reviews`.
+    """Platt scaling of the probabilities of aspects, temperature scaling of those of polarities, fitted on `reviews`.
 
-    Where there are too few right or wrong spans to fit, that part stays as it is.
+    Where there are too few right or wrong answers to fit, that part stays as it is.
     """
     from scipy.optimize import minimize_scalar
-    from sklearn.linear_model import LogisticRegression
 
     taxonomy = parser.taxonomy
     logits: list[float] = []
     right: list[bool] = []
     polarity_logits, polarity_gold = [], []
+    implicit_logits: list[float] = []
+    implicit_right: list[bool] = []
     remaining = iter(reviews)
     for prepared, encoded in parser.encoded(review.text for review in reviews):
-        gold = [{(a.span, a.entity_group): a.polarity for a in next(remaining).aspects} for _ in prepared.texts]
+        chunk = [next(remaining) for _ in prepared.texts]
+        gold = [{(a.span, a.entity_group): a.polarity for a in review.aspects} for review in chunk]
+        implicit_logits += strongest(encoded.implicit, prepared.first).ravel().tolist()
+        implicit_right += [bool(label) for review in chunk for label in implicit_labels(review, taxonomy)]
         spans = decode(encoded.tags, encoded.polarities, prepared.first)
         logits += spans.logit.tolist()
         for text, start, stop, category, its_polarities in zip(
@@ -99,9 +105,10 @@ def calibrate(parser: AspectParser, reviews: Sequence[Review]) -> Calibration:
                 polarity_logits.append(its_polarities)
                 polarity_gold.append(taxonomy.polarities.index(gold[text][key] or ""))
     calibration = Calibration()
-    if min(sum(right), len(right) - sum(right)) >= 5:
-        platt = LogisticRegression(C=10.0).fit(np.array(logits)[:, None], right)
-        calibration = replace(calibration, span_scale=float(platt.coef_[0, 0]), span_bias=float(platt.intercept_[0]))
+    if platt := _platt(logits, right):
+        calibration = replace(calibration, span_scale=platt[0], span_bias=platt[1])
+    if platt := _platt(implicit_logits, implicit_right):
+        calibration = replace(calibration, implicit_scale=platt[0], implicit_bias=platt[1])
     if len(polarity_gold) >= 20:
         stacked, rows = np.array(polarity_logits, dtype=float), np.arange(len(polarity_gold))
 
@@ -112,6 +119,16 @@ def calibrate(parser: AspectParser, reviews: Sequence[Review]) -> Calibration:
         best = minimize_scalar(negative_log_likelihood, bounds=(-3, 2), method="bounded")
         calibration = replace(calibration, polarity_scale=float(np.exp(best.x)))
     return calibration
+
+
+def _platt(logits: Sequence[float], right: Sequence[bool]) -> tuple[float, float] | None:
+    """Scale and bias under which sigmoids of `logits` say how often they are right; None where that cannot be told."""
+    from sklearn.linear_model import LogisticRegression
+
+    if min(sum(right), len(right) - sum(right)) < 5:
+        return None
+    fitted = LogisticRegression(C=10.0).fit(np.array(logits)[:, None], right)
+    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
 def _longest(checkpoint: Path) -> int:
@@ -132,7 +149,8 @@ def export_onnx(checkpoint: Path, taxonomy: Taxonomy, path: Path) -> None:
     wrapped = Outputs()
     wrapped.tagger = tagger
     ids = torch.ones((1, 8), dtype=torch.int64)
-    names = ["tag_logits", "polarity_logits"][: 2 if taxonomy.polarities else 1]
+    known = (True, taxonomy.polarities, taxonomy.implicit, taxonomy.opinions, taxonomy.opinions)
+    names = [name for name, its in zip(OUTPUTS, known, strict=True) if its]
     axes = {name: {0: "batch", 1: "tokens"} for name in ("input_ids", "attention_mask", *names)}
     with warnings.catch_warnings(), torch.no_grad():
         # The tracing exporter warns of shapes fixed by Python code; what it makes is held against torch in the tests.

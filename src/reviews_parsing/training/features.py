@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from reviews_parsing.schema import Review, Taxonomy
+from reviews_parsing.schema import Aspect, Review, Taxonomy
 from reviews_parsing.tagging import (
     TokenizedText,
     WordSpan,
@@ -15,8 +17,12 @@ from reviews_parsing.tagging import (
     tokenize,
     windows,
 )
+from reviews_parsing.training.rough import roughen
 
 IGNORE = -100
+WORD_LABELS = ("labels", "polarity_labels", "opinion_labels", "link_labels")
+TEXT_LABELS = ("implicit_labels", "implicit_link_labels")
+ROUGH_VERSIONS = 4
 
 
 def featurize(
@@ -25,6 +31,11 @@ def featurize(
     """One feature for each window: `input_ids`, `labels` and `polarity_labels`, lists of the same length.
 
     Labels stand on the first token of each word that the window keeps, -100 elsewhere; polarity only inside spans.
+    `opinion_labels` are IOB2 of the words that judge, and `link_labels`, on the first token of each span, the place of
+    the first token of its opinion; 0 where it has none, and -100 where the window does not hold it.
+    `implicit_labels` has 1 for each implicit category and polarity that the text has, 0 for others; -100 for those of
+    a text of several windows, as nobody knows which of them holds it. `implicit_link_labels` are to those what
+    `link_labels` are to spans.
     """
     prefix, suffix = special_tokens(tokenizer)
     size = window - len(prefix) - len(suffix)
@@ -33,15 +44,48 @@ def featurize(
         if not text.ids:
             continue
         tags, polarities = word_labels(review, text, taxonomy)
-        for piece in windows(text.first, size, margin):
+        opinions, links = opinion_labels(review, text)
+        by_word = {"labels": tags, "polarity_labels": polarities, "opinion_labels": opinions}
+        pieces = windows(text.first, size, margin)
+        for piece in pieces:
             begin = text.first[piece.start]
             ids = [*prefix, *text.ids[begin : text.first[piece.stop]], *suffix]
-            labels, polarity_labels = [IGNORE] * len(ids), [IGNORE] * len(ids)
-            for word in range(piece.keep_start, piece.keep_stop):
-                position = len(prefix) + text.first[word] - begin
-                labels[position], polarity_labels[position] = tags[word], polarities[word]
-            features.append({"input_ids": ids, "labels": labels, "polarity_labels": polarity_labels})
+            places = {word: len(prefix) + text.first[word] - begin for word in range(piece.keep_start, piece.keep_stop)}
+            feature = {"input_ids": ids, **{name: [IGNORE] * len(ids) for name in WORD_LABELS}}
+            for word, place in places.items():
+                for name, labels in by_word.items():
+                    feature[name][place] = labels[word]
+                if word in links:
+                    feature["link_labels"][place] = _place(links[word], places)
+            feature["implicit_labels"] = implicit_labels(review, taxonomy, present=1 if len(pieces) == 1 else IGNORE)
+            feature["implicit_link_labels"] = implicit_links(review, text, taxonomy, places)
+            features.append(feature)
     return features
+
+
+def with_rough(
+    reviews: Sequence[Review], tokenizer: Any, taxonomy: Taxonomy, window: int, margin: int, seed: int
+) -> list[dict[str, Any]]:
+    """The features of `reviews`, each with the same window of a few rough versions of its review under `rough`."""
+    rng = random.Random(seed)  # noqa: S311
+    features: list[dict[str, Any]] = []
+    for review in reviews:
+        its = [roughen(review, rng) for _ in range(ROUGH_VERSIONS)]
+        clean, *rough = (featurize([version], tokenizer, taxonomy, window, margin) for version in (review, *its))
+        same = [version for version in rough if len(version) == len(clean)]
+        features += [{**feature, "rough": [version[i] for version in same]} for i, feature in enumerate(clean)]
+    return features
+
+
+def some_rough(features: Sequence[Mapping[str, Any]], share: float) -> list[Mapping[str, Any]]:
+    """The features, about `share` of those that have rough versions in one of them, drawn by torch's generator."""
+    import torch
+
+    chosen = []
+    for feature, (draw, which) in zip(features, torch.rand(len(features), 2).tolist(), strict=True):
+        versions = feature.get("rough") if draw < share else None
+        chosen.append(versions[int(which * len(versions))] if versions else feature)
+    return chosen
 
 
 def word_labels(review: Review, text: TokenizedText, taxonomy: Taxonomy) -> tuple[list[int], list[int]]:
@@ -61,6 +105,44 @@ def word_labels(review: Review, text: TokenizedText, taxonomy: Taxonomy) -> tupl
     return spans_to_tags(spans, len(text.bounds)), polarities
 
 
+def implicit_labels(review: Review, taxonomy: Taxonomy, present: int = 1) -> list[int]:
+    """`present` for each implicit category (with each polarity, where the taxonomy has any) of the review, else 0."""
+    polarities = taxonomy.polarities or (None,)
+    has = {(a.entity_group, a.polarity if taxonomy.polarities else None) for a in review.aspects if not a.span}
+    return [present * ((category, polarity) in has) for category in taxonomy.implicit for polarity in polarities]
+
+
+def opinion_labels(review: Review, text: TokenizedText) -> tuple[list[int], dict[int, int | None]]:
+    """IOB2 tag of each word; and for the first word of each span the first word of its opinion, None where none is."""
+    spans: list[WordSpan] = []
+    links: dict[int, int | None] = {}
+    for aspect in review.aspects:
+        words = _opinion_words(aspect, text)
+        spans += [WordSpan(*words, 0)] if words else []
+        if aspect.span and (touched := covering(text.bounds, *aspect.span)):
+            links[touched[0]] = words[0] if words else None
+    return spans_to_tags(spans, len(text.bounds)), links
+
+
+def implicit_links(review: Review, text: TokenizedText, taxonomy: Taxonomy, places: Mapping[int, int]) -> list[int]:
+    """For each implicit category and polarity of the review the place of its opinion's first token; -100 for others."""
+    found = [IGNORE] * len(implicit_labels(review, taxonomy))
+    for aspect in review.aspects:
+        which = implicit_labels(replace(review, aspects=(aspect,)), taxonomy)
+        if 1 in which:
+            words = _opinion_words(aspect, text)
+            found[which.index(1)] = _place(words[0] if words else None, places)
+    return found
+
+
+def _opinion_words(aspect: Aspect, text: TokenizedText) -> tuple[int, int] | None:
+    return covering(text.bounds, aspect.opinion.start, aspect.opinion.end) if aspect.opinion else None
+
+
+def _place(word: int | None, places: Mapping[int, int]) -> int:
+    return 0 if word is None else places.get(word, IGNORE)
+
+
 def collate(features: Sequence[Mapping[str, list[int]]], pad: int) -> dict[str, Any]:
     """Features padded to the longest, as tensors of shape [batch, tokens]."""
     import torch
@@ -73,6 +155,6 @@ def collate(features: Sequence[Mapping[str, list[int]]], pad: int) -> dict[str, 
     return {
         "input_ids": padded([f["input_ids"] for f in features], pad),
         "attention_mask": padded([[1] * len(f["input_ids"]) for f in features], 0),
-        "labels": padded([f["labels"] for f in features], IGNORE),
-        "polarity_labels": padded([f["polarity_labels"] for f in features], IGNORE),
+        **{name: padded([f[name] for f in features], IGNORE) for name in WORD_LABELS},
+        **{name: torch.tensor([f[name] for f in features]) for name in TEXT_LABELS},
     }

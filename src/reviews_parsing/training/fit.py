@@ -15,7 +15,15 @@ from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.tagging import decode, tags_to_spans
 from reviews_parsing.training.backbone import EMBEDDED, build_tagger, load_tokenizer
-from reviews_parsing.training.features import IGNORE, collate, featurize
+from reviews_parsing.training.features import (
+    IGNORE,
+    TEXT_LABELS,
+    WORD_LABELS,
+    collate,
+    featurize,
+    some_rough,
+    with_rough,
+)
 from reviews_parsing.training.metrics import Entity, flatten, score
 
 Progress = Callable[[float, dict[str, float]], None]
@@ -27,22 +35,31 @@ class Recipe:
 
     `learning_rate` is the encoder's; the heads, which begin from nothing, learn `head_factor` times faster. `window`
     and `margin` are in tokens, `warmup` is a share of all steps, `patience` counts epochs without a better
-    validation F1 of span + category. `freeze_embeddings` saves a quarter of the time.
+    validation F1 of span + category. `freeze_embeddings` saves a quarter of the time. `rough` is
+    the share of reviews that a step sees in a rough version.
     """
 
     backbone: str = EMBEDDED
-    epochs: int = 8
+    epochs: int = 12
     learning_rate: float = 2e-4
     head_factor: float = 5.0
-    batch_size: int = 16
+    batch_size: int = 8
     weight_decay: float = 0.01
     warmup: float = 0.1
-    patience: int = 3
+    patience: int = 4
     polarity_weight: float = 1.0
+    implicit_weight: float = 0.25
+    opinion_weight: float = 0.2
     freeze_embeddings: bool = True
+    rough: float = 0.1
     window: int = 128
     margin: int = 16
     seed: int = 13
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the losses beside that of tags."""
+        return {"polarity": self.polarity_weight, "implicit": self.implicit_weight, "opinion": self.opinion_weight}
 
     def write(self, folder: Path) -> None:
         (folder / "recipe.json").write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
@@ -85,11 +102,12 @@ def fit(
         shutil.rmtree(states, ignore_errors=True)
     set_seed(recipe.seed)
     tokenizer = load_tokenizer(recipe.backbone)
-    model = build_tagger(recipe.backbone, taxonomy, recipe.polarity_weight)
+    model = build_tagger(recipe.backbone, taxonomy, **recipe.weights)
     if recipe.freeze_embeddings:
         model.base_model.embeddings.requires_grad_(False)
     limit = min(recipe.window, getattr(model.config, "max_position_embeddings", recipe.window))
-    sets = [featurize(r, tokenizer.backend_tokenizer, taxonomy, limit, recipe.margin) for r in (train, validation)]
+    reading = (tokenizer.backend_tokenizer, taxonomy, limit, recipe.margin)
+    padding = tokenizer.pad_token_id or 0
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     arguments = TrainingArguments(
         output_dir=str(states),
@@ -110,7 +128,8 @@ def fit(
         use_cpu=not (cuda or mps),
         bf16=torch.cuda.is_bf16_supported() if cuda else bool(torch.cpu.get_capabilities().get("avx512_bf16")),
         dataloader_pin_memory=cuda,
-        label_names=["labels", "polarity_labels"],
+        label_names=[*WORD_LABELS, *TEXT_LABELS],
+        remove_unused_columns=False,
         report_to="none",
         disable_tqdm=True,
     )
@@ -126,9 +145,9 @@ def fit(
         model=model,
         args=arguments,
         recipe=recipe,
-        train_dataset=sets[0],
-        eval_dataset=sets[1],
-        data_collator=lambda features: collate(features, tokenizer.pad_token_id or 0),
+        train_dataset=with_rough(train, *reading, recipe.seed),
+        eval_dataset=featurize(validation, *reading),
+        data_collator=lambda features: collate(some_rough(features, recipe.rough), padding),
         compute_metrics=lambda prediction: window_metrics(prediction, taxonomy),
         callbacks=[EarlyStoppingCallback(recipe.patience), Report()],
     )
@@ -148,10 +167,9 @@ def fit(
 def window_metrics(prediction: Any, taxonomy: Taxonomy) -> dict[str, float]:
     """Exact-match metrics over windows, from a Trainer's predictions; window and word numbers stand for offsets."""
     outputs = prediction.predictions
-    tag_logits, polarity_logits = (
-        outputs if isinstance(outputs, tuple) else (outputs, np.empty((*outputs.shape[:2], 0)))
-    )
-    labels, polarity_labels = prediction.label_ids
+    tag_logits, *others = outputs if isinstance(outputs, tuple) else (outputs,)
+    polarity_logits = others[0] if taxonomy.polarities else np.empty((*tag_logits.shape[:2], 0))
+    labels, polarity_labels, *_ = prediction.label_ids
     gold, predicted = [], []
     for row in range(len(labels)):
         words = labels[row] != IGNORE

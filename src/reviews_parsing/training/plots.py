@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reviews_parsing.schema import Taxonomy
 from reviews_parsing.training.evaluate import Evaluation
 from reviews_parsing.training.metrics import reliability
 
@@ -48,10 +47,10 @@ def category_f1(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def confusion(evaluation: Evaluation, taxonomy: Taxonomy) -> Figure:
+def confusion(evaluation: Evaluation) -> Figure:
     """Gold category (rows) against predicted category of the same span; O is no span, or not that one."""
     figure, (axes,) = _figure(1, size=6.5)
-    names = [*taxonomy.categories, "O"]
+    names = [*sorted({name for pair in evaluation.confusion for name in pair} - {"O"}), "O"]
     counts = np.array([[evaluation.confusion.get((gold, given), 0) for given in names] for gold in names])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -97,7 +97,7 @@ def execute(
     card = model_card(taxonomy, recipe, facts, test, exported.precision)
     for place in (exported.folder, fitted.checkpoint):
         (place / "README.md").write_text(card, encoding="utf-8")
-    _log(log, fitted, exported, validation, test, taxonomy)
+    _log(log, fitted, exported, validation, test)
     data.write(splits["test"], folder / "test.jsonl")
     log.file(folder / "test.jsonl", "data")
     log.folder(fitted.checkpoint, "checkpoint")
@@ -127,7 +127,6 @@ def _log(
     exported: Exported,
     validation: Evaluation,
     test: Evaluation,
-    taxonomy: Taxonomy,
 ) -> None:
     """Metrics, pictures and the table of mistakes."""
     from reviews_parsing.training import plots
@@ -143,7 +142,14 @@ def _log(
         log.metrics({f"export_{precision}_f1": result.f1, f"export_{precision}_reviews_per_second": speed})
     log.parameters({"precision": exported.precision})
     log.figure(plots.learning_curves(fitted.history), "learning_curves.png")
-    log.figure(plots.category_f1(test), "category_f1.png")
-    log.figure(plots.confusion(test, taxonomy), "confusion.png")
-    log.figure(plots.reliability_diagram(test), "reliability.png")
-    log.table([asdict(mistake) for mistake in test.mistakes[:WORST]], "worst_mistakes.json")
+    show(log, test)
+
+
+def show(log: RunLog, evaluation: Evaluation) -> None:
+    """Pictures and the table of mistakes of an evaluation."""
+    from reviews_parsing.training import plots
+
+    log.figure(plots.category_f1(evaluation), "category_f1.png")
+    log.figure(plots.confusion(evaluation), "confusion.png")
+    log.figure(plots.reliability_diagram(evaluation), "reliability.png")
+    log.table([asdict(mistake) for mistake in evaluation.mistakes[:WORST]], "worst_mistakes.json")

@@ -1,0 +1,106 @@
+"""What a change to the training recipe is worth: the same data, split anew and trained anew for each seed.
+
+    python benchmarks/recipes.py DATA [--map FILE.json] [--seeds 1 2 3] [--set epochs=14 rough=0 ...] [--json]
+
+Data without splits of its own gives up a fifth of its reviews, drawn by the seed, as the development split; else its
+validation split is that. A tenth of the rest says when to stop and calibrates. Exact match, in fp32, F1 in points.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from reviews_parsing import data
+from reviews_parsing.errors import ReviewsParsingError
+from reviews_parsing.parser import MODEL_FILE, TOKENIZER_FILE, AspectParser, ParserConfig
+from reviews_parsing.schema import Review, Taxonomy
+from reviews_parsing.training.evaluate import evaluate
+from reviews_parsing.training.export import calibrate, export_onnx
+from reviews_parsing.training.fit import Recipe, fit
+
+DEVELOPMENT = 0.2
+# Of what is left, to calibrate by and to stop by.
+VALIDATION = 0.1
+
+
+def development(splits: dict[str, list[Review]], seed: int) -> tuple[list[Review], list[Review], list[Review]]:
+    """What is trained on, what calibrates, and what is scored."""
+    if "all" in splits:
+        parts = data.split(splits["all"], seed, {"train": 1 - DEVELOPMENT, "development": DEVELOPMENT})
+    else:
+        parts = {"train": splits["train"], "development": splits["validation"]}
+    rest = data.split(parts["train"], seed, {"train": 1 - VALIDATION, "validation": VALIDATION})
+    return rest["train"], rest["validation"], parts["development"]
+
+
+def measure(splits: dict[str, list[Review]], recipe: Recipe, folder: Path) -> dict[str, float]:
+    """Figures of one training."""
+    train, validation, scored = development(splits, recipe.seed)
+    taxonomy = Taxonomy.of(train)
+    fitted = fit(train, validation, taxonomy, recipe, folder)
+    export_onnx(fitted.checkpoint, taxonomy, folder / MODEL_FILE)
+    (fitted.checkpoint / TOKENIZER_FILE).rename(folder / TOKENIZER_FILE)
+    config = ParserConfig(taxonomy, recipe.window, recipe.margin)
+    config.write(folder)
+    replace(config, calibration=calibrate(AspectParser(folder), validation)).write(folder)
+    found = evaluate(AspectParser(folder), scored)
+    metrics = found.metrics()
+    names = ("tasd_f1", "implicit_f1", "quad_f1", "span_ece", "polarity_ece")
+    return {**found.f1s, **{name: metrics[name] for name in names if name in metrics}, "seconds": fitted.seconds}
+
+
+def changed(recipe: Recipe, settings: list[str]) -> Recipe:
+    """Raises ValueError where there is no such field, or the value is none of its kind."""
+    kinds = {field.name: type(getattr(recipe, field.name)) for field in fields(recipe)}
+    given: dict[str, Any] = {}
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name not in kinds:
+            raise ValueError(f"a recipe has no '{name}': set one of {', '.join(kinds)}")
+        given[name] = value == "true" if kinds[name] is bool else kinds[name](value)
+    return replace(recipe, **given)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    arguments.add_argument("data")
+    arguments.add_argument("--map", type=Path, help="JSON file that renames or drops categories")
+    arguments.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    arguments.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of the recipe")
+    arguments.add_argument("--json", action="store_true", help="one JSON document on stdout")
+    options = arguments.parse_args()
+    try:
+        recipe = changed(Recipe(), options.set)
+        splits = data.read_splits(options.data, data.read_mapping(options.map) if options.map else {})
+        runs = []
+        for seed in options.seeds:
+            with tempfile.TemporaryDirectory() as folder:
+                runs.append(measure(splits, replace(recipe, seed=seed), Path(folder)))
+            print(f"seed {seed}: {runs[-1]}", file=sys.stderr)
+    except (ReviewsParsingError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    means = {name: statistics.fmean(run[name] for run in runs) for name in runs[0]}
+    if options.json:
+        print(json.dumps({"data": options.data, "recipe": asdict(recipe), "runs": runs, "mean": means}, indent=2))
+        return
+    table = Table(
+        title=f"{options.data}, means over {len(runs)} seeds; {' '.join(options.set) or 'the default recipe'}"
+    )
+    for name in means:
+        table.add_column(name, justify="right")
+    table.add_row(*(f"{value:.0f}" if name == "seconds" else f"{100 * value:.1f}" for name, value in means.items()))
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+if __name__ == "__main__":
+    main()
