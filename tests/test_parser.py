@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,6 +165,21 @@ def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path, champion_folder
     (damaged / "parser.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(ModelError, match="has format 99"):
         ParserConfig.read(damaged)
+
+
+def test_a_model_of_before_is_read_without_what_it_does_not_know(champion_folder: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(champion_folder, old)
+    form = json.loads((old / "parser.json").read_text())
+    for name in ("implicit", "opinions"):
+        del form["taxonomy"][name]
+    for name in ("implicit_scale", "implicit_bias"):
+        del form["calibration"][name]
+    (old / "parser.json").write_text(json.dumps(form))
+    texts = ["Never again.", "The lobster roll was fantastic."]
+    found, now = (AspectParser(folder).parse(texts, spans_only=True) for folder in (old, champion_folder))
+    for before, after in zip(found, now, strict=True):
+        assert before.aspects == tuple(replace(aspect, opinion=None) for aspect in after.aspects)
 
 
 def test_the_parser_needs_no_torch_and_no_server(champion_folder: Path) -> None:

@@ -87,8 +87,9 @@ class ParserConfig:
                     f"{folder} has format {form['format']}, not {FORMAT}; install the version that made it"
                 )
             known = form["taxonomy"]
-            categories, polarities, implicit = (tuple(known[key]) for key in ("categories", "polarities", "implicit"))
-            taxonomy = Taxonomy(categories, polarities, implicit, known["opinions"])
+            # Models of before know neither the implicit nor opinions.
+            implicit, opinions = tuple(known.get("implicit", ())), known.get("opinions", False)
+            taxonomy = Taxonomy(tuple(known["categories"]), tuple(known["polarities"]), implicit, opinions)
             calibration = Calibration(**form["calibration"])
             return cls(taxonomy, form["window"], form["margin"], calibration, form["precision"])
         except (KeyError, TypeError) as error:
@@ -257,9 +258,10 @@ class AspectParser:
     def _implicit(self, logits: Floats, first: Ints) -> Implicit:
         """The aspects that are no span, from `logits` of shape [words, categories * polarities]."""
         calibration, taxonomy = self.config.calibration, self.taxonomy
+        per_category = max(1, len(taxonomy.polarities))
+        logits = logits[:, : len(taxonomy.implicit) * per_category]
         scores = sigmoid(calibration.implicit_scale * strongest(logits, first) + calibration.implicit_bias)
         texts, pairs = np.nonzero(scores >= IMPLICIT_FROM)
-        per_category = max(1, len(taxonomy.polarities))
         aspects, words = [], []
         for text, pair in zip(texts.tolist(), pairs.tolist(), strict=True):
             category, polarity = divmod(pair, per_category)
