@@ -37,7 +37,7 @@ def backbone_tokenizer() -> str:
 
 @pytest.fixture(scope="session")
 def champion_home(request: pytest.FixtureRequest) -> Path:
-    """A home whose champion is the default model as `make up` trains it. Read it, do not write to it."""
+    """A home whose champion is the default model, in a few epochs. Read it, do not write to it."""
     sources = [PACKAGE / "parser.py", PACKAGE / "schema.py"]
     for room in ("training", "tagging", "data", "registry"):
         sources += [path for path in (PACKAGE / room).rglob("*") if path.suffix in (".py", ".jsonl")]
