@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
 
 from reviews_parsing.parser import AspectParser
 
@@ -28,11 +29,14 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def backbone_tokenizer() -> str:
-    """The tokenizer file of the embedded backbone."""
+def tokenizer() -> Tokenizer:
+    """The embedded backbone's, as training and parsing have it."""
     from reviews_parsing.training.backbone import EMBEDDED, resolve_backbone
 
-    return str(Path(resolve_backbone(EMBEDDED)) / "tokenizer.json")
+    found = Tokenizer.from_file(str(Path(resolve_backbone(EMBEDDED)) / "tokenizer.json"))
+    found.no_truncation()
+    found.no_padding()
+    return found
 
 
 @pytest.fixture(scope="session")

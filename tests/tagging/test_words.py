@@ -13,14 +13,6 @@ from reviews_parsing.tagging.words import MAX_TOKENS_PER_WORD
 any_text = st.text(st.characters(codec="utf-8"), max_size=200)
 
 
-@pytest.fixture(scope="session")
-def tokenizer(backbone_tokenizer: str) -> Tokenizer:
-    tokenizer = Tokenizer.from_file(backbone_tokenizer)
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
-
-
 @given(any_text)
 def test_words_and_white_space_make_up_the_whole_text(text: str) -> None:
     at, pieces = 0, []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Hashable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -103,8 +103,7 @@ def evaluate(
     parsed = parser.parse([review.text for review in reviews])
     seconds = time.perf_counter() - begin
     gold, predicted, counts, mistakes = [], [], [], []
-    unnamed: list[set[Entity]] = [set(), set()]
-    quads: list[set[Entity]] = [set(), set()]
+    quads: list[set[Quad]] = [set(), set()]
     spans: list[tuple[str, float, bool]] = []
     polarities: list[tuple[float, bool]] = []
     confusion: dict[tuple[str, str], int] = {}
@@ -118,10 +117,8 @@ def evaluate(
         given: dict[Key, Aspect] = {(a.span, a.entity_group): a for a in answers if a.span}
         gold += [Entity((number, *a.span), a.entity_group, a.polarity) for a in labels if a.span]
         predicted += [Entity((number, *a.span), a.entity_group, a.polarity) for a in given.values() if a.span]
-        for side, aspects in zip(unnamed, (review.aspects, answers), strict=True):
-            side |= {Entity((number, None), a.entity_group, a.polarity) for a in aspects if not a.span}
         for side, aspects in zip(quads, (review.aspects, answers), strict=True):
-            side |= {Entity((number, a.span, _opinion_span(a)), a.entity_group, a.polarity) for a in aspects}
+            side |= {(number, a.span, _opinion_span(a), a.entity_group, a.polarity) for a in aspects}
         right = wanted.keys() & given.keys()
         counts.append((len(right), len(given), len(wanted)))
         for key, aspect in given.items():
@@ -137,6 +134,8 @@ def evaluate(
             confusion["O", group] = confusion.get(("O", group), 0) + 1
     mistakes.sort(key=lambda m: -m.probability)
     table = np.array(counts)
+    triples = [{(number, span, *its) for number, span, _, *its in side} for side in quads]
+    implicit = [{triple for triple in side if triple[1] is None} for side in triples]
     polarity = {
         name: _overlap(*({e for e in side if e.polarity == name} for side in (gold, predicted)))
         for name in sorted({e.polarity for e in gold if e.polarity})
@@ -146,9 +145,9 @@ def evaluate(
         polarity,
         _by_words(reviews, table),
         _by_score(spans, gold),
-        _overlap(unnamed[0], unnamed[1]) if unnamed[0] else None,
-        _overlap(set(gold) | unnamed[0], set(predicted) | unnamed[1]) if unnamed[0] else None,
-        _overlap(*quads) if any(a.opinion for review in reviews for a in review.aspects) else None,
+        _overlap(*implicit) if implicit[0] else None,
+        _overlap(*triples) if implicit[0] else None,
+        _overlap(*quads) if any(opinion for _, _, opinion, _, _ in quads[0]) else None,
         table,
         [(probability, right) for _, probability, right in spans],
         polarities,
@@ -162,7 +161,7 @@ def _opinion_span(aspect: Aspect) -> Span:
     return (aspect.opinion.start, aspect.opinion.end) if aspect.opinion else None
 
 
-def _overlap(gold: Set[Entity], predicted: Set[Entity]) -> Scores:
+def _overlap(gold: Set[Hashable], predicted: Set[Hashable]) -> Scores:
     return Scores.of(len(gold & predicted), len(predicted), len(gold))
 
 
@@ -193,6 +192,8 @@ def _by_score(spans: Sequence[tuple[str, float, bool]], gold: Sequence[Entity]) 
 
 Span = tuple[int, int] | None
 Key = tuple[Span, str]
+# Number of the review, span, opinion, category, polarity.
+Quad = tuple[int, Span, Span, str, str | None]
 
 
 def _mistakes(review: Review, wanted: Mapping[Key, Aspect], given: Mapping[Key, Aspect]) -> list[Mistake]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from reviews_parsing.encoder import OUTPUTS
 from reviews_parsing.parser import MODEL_FILE, TOKENIZER_FILE, AspectParser, Calibration, ParserConfig
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.tagging import decode, strongest
@@ -149,8 +148,7 @@ def export_onnx(checkpoint: Path, taxonomy: Taxonomy, path: Path) -> None:
     wrapped = Outputs()
     wrapped.tagger = tagger
     ids = torch.ones((1, 8), dtype=torch.int64)
-    known = (True, taxonomy.polarities, taxonomy.implicit, taxonomy.opinions, taxonomy.opinions)
-    names = [name for name, its in zip(OUTPUTS, known, strict=True) if its]
+    names = list(tagger(ids, torch.ones_like(ids)))
     axes = {name: {0: "batch", 1: "tokens"} for name in ("input_ids", "attention_mask", *names)}
     with warnings.catch_warnings(), torch.no_grad():
         # The tracing exporter warns of shapes fixed by Python code; what it makes is held against torch in the tests.
