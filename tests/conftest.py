@@ -6,10 +6,12 @@ import hashlib
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from tokenizers import Tokenizer
 
 from reviews_parsing.parser import AspectParser
@@ -48,20 +50,31 @@ def champion_home(request: pytest.FixtureRequest) -> Path:
     state = hashlib.sha256()
     for path in sorted(sources):
         state.update(path.read_bytes())
-    home = Path(request.config.cache.mkdir("champion")) / state.hexdigest()[:16]
-    if not (home / "done").is_file():
-        from reviews_parsing import registry
-        from reviews_parsing.training.fit import Recipe
+    trained = Path(request.config.cache.mkdir("champion"))
+    home = trained / state.hexdigest()[:16]
+    with FileLock(trained / "lock"):
+        if not (home / "done").is_file():
+            from reviews_parsing import registry
+            from reviews_parsing.training.fit import Recipe
 
-        shutil.rmtree(home.parent)
-        home.mkdir(parents=True)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("REVIEWS_PARSING_HOME", str(home))
-            patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-            run = registry.train("corpus", Recipe(epochs=7))
-            registry.promote(version=run.version)
-        (home / "done").touch()
+            for other in trained.iterdir():
+                if other.is_dir():
+                    shutil.rmtree(other)
+            home.mkdir()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("REVIEWS_PARSING_HOME", str(home))
+                patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+                run = registry.train("corpus", Recipe(epochs=7))
+                registry.promote(version=run.version)
+            (home / "done").touch()
     return home
+
+
+@pytest.fixture
+def default_ports(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The ports that commands take when none is given are this test's alone."""
+    with FileLock(Path(request.config.cache.mkdir("ports")) / "lock"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -42,7 +42,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 
 
-def test_every_command_runs(visitor: Path) -> None:
+def test_every_command_runs(visitor: Path, default_ports: None) -> None:
     train = "reviews-parsing train"
     server = None
     try:

@@ -39,7 +39,7 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_up_is_ready_and_ends_whole(with_champion: Path) -> None:
+def test_up_is_ready_and_ends_whole(with_champion: Path, default_ports: None) -> None:
     taken = socket.socket()
     taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     taken.bind(("127.0.0.1", 8080))
