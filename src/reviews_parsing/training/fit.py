@@ -46,7 +46,7 @@ class Recipe:
     batch_size: int = 8
     weight_decay: float = 0.01
     warmup: float = 0.1
-    patience: int = 4
+    patience: int = 6
     polarity_weight: float = 1.0
     implicit_weight: float = 0.25
     opinion_weight: float = 0.2

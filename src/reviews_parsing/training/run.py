@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from reviews_parsing.training.export import Exported
 
-FRACTIONS = {"train": 0.8, "validation": 0.1, "test": 0.1}
+SPLITS = ("train", "validation", "test")
+# Of a source without splits of its own. Of many reviews, fewer do to stop and calibrate by; the others teach.
+FRACTIONS = {"validation": 0.1, "test": 0.1}
+MANY, FRACTION_OF_MANY = 1000, 0.05
 WORST = 50
 
 
@@ -71,8 +74,8 @@ def prepare(
 ) -> Job:
     """Read `source` and settle its splits.
 
-    A source without its own splits is split 80/10/10 by review with the recipe's seed; one that lacks validation or
-    test gives them up from its training reviews. Raises DataError.
+    A source without its own splits is split 80/10/10 by review with the recipe's seed, and 85/5/10 if it is
+    large; one that lacks validation or test gives them up from its training reviews. Raises DataError.
     """
     splits = complete_splits(data.read_splits(source, mapping, data_format), recipe.seed)
     return Job(source, splits, recipe, Taxonomy.of(splits["train"]), data.digest(splits))
@@ -111,14 +114,15 @@ def complete_splits(splits: Mapping[str, Sequence[Review]], seed: int) -> dict[s
     pool = given.pop("all", None) or given.pop("train", [])
     lacking = [name for name in ("validation", "test") if not given.get(name)]
     if lacking:
-        wanted = {"train": 1 - sum(FRACTIONS[n] for n in lacking), **{n: FRACTIONS[n] for n in lacking}}
-        given |= data.split(pool, seed=seed, fractions=wanted)
+        fractions = FRACTIONS | ({"validation": FRACTION_OF_MANY} if len(pool) >= MANY else {})
+        wanted = {name: fractions[name] for name in lacking}
+        given |= data.split(pool, seed=seed, fractions={"train": 1 - sum(wanted.values()), **wanted})
     else:
         given["train"] = pool
-    for name in FRACTIONS:
+    for name in SPLITS:
         if not given.get(name):
             raise DataError(f"the {name} split is empty; give more labelled reviews, or a folder with a {name} file")
-    return {name: given[name] for name in FRACTIONS}
+    return {name: given[name] for name in SPLITS}
 
 
 def _log(
