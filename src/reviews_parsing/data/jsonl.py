@@ -36,21 +36,27 @@ def objects(lines: Iterable[tuple[int, str]], name: str) -> Iterator[tuple[int, 
     for line, row in lines:
         if not row.strip():
             continue
-        try:
-            form = json.loads(row, parse_constant=_refuse_constant, parse_float=_finite)
-            if "\\u" in row:
-                json.dumps(form, ensure_ascii=False).encode("utf-8")
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{name}:{line}: not JSON ({error.msg} at column {error.colno}): mend or remove the line"
-            ) from None
-        except UnicodeEncodeError:
-            raise DataError(f"{name}:{line}: holds half of a surrogate pair: mend or remove the character") from None
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{name}:{line}: not JSON ({error}): mend or remove the line") from None
+        form = loads(row, name, line, "mend or remove the line")
         if not isinstance(form, dict):
             raise DataError(f"{name}:{line}: a {type(form).__name__}, not an object: write one review a line")
         yield line, form
+
+
+def loads(text: str, name: str, line: int = 1, mend: str = "mend the file") -> Any:
+    """JSON of finite numbers and whole characters, which begins on `line`. Raises DataError naming the line."""
+    place = f"{name}:{line}"
+    try:
+        form = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
+        if "\\u" in text:
+            json.dumps(form, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as error:
+        place = f"{name}:{line + error.lineno - 1}"
+        raise DataError(f"{place}: not JSON ({error.msg} at column {error.colno}): {mend}") from None
+    except UnicodeEncodeError:
+        raise DataError(f"{place}: holds half of a surrogate pair: mend or remove the character") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{place}: not JSON ({error}): {mend}") from None
+    return form
 
 
 def encode(reviews: Sequence[Review]) -> bytes:
