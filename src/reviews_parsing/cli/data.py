@@ -19,7 +19,10 @@ Map = Annotated[
     Path | None, typer.Option("--map", help='JSON file that renames or drops categories: {"OLD": "NEW", "X": null}.')
 ]
 Format = Annotated[
-    str | None, typer.Option("--format", help="jsonl, conll, hf, semeval14, semeval16 or acos. Default: by the file.")
+    str | None,
+    typer.Option(
+        "--format", help="jsonl, conll, hf, semeval14, semeval16, acos or label-studio. Default: by the file."
+    ),
 ]
 
 
@@ -104,9 +107,7 @@ def convert(
     if as_json:
         output.print_json({"target": str(target), "reviews": len(reviews), "lost": dict(lost)})
         return
-    output.out.print(f"{len(reviews):,} reviews -> {target}")
-    if lost:
-        output.out.print("this format has no place for " + ", ".join(f"{n} {kind}" for kind, n in lost.items()))
+    output.written(len(reviews), target, lost)
 
 
 @data_app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -19,14 +20,14 @@ def _now() -> datetime:
 class Correction:
     """`aspects` are those of the text as corrected, `answer` those that version `version` of `model` gave.
 
-    `version` is None where the model has none (a folder), `author` where nobody said who they are. `at` is a time with
-    its zone.
+    `model` is None where none had answered, `version` where it has none (a folder), `author` where nobody said who they
+    are. `at` is a time with its zone.
     """
 
     text: str
     aspects: tuple[Aspect, ...]
     answer: tuple[Aspect, ...]
-    model: str
+    model: str | None = None
     version: str | None = None
     author: str | None = None
     at: datetime = field(default_factory=_now)
@@ -38,8 +39,13 @@ class Correction:
         an aspect or its opinion, or where two aspects share a character.
         """
         encode_utf8(self.text, "the correction")
-        aspects = tuple(replace(aspect, score=None, polarity_score=None) for aspect in self.aspects)
+        aspects = as_labelled(self.aspects)
         for problem in problems(Review("", self.text, aspects), None):
             if problem.severity == "error" or problem.kind == "overlap":
                 raise DataError(f"the correction is not saved: {problem.message}")
         return replace(self, aspects=aspects, at=self.at.astimezone(UTC))
+
+
+def as_labelled(aspects: Iterable[Aspect]) -> tuple[Aspect, ...]:
+    """Aspects without the probabilities that only models give."""
+    return tuple(replace(aspect, score=None, polarity_score=None) for aspect in aspects)

@@ -27,7 +27,7 @@ _TABLE = """
         text TEXT NOT NULL,
         aspects TEXT NOT NULL,
         answer TEXT NOT NULL,
-        model TEXT NOT NULL,
+        model TEXT,
         version TEXT,
         author TEXT,
         at TEXT NOT NULL,
@@ -176,7 +176,7 @@ def _json(aspects: tuple[Aspect, ...]) -> str:
     return json.dumps([aspect.to_json() for aspect in aspects], ensure_ascii=False)
 
 
-def _saved(row: tuple[int, str, str, str, str, str | None, str | None, str]) -> Saved:
+def _saved(row: tuple[int, str, str, str, str | None, str | None, str | None, str]) -> Saved:
     revision, text, aspects, answer, model, version, author, at = row
     as_corrected, as_answered = (tuple(Aspect.from_json(form) for form in json.loads(a)) for a in (aspects, answer))
     time = datetime.fromisoformat(at)
