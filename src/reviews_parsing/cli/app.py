@@ -131,6 +131,9 @@ def train(
     ] = "corpus",
     data_format: Format = None,
     map_file: Map = None,
+    add: Annotated[
+        list[Path] | None, typer.Option("--add", help="Labelled reviews for the training split alone; repeatable.")
+    ] = None,
     backbone: Annotated[str, typer.Option(help="minilm-l6 (embedded), a local folder, or a hub name.")] = "minilm-l6",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split at most.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate of the encoder.")] = None,
@@ -150,6 +153,8 @@ def train(
         reviews-parsing train my-reviews/ --epochs 20 --seed 1
 
         reviews-parsing train restaurants.xml --map categories.json --backbone ./my-encoder
+
+        reviews-parsing train corpus --add corrections.jsonl
     """
     from reviews_parsing import registry
     from reviews_parsing.data import read_mapping
@@ -177,8 +182,10 @@ def train(
             recipe,
             mapping=read_mapping(map_file) if map_file else None,
             data_format=data_format,
+            more=[str(file) for file in add or ()],
             resume=resume,
             progress=progress,
+            say=lambda line: output.err.print(line, markup=False, soft_wrap=True),
         )
     if push_to_hub:
         registry.push_to_hub(run.run_id, push_to_hub)
