@@ -26,6 +26,7 @@ ROOMS = [
     "engines",
     "encoder",
     "parser",
+    "suggest",
     "training",
     "registry",
     "serving",

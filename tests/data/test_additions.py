@@ -31,9 +31,8 @@ def test_new_texts_are_added_and_known_ones_get_their_new_labels() -> None:
 def test_what_repeats_a_held_out_review_is_left_out_and_said_so() -> None:
     nearly = Review("x", "our waiter forgot the bread twice and never said sorry for it")
     twin = Review("w", nearly.text.upper())
-    found = data.add(
-        SPLITS, [nearly, twin, Review("y", "CHEAP and cheerful!"), Review("z", "Cheap, but not cheerful.")]
-    )
+    other = Review("z", "Cheap, but not cheerful.")
+    found = data.add(SPLITS, [nearly, twin, Review("y", "CHEAP and cheerful!"), other])
     assert found.left_out == ["x", "w", "y"]
     assert found.splits == {**SPLITS, "train": [*SPLITS["train"], other]}
     assert str(found).endswith("; 3 left out, they repeat validation or test reviews: x, w, y")

@@ -177,7 +177,7 @@ def test_a_plain_project_of_other_names_is_read() -> None:
 @pytest.mark.parametrize(
     ("content", "because"),
     [
-        (b'[{"data": {"text": "x"},\n', r"x\.json:2: not JSON \(.+\): mend the file"),
+        (b'[{"data": {"text": "x"},\n', r"x\.json: not JSON \(.+ at line 2, column 1\): export it again"),
         (b"[{}]", r"x\.json: task 1: neither a task \('data'\) nor a row of JSON-MIN"),
         (b'[{"id": "1", "text": "Ours.", "aspects": []}]', "task 1: neither a task"),
         (b"[1]", "x.json:1: a list, not an object|is unknown"),

@@ -59,7 +59,10 @@ def tasks(data: bytes, name: str) -> list[Task]:
     Where the file holds predictions alone, those stand for labels. Raises DataError naming the task that cannot be
     read, or where none is labelled.
     """
-    forms = jsonl.loads(decode_utf8(data, name), name)
+    try:
+        forms = jsonl.value_of(decode_utf8(data, name), "export it again")
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
     if not isinstance(forms, list):
         raise DataError(f"{name}: a {type(forms).__name__}, not a list of tasks: export JSON or JSON-MIN")
     labelled: list[Task] = []
