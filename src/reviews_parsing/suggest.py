@@ -4,7 +4,7 @@ A review is what the parser doubts in it: the words whose tags it may have got w
 apart, the polarities, the aspects without a span, each with the number of errors to be expected there. What is doubted
 often in the pool is worth learning, and less so the more of it is chosen already: the choice maximises
 
-    sum over doubts f of sqrt(errors expected of f in the pool) * sqrt(errors expected of f in the choice)
+    sum over doubts f of sqrt(errors expected of f in the pool) * log(1 + 2 * errors expected of f in the choice)
 
 a monotone submodular function (feature-based coverage; Wei, Iyer and Bilmes, 2015), of which taking the best review one
 by one reaches at least 63 % of the maximum. So uncertainty brings a review in, and diversity keeps its likes out.
@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from reviews_parsing.data.duplicates import pairs
 from reviews_parsing.encoder import Logits
 from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview, Review
@@ -32,6 +33,8 @@ from reviews_parsing.tagging import decode, sigmoid, softmax, strongest
 Doubts = defaultdict[Any, float]
 # Less than this is no doubt.
 LEAST = 0.01
+# Half an error that somebody has put right teaches as much as the next whole one.
+HALF = 0.5
 # How many candidates for a place are kept, whatever the size of the pool.
 CANDIDATES, AT_LEAST = 20, 2000
 
@@ -74,9 +77,9 @@ def suggest(
 ) -> list[Suggestion]:
     """The `wanted` reviews of the pool that are worth labelling most, the most worth first.
 
-    `pool` gives (text, whatever belongs to it). Texts that are blank, among `known`, or given twice are left out. A
-    review twice as long must teach 1.4 times as much. Memory is flat but for the words of the pool; `progress` hears
-    how many reviews are read.
+    `pool` gives (text, whatever belongs to it). Texts that are blank, among `known`, or (nearly) given twice are left
+    out. A review twice as long must teach 1.4 times as much. Memory is flat but for the words of the pool. `progress`
+    hears how many reviews are read.
     """
     expected: Doubts = defaultdict(float)
     best: list[_Candidate] = []
@@ -88,7 +91,15 @@ def suggest(
         found = _Candidate(errors / cost, next(order), cost, doubts, Suggestion(given, parsed, errors))
         (heapq.heappush if len(best) < room else heapq.heappushpop)(best, found)
         progress(done)
-    return list(_chosen(best, expected, wanted))
+    return list(_chosen(_different(best), expected, wanted))
+
+
+def _different(candidates: list[_Candidate]) -> list[_Candidate]:
+    """Of candidates that are nearly word for word the same only the best."""
+    ranked = sorted(candidates, reverse=True)
+    texts = [candidate.suggestion.parsed.text for candidate in ranked]
+    again = {pair.later for pair in pairs(texts, [""] * len(texts))}
+    return [candidate for number, candidate in enumerate(ranked) if number not in again]
 
 
 def _chosen(candidates: list[_Candidate], expected: Doubts, wanted: int) -> Iterator[Suggestion]:
@@ -97,7 +108,7 @@ def _chosen(candidates: list[_Candidate], expected: Doubts, wanted: int) -> Iter
     covered: Doubts = defaultdict(float)
 
     def gain(candidate: _Candidate) -> float:
-        rise = (weight[f] * (math.sqrt(covered[f] + x) - math.sqrt(covered[f])) for f, x in candidate.doubts.items())
+        rise = (weight[f] * math.log1p(x / (covered[f] + HALF)) for f, x in candidate.doubts.items())
         return sum(rise) / candidate.cost
 
     heap = [(-gain(candidate), -candidate.order, candidate) for candidate in candidates]

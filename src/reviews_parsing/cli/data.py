@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -152,9 +153,9 @@ def suggest(
 
     parser = load(model)
     known = [r.text for source in labelled or () for split in data.read_splits(source).values() for r in split]
-    with output.progress_bar("reading") as update:
-        rows = texts_of(read_rows(pool), ", ".join(pool), text_column)
-        found = pick(parser, rows, count, known, lambda done: update(None, f"{done:,} reviews"))
+    with output.progress_bar("reading") as update, closing(read_rows(pool)) as rows:
+        texts = texts_of(rows, ", ".join(pool), text_column)
+        found = pick(parser, texts, count, known, lambda done: update(None, f"{done:,} reviews"))
     reviews = [one.as_review() for one in found]
     if config:
         write_bytes(config, labelstudio.labelling_config(parser.taxonomy).encode())
