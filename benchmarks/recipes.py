@@ -46,6 +46,15 @@ def development(splits: dict[str, list[Review]], seed: int) -> tuple[list[Review
 def measure(splits: dict[str, list[Review]], recipe: Recipe, folder: Path) -> dict[str, float]:
     """Figures of one training."""
     train, validation, scored = development(splits, recipe.seed)
+    parser, seconds = trained(train, validation, recipe, folder)
+    found = evaluate(parser, scored)
+    metrics = found.metrics()
+    names = ("tasd_f1", "implicit_f1", "quad_f1", "span_ece", "polarity_ece")
+    return {**found.f1s, **{name: metrics[name] for name in names if name in metrics}, "seconds": seconds}
+
+
+def trained(train: list[Review], validation: list[Review], recipe: Recipe, folder: Path) -> tuple[AspectParser, float]:
+    """A calibrated parser in fp32, and the seconds of fitting it."""
     taxonomy = Taxonomy.of(train)
     fitted = fit(train, validation, taxonomy, recipe, folder)
     export_onnx(fitted.checkpoint, taxonomy, folder / MODEL_FILE)
@@ -53,10 +62,7 @@ def measure(splits: dict[str, list[Review]], recipe: Recipe, folder: Path) -> di
     config = ParserConfig(taxonomy, recipe.window, recipe.margin)
     config.write(folder)
     replace(config, calibration=calibrate(AspectParser(folder), validation)).write(folder)
-    found = evaluate(AspectParser(folder), scored)
-    metrics = found.metrics()
-    names = ("tasd_f1", "implicit_f1", "quad_f1", "span_ece", "polarity_ece")
-    return {**found.f1s, **{name: metrics[name] for name in names if name in metrics}, "seconds": fitted.seconds}
+    return AspectParser(folder), fitted.seconds
 
 
 def changed(recipe: Recipe, settings: list[str]) -> Recipe:

@@ -164,6 +164,15 @@ class Taxonomy:
             any(a.opinion for a in aspects),
         )
 
+    def union(self, other: Taxonomy) -> Taxonomy:
+        """What either knows."""
+        return Taxonomy(
+            tuple(sorted({*self.categories, *other.categories})),
+            tuple(sorted({*self.polarities, *other.polarities})),
+            tuple(sorted({*self.implicit, *other.implicit})),
+            self.opinions or other.opinions,
+        )
+
     @property
     def tags(self) -> tuple[str, ...]:
         """IOB2 tags: O, then B- and I- of each category; the tag ids of every model are indices into this."""

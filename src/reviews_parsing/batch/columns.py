@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reviews_parsing.batch.chunks import first_line
+from reviews_parsing.batch.chunks import Row, first_line
 from reviews_parsing.errors import DataError
 
 if TYPE_CHECKING:
@@ -93,3 +93,24 @@ def _merged(one: pa.Field, other: pa.Field) -> pa.Field:
             f"column '{one.name}' is {one.type} in one input and {other.type} in another ({first_line(error)}): "
             "parse them one by one, or write .jsonl"
         ) from None
+
+
+def texts_of(rows: Iterable[Row], name: str, wanted: str | None) -> Iterator[tuple[str, Row]]:
+    """(text, the row without it) of each row; the column of texts is found in the first row as `text_column` does.
+
+    Raises DataError where there is none, or a row has something there that is no string.
+    """
+    import pyarrow as pa
+
+    column: str | None = None
+    for number, row in enumerate(rows, start=1):
+        if column is None:
+            kinds = ((key, value is None or isinstance(value, str)) for key, value in row.items())
+            faults = [
+                Column(pa.field(key, pa.string()), None if fits else f"{name}: '{key}' is") for key, fits in kinds
+            ]
+            column = text_column(faults, name, wanted)
+        text = row.get(column)
+        if text is not None and not isinstance(text, str):
+            raise DataError(f"{name}: row {number}: '{column}' is {type(text).__name__}, not a string: mend the row")
+        yield text or "", {key: value for key, value in row.items() if key != column}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -62,7 +62,7 @@ def opened(inputs: Sequence[str]) -> Iterator[list[Source]]:
         yield [_stdin(Path(folder)) if name == STDIN else _file(name) for name in inputs]
 
 
-def read_rows(inputs: Sequence[str]) -> Iterator[Row]:
+def read_rows(inputs: Sequence[str]) -> Generator[Row]:
     """The rows of the inputs one after the other, as JSON can hold them; what `parse_files` reads and writes.
 
     Raises DataError where an input cannot be read.

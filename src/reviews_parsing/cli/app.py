@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from reviews_parsing.cli import output
+from reviews_parsing.cli.corrections import corrections_app
 from reviews_parsing.cli.data import data_app
+from reviews_parsing.cli.models import Model, load
 from reviews_parsing.cli.rollout import rollout_app
 from reviews_parsing.errors import DataError, ReviewsParsingError
-
-if TYPE_CHECKING:
-    from reviews_parsing.parser import AspectParser
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,17 +26,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(data_app, name="data")
+app.add_typer(corrections_app, name="corrections")
 app.add_typer(rollout_app, name="rollout")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
-Model = Annotated[
-    str | None, typer.Option("--model", help="Folder, models:/NAME@ALIAS or models:/NAME/N. Default: the champion.")
-]
 Map = Annotated[
     Path | None, typer.Option("--map", help='JSON file that renames or drops categories: {"OLD": "NEW", "X": null}.')
 ]
 Format = Annotated[
-    str | None, typer.Option("--format", help="jsonl, conll, hf, semeval14, semeval16 or acos. Default: by the file.")
+    str | None,
+    typer.Option(
+        "--format", help="jsonl, conll, hf, semeval14, semeval16, acos or label-studio. Default: by the file."
+    ),
 ]
 
 
@@ -85,7 +84,7 @@ def parse(
     from reviews_parsing.batch import parse_files
 
     if _is_text(what):
-        parsed = _parser(model).parse(what, min_score, spans_only)[0]
+        parsed = load(model).parse(what, min_score, spans_only)[0]
         if as_json or not sys.stdout.isatty():
             _print_line_or_document(parsed.to_json(), document=as_json)
         else:
@@ -94,7 +93,7 @@ def parse(
     missing = [name for name in what if name != "-" and not Path(name).exists()]
     if missing:
         raise DataError(f"{missing[0]} does not exist; give a file, - for stdin, or a text in quotes")
-    parser = _parser(model)
+    parser = load(model)
     rows: list[dict[str, Any]] = []
 
     def on_rows(some: list[dict[str, Any]]) -> None:
@@ -132,6 +131,9 @@ def train(
     ] = "corpus",
     data_format: Format = None,
     map_file: Map = None,
+    add: Annotated[
+        list[Path] | None, typer.Option("--add", help="Labelled reviews for the training split alone; repeatable.")
+    ] = None,
     backbone: Annotated[str, typer.Option(help="minilm-l6 (embedded), a local folder, or a hub name.")] = "minilm-l6",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split at most.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate of the encoder.")] = None,
@@ -151,6 +153,8 @@ def train(
         reviews-parsing train my-reviews/ --epochs 20 --seed 1
 
         reviews-parsing train restaurants.xml --map categories.json --backbone ./my-encoder
+
+        reviews-parsing train corpus --add corrections.jsonl
     """
     from reviews_parsing import registry
     from reviews_parsing.data import read_mapping
@@ -178,8 +182,10 @@ def train(
             recipe,
             mapping=read_mapping(map_file) if map_file else None,
             data_format=data_format,
+            more=[str(file) for file in add or ()],
             resume=resume,
             progress=progress,
+            say=lambda line: output.err.print(line, markup=False, soft_wrap=True),
         )
     if push_to_hub:
         registry.push_to_hub(run.run_id, push_to_hub)
@@ -241,8 +247,8 @@ def evaluate(
     reviews = splits.get("all") or splits.get(split)
     if not reviews:
         raise DataError(f"{data} has no split '{split}'; it has {', '.join(splits)}")
-    result = room.evaluate(_parser(model), reviews, mapping)
-    rival = room.evaluate(_parser(against), reviews, mapping) if against else None
+    result = room.evaluate(load(model), reviews, mapping)
+    rival = room.evaluate(load(against), reviews, mapping) if against else None
     difference = paired_bootstrap(result.counts, rival.counts) if rival else None
     metrics = result.metrics()
     name = model or Settings().champion_uri
@@ -372,17 +378,6 @@ def serve(
     # Until the server has its own: the first process of a container ignores a signal that nothing handles.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     run(host=host, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, model_uri=model)
-
-
-def _parser(model: str | None) -> AspectParser:
-    from reviews_parsing.parser import AspectParser
-    from reviews_parsing.settings import Settings
-
-    settings = Settings()
-    model = model or settings.champion_uri
-    # A run by its id, as `train` prints it.
-    source = f"runs:/{model}/ner_aspect" if re.fullmatch("[0-9a-f]{32}", model) else model
-    return AspectParser.load(source, settings.threads, settings.engine)
 
 
 def _is_text(what: list[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from reviews_parsing.cli import output
+from reviews_parsing.cli.models import Model, load
 from reviews_parsing.errors import DataError
 
 data_app = typer.Typer(no_args_is_help=True, help="Check, count, compare and convert labelled reviews.")
@@ -19,7 +21,10 @@ Map = Annotated[
     Path | None, typer.Option("--map", help='JSON file that renames or drops categories: {"OLD": "NEW", "X": null}.')
 ]
 Format = Annotated[
-    str | None, typer.Option("--format", help="jsonl, conll, hf, semeval14, semeval16 or acos. Default: by the file.")
+    str | None,
+    typer.Option(
+        "--format", help="jsonl, conll, hf, semeval14, semeval16, acos or label-studio. Default: by the file."
+    ),
 ]
 
 
@@ -104,9 +109,67 @@ def convert(
     if as_json:
         output.print_json({"target": str(target), "reviews": len(reviews), "lost": dict(lost)})
         return
-    output.out.print(f"{len(reviews):,} reviews -> {target}")
-    if lost:
-        output.out.print("this format has no place for " + ", ".join(f"{n} {kind}" for kind, n in lost.items()))
+    output.written(len(reviews), target, lost)
+
+
+@data_app.command()
+def suggest(
+    pool: Annotated[list[str], typer.Argument(help="Files of reviews (CSV, TSV, JSONL, Parquet), or - for stdin.")],
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many reviews to pick.")] = 200,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--output", help=".jsonl, or what else `data convert` writes.")
+    ] = None,
+    to: Annotated[str | None, typer.Option(help="Format; label-studio makes tasks. Default: by the ending.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Write Label Studio's labelling configuration (XML) here as well.")
+    ] = None,
+    labelled: Annotated[
+        list[str] | None, typer.Option(help="Labelled reviews, or 'corpus'; not picked again. Repeatable.")
+    ] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column of the text. Default: guessed by name.")] = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pick the reviews whose labels would teach the model most: those that it doubts, and no two of a kind.
+
+    What comes out holds what the model makes of them, to be corrected; `errors` is how many labels it expects to be
+    wrong.
+
+    Examples:
+
+        reviews-parsing data suggest reviews.csv -n 100 -o to-label.jsonl
+
+        reviews-parsing data suggest reviews.csv -o tasks.json --to label-studio --config labels.xml --labelled corpus
+    """
+    import json
+    import sys
+
+    from reviews_parsing import data
+    from reviews_parsing.batch import read_rows
+    from reviews_parsing.batch.columns import texts_of
+    from reviews_parsing.data import labelstudio
+    from reviews_parsing.data.files import write_bytes
+    from reviews_parsing.suggest import suggest as pick
+
+    parser = load(model)
+    known = [r.text for source in labelled or () for split in data.read_splits(source).values() for r in split]
+    with output.progress_bar("reading") as update, closing(read_rows(pool)) as rows:
+        texts = texts_of(rows, ", ".join(pool), text_column)
+        found = pick(parser, texts, count, known, lambda done: update(None, f"{done:,} reviews"))
+    reviews = [one.as_review() for one in found]
+    if config:
+        write_bytes(config, labelstudio.labelling_config(parser.taxonomy).encode())
+    if out is None:
+        for review in reviews if not as_json else ():
+            sys.stdout.write(json.dumps(review.to_json(), ensure_ascii=False) + "\n")
+        if as_json:
+            output.print_json([review.to_json() for review in reviews])
+        return
+    lost = data.write(reviews, out, to)
+    if as_json:
+        output.print_json({"target": str(out), "reviews": len(reviews), "lost": dict(lost)})
+    else:
+        output.written(len(reviews), out, lost)
 
 
 @data_app.command()

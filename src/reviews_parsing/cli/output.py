@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -27,6 +29,7 @@ from reviews_parsing.schema import Aspect, ParsedReview
 
 if TYPE_CHECKING:
     from reviews_parsing.batch import Report
+    from reviews_parsing.corrections import Saved
     from reviews_parsing.registry import Verdict, Version
     from reviews_parsing.training.evaluate import Mistake
     from reviews_parsing.training.metrics import Scores
@@ -146,6 +149,26 @@ def report(found: Report, target: str) -> None:
     table("", ["category", "aspects", *polarities], rows)
     rate = found.parsed / found.seconds if found.seconds else 0
     out.print(f"\n{found.rows:,} reviews, {found.aspects:,} aspects, {rate:,.0f} reviews a second -> {target}")
+
+
+def written(reviews: int, target: Path, lost: Mapping[str, int]) -> None:
+    """How many reviews went where, and what of them did not."""
+    out.print(f"{reviews:,} reviews -> {target}")
+    if lost:
+        out.print("this format has no place for " + ", ".join(f"{n} {kind}" for kind, n in lost.items()))
+
+
+def corrections(found: Sequence[Saved]) -> None:
+    """Corrections with how many of the model's aspects were right, how many wrong, and how many it had missed."""
+    rows = []
+    for saved in found:
+        its = saved.correction
+        said, answered = ({(a.entity_group, a.span, a.polarity) for a in some} for some in (its.aspects, its.answer))
+        counts = [len(said & answered), len(answered - said), len(said - answered)]
+        who = [f"{its.at:%Y-%m-%d %H:%M}", its.author or "", its.version or "", saved.revision]
+        rows.append([*who, *counts, shorten(its.text, 60, placeholder=" ...")])
+    columns = ["saved (UTC)", "author", "version", "revision", "right", "wrong", "missed", "text"]
+    table("", columns, rows)
 
 
 def verdict_form(found: Verdict, dry_run: bool = False) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reviews_parsing.data import acos, arrow, conll, jsonl, semeval14, semeval16, xmltree
+from reviews_parsing.data import acos, arrow, conll, jsonl, labelstudio, semeval14, semeval16, xmltree
 from reviews_parsing.data.files import decode_utf8
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Review
@@ -27,6 +27,7 @@ FORMATS = {
     "semeval14": Format(semeval14.decode, semeval14.encode),
     "semeval16": Format(semeval16.decode, semeval16.encode),
     "acos": Format(acos.decode, acos.encode),
+    "label-studio": Format(labelstudio.decode, labelstudio.encode),
 }
 # The form of 2016 holds all that the form of 2014 does, so it is the one that `.xml` means on the way out.
 _BY_SUFFIX = {
@@ -68,9 +69,8 @@ def of_content(path: Path, data: bytes) -> str:
             if root == tag:
                 return name
         raise DataError(f"{path}: XML with the root <{root}>: only SemEval's <sentences> and <Reviews> can be read")
-    if by_suffix == "jsonl" or (by_suffix is None and start.startswith(b"{")):
-        _, first = next(iter(jsonl.rows(data, str(path))), (0, {}))
-        return "hf" if "tokens" in first and "text" not in first else "jsonl"
+    if by_suffix == "jsonl" or (by_suffix is None and (start.startswith(b"{") or labelstudio.looks_like(start))):
+        return "label-studio" if labelstudio.looks_like(start) else _of_lines(data, str(path))
     if by_suffix in ("conll", None) and acos.looks_like(decode_utf8(data, str(path))):
         return "acos"
     if by_suffix is not None:
@@ -78,3 +78,8 @@ def of_content(path: Path, data: bytes) -> str:
     if conll.looks_like(decode_utf8(data, str(path))):
         return "conll"
     raise DataError(f"{path}: its format is unknown: give one of {', '.join(FORMATS)}")
+
+
+def _of_lines(data: bytes, name: str) -> str:
+    _, first = next(iter(jsonl.rows(data, name)), (0, {}))
+    return "hf" if "tokens" in first and "text" not in first else "jsonl"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,15 +30,20 @@ def train(
     *,
     mapping: Mapping[str, str | None] | None = None,
     data_format: str | None = None,
+    more: Sequence[str] = (),
     resume: bool = False,
     progress: Progress = lambda share, metrics: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> TrainedRun:
     """Train on `source` ("corpus", a file, a folder, a hub dataset), log it as one run and register it as a version.
 
-    With `resume`, the same call that was killed goes on where it was, in the same run.
+    The training split gets the reviews of the files `more` as well; `say` hears a line on what became of them. With
+    `resume`, the same call that was killed goes on where it was, in the same run.
     Raises DataError, ModelError or TrackingError.
     """
-    job = prepare(source, recipe, mapping, data_format)
+    job = prepare(source, recipe, mapping, data_format, more)
+    if job.added:
+        say(str(job.added))
     folder = Settings().home / "training" / job.key
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)

@@ -43,13 +43,14 @@ class RunLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be trained on what; `key` tells jobs apart."""
+    """What is to be trained on what; `key` tells jobs apart, `added` what came to the training split of the source."""
 
     source: str
     splits: Mapping[str, list[Review]]
     recipe: Recipe
     taxonomy: Taxonomy
     digest: str
+    added: data.Added | None = None
 
     @property
     def key(self) -> str:
@@ -71,14 +72,18 @@ def prepare(
     recipe: Recipe,
     mapping: Mapping[str, str | None] | None = None,
     data_format: str | None = None,
+    more: Sequence[str] = (),
 ) -> Job:
     """Read `source` and settle its splits.
 
     A source without its own splits is split 80/10/10 by review with the recipe's seed, and 85/5/10 if it is
-    large; one that lacks validation or test gives them up from its training reviews. Raises DataError.
+    large; one that lacks validation or test gives them up from its training reviews. What the files `more` hold goes
+    to the training split. Raises DataError.
     """
     splits = complete_splits(data.read_splits(source, mapping, data_format), recipe.seed)
-    return Job(source, splits, recipe, Taxonomy.of(splits["train"]), data.digest(splits))
+    added = data.add(splits, [review for file in more for review in data.read(file, mapping)]) if more else None
+    splits = added.splits if added else splits
+    return Job(source, splits, recipe, Taxonomy.of(splits["train"]), data.digest(splits), added)
 
 
 def execute(
@@ -89,6 +94,8 @@ def execute(
 
     splits, recipe, taxonomy = job.splits, job.recipe, job.taxonomy
     facts = {"source": job.source, "digest": job.digest} | {f"{n}_reviews": len(r) for n, r in splits.items()}
+    if job.added:
+        facts |= {"added": job.added.new, "replaced": job.added.replaced, "left_out": len(job.added.left_out)}
     held_out = [a for name in ("validation", "test") for r in splits[name] for a in r.aspects if a.span]
     unseen = {a.entity_group for a in held_out} - set(taxonomy.categories)
     log.parameters({**asdict(recipe), **{f"data_{key}": value for key, value in facts.items()}})
