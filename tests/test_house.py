@@ -29,6 +29,7 @@ ROOMS = [
     "registry",
     "serving",
     "batch",
+    "insights",
     "rollout",
     "cli",
 ]
