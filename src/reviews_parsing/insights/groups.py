@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ MOST = 20
 """As many groups are told apart, the largest; the others are pooled."""
 MEASURES = ("mentions", "praise", "blame")
 
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]+)?")
 T = TypeVar("T", Test, Contrast)
 _Tally = tuple[int, int, int, int]
 """Reviews of a group; those that mention a category; of them, those that praise and that blame it."""
@@ -50,7 +52,7 @@ def compare(reviews: Reviews, column: str, name: str, of: int, order: Sequence[s
 
 
 def _groups(reviews: Reviews, name: str, of: int, chronological: bool) -> tuple[Group, ...]:
-    """The groups that are told apart, the largest first or in the order of time, and what the others are together."""
+    """The groups that are told apart, by size, or in the order of time or number, and what the others are together."""
     rows = cast(
         list[tuple[str, int, int, int]],
         reviews.rows(
@@ -63,7 +65,12 @@ def _groups(reviews: Reviews, name: str, of: int, chronological: bool) -> tuple[
         ),
     )
     apart = [Group(value, its) for value, its, _, _ in rows if value is not None]
-    apart.sort(key=lambda group: (group.value,) if chronological else (-group.reviews, group.value))
+    if chronological:
+        apart.sort(key=lambda group: group.value)
+    elif all(_NUMBER.fullmatch(group.value) for group in apart):
+        apart.sort(key=lambda group: float(group.value))
+    else:
+        apart.sort(key=lambda group: (-group.reviews, group.value))
     pooled = [Group(f"{number:,} others", its, number) for value, its, number, _ in rows if value is None]
     return tuple(apart) + tuple(group for group in pooled if group.reviews >= LEAST)
 

@@ -15,6 +15,7 @@ from reviews_parsing.insights.tables import Sentence, Shown, Span
 CANDIDATES = 200
 """Of each category and polarity the surest aspects that are looked at."""
 KEPT = 3
+LEAST_SURE = 0.5
 LONGEST_REVIEW = 4000
 """Characters; sentences of longer reviews are not shown, because the page shows the whole review beside them."""
 SHORTEST, LONGEST = 15, 220
@@ -101,6 +102,8 @@ def _candidate(review: Mapping[str, Any]) -> _Candidate | None:
     sure = (1 if aspect["score"] is None else aspect["score"]) * (
         1 if aspect["polarity_score"] is None else aspect["polarity_score"]
     )
+    if sure < LEAST_SURE:
+        return None
     length = end - start
     off = max(BEST.start - length, length - BEST.stop, 0) / (LONGEST - BEST.stop)
     value = sure * (1.0 if clear else 0.4) * (1 - 0.6 * min(off, 1)) * (1.1 if aspect["opinion"] else 1)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from reviews_parsing.errors import DataError
 
@@ -105,7 +105,8 @@ def opened(paths: Sequence[str | Path]) -> Iterator[Reviews]:
 def _files(path: str) -> list[Path]:
     """The files that a path means, sorted; in a folder Parquet goes before text forms of the same."""
     if not Path(path).exists() and has_magic(path):
-        found = sorted(Path(name) for name in glob(path, recursive=True) if Path(name).is_file())
+        names = glob(path, recursive=True)  # noqa: PTH207  a pattern may be absolute, which Path.glob refuses
+        found = sorted(Path(name) for name in names if Path(name).is_file())
         if not found:
             raise DataError(f"{path} matches no file: check the path")
         return found
@@ -192,15 +193,19 @@ def _view(connection: DuckDBPyConnection, parquet: Sequence[Path], files: Sequen
 
 
 def _aspects(kind: DuckDBPyType, files: Sequence[Path]) -> str:
-    """The column of aspects with all the fields that an aspect can have. Raises DataError where it is something else."""
+    """The column of aspects with all fields that an aspect can have. Raises DataError where it is something else."""
     if kind.id == "varchar":
         return f"{ASPECTS}::JSON::{ASPECT}"
-    inner = kind.children[0][1] if kind.id == "list" else None
-    if inner is None or inner.id != "struct" or "entity_group" not in dict(inner.children):
-        raise DataError(f"{files[0]}: the column '{ASPECTS}' is {str(kind):.60}, not parsed aspects: {HOW}")
-    there = dict(inner.children)
+    there = _fields(_fields(kind).get("child")) if kind.id == "list" else {}
+    if "entity_group" not in there:
+        raise DataError(f"{files[0]}: the column '{ASPECTS}' is {kind!s:.60}, not parsed aspects: {HOW}")
     parts = (f"{quoted(f)}: " + (f"x.{quoted(f)}" if f in there else "NULL") + f"::{k}" for f, k in FIELDS.items())
     return f"list_transform({ASPECTS}, lambda x: {{{', '.join(parts)}}})"
+
+
+def _fields(kind: DuckDBPyType | None) -> dict[str, DuckDBPyType]:
+    """The parts of a type of lists or structs."""
+    return dict(cast("list[tuple[str, DuckDBPyType]]", kind.children)) if kind and kind.id in ("list", "struct") else {}
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,8 @@ COLOURS = {
     drawing.PRAISE: "var(--praise)",
     drawing.BLAME: "var(--blame)",
     drawing.NEUTRAL: "var(--neutral)",
+    drawing.MORE: "var(--more)",
+    drawing.LESS: "var(--less)",
     drawing.INK: "var(--ink)",
     drawing.MUTED: "var(--muted)",
     drawing.GRID: "var(--grid)",
@@ -37,7 +39,7 @@ def inline(figure: Figure, name: str) -> Markup:
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|font-family: [^;]*;", "", svg, flags=re.DOTALL)
     for colour, variable in COLOURS.items():
         svg = svg.replace(colour, variable)
     names = {found: f"{name}-{n}" for n, found in enumerate(re.findall(r'\bid="([^"]+)"', svg))}
