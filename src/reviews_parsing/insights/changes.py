@@ -38,7 +38,7 @@ def _change(category: str, measure: str, line: Sequence[Period], pairs: Sequence
 
 
 def _splits(pairs: Sequence[tuple[int, int]]) -> Iterator[tuple[float, int, tuple[int, int], tuple[int, int]]]:
-    """(chi-squared, first period after, (hits, of) before, (hits, of) after) of each parting with enough on both sides."""
+    """(chi-squared, first period after, (hits, of) before, and after) of each parting with enough on both sides."""
     sums = list(accumulate(pairs, lambda a, b: (a[0] + b[0], a[1] + b[1])))
     hits, of = sums[-1] if sums else (0, 0)
     least = min(hits, of - hits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
 from reviews_parsing.insights.drawing import BLAME, GRID, INK, MUTED, PRAISE, SIZE, blank, dress, percent, plain
@@ -16,6 +17,7 @@ MOST, ENOUGH = 8, 5
 """As many categories are drawn, the most mentioned; of fewer reviews a period, points are noise: tables hold all."""
 
 
+MOST_TICKS = 4
 FEWEST = 3
 """A share of fewer reviews is not drawn."""
 
@@ -59,10 +61,11 @@ def _line(
 
 
 def _panels(insights: Insights, draw: Callable[[Axes, Sequence[Period]], None], *labels: str) -> Figure:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+    from matplotlib.dates import date2num
 
-    periods = len({period.start for period in insights.periods})
-    often = [c.category for c in insights.categories[:MOST] if c.reviews >= ENOUGH * periods]
+    starts = sorted({period.start for period in insights.periods})
+    ticks = starts[:: -(-len(starts) // MOST_TICKS)]
+    often = [c.category for c in insights.categories[:MOST] if c.reviews >= ENOUGH * len(starts)]
     names = often or [category.category for category in insights.categories[:2]]
     columns = min(2, len(names))
     rows = -(-len(names) // columns)
@@ -81,10 +84,16 @@ def _panels(insights: Insights, draw: Callable[[Axes, Sequence[Period]], None], 
         axes.tick_params(
             labelsize=SIZE - 1.5, labelbottom=place >= len(names) - columns, labelleft=place % columns == 0
         )
-        axes.xaxis_date()
-        locator = AutoDateLocator(minticks=3, maxticks=6)
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, show_offset=False))
+        axes.set_xticks([date2num(start) for start in ticks], [_tick(start, insights.grain) for start in ticks])
     keys = {"loc": "outside upper right", "ncols": len(labels), "frameon": False}
     figure.legend(figure.axes[0].get_lines(), labels, fontsize=SIZE - 1, labelcolor=INK, **keys)
     return figure
+
+
+def _tick(start: date, grain: str | None) -> str:
+    """A period in as few letters as an axis has room for."""
+    if grain == "year":
+        return f"{start.year}"
+    if grain == "quarter":
+        return f"Q{(start.month + 2) // 3} {start:%y}"
+    return f"{start:%b %y}" if grain == "month" else f"{start.day} {start:%b}"

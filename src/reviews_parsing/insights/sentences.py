@@ -140,7 +140,7 @@ def _best(pool: Sequence[_Candidate], texts: set[str]) -> Iterator[_Candidate]:
             yield candidate
 
 
-def _sentence(best: _Candidate, names: Sequence[str], shown: dict[str, Shown]) -> Sentence:
+def _sentence(best: _Candidate, names: Mapping[str, str], shown: dict[str, Shown]) -> Sentence:
     review, aspect = best.review, best.aspect
     name = review["id"] or f"{Path(names[review['file']]).name}, row {review['row'] + 1}"
     where = f"{review['file']}:{review['row']}"

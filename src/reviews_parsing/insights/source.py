@@ -32,7 +32,7 @@ FIELDS = {
 ASPECT = "STRUCT(" + ", ".join(f'"{name}" {kind}' for name, kind in FIELDS.items()) + ")[]"
 MEMORY = "1GB"
 """What DuckDB may hold in memory; beyond, it works on disk."""
-LONGEST_ROW = 2**28
+LONGEST_ROW = 2**25
 HOW = "parse them first: reviews-parsing parse FILE -o parsed.parquet"
 
 _PARQUET = ".parquet"
@@ -44,12 +44,12 @@ _PACKED = (".gz", ".zst")
 class Reviews:
     """The table `reviews` of a connection: the columns that came in, each of its type, and `aspects`.
 
-    `names` are the files as they were given; the column FILE holds an index into them, ROW the row in it, from 0.
+    The column FILE holds the file of a row, ROW the row in it, from 0; `names` is what the user calls a file.
     """
 
     connection: DuckDBPyConnection
     columns: dict[str, DuckDBPyType]
-    names: tuple[str, ...]
+    names: dict[str, str]
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """The answer to a query. Raises DataError where a file turns out to be damaged."""
@@ -58,7 +58,7 @@ class Reviews:
         try:
             return self.connection.execute(query, parameters).fetchall()
         except duckdb.Error as error:
-            raise DataError(f"{', '.join(self.names[:3])}: {_first_line(error)}: {HOW}") from None
+            raise DataError(f"{', '.join([*self.names.values()][:3])}: {_first_line(error)}: {HOW}") from None
 
 
 def quoted(name: str) -> str:
@@ -97,7 +97,7 @@ def opened(paths: Sequence[str | Path]) -> Iterator[Reviews]:
         try:
             parquet = [_as_parquet(connection, file, Path(folder) / f"{n}.parquet") for n, file in enumerate(files)]
             columns = _view(connection, parquet, files)
-            yield Reviews(connection, columns, tuple(map(str, files)))
+            yield Reviews(connection, columns, dict(zip(map(str, parquet), map(str, files), strict=True)))
         finally:
             connection.close()
 
