@@ -52,10 +52,13 @@ def test_small_groups_are_taken_together_or_said_to_be_small(tmp_path: Path) -> 
     (comparison,) = analyse([path], ["shop"]).comparisons
     assert [(g.value, g.reviews, g.pooled) for g in comparison.groups] == [("large", 30, 0), ("13 others", 14, 13)]
     (alone,) = analyse([parquet(tmp_path / "q.parquet", rows[:33])], ["shop"]).comparisons
-    assert "too few" in str(alone.note)
+    assert "the same 'shop', or are fewer than 10" in str(alone.note)
     assert alone.contrasts == ()
-    (same,) = analyse([parquet(tmp_path / "r.parquet", rows[:30])], ["shop"]).comparisons
-    assert "the same 'shop'" in str(same.note)
+    (small,) = analyse([parquet(tmp_path / "r.parquet", rows[30:39])], ["shop"]).comparisons
+    assert "fewer than 10 reviews" in str(small.note)
+    sparse = [tea("+", date=f"2024-{n % 12 + 1:02}-05") for n in range(40)] + [tea("+", date="2024-12-06")] * 8
+    (months,) = analyse([parquet(tmp_path / "s.parquet", sparse)], ["month"]).comparisons
+    assert "longer stretches of time" in str(months.note)
 
 
 def test_groups_of_numbers_and_of_time_stand_in_their_order(tmp_path: Path) -> None:

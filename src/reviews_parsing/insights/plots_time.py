@@ -76,7 +76,7 @@ def _panels(insights: Insights, draw: Callable[[Axes, Sequence[Period]], None], 
         first = first or axes
         dress(axes)
         draw(axes, [period for period in insights.periods if period.category == name])
-        axes.set_title(plain(name), loc="left", fontsize=SIZE)
+        axes.set_title(plain(name), loc="left", fontsize=SIZE, color=INK)
         axes.set_ylim(0, 1)
         axes.set_yticks([0, 0.5, 1])
         axes.yaxis.set_major_formatter(lambda value, _: percent(value))
