@@ -27,6 +27,16 @@ def test_every_table_is_csv_and_parquet(parsed: Path, tmp_path: Path) -> None:
     assert food["mentions_low"] < 0.6 < food["mentions_high"]
 
 
+def test_tables_without_rows_have_the_same_columns(parsed: Path, tmp_path: Path) -> None:
+    rows = [review("[Tea](BEVERAGE+).", shop=shop) for shop in "ab" for _ in range(10)]
+    full = analyse([parquet(tmp_path / "p.parquet", rows)], ["shop"])
+    for found, folder in ((full, "full"), (analyse([parsed]), "bare")):
+        write_tables(found, tmp_path / folder)
+    for name in ("contrasts", "tests", "groups"):
+        full_names, bare_names = (pq.read_schema(tmp_path / f / f"{name}.parquet").names for f in ("full", "bare"))
+        assert full_names == bare_names == list(tables(full)[name][0])
+
+
 def test_json_holds_the_tables(parsed: Path) -> None:
     document = json.loads(json.dumps(to_json(analyse([parsed], ["month"]))))
     assert document["reviews"] == 5

@@ -69,6 +69,21 @@ def test_groups_of_numbers_and_of_time_stand_in_their_order(tmp_path: Path) -> N
     assert [g.value for g in days.groups] == ["1 Monday", "5 Friday"]
 
 
+@pytest.mark.parametrize(
+    ("part", "values"),
+    [
+        ("year", ["2024", "2025"]),
+        ("quarter", ["2024-Q4", "2025-Q1"]),
+        ("week", ["2024-W51", "2025-W01"]),
+        ("day", ["2024-12-20", "2025-01-02"]),
+    ],
+)
+def test_parts_of_a_date(tmp_path: Path, part: str, values: list[str]) -> None:
+    rows = [tea("+", date=day) for day in ("2024-12-20", "2025-01-02") for _ in range(10)]
+    (comparison,) = analyse([parquet(tmp_path / "p.parquet", rows)], [part]).comparisons
+    assert [group.value for group in comparison.groups] == values
+
+
 def test_a_column_of_the_file_goes_before_a_part_of_the_date(tmp_path: Path) -> None:
     rows = [tea("+", month=name, date="2024-01-05") for name in ("Nivôse", "Germinal") for _ in range(10)]
     (comparison,) = analyse([parquet(tmp_path / "p.parquet", rows)], ["month"]).comparisons

@@ -34,6 +34,16 @@ def test_all_forms_hold_the_same(tmp_path: Path, rows: list[Row], parsed: Path) 
             assert getattr(found, part) == getattr(expected, part), (path, part)
 
 
+def test_csv_with_quotes_and_lines_in_its_texts(tmp_path: Path) -> None:
+    text = 'She said, ""so, so"".\n\nThe soup was fine, the tea; too.'
+    aspect = '[{""entity_group"": ""FOOD"", ""word"": ""soup"", ""start"": 26, ""end"": 30}]'
+    path = tmp_path / "p.csv"
+    path.write_text(f'text,aspects\n"{text}","{aspect}"\n"Nothing; at all",[]\n', encoding="utf-8")
+    found = analyse([path])
+    assert (found.reviews, [(w.category, w.word, w.aspects) for w in found.words]) == (2, [])
+    assert [(c.category, c.aspects, c.implicit) for c in found.categories] == [("FOOD", 1, 0)]
+
+
 def test_folders_and_globs_are_all_their_files(tmp_path: Path, rows: list[Row]) -> None:
     folder = tmp_path / "it's"
     (folder / "deep").mkdir(parents=True)
@@ -43,7 +53,9 @@ def test_folders_and_globs_are_all_their_files(tmp_path: Path, rows: list[Row]) 
     (folder / ".part-2.parquet.tmp").write_bytes(b"half")
     jsonl(folder / "rejects.jsonl", rows)
     whole = [("FOOD", 3, 4), ("STAFF", 2, 2), ("AMBIENCE", 1, 1)]
-    assert figures(folder) == figures(folder / "**" / "*.parquet") == whole
+    assert (
+        figures(folder) == figures(folder / "**" / "*.parquet") == figures(folder, folder / "part-0.parquet") == whole
+    )
     assert figures(folder / "part-0.parquet", jsonl(tmp_path / "rest.jsonl", rows[2:])) == whole
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def insights(
     parsed: Annotated[list[str], typer.Argument(help="What parse wrote: files (Parquet, JSONL, CSV), folders, globs.")],
     by: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(help="Columns to compare by, with commas between; month, week, year, weekday are of the date."),
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--output", help="Write the report there, one HTML page.")] = None,
@@ -40,7 +40,7 @@ def insights(
     """
     from reviews_parsing import insights as room
 
-    columns = [name.strip() for name in by.split(",") if name.strip()] if by else []
+    columns = [name.strip() for names in by or () for name in names.split(",") if name.strip()]
     room.check_targets(out, tables)
     with output.progress_bar("reading") as update:
         found = room.analyse(parsed, columns, time=time, min_score=min_score, language=language, progress=update)

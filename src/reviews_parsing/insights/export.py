@@ -41,6 +41,9 @@ _KINDS: Mapping[str, type] = {
     "contrasts": Contrast,
     "cells": Cell,
 }
+_COMPARED = ("groups", "tests", "contrasts")
+"""Tables of all comparisons together, that say of which column a row is."""
+_SHARE = ("", "_low", "_high")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -48,7 +51,7 @@ def tables(insights: Insights) -> dict[str, list[Row]]:
     """Every table by its name, as rows of plain values; a share is three columns: NAME, NAME_low and NAME_high."""
     compared = {
         name: [{"column": c.column, **row} for c in insights.comparisons for row in _rows(getattr(c, name))]
-        for name in ("groups", "tests", "contrasts")
+        for name in _COMPARED
     }
     return {name: compared[name] if name in compared else _rows(getattr(insights, name)) for name in _KINDS}
 
@@ -83,7 +86,7 @@ def write_tables(insights: Insights, folder: str | Path) -> list[Path]:
         raise DataError(f"{target} cannot be made ({error.strerror}): write elsewhere") from None
     written = []
     for name, rows in tables(insights).items():
-        columns = list(rows[0]) if rows else [field.name for field in fields(_KINDS[name])]
+        columns = _columns(name)
         written += [target / f"{name}.csv", target / f"{name}.parquet"]
         write_bytes(written[-2], _csv(columns, rows).encode("utf-8", "replace"))
         with replacing(written[-1]) as temporary:
@@ -107,6 +110,14 @@ def check_folder(target: Path) -> None:
         raise DataError(f"{target.parent} is no folder: make it, or write elsewhere")
 
 
+def _columns(table: str) -> list[str]:
+    """The columns of a table, whether or not it has rows."""
+    names = ["column"] if table in _COMPARED else []
+    for field in fields(_KINDS[table]):
+        names += [f"{field.name}{end}" for end in _SHARE] if field.type == Share.__name__ else [field.name]
+    return names
+
+
 def _rows(found: Iterable[Any]) -> list[Row]:
     return [_row(its) for its in found]
 
@@ -115,7 +126,7 @@ def _row(its: Any) -> Row:
     row: Row = {}
     for name, value in asdict(its).items():
         if isinstance(value, Share):
-            row |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+            row |= {f"{name}{end}": part for end, part in zip(_SHARE, value, strict=True)}
         else:
             row[name] = list(value) if isinstance(value, tuple) else value
     return row

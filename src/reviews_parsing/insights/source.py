@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
 ASPECTS, FILE, ROW = "aspects", "__file", "file_row_number"
-WORDS = 'STRUCT(word VARCHAR, "start" INTEGER, "end" INTEGER)'
+
+
+def _struct(fields: dict[str, str]) -> str:
+    """A type of structs as SQL has it."""
+    return "STRUCT(" + ", ".join(f'"{name}" {kind}' for name, kind in fields.items()) + ")"
+
+
+OPINION = {"word": "VARCHAR", "start": "INTEGER", "end": "INTEGER"}
 FIELDS = {
     "entity_group": "VARCHAR",
     "score": "DOUBLE",
@@ -26,10 +34,12 @@ FIELDS = {
     "end": "INTEGER",
     "polarity": "VARCHAR",
     "polarity_score": "DOUBLE",
-    "opinion": WORDS,
+    "opinion": _struct(OPINION),
 }
 """What an aspect holds, and its type in SQL."""
-ASPECT = "STRUCT(" + ", ".join(f'"{name}" {kind}' for name, kind in FIELDS.items()) + ")[]"
+ASPECT = f"{_struct(FIELDS)}[]"
+FROM_JSON = f"from_json({ASPECTS}, '{json.dumps([{**FIELDS, 'opinion': OPINION}])}')"
+"""The aspects of a column that holds them as JSON; what one lacks is NULL."""
 MEMORY = "1GB"
 """What DuckDB may hold in memory; beyond, it works on disk."""
 LONGEST_ROW = 2**25
@@ -82,7 +92,8 @@ def opened(paths: Sequence[str | Path]) -> Iterator[Reviews]:
         import duckdb
     except ImportError:
         raise DataError("insights need DuckDB: pip install 'reviews-parsing[insights]'") from None
-    files = [file for path in paths for file in _files(str(path))]
+    found = [file for path in paths for file in _files(str(path))]
+    files = list({file.resolve(): file for file in found}.values())
     if not files:
         raise DataError("no input: give files, folders or globs that reviews-parsing parse wrote")
     with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as folder:
@@ -149,9 +160,11 @@ def _as_parquet(connection: DuckDBPyConnection, file: Path, target: Path) -> Pat
             struct = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in kinds.items())
             query = f"FROM {read}, columns={{{struct}}})"
         elif kind in _DELIMITED:
-            read = f"read_csv({literal(str(file))}, all_varchar=true, header=true, max_line_size={LONGEST_ROW})"
+            delimiter = "\t" if kind == ".tsv" else ","
+            dialect = f"delim='{delimiter}', quote='\"', escape='\"', header=true, all_varchar=true"
+            read = f"read_csv({literal(str(file))}, {dialect}, max_line_size={LONGEST_ROW})"
             _refuse_without_aspects(connection, read, file)
-            query = f"SELECT * REPLACE ({ASPECTS}::JSON::{ASPECT} AS {ASPECTS}) FROM {read}"
+            query = f"SELECT * REPLACE ({FROM_JSON} AS {ASPECTS}) FROM {read}"
         else:
             raise DataError(f"{file}: the ending '{file.suffix}' says no format: give .parquet or .jsonl; {HOW}")
         connection.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, PRESERVE_ORDER true)")
@@ -195,7 +208,7 @@ def _view(connection: DuckDBPyConnection, parquet: Sequence[Path], files: Sequen
 def _aspects(kind: DuckDBPyType, files: Sequence[Path]) -> str:
     """The column of aspects with all fields that an aspect can have. Raises DataError where it is something else."""
     if kind.id == "varchar":
-        return f"{ASPECTS}::JSON::{ASPECT}"
+        return FROM_JSON
     there = _fields(_fields(kind).get("child")) if kind.id == "list" else {}
     if "entity_group" not in there:
         raise DataError(f"{files[0]}: the column '{ASPECTS}' is {kind!s:.60}, not parsed aspects: {HOW}")
