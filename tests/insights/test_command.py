@@ -42,6 +42,25 @@ def test_a_page_and_tables_are_written_where_asked(run, parsed: Path, tmp_path: 
     assert (folder / "categories.csv").is_file()
 
 
+def test_help_has_examples(run) -> None:  # type: ignore[no-untyped-def]
+    code, out, _ = run("--help")
+    assert code == 0
+    assert "reviews-parsing insights parsed.parquet --by business,month -o report.html" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("library", ["duckdb", "simplemma"])
+def test_without_the_extra_the_line_says_what_to_install(
+    run,  # type: ignore[no-untyped-def]
+    parsed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    library: str,
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    code, out, err = run(parsed)
+    assert (code, out) == (1, "")
+    assert "pip install 'reviews-parsing[insights]'" in err
+
+
 def test_mistakes_are_one_line_and_leave_nothing(run, parsed: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     page = tmp_path / "report.html"
     for arguments, message in (

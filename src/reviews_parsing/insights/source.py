@@ -7,11 +7,11 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from glob import glob, has_magic
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from reviews_parsing.errors import DataError
+from reviews_parsing.insights.files import DELIMITED, HOW, JSON, PARQUET, expand, kind_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -43,11 +43,6 @@ FROM_JSON = f"from_json({ASPECTS}, '{json.dumps([{**FIELDS, 'opinion': OPINION}]
 MEMORY = "1GB"
 """What DuckDB may hold in memory; beyond, it works on disk."""
 LONGEST_ROW = 2**25
-HOW = "parse them first: reviews-parsing parse FILE -o parsed.parquet"
-
-_PARQUET = ".parquet"
-_JSON, _DELIMITED = (".jsonl", ".ndjson", ".json"), (".csv", ".tsv")
-_PACKED = (".gz", ".zst")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +87,7 @@ def opened(paths: Sequence[str | Path]) -> Iterator[Reviews]:
         import duckdb
     except ImportError:
         raise DataError("insights need DuckDB: pip install 'reviews-parsing[insights]'") from None
-    found = [file for path in paths for file in _files(str(path))]
+    found = [file for path in paths for file in expand(str(path))]
     files = list({file.resolve(): file for file in found}.values())
     if not files:
         raise DataError("no input: give files, folders or globs that reviews-parsing parse wrote")
@@ -113,53 +108,24 @@ def opened(paths: Sequence[str | Path]) -> Iterator[Reviews]:
             connection.close()
 
 
-def _files(path: str) -> list[Path]:
-    """The files that a path means, sorted; in a folder Parquet goes before text forms of the same."""
-    if not Path(path).exists() and has_magic(path):
-        names = glob(path, recursive=True)  # noqa: PTH207  a pattern may be absolute, which Path.glob refuses
-        found = sorted(Path(name) for name in names if Path(name).is_file())
-        if not found:
-            raise DataError(f"{path} matches no file: check the path")
-        return found
-    if not Path(path).exists():
-        raise DataError(f"{path} does not exist: check the path")
-    if not Path(path).is_dir():
-        return [Path(path)]
-    inside = sorted(file for file in Path(path).rglob("*") if file.is_file() and not _hidden(file, Path(path)))
-    for kinds in ((_PARQUET,), (*_JSON, *_DELIMITED)):
-        found = [file for file in inside if _kind(file) in kinds]
-        if found:
-            return found
-    raise DataError(f"{path} holds no Parquet and no JSONL: {HOW}")
-
-
-def _hidden(file: Path, folder: Path) -> bool:
-    """What writers of folders put beside the data begins with a dot or an underscore."""
-    return any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
-
-
-def _kind(file: Path) -> str:
-    return Path(file.stem).suffix.lower() if file.suffix.lower() in _PACKED else file.suffix.lower()
-
-
 def _as_parquet(connection: DuckDBPyConnection, file: Path, target: Path) -> Path:
     """The file, or a copy of it in Parquet."""
     import duckdb
 
-    kind = _kind(file)
+    kind = kind_of(file)
     if file.stat().st_size == 0:
         raise DataError(f"{file} is empty: {HOW}")
     try:
-        if kind == _PARQUET:
+        if kind == PARQUET:
             _refuse_without_aspects(connection, f"read_parquet({literal(str(file))})", file)
             return file
-        if kind in _JSON:
+        if kind in JSON:
             read = f"read_json({literal(str(file))}, format='newline_delimited', maximum_object_size={LONGEST_ROW}"
             names = _refuse_without_aspects(connection, f"{read}, sample_size=100000)", file)
             kinds = {name: ASPECT if name == ASPECTS else "VARCHAR" for name in names}
             struct = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in kinds.items())
             query = f"FROM {read}, columns={{{struct}}})"
-        elif kind in _DELIMITED:
+        elif kind in DELIMITED:
             delimiter = "\t" if kind == ".tsv" else ","
             dialect = f"delim='{delimiter}', quote='\"', escape='\"', header=true, all_varchar=true"
             read = f"read_csv({literal(str(file))}, {dialect}, max_line_size={LONGEST_ROW})"
