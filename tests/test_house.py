@@ -31,6 +31,7 @@ ROOMS = [
     "registry",
     "serving",
     "batch",
+    "insights",
     "rollout",
     "cli",
 ]

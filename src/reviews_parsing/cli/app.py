@@ -14,6 +14,7 @@ from rich.markup import escape
 from reviews_parsing.cli import output
 from reviews_parsing.cli.corrections import corrections_app
 from reviews_parsing.cli.data import data_app
+from reviews_parsing.cli.insights import insights
 from reviews_parsing.cli.models import Model, load
 from reviews_parsing.cli.rollout import rollout_app
 from reviews_parsing.errors import DataError, ReviewsParsingError
@@ -28,6 +29,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(corrections_app, name="corrections")
 app.add_typer(rollout_app, name="rollout")
+app.command()(insights)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 Map = Annotated[
