@@ -25,6 +25,7 @@ ROOMS = [
     "engines",
     "encoder",
     "parser",
+    "monitor",
     "training",
     "registry",
     "serving",
