@@ -63,7 +63,10 @@ def monitor(
     window = read(folder, profile, _lately(since))
     found = compare(profile.gauge.names, profile.numbers, window.numbers, alarm, effect)
     if report:
-        write_report(report, profile.gauge.names, profile.numbers, window.numbers, found)
+        with output.progress_bar("writing the page") as update:
+            update(None)
+            write_report(report, profile.gauge.names, profile.numbers, window.numbers, found)
+            update(1.0)
     if as_json:
         output.print_json(_form(source, window, found, report))
     else:
@@ -103,8 +106,10 @@ def _show(source: str, window: Window, found: Comparison, report: Path | None) -
         for change in found.drifted or found.changes[:5]
     ]
     times = f"{window.begin:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC"
-    title = f"{found.reviews:,} reviews, {times}, beside {found.profile_reviews:,} of {source}"
-    output.table(title, ["number", "expected", "seen", "reviews that differ", "by chance", ""], rows)
+    output.out.print(
+        f"{found.reviews:,} reviews, {times}, beside {found.profile_reviews:,} of {source}\n", markup=False
+    )
+    output.table("", ["number", "expected", "seen", "reviews that differ", "by chance", ""], rows)
     output.out.print()
     if found.drifted:
         count = f"{len(found.drifted)} of {len(found.changes)} numbers drifted"

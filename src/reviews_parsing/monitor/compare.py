@@ -102,4 +102,4 @@ def _holm(p_values: Sequence[float]) -> list[float]:
     steps = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
     corrected = np.empty(len(p_values))
     corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
-    return list(corrected)
+    return [float(p) for p in corrected]

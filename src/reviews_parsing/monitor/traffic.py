@@ -52,7 +52,7 @@ def write(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder} cannot be made ({error.strerror}); set REVIEWS_PARSING_TRAFFIC") from error
-    at = pa.array(minutes * MINUTE, pa.timestamp("s", tz="UTC"))
+    at = pa.array(minutes * MINUTE * 1000, pa.timestamp("ms", tz="UTC"))
     about = {"format": FORMAT, "version": version, "profile": profile.digest}
     name = PATTERN.replace("*", f"{datetime.now(UTC).strftime(STAMP)}-{secrets.token_hex(4)}")
     write_bytes(folder / name, to_parquet(to_table(profile.gauge.names, numbers, at=at), about))
@@ -78,7 +78,7 @@ def read(folder: Path, profile: Profile, since: timedelta | None = None) -> Wind
         try:
             table, about = from_parquet(file.read_bytes())
             # A row's minute may have begun before the window did.
-            at = table.column("at").cast("int64").to_numpy()
+            at = table.column("at").cast("int64").to_numpy() // 1000
             lately = at > begin.timestamp() - MINUTE
             if about["profile"] != profile.digest:
                 others[about["version"]] += int(lately.sum())
