@@ -1,7 +1,7 @@
 """What comes in, in numbers: counted for Prometheus beside what training would have, and sampled into files.
 
-All of it happens once the answer is out, and nothing that goes wrong here reaches a request. No text is kept, not even
-for a moment.
+All of it happens in a thread of its own, once the answer is out. Nothing that goes wrong there reaches a request, and
+where it cannot keep up, batches go by unseen.
 """
 
 from __future__ import annotations
@@ -11,27 +11,32 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from threading import Event, Lock, Thread
+from queue import Empty, Full, Queue
+from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from reviews_parsing.encoder import Logits
-from reviews_parsing.errors import DataError, ModelError
+from reviews_parsing.errors import ModelError
 from reviews_parsing.monitor import Profile, write
 from reviews_parsing.monitor.bins import Bins
 from reviews_parsing.monitor.numbers import Numbers
 from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview
+from reviews_parsing.serving.work import stand_back
 from reviews_parsing.settings import Settings
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
 
-# Seconds between files.
-PERIOD = 300.0
+Answered = tuple[Prepared, Logits, Sequence[ParsedReview]]
+
+# Seconds between files, and how many batches may wait to be looked at.
+PERIOD, WAITING = 300.0, 32
 MINUTE = 60
 
 log = logging.getLogger("mlserver")
@@ -64,7 +69,7 @@ class Traffic:
 
 
 class Watched(Traffic):
-    """What one version of the model sees; some of it goes into `sample`, if given."""
+    """What one version of the model sees; some of it goes into `sample`, if given, and into a file every PERIOD."""
 
     def __init__(self, parser: AspectParser, profile: Profile, counts: Counts, sample: Sample | None) -> None:
         self._parser = parser
@@ -72,22 +77,48 @@ class Watched(Traffic):
         self._counts = counts
         self._sample = sample
         self._failed = False
+        self._batches: Queue[Answered | None] = Queue(WAITING)
+        self._thread = Thread(target=self._watch, name="traffic", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
 
     def observe(self, prepared: Prepared, logits: Logits, reviews: Sequence[ParsedReview]) -> None:
+        with suppress(Full):
+            self._batches.put_nowait((prepared, logits, reviews))
+
+    def close(self) -> None:
+        atexit.unregister(self.close)
+        self._batches.put(None)
+        self._thread.join()
+
+    def _watch(self) -> None:
+        stand_back()
+        due = time.monotonic() + PERIOD
+        batch: Answered | None = None
+        while True:
+            with suppress(Empty):
+                batch = self._batches.get(timeout=max(0, due - time.monotonic()))
+                if batch is None:
+                    break
+                self._measure(batch)
+            if self._sample and time.monotonic() >= due:
+                self._sample.flush()
+            if time.monotonic() >= due:
+                due += PERIOD
+        if self._sample:
+            self._sample.flush(everything=True)
+
+    def _measure(self, batch: Answered) -> None:
         try:
-            numbers = self._gauge.measure(self._parser, prepared, logits, reviews)
+            numbers = self._gauge.measure(self._parser, *batch)
             self._counts.add(numbers)
             if self._sample:
                 self._sample.add(numbers)
-        except Exception as error:  # whatever it was, requests have nothing to do with it
-            # Its class alone: a message may quote a text.
+        except Exception as error:  # whatever it was, the next batch is another
             if not self._failed:
                 self._failed = True
+                # Its class alone: a message may quote a text.
                 log.error("traffic is not counted: %s", type(error).__name__)
-
-    def close(self) -> None:
-        if self._sample:
-            self._sample.close()
 
 
 class Counts:
@@ -168,48 +199,30 @@ class Sample:
         self._minute = minute
         self._kept: dict[int, list[Numbers]] = {}
         self._seen = 0
-        self._lock = Lock()
-        self._closing = Event()
-        self._thread = Thread(target=self._write_on, name="traffic", daemon=True)
-        self._thread.start()
-        atexit.register(self.close)
 
     def add(self, numbers: Numbers) -> None:
+        """Reviews that were seen now."""
         minute = self._minute()
-        with self._lock:
-            if minute not in self._kept:
-                self._kept[minute], self._seen = [], 0
-            kept = self._kept[minute]
-            for row in numbers:
-                self._seen += 1
-                if len(kept) < self._rows:
-                    kept.append(row)
-                elif (place := random.randrange(self._seen)) < self._rows:  # noqa: S311
-                    kept[place] = row
+        if minute not in self._kept:
+            self._kept[minute], self._seen = [], 0
+        kept = self._kept[minute]
+        for row in numbers:
+            self._seen += 1
+            if len(kept) < self._rows:
+                kept.append(row)
+            elif (place := random.randrange(self._seen)) < self._rows:  # noqa: S311
+                kept[place] = row
 
     def flush(self, everything: bool = False) -> None:
         """Write the minutes that are over, or with `everything` the one under way too."""
         now = self._minute()
-        with self._lock:
-            kept = {minute: rows for minute, rows in self._kept.items() if everything or minute < now}
-            for minute in kept:
-                del self._kept[minute]
-        minutes = [minute for minute, rows in kept.items() for _ in rows]
+        done = {minute: rows for minute, rows in self._kept.items() if everything or minute < now}
+        self._kept = {minute: rows for minute, rows in self._kept.items() if minute not in done}
+        minutes = [minute for minute, rows in done.items() for _ in rows]
         if not minutes:
             return
-        numbers = np.stack([row for rows in kept.values() for row in rows])
+        numbers = np.stack([row for rows in done.values() for row in rows])
         try:
             write(self._folder, self._profile, self._version, np.array(minutes), numbers, self._files)
-        except (DataError, OSError) as error:
+        except Exception as error:  # a full disk, mostly
             log.error("%d reviews of traffic are lost: %s", len(minutes), error)
-
-    def close(self) -> None:
-        """Write what is left, and no more after it."""
-        atexit.unregister(self.close)
-        self._closing.set()
-        self._thread.join()
-
-    def _write_on(self) -> None:
-        while not self._closing.wait(PERIOD):
-            self.flush()
-        self.flush(everything=True)

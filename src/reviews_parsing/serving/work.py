@@ -141,8 +141,7 @@ class Work:
             self._changed.notify_all()
 
     def _serve(self, number: int) -> None:
-        if sys.platform == "linux":  # elsewhere threads have no priority of their own
-            os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
+        stand_back()
         while batch := self._take():
             texts = [text for part in batch for text in part.texts]
             self._running[number] = pages = sum(part.pages for part in batch)
@@ -201,6 +200,12 @@ class Work:
         reviews = self._parser.finish(prepared, logits)
         times = (begun, tokenized, predicted, time.time_ns())
         return prepared, logits, reviews, Batch(len(texts), prepared.tokens, len(prepared.pieces), times)
+
+
+def stand_back() -> None:
+    """This thread lets others go first."""
+    if sys.platform == "linux":  # elsewhere threads have no priority of their own
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
 
 
 def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
