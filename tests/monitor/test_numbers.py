@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reviews_parsing import AspectParser
+from reviews_parsing import AspectParser, data
+from reviews_parsing.encoder import EMBEDDING
 from reviews_parsing.monitor import Gauge, Profile, measure
 
 TEXTS = st.lists(st.text(max_size=80), min_size=1, max_size=6)
@@ -68,3 +72,22 @@ def test_few_numbers_of_an_embedding_are_kept(profile: Profile) -> None:
     kept = [name for name in profile.gauge.names if name.startswith("embedding")]
     assert kept == [*(f"embedding_{i}" for i in range(1, 9)), "embedding_distance"]
     np.testing.assert_allclose(profile.gauge.directions @ profile.gauge.directions.T, np.eye(8), atol=1e-3)
+
+
+def test_a_model_of_before_gives_the_same_answers_and_fewer_numbers(
+    champion_folder: Path, parser: AspectParser, profile: Profile, tmp_path: Path
+) -> None:
+    for name in ("parser.json", "tokenizer.json"):
+        shutil.copy(champion_folder / name, tmp_path)
+    model = onnx.load(champion_folder / "model.onnx")
+    (output,) = [output for output in model.graph.output if output.name == EMBEDDING]
+    model.graph.output.remove(output)
+    onnx.save(model, tmp_path / "model.onnx")
+    before = AspectParser(tmp_path, threads=1)
+    reviews = data.read_splits("corpus")["test"][:40]
+    texts = [review.text for review in reviews]
+    assert before.parse(texts) == parser.parse(texts)
+    its = Profile.of(before, reviews, reviews)
+    assert its.gauge.names == tuple(name for name in profile.gauge.names if not name.startswith("embedding"))
+    its.write(tmp_path)
+    np.testing.assert_array_equal(Profile.read(tmp_path).numbers, its.numbers)
