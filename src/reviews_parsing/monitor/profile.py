@@ -71,7 +71,7 @@ class Profile:
             if about["format"] != FORMAT:
                 raise ModelError(f"{file} has format {about['format']}, not {FORMAT}; install the version that made it")
             centre = np.array(about["centre"], np.float32)
-            directions = np.array(about["directions"], np.float32).reshape(-1, len(centre))
+            directions = np.array(about["directions"], np.float32).reshape(len(about["directions"]), len(centre))
             gauge = Gauge(ParserConfig.read(folder).taxonomy, about["alphabet"], centre, directions)
             numbers = to_numbers(table, gauge.names)
         except (OSError, ValueError, KeyError, TypeError) as error:
