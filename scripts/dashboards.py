@@ -207,6 +207,19 @@ def model() -> Board:
             "What the encoder read, of all versions.",
         ),
     )
+    of_number, seen = "namespace, version, number", f"increase(reviews_parsing_traffic_total{{{SERVED}}}[1h])"
+    expected = f"max by ({of_number}, bin) (reviews_parsing_traffic_expected{{{SERVED}}})"
+    share = f"sum by ({of_number}, bin) ({seen}) / on ({of_number}) group_left sum by ({of_number}) ({seen})"
+    board.row(
+        "Beside training",
+        series(
+            "Reviews that lie elsewhere, by number",
+            "percentunit",
+            {"{{number}}": f"max by (number) (sum by ({of_number}) (abs({share} - {expected})) / 2)"},
+            "Of the last hour. Chance alone makes a few per cent of many reviews, and more of few; the alert comes at "
+            "20 % of six hours.",
+        ),
+    )
     return board
 
 

@@ -27,6 +27,7 @@ ROOMS = [
     "encoder",
     "parser",
     "suggest",
+    "monitor",
     "training",
     "registry",
     "serving",

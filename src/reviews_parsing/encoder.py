@@ -18,6 +18,8 @@ from reviews_parsing.tagging.decode import Floats
 
 # What a graph calls its outputs; all but the first may be missing.
 OUTPUTS = ("tag_logits", "polarity_logits", "implicit_logits", "opinion_logits", "link_logits")
+# Of a piece as a whole: the mean of what the heads read of its tokens. Models of before lack it.
+EMBEDDING = "embedding"
 # Tokens of a run, padding included: more do not fit a core's cache, fewer leave it waiting for weights.
 MOST, LEAST = 512, 96
 # What a run costs by itself, in tokens: a run that pads more than this is better two.
@@ -35,7 +37,7 @@ class Logits(NamedTuple):
     """Of all wanted tokens of all pieces, in order: shape [n, k]; k is 0 for what the model does not know.
 
     Of tags, of polarities, of each implicit category with each polarity, of tags of opinions, and what links aspects to
-    opinions (`tagging.linked`).
+    opinions (`tagging.linked`). `embeddings` are of pieces: shape [pieces, k].
     """
 
     tags: Floats
@@ -43,6 +45,7 @@ class Logits(NamedTuple):
     implicit: Floats
     opinions: Floats
     links: Floats
+    embeddings: Floats
 
 
 class Encoder:
@@ -64,7 +67,10 @@ class Encoder:
         ends = np.cumsum(counts)
         starts = ends - counts
         total = int(counts.sum())
-        gathered = {name: np.empty((total, width), np.float32) for name, width in self._engine.widths.items()}
+        rows = {EMBEDDING: len(pieces)}
+        gathered = {
+            name: np.empty((rows.get(name, total), width), np.float32) for name, width in self._engine.widths.items()
+        }
 
         def run(batch: list[int]) -> None:
             longest = max(len(pieces[i].ids) for i in batch)
@@ -75,9 +81,12 @@ class Encoder:
                 ids[row, :length] = pieces[i].ids
                 mask[row, :length] = 1
             outputs = self._engine.run(ids, mask)
+            found = dict(zip(gathered, outputs, strict=True))
+            if EMBEDDING in found:
+                gathered[EMBEDDING][batch] = found.pop(EMBEDDING)
             for row, i in enumerate(batch):
-                for target, output in zip(gathered.values(), outputs, strict=True):
-                    target[starts[i] : ends[i]] = output[row, pieces[i].wanted]
+                for name, output in found.items():
+                    gathered[name][starts[i] : ends[i]] = output[row, pieces[i].wanted]
 
         batches = list(self.batches([len(piece.ids) for piece in pieces]))
         futures = []
@@ -91,7 +100,8 @@ class Encoder:
             for future in futures:
                 future.result()
             unknown = np.empty((total, 0), np.float32)
-            return Logits(*(gathered.get(name, unknown) for name in OUTPUTS))
+            embeddings = gathered.get(EMBEDDING, np.empty((len(pieces), 0), np.float32))
+            return Logits._make([*(gathered.get(name, unknown) for name in OUTPUTS), embeddings])
 
         return logits
 

@@ -33,7 +33,8 @@ class Engine(Protocol):
     """Of each output by its name, in their order."""
 
     def run(self, ids: Ints, mask: Ints) -> list[Floats]:
-        """One array of shape [batch, tokens, width] for each output, from two of shape [batch, tokens]."""
+        """One array for each output, of shape [batch, tokens, width], or [batch, width] where it is of whole rows, from
+        two of shape [batch, tokens]."""
 
 
 class OnnxRuntime:

@@ -171,6 +171,13 @@ class AspectParser:
         """The name of what runs the model."""
         return self._encoder.engine
 
+    @property
+    def unknown_id(self) -> int | None:
+        """The token that stands for what the vocabulary lacks; None where it lacks nothing."""
+        model = self._tokenizer.model
+        token = getattr(model, "unk_token", None)
+        return self._tokenizer.token_to_id(token) if token else getattr(model, "unk_id", None)
+
     def parse(self, texts: Sequence[str], min_score: float = 0.0, spans_only: bool = False) -> list[ParsedReview]:
         """The aspects of each text whose probability is at least `min_score`, in the order of the texts.
 
@@ -219,6 +226,20 @@ class AspectParser:
     def encode(self, prepared: Prepared) -> Logits:
         """The encoder's answer."""
         return self._encoder.begin(prepared.pieces)()
+
+    def embeddings(self, prepared: Prepared, logits: Logits) -> Floats:
+        """One vector for each text: [texts, k], the mean of its windows; k is 0 where the model gives none.
+
+        A text without words is all zeros.
+        """
+        its = np.array([len(piece.wanted) for piece in prepared.pieces], np.float32)
+        # A window keeps at least one word: its first one says which text it is of.
+        begin = (np.cumsum(its) - its).astype(np.int64)
+        text = np.searchsorted(prepared.first, begin, side="right") - 1
+        found = np.zeros((len(prepared.texts), logits.embeddings.shape[1]), np.float32)
+        words = np.diff(prepared.first)[text]
+        np.add.at(found, text, logits.embeddings * (its / words)[:, None])
+        return found
 
     def finish(self, prepared: Prepared, logits: Logits) -> list[ParsedReview]:
         """Spans and probabilities from `logits`."""

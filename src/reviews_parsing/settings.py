@@ -61,6 +61,13 @@ class Settings(BaseSettings):
         default=60, ge=0, description="how long the server, told to end, goes on with requests under way"
     )
 
+    traffic: Path | None = Field(
+        default=None,
+        description="folder for numbers, and no texts, of a sample of what the server sees",
+    )
+    traffic_rows: int = Field(default=100, ge=1, description="most reviews a minute that are in that sample")
+    traffic_files: int = Field(default=2016, ge=1, description="most files in that folder; the oldest go")
+
     service: str = Field(default=MODEL_NAME, description="InferenceService that a rollout changes")
     namespace: str = Field(default="reviews-parsing", description="Kubernetes namespace of that InferenceService")
     kubeconfig: Path | None = Field(

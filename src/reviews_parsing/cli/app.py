@@ -16,6 +16,7 @@ from reviews_parsing.cli.corrections import corrections_app
 from reviews_parsing.cli.data import data_app
 from reviews_parsing.cli.insights import insights
 from reviews_parsing.cli.models import Model, load
+from reviews_parsing.cli.monitor import monitor
 from reviews_parsing.cli.rollout import rollout_app
 from reviews_parsing.errors import DataError, ReviewsParsingError
 
@@ -30,6 +31,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(corrections_app, name="corrections")
 app.add_typer(rollout_app, name="rollout")
 app.command()(insights)
+app.command()(monitor)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 Map = Annotated[

@@ -19,6 +19,7 @@ from reviews_parsing.serving.failures import MESSAGE, log_failure
 from reviews_parsing.serving.metrics import ModelMetrics, count_batch, phase
 from reviews_parsing.serving.pin import pin
 from reviews_parsing.serving.request import DATATYPE, INPUT, OUTPUT, Limits, ParseCall, read
+from reviews_parsing.serving.traffic import watch
 from reviews_parsing.serving.work import Work
 from reviews_parsing.settings import Settings
 
@@ -48,7 +49,8 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         parser = await asyncio.to_thread(AspectParser, Path(self.settings.parameters.uri), 1, ours.engine)
         await asyncio.to_thread(parser.parse, [WARM_UP])
         self._limits = Limits(ours.max_texts, ours.max_characters)
-        self._work = Work(parser, threads, ours.max_wait, count_batch)
+        self._traffic = await asyncio.to_thread(watch, parser, Path(self.settings.parameters.uri), self.version, ours)
+        self._work = Work(parser, threads, ours.max_wait, count_batch, self._traffic.observe)
         self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._work.waiting)
         return True
 
@@ -63,6 +65,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         """What waits is still answered."""
         self._work.close()
         self._metrics.retire()
+        await asyncio.to_thread(self._traffic.close)
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:

@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Condition, Thread, get_native_id
 
+from reviews_parsing.encoder import Logits
 from reviews_parsing.errors import RequestRefused
-from reviews_parsing.parser import AspectParser
+from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview
 
 OVERLOADED = 503
@@ -69,7 +70,7 @@ class _Part:
 
 
 class Work:
-    """Parses in `threads` threads; tells `on_batch` of each batch.
+    """Parses in `threads` threads; tells `on_batch` of each batch, and `on_answer` what it was once it is answered.
 
     `max_wait` is the longest, in seconds, that a request may have to wait by what batches have taken so far.
     """
@@ -80,11 +81,13 @@ class Work:
         threads: int,
         max_wait: float,
         on_batch: Callable[[Batch], None] = lambda batch: None,
+        on_answer: Callable[[Prepared, Logits, list[ParsedReview]], None] = lambda prepared, logits, reviews: None,
     ) -> None:
         self._parser = parser
         self._threads = threads
         self._max_wait = max_wait
         self._on_batch = on_batch
+        self._on_answer = on_answer
         self._queue: list[tuple[bool, int, _Part]] = []
         self._numbers = itertools.count()
         # Pages that wait in first parts, and in later ones; and those that each worker parses.
@@ -138,13 +141,12 @@ class Work:
             self._changed.notify_all()
 
     def _serve(self, number: int) -> None:
-        if sys.platform == "linux":  # elsewhere threads have no priority of their own
-            os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
+        stand_back()
         while batch := self._take():
             texts = [text for part in batch for text in part.texts]
             self._running[number] = pages = sum(part.pages for part in batch)
             try:
-                reviews, done = self._parse(texts)
+                prepared, logits, reviews, done = self._parse(texts)
             except Exception as error:  # whatever it was, the callers are told and the thread lives on
                 _deliver(batch, error)
                 continue
@@ -162,6 +164,7 @@ class Work:
                     for part, wait in zip(batch, waits, strict=True)
                 ],
             )
+            self._on_answer(prepared, logits, reviews)
 
     def _take(self) -> list[_Part]:
         """The parts of the next batch, without those whose callers have gone; nothing when it is time to end."""
@@ -188,7 +191,7 @@ class Work:
                 self._changed.wait()
                 self._idle -= 1
 
-    def _parse(self, texts: list[str]) -> tuple[list[ParsedReview], Batch]:
+    def _parse(self, texts: list[str]) -> tuple[Prepared, Logits, list[ParsedReview], Batch]:
         begun = time.time_ns()
         prepared = self._parser.prepare(texts)
         tokenized = time.time_ns()
@@ -196,7 +199,13 @@ class Work:
         predicted = time.time_ns()
         reviews = self._parser.finish(prepared, logits)
         times = (begun, tokenized, predicted, time.time_ns())
-        return reviews, Batch(len(texts), prepared.tokens, len(prepared.pieces), times)
+        return prepared, logits, reviews, Batch(len(texts), prepared.tokens, len(prepared.pieces), times)
+
+
+def stand_back() -> None:
+    """This thread lets others go first."""
+    if sys.platform == "linux":  # elsewhere threads have no priority of their own
+        os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
 
 
 def _parts(texts: Sequence[str]) -> Iterator[list[str]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from reviews_parsing.encoder import EMBEDDING
 from reviews_parsing.parser import MODEL_FILE, TOKENIZER_FILE, AspectParser, Calibration, ParserConfig
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.tagging import decode, strongest
@@ -142,14 +143,24 @@ def export_onnx(checkpoint: Path, taxonomy: Taxonomy, path: Path) -> None:
     tagger = build_tagger(str(checkpoint), taxonomy).eval()
 
     class Outputs(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.tagger = tagger
+            tagger.classifier.register_forward_pre_hook(self._keep)
+
+        def _keep(self, _: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            self._read = inputs[0]
+
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, ...]:
-            return tuple(tagger(input_ids=input_ids, attention_mask=attention_mask).values())
+            logits = tagger(input_ids=input_ids, attention_mask=attention_mask).values()
+            mask = attention_mask.unsqueeze(-1).to(self._read.dtype)
+            return *logits, (self._read * mask).sum(dim=1) / mask.sum(dim=1)
 
     wrapped = Outputs()
-    wrapped.tagger = tagger
     ids = torch.ones((1, 8), dtype=torch.int64)
     names = list(tagger(ids, torch.ones_like(ids)))
     axes = {name: {0: "batch", 1: "tokens"} for name in ("input_ids", "attention_mask", *names)}
+    names, axes[EMBEDDING] = [*names, EMBEDDING], {0: "batch"}
     with warnings.catch_warnings(), torch.no_grad():
         # The tracing exporter warns of shapes fixed by Python code; what it makes is held against torch in the tests.
         warnings.simplefilter("ignore")

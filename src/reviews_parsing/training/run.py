@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from reviews_parsing import data
 from reviews_parsing.errors import DataError
+from reviews_parsing.monitor import PROFILE_FILE, Profile
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.training.card import model_card
@@ -107,9 +108,11 @@ def execute(
     card = model_card(taxonomy, recipe, facts, test, exported.precision)
     for place in (exported.folder, fitted.checkpoint):
         (place / "README.md").write_text(card, encoding="utf-8")
+    Profile.of(parser, splits["train"], [*splits["validation"], *splits["test"]]).write(exported.folder)
     _log(log, fitted, exported, validation, test)
     data.write(splits["test"], folder / "test.jsonl")
     log.file(folder / "test.jsonl", "data")
+    log.file(exported.folder / PROFILE_FILE, "data")
     log.folder(fitted.checkpoint, "checkpoint")
     log.model(exported.folder, example=splits["test"][0].text)
     return Trained(validation, test, exported.precision, fitted.seconds)
