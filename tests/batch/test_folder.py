@@ -73,8 +73,7 @@ def test_what_went_before_is_counted(parser: AspectParser, tmp_path: Path) -> No
     assert content(folder) == before
     assert (again.rows, again.parsed, again.rejected, again.counts) == (50, 50, 3, whole.counts)
     assert again.before == 31
-    assert seen[0][0] < 53
-    assert seen[-1] == (53, 53, 53)
+    assert seen == [(33, 53, 33), (53, 53, 53), (53, 53, 53)]
 
 
 def test_zipped_inputs_and_several_are_cut_in_the_same_places(parser: AspectParser, tmp_path: Path) -> None:

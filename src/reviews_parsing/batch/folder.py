@@ -75,6 +75,8 @@ def parse_folder(
     before = _counted(folder, [part.number for part in plan.parts if part_name(part.number) in there])
     total, done = Tally(), plan.rows - sum(part.rows for part in missing)
     total.merge(before)
+    if progress is not None and done:
+        progress(done, plan.rows, done)
     run = ray.parse(parser, form, folder, missing) if ray else parse_parts(parser, plan, missing, options, folder)
     with closing(run):
         for rows, tally in run:

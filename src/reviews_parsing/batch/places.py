@@ -85,11 +85,27 @@ def listed(folder: str) -> list[str]:
     from pyarrow import fs
 
     store, path = filesystem(folder)
-    with asking(folder):
-        infos = store.get_file_info(fs.FileSelector(path.rstrip("/"), recursive=True, allow_not_found=True))
+    infos = _infos(store, fs.FileSelector(path.rstrip("/"), recursive=True), folder)
     scheme = folder[: folder.index("://") + 3]
     inside = [info.path for info in infos if info.is_file]
     return sorted(scheme + name for name in inside if not _hidden(name[len(path) :].split("/")))
+
+
+def _infos(store: fs.FileSystem, selector: fs.FileSelector, name: str) -> list[fs.FileInfo]:
+    """What is in a folder of a store; nothing where it is not there, but its bucket is."""
+    with asking(name):
+        try:
+            return store.get_file_info(selector)  # type: ignore[no-any-return]
+        except FileNotFoundError:
+            return []
+
+
+def refuse_missing_bucket(url: str) -> None:
+    """Raises DataError where the bucket of a URL is known not to be there."""
+    store, path = filesystem(url)
+    with suppress(OSError):  # who may write need not be allowed to look
+        if store.get_file_info(path.split("/")[0]).type.name == "NotFound":
+            raise DataError(f"{url} cannot be reached ({_FAULTS['NO_SUCH_BUCKET']}): check its name")
 
 
 def _hidden(parts: tuple[str, ...] | list[str]) -> bool:
@@ -140,7 +156,7 @@ def put(name: str, data: bytes) -> None:
         return
     store, path = filesystem(name)
     try:
-        with store.open_output_stream(path) as stream:
+        with store.open_output_stream(path, compression=None) as stream:
             stream.write(data)
     except OSError as error:
         raise DataError(f"{name} cannot be written ({reason(error)}): nothing was changed there") from None
@@ -151,7 +167,7 @@ def upload(source: IO[bytes], name: str) -> None:
     store, path = filesystem(name)
     try:
         try:
-            with store.open_output_stream(path) as stream:
+            with store.open_output_stream(path, compression=None) as stream:
                 shutil.copyfileobj(source, stream, 2**24)
         except BaseException:
             with suppress(OSError):  # closing a stream makes the file, however far it has come
@@ -202,8 +218,7 @@ class Folder:
         from pyarrow import fs
 
         store, path = filesystem(self.name)
-        with asking(self.name):
-            infos = store.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        infos = _infos(store, fs.FileSelector(path), self.name)
         return sorted(info.base_name for info in infos if info.base_name)
 
     def read(self, file: str) -> bytes:

@@ -87,7 +87,7 @@ def check(output: str, inputs: Sequence[Source]) -> None:
 def check_folder(output: str) -> None:
     """Raises DataError where the folder that a file goes into is not there, or may not be written to."""
     if places.is_url(output):
-        places.stat(output)
+        places.refuse_missing_bucket(output)
         return
     folder = Path(output).parent
     if not folder.is_dir():
