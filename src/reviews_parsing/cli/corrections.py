@@ -10,7 +10,7 @@ import typer
 
 from reviews_parsing.cli import output
 from reviews_parsing.cli.data import AsJson
-from reviews_parsing.cli.models import Model, load
+from reviews_parsing.cli.options import Model, load_parser
 from reviews_parsing.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def import_corrections(
 def _taxonomy(model: str | None) -> Taxonomy | None:
     """What the model knows; None where there is no champion yet and no other is named."""
     try:
-        return load(model).taxonomy
+        return load_parser(model).taxonomy
     except ModelError:
         if model is not None:
             raise

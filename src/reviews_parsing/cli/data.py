@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from reviews_parsing.cli import output
-from reviews_parsing.cli.models import Model, load
+from reviews_parsing.cli.options import Model, load_parser
 from reviews_parsing.errors import DataError
 
 data_app = typer.Typer(no_args_is_help=True, help="Check, count, compare and convert labelled reviews.")
@@ -151,7 +151,7 @@ def suggest(
     from reviews_parsing.data.files import write_bytes
     from reviews_parsing.suggest import suggest as pick
 
-    parser = load(model)
+    parser = load_parser(model)
     known = [r.text for source in labelled or () for split in data.read_splits(source).values() for r in split]
     with output.progress_bar("reading") as update, closing(read_rows(pool)) as rows:
         texts = texts_of(rows, ", ".join(pool), text_column)

@@ -1,4 +1,4 @@
-"""Which model a command means."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import typer
 if TYPE_CHECKING:
     from reviews_parsing.parser import AspectParser
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 Model = Annotated[
     str | None, typer.Option("--model", help="Folder, models:/NAME@ALIAS or models:/NAME/N. Default: the champion.")
 ]
 
 
-def load(model: str | None) -> AspectParser:
-    """The parser that `--model` names; by default the champion. Raises ModelError or TrackingError."""
+def load_parser(model: str | None) -> AspectParser:
+    """The model of `--model`, else the champion."""
     from reviews_parsing.parser import AspectParser
     from reviews_parsing.settings import Settings
 

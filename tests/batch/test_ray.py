@@ -1,0 +1,75 @@
+"""Ray's workers write the very parts that one machine writes, whichever of them is killed under way.
+
+One cluster of two workers, for starting one takes the longest of all.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from reviews_parsing.batch import Ray, parse_files
+from reviews_parsing.errors import ClusterError, DataError
+from reviews_parsing.parser import AspectParser
+
+from .tables import PRAISE
+
+pytest.importorskip("ray.data", reason="needs the extra ray")
+# Ray's own code gives rise to warnings of its dependencies.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "in.jsonl"
+    rows = [{"id": number, "text": f"{PRAISE[number % 5]} at table {number}."} for number in range(300)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "{broken\n", encoding="utf-8")
+    return path
+
+
+def test_a_worker_that_is_killed_loses_nothing(
+    parser: AspectParser, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # it would keep a token in the user's home
+    parse_files(parser, [str(source)], tmp_path / "one", part_rows=10)
+    killed: list[int] = []
+    seen: list[tuple[int, int, int]] = []
+
+    def progress(*done: Any) -> None:
+        seen.append(done)
+        if not killed:
+            ours = psutil.Process().children(recursive=True)
+            (worker, *_) = [child for child in ours if child.name().startswith("ray::MapWorker")]
+            killed.append(worker.pid)
+            os.kill(worker.pid, signal.SIGKILL)
+
+    report = parse_files(parser, [str(source)], tmp_path / "many", part_rows=10, ray=Ray(workers=2), progress=progress)
+    assert killed
+    assert not psutil.pid_exists(killed[0])
+    assert content(tmp_path / "many") == content(tmp_path / "one")
+    assert (report.rows, report.rejected) == (300, 1)
+    assert seen == sorted(seen)
+    assert seen[-1] == (301, 301, 301)
+
+
+def test_what_cannot_be_shared_out(parser: AspectParser, source: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="only a folder of parts can be shared out by Ray"):
+        parse_files(parser, [str(source)], tmp_path / "out.parquet", ray=Ray())
+    with pytest.raises(ClusterError, match=r"no Ray cluster at .127\.0\.0\.1:1."):
+        parse_files(parser, [str(source)], tmp_path / "out", ray=Ray("127.0.0.1:1"))
+
+
+def test_a_finished_folder_needs_no_cluster(parser: AspectParser, source: Path, tmp_path: Path) -> None:
+    parse_files(parser, [str(source)], tmp_path / "out")
+    report = parse_files(parser, [str(source)], tmp_path / "out", resume=True, ray=Ray("127.0.0.1:1"))
+    assert (report.rows, report.before) == (300, 300)
