@@ -22,6 +22,7 @@ ROOMS = [
     "schema",
     "tagging",
     "data",
+    "corrections",
     "engines",
     "encoder",
     "parser",
