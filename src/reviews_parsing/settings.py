@@ -65,7 +65,9 @@ class Settings(BaseSettings):
     compare_url: str | None = Field(
         default=None, description="a second V2 server, such as a canary, whose answers the page shows beside"
     )
-    max_upload_mb: int = Field(default=200, ge=1, description="largest file that the page takes, in megabytes (10^6 bytes)")
+    max_upload_mb: int = Field(
+        default=200, ge=1, description="largest file that the page takes, in megabytes (10^6 bytes)"
+    )
 
     service: str = Field(default=MODEL_NAME, description="InferenceService that a rollout changes")
     namespace: str = Field(default="reviews-parsing", description="Kubernetes namespace of that InferenceService")

@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from reviews_parsing.cli import output
 from reviews_parsing.cli.data import data_app
+from reviews_parsing.cli.demo import demo
 from reviews_parsing.cli.rollout import rollout_app
 from reviews_parsing.errors import DataError, ReviewsParsingError
 
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(rollout_app, name="rollout")
+app.command()(demo)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 Model = Annotated[

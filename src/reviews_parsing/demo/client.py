@@ -58,13 +58,17 @@ class Client:
         self._path = f"/v2/models/{model}"
         # Not the environment's proxies: they would see the texts.
         limits = httpx.Limits(max_connections=32)
-        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(TIMEOUT, connect=5), trust_env=False, limits=limits)
+        self._http = httpx.Client(
+            base_url=self.url, timeout=httpx.Timeout(TIMEOUT, connect=5), trust_env=False, limits=limits
+        )
 
     def describe(self) -> Served:
         """Raises InferenceError where the server does not answer or has no such model."""
         form = self._send("GET", self._path)
         known = json.loads((form.get("parameters") or {}).get("taxonomy", "null"))
-        taxonomy = known and Taxonomy(**{key: tuple(its) if isinstance(its, list) else its for key, its in known.items()})
+        taxonomy = known and Taxonomy(
+            **{key: tuple(its) if isinstance(its, list) else its for key, its in known.items()}
+        )
         return Served(form["name"], next(iter(form.get("versions") or ()), ""), taxonomy)
 
     def parse(self, texts: Sequence[str], patience: float = 5.0, stop: threading.Event | None = None) -> Answer:
@@ -103,10 +107,13 @@ class Client:
         try:
             response = self._http.request(method, path, json=body)
         except httpx.TimeoutException:
-            raise InferenceError(f"the server at {self.url} did not answer within {TIMEOUT:.0f} s: try again later", 1.0) from None
+            raise InferenceError(
+                f"the server at {self.url} did not answer within {TIMEOUT:.0f} s: try again later", 1.0
+            ) from None
         except (httpx.HTTPError, httpx.InvalidURL):
             raise InferenceError(
-                f"no server answers at {self.url}: start one (reviews-parsing serve), or set REVIEWS_PARSING_SERVER_URL", 1.0
+                f"no server answers at {self.url}: start one (reviews-parsing serve), or set REVIEWS_PARSING_SERVER_URL",
+                1.0,
             ) from None
         if response.is_success:
             return response.json()
@@ -134,7 +141,9 @@ class Stream:
         self.versions: set[str] = set()
         """The versions that have answered."""
 
-    def parse_iter(self, texts: Iterable[str], min_score: float = 0.0, spans_only: bool = False) -> Iterator[ParsedReview]:
+    def parse_iter(
+        self, texts: Iterable[str], min_score: float = 0.0, spans_only: bool = False
+    ) -> Iterator[ParsedReview]:
         """In the order of the texts, memory flat. Raises InferenceError, or Stopped once `stop` is set."""
         under_way: deque[Future[Answer]] = deque()
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
