@@ -30,6 +30,7 @@ ROOMS = [
     "registry",
     "serving",
     "batch",
+    "insights",
     "rollout",
     "demo",
     "cli",
