@@ -75,7 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
     _mend_uploads()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/healthz", lambda: {"ready": True})
-    app = gr.mount_gradio_app(
+    gr.mount_gradio_app(
         app,
         page,
         "/",
@@ -93,7 +93,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 class Door:
-    """Bounds what comes in, and keeps what goes out from naming other hosts; an upload that breaks off leaves no file."""
+    """Bounds what comes in, and keeps what goes out from naming other hosts; an upload that breaks off leaves none."""
 
     def __init__(self, app: ASGIApp, max_upload: int) -> None:
         self._app = app
@@ -173,10 +173,10 @@ def _mend_uploads() -> None:
     from gradio import route_utils
 
     def listed(**options: Any) -> Any:
-        file = tempfile.NamedTemporaryFile(dir=os.environ.get("GRADIO_TEMP_DIR"), **options)
+        file = tempfile.NamedTemporaryFile(dir=os.environ.get("GRADIO_TEMP_DIR"), **options)  # noqa: SIM115
         arrived = _arriving.get()
         if arrived is not None:
             arrived.append(file.name)
         return file
 
-    route_utils.NamedTemporaryFile = listed  # type: ignore[assignment]
+    vars(route_utils)["NamedTemporaryFile"] = listed

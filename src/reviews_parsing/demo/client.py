@@ -66,9 +66,10 @@ class Client:
         """Raises InferenceError where the server does not answer or has no such model."""
         form = self._send("GET", self._path)
         known = json.loads((form.get("parameters") or {}).get("taxonomy", "null"))
-        taxonomy = known and Taxonomy(
-            **{key: tuple(its) if isinstance(its, list) else its for key, its in known.items()}
-        )
+        taxonomy = None
+        if known:
+            categories, polarities, implicit = (tuple(known[key]) for key in ("categories", "polarities", "implicit"))
+            taxonomy = Taxonomy(categories, polarities, implicit, known["opinions"])
         return Served(form["name"], next(iter(form.get("versions") or ()), ""), taxonomy)
 
     def parse(self, texts: Sequence[str], patience: float = 5.0, stop: threading.Event | None = None) -> Answer:
@@ -112,7 +113,7 @@ class Client:
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL):
             raise InferenceError(
-                f"no server answers at {self.url}: start one (reviews-parsing serve), or set REVIEWS_PARSING_SERVER_URL",
+                f"no server answers at {self.url}: start one, or name another in REVIEWS_PARSING_SERVER_URL",
                 1.0,
             ) from None
         if response.is_success:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import tempfile
 import threading
 import time
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 from reviews_parsing import batch
 from reviews_parsing.batch import columns, sources
@@ -22,6 +21,11 @@ from reviews_parsing.demo.one import note
 from reviews_parsing.errors import DataError, ReviewsParsingError, Stopped
 from reviews_parsing.schema import Aspect, ParsedReview
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from reviews_parsing.parser import AspectParser
+
 ENDINGS = [".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz"]
 ROWS = 50
 """Reviews of a file that are shown."""
@@ -29,6 +33,12 @@ LONGEST = 600
 """Characters of such a review that are shown."""
 TICK = 0.25
 """Between two looks at the work under way, in seconds."""
+CAPTIONS = {
+    "mentions": "Share of reviews that mention each category",
+    "polarity": "How people feel about each category",
+    "time_mentions": "Mentions over time",
+    "time_polarity": "Feelings over time",
+}
 UNWATCHED = 20.0
 """Work that nobody has looked at for as long is ended, in seconds."""
 
@@ -104,7 +114,7 @@ class _Work:
         left = f", about {_time(seconds * (1 - self._share) / self._share)} left" if seconds > 2 and self._share else ""
         said = words or f"{self._rows:,} reviews, {rate:,.0f} a second{left}"
         return (
-            f'<div class="rp-progress"><progress max="1" value="{self._share:.4f}" aria-label="Parsing the file"></progress>'
+            f'<div class="rp-progress"><progress max="1" value="{self._share:.4f}" aria-label="Done so far"></progress>'
             f'<p role="status">{said}</p></div>'
         )
 
@@ -113,16 +123,23 @@ class _Work:
         assert report is not None  # it has ended without a failure
         from reviews_parsing import insights
 
-        found = insights.analyse([target])
         page = target.with_name(f"{_stem(self._path)}-insights.html")
-        insights.write_report(found, page)
-        html = summary(report, self._stream.versions) + counted(report.counts) + pictures(insights.figures(found))
-        return Step("", html + reviews(target, self._column), target, page)
+        try:
+            found = insights.analyse([target])
+            insights.write_report(found, page)
+            drawn = pictures(insights.figures(found))
+        except ReviewsParsingError as error:
+            # What was parsed is not lost for want of a picture.
+            drawn = note(str(error))
+        html = summary(report, self._stream.versions) + counted(report.counts) + drawn
+        return Step("", html + reviews(target, self._column), target, page if page.exists() else None)
 
     def _run(self) -> None:
         try:
+            # All that a file asks of a parser is `parse_iter`.
+            parser = cast("AspectParser", self._stream)
             self._report = batch.parse_files(
-                self._stream, [self._path], self._target, text_column=self._column, progress=self._on_rows
+                parser, [self._path], self._target, text_column=self._column, progress=self._on_rows
             )
         except (ReviewsParsingError, OSError) as error:
             self.failure = error
@@ -166,18 +183,16 @@ def counted(counts: Mapping[tuple[str, str | None], int]) -> str:
     )
 
 
-def pictures(figures: Mapping[str, object]) -> str:
-    """Plots as pictures within the page; what each shows is its name."""
-    html = []
-    for name, figure in figures.items():
-        kept = io.BytesIO()
-        figure.savefig(kept, format="png", dpi=110, bbox_inches="tight")  # type: ignore[attr-defined]
-        data = base64.b64encode(kept.getvalue()).decode("ascii")
-        title = escape(name.replace("_", " ").replace("-", " ").capitalize())
-        html.append(
-            f'<figure><figcaption>{title}</figcaption><img src="data:image/png;base64,{data}" alt="{title}"></figure>'
-        )
-    return f'<div class="rp-pictures">{"".join(html)}</div>'
+def pictures(figures: Mapping[str, Figure]) -> str:
+    """Plots within the page, in its colours; the table beside them and the report say the same in words."""
+    from reviews_parsing.insights.svg import inline
+
+    shown = (
+        f"<figure><figcaption>{escape(CAPTIONS.get(name, name.replace('_', ' ').capitalize()))}</figcaption>"
+        f"{inline(figure, f'rp-{name}')}</figure>"
+        for name, figure in figures.items()
+    )
+    return f'<div class="rp-pictures">{"".join(shown)}</div>'
 
 
 def reviews(parsed: Path, column: str) -> str:
@@ -192,15 +207,12 @@ def reviews(parsed: Path, column: str) -> str:
 
 
 def _shortened(text: str, aspects: tuple[Aspect, ...]) -> ParsedReview:
-    ends = [part.end for a in aspects for part in (a, a.opinion) if part and part.end]
-    return ParsedReview(
-        f"{text[:LONGEST]} …",
-        aspects
-        if max(ends, default=0) <= LONGEST
-        else tuple(
-            a for a in aspects if max([part.end for part in (a, a.opinion) if part and part.end], default=0) <= LONGEST
-        ),
-    )
+    """The beginning of a long text, with the aspects that are in it."""
+
+    def within(aspect: Aspect) -> bool:
+        return all(part.end <= LONGEST for part in (aspect, aspect.opinion) if part and part.end is not None)
+
+    return ParsedReview(f"{text[:LONGEST]} …", tuple(filter(within, aspects)))
 
 
 def _time(seconds: float) -> str:

@@ -7,17 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import pairwise
 
 from reviews_parsing.schema import Aspect, ParsedReview
 
 SIGNS = {"positive": "+", "negative": "\N{MINUS SIGN}", "neutral": "=", "conflict": "\N{PLUS-MINUS SIGN}"}
 OTHER_SIGN = "\N{BULLET}"
+LONGEST_KEPT = 20
 
 
 def hues(categories: Iterable[str]) -> dict[str, int]:
     """A hue in degrees for each category, as far apart as they can be."""
     names = sorted(set(categories))
     return {name: 360 * at // len(names) for at, name in enumerate(names)}
+
+
+def legend(polarities: Iterable[str]) -> str:
+    """What the signs and lines mean."""
+    keys = "".join(
+        f'<span class="rp-key {_class(name)}"><b class="rp-sign" aria-hidden="true">{SIGNS.get(name, OTHER_SIGN)}</b>'
+        f" {escape(name)}</span>"
+        for name in polarities
+    )
+    return f'<p class="rp-legend">{keys}<span>Words that judge are <i class="rp-opinion">like this</i>.</span></p>'
 
 
 def review(
@@ -40,21 +52,29 @@ def text(parsed: ParsedReview, hue: dict[str, int], threshold: float = 0.0) -> s
     spans = sorted((a for a in parsed.aspects if a.span), key=lambda a: (a.start or 0, -(a.end or 0)))
     opinions = [(a.opinion, a.score) for a in spans if a.opinion]
     cuts = {0, len(parsed.text)}
-    for part in (*spans, *(opinion for opinion, _ in opinions)):
-        cuts |= {part.start or 0, part.end or 0}
+    for start, end in (*(a.span for a in spans if a.span), *((o.start, o.end) for o, _ in opinions)):
+        cuts |= {start, end}
     edges = sorted(cuts)
     html = []
-    for start, end in zip(edges, edges[1:], strict=False):
-        piece = escape(parsed.text[start:end])
+    for start, end in pairwise(edges):
+        ended = [a for a in spans if a.end == end and (a.start or 0) <= start]
+        piece = _kept_together(parsed.text[start:end], "".join(map(_tag, reversed(ended))))
         judging = [score for opinion, score in opinions if opinion.start <= start and end <= opinion.end]
         if judging:
             best = max(score or 0.0 for score in judging)
             piece = f'<span class="rp-opinion{_off(best, threshold)}"{_score(best)}>{piece}</span>'
         for aspect in reversed([a for a in spans if (a.start or 0) <= start and end <= (a.end or 0)]):
-            tag = _tag(aspect) if end == aspect.end else ""
-            piece = f"<mark {_look(aspect, hue, threshold)}>{piece}{tag}</mark>"
+            piece = f"<mark {_look(aspect, hue, threshold)}>{piece}</mark>"
         html.append(piece)
     return f'<p class="rp-text" dir="auto">{"".join(html)}</p>'
+
+
+def _kept_together(piece: str, tags: str) -> str:
+    """No line breaks between a tag and the word before it, but where that is too long for a line."""
+    at = max(piece.rfind(" "), piece.rfind("\n")) + 1
+    if not tags or len(piece) - at > LONGEST_KEPT:
+        return escape(piece) + tags
+    return f'{escape(piece[:at])}<span class="rp-keep">{escape(piece[at:])}{tags}</span>'
 
 
 def _list(parsed: ParsedReview, hue: dict[str, int], threshold: float, others: Sequence[Aspect] | None) -> str:
@@ -71,7 +91,8 @@ def _list(parsed: ParsedReview, hue: dict[str, int], threshold: float, others: S
         rows.append(
             f'<li {_look(aspect, hue, threshold)}><span class="rp-said">{said}</span>'
             f'<span class="rp-category">{escape(aspect.entity_group)}{_number(aspect.score)}</span>'
-            f'<span class="rp-polarity">{_sign(aspect)} {escape(aspect.polarity or "")}{_number(aspect.polarity_score)}</span>'
+            f'<span class="rp-polarity">{_sign(aspect)} {escape(aspect.polarity or "")}'
+            f"{_number(aspect.polarity_score)}</span>"
             f"{because}{alone}</li>"
         )
     below = sum((aspect.score or 0.0) < threshold for aspect in parsed.aspects)
@@ -88,9 +109,12 @@ def count(aspects: int, below: int) -> str:
 
 
 def _look(aspect: Aspect, hue: dict[str, int], threshold: float) -> str:
-    polarity = aspect.polarity if aspect.polarity in SIGNS else "other"
     style = f' style="--hue: {hue[aspect.entity_group]}"'
-    return f'class="rp-aspect rp-{polarity}{_off(aspect.score, threshold)}"{style}{_score(aspect.score)}'
+    return f'class="rp-aspect {_class(aspect.polarity)}{_off(aspect.score, threshold)}"{style}{_score(aspect.score)}'
+
+
+def _class(polarity: str | None) -> str:
+    return f"rp-{polarity if polarity in SIGNS else 'other'}"
 
 
 def _tag(aspect: Aspect) -> str:

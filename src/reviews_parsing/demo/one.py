@@ -44,14 +44,13 @@ class Reviews:
         self._rival = rival
         self._store = store
 
-    @property
-    def compares(self) -> bool:
-        return self._rival is not None
-
-    def serving(self) -> str:
-        """Which versions answer, as HTML; or that none does."""
+    def serving(self) -> tuple[str, str]:
+        """Which versions answer, or that none does, and the signs of the model's polarities; as HTML."""
         clients = [self._client, *([self._rival] if self._rival else [])]
-        return "".join(map(_serving, clients))
+        found = [_described(client) for client in clients]
+        known = {name for its in found if isinstance(its, Served) and its.taxonomy for name in its.taxonomy.polarities}
+        said = [_serving(its, client.url) for its, client in zip(found, clients, strict=True)]
+        return "".join(said), marks.legend(sorted(known))
 
     def show(self, text: str, least: float) -> Shown:
         """The answer to a text; a failure in words, never an error."""
@@ -67,7 +66,7 @@ class Reviews:
         [parsed] = answer.reviews
         known = served.taxonomy.categories if served.taxonomy else ()
         theirs = second.reviews[0] if isinstance(second, Answer) else None
-        first = _column(answer.version, marks.review(parsed, known, least, theirs and theirs.aspects))
+        first = _column(answer.version, marks.review(parsed, known, least, theirs.aspects if theirs else None))
         if isinstance(second, Answer) and theirs:
             beside_it = _column(second.version, marks.review(theirs, known, least, parsed.aspects))
         else:
@@ -111,12 +110,17 @@ def _column(version: str, review: str) -> str:
     return f'<section class="rp-answer"><h3>Version {escape(version)}</h3>{review}</section>'
 
 
-def _serving(client: Client) -> str:
+def _described(client: Client) -> Served | InferenceError:
     try:
-        served = client.describe()
+        return client.describe()
     except InferenceError as error:
-        return note(str(error))
+        return error
+
+
+def _serving(found: Served | InferenceError, url: str) -> str:
+    if isinstance(found, InferenceError):
+        return note(str(found))
     return (
-        f'<p class="rp-serving"><b>Version {escape(served.version)}</b> of {escape(served.name)}, '
-        f"at <span>{escape(client.url)}</span></p>"
+        f'<p class="rp-serving"><b>Version {escape(found.version)}</b> of {escape(found.name)}, at '
+        f"<span>{escape(url)}</span></p>"
     )

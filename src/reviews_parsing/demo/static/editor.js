@@ -16,7 +16,7 @@ let draft = null; // what came from the server
 let points = []; // its text, by code points
 let aspects = []; // as edited
 let past = []; // earlier states of `aspects`
-let list, source, said, undo;
+let list, source, behind, said, undo;
 
 const copy = (them) => JSON.parse(JSON.stringify(them));
 const named = (aspect) => (aspect.word === null ? "no word in particular" : `“${aspect.word}”`);
@@ -67,6 +67,11 @@ const choice = (label, names, value, onchange, key) => {
 const button = (label, shown, onclick, key, kind = "") =>
   make("button", { type: "button", "aria-label": label, title: label, "data-key": key, class: `rp-button ${kind}`, onclick }, shown);
 
+const look = (aspect) => {
+  const polarity = ["positive", "negative", "neutral", "conflict"].includes(aspect.polarity) ? aspect.polarity : "other";
+  return { class: `rp-aspect rp-${polarity}`, style: `--hue: ${draft.hues[aspect.entity_group] ?? 0}` };
+};
+
 const row = (aspect) => {
   const name = named(aspect);
   const categories = aspect.word === null ? draft.implicit : draft.categories;
@@ -81,29 +86,40 @@ const row = (aspect) => {
   }
   const tools = make("span", { class: "rp-tools" });
   if (aspect.word !== null) {
-    tools.append(
-      button(`Begin ${name} one word earlier`, "⇤", () => step(aspect, "start", -1), "start-1"),
-      button(`Begin ${name} one word later`, "↦", () => step(aspect, "start", 1), "start1"),
-      button(`End ${name} one word earlier`, "↤", () => step(aspect, "end", -1), "end-1"),
-      button(`End ${name} one word later`, "⇥", () => step(aspect, "end", 1), "end1"),
-    );
+    for (const [side, verb] of [["start", "Begin"], ["end", "End"]]) {
+      tools.append(make("span", { class: "rp-side" }, make("span", { "aria-hidden": "true" }, side),
+        button(`${verb} ${name} one word earlier`, "‹", () => step(aspect, side, -1), `${side}-1`),
+        button(`${verb} ${name} one word later`, "›", () => step(aspect, side, 1), `${side}1`)));
+    }
   }
   tools.append(
-    button(`Move ${name} to the selected words`, "to selection", () => {
+    button(`Move ${name} to the selected words`, "Move to selection", () => {
       const span = selected();
       if (span) change("Moved to the selected words.", () => put(aspect, span), [aspect, "move"]);
     }, "move"),
-    button(`Delete ${name}`, "delete", () => {
+    button(`Delete ${name}`, "Delete", () => {
       const after = aspects[aspects.indexOf(aspect) + 1] ?? aspects[aspects.indexOf(aspect) - 1];
       change(`${name} is deleted.`, () => { aspects.splice(aspects.indexOf(aspect), 1); }, [after, "delete"]);
     }, "delete", "rp-delete"),
   );
-  const polarity = ["positive", "negative", "neutral", "conflict"].includes(aspect.polarity) ? aspect.polarity : "other";
-  return make("li", { class: `rp-aspect rp-${polarity}`, style: `--hue: ${draft.hues[aspect.entity_group] ?? 0}` }, ...parts, tools);
+  return make("li", look(aspect), ...parts, tools);
+};
+
+const marked = () => {
+  // The text once more, behind the text area, with a mark for each span.
+  const parts = [];
+  let at = 0;
+  for (const aspect of aspects.filter((a) => a.word !== null && a.start >= 0)) {
+    if (aspect.start < at) continue;
+    parts.push(points.slice(at, aspect.start).join(""), make("mark", look(aspect), points.slice(aspect.start, aspect.end).join("")));
+    at = aspect.end;
+  }
+  return [...parts, points.slice(at).join("")];
 };
 
 const show = ([aspect, key] = []) => {
   const rows = aspects.map(row);
+  behind.replaceChildren(...marked());
   list.replaceChildren(...(rows.length ? rows : [make("li", { class: "rp-none" }, "No aspects. Select words and add one.")]));
   undo.disabled = !past.length;
   const at = aspects.indexOf(aspect);
@@ -149,15 +165,18 @@ const build = () => {
   points = Array.from(draft.text);
   aspects = copy(draft.aspects);
   if (!draft.theirs) past = [];
-  source = make("textarea", { id: "rp-source", readonly: true, rows: Math.min(10, 2 + Math.ceil(points.length / 70)), dir: "auto" });
+  source = make("textarea", { id: "rp-source", readonly: true, rows: Math.min(12, 2 + Math.ceil(points.length / 90)), dir: "auto" });
   source.value = draft.text;
+  behind = make("div", { class: "rp-behind", "aria-hidden": "true", dir: "auto" });
+  source.addEventListener("scroll", () => { behind.scrollTop = source.scrollTop; });
   list = make("ol", { class: "rp-aspects rp-edited", "aria-label": "Aspects, as corrected" });
   said = make("p", { class: "rp-said-by-editor", role: "status" });
   undo = button("Undo the last change", "Undo", () => { aspects = past.pop(); show(); say("Undone."); source.focus(); }, "undo");
   const editor = make("section", { class: "rp-editor", "aria-labelledby": "rp-editor-title" },
     make("h3", { id: "rp-editor-title", tabindex: "-1" }, "Correct the answer"),
     make("p", { class: "rp-hint" }, draft.notice),
-    make("label", { for: "rp-source" }, "The review. Select words to add or to move an aspect."), source,
+    make("label", { for: "rp-source" }, "The review. Select words to add or to move an aspect."),
+    make("div", { class: "rp-source" }, behind, source),
     make("div", { class: "rp-tools" },
       draft.categories.length ? button("Add an aspect at the selected words", "Add selected words", () => add(false), "add") : "",
       draft.implicit.length ? button("Add what is said of no word in particular", "Add without words", () => add(true), "implicit") : "",
