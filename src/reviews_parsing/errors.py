@@ -68,11 +68,15 @@ class RolloutReverted(ReviewsParsingError):
 
 
 class InferenceError(ReviewsParsingError):
-    """A server does not answer, or refuses; where asking again may help, `retry_after` says in how many seconds."""
+    """A server does not answer, or refuses.
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
+    Where asking again may help, `retry_after` says in how many seconds; `too_large` is set where less might be taken.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None, too_large: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.too_large = too_large
 
 
 class Stopped(ReviewsParsingError):

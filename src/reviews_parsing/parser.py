@@ -136,6 +136,7 @@ class AspectParser:
 
         `engine` is onnxruntime, openvino, or auto: whichever is faster here, by trying.
         """
+        self.folder = folder
         self.config = ParserConfig.read(folder)
         self.taxonomy = self.config.taxonomy
         self.version: str | None = None

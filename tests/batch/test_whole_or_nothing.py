@@ -75,15 +75,14 @@ def test_an_interruption_leaves_nothing(champion_folder: Path, tmp_path: Path, f
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_an_error_on_the_way_leaves_nothing(parser: AspectParser, tmp_path: Path) -> None:
+def test_an_input_that_changes_on_the_way_leaves_nothing(parser: AspectParser, tmp_path: Path) -> None:
     source = write(Table(["text"], [{"text": ""}] * 3000), tmp_path / "in.csv")
 
     def grow(done: int, total: int, rows: int) -> None:
-        if rows == 1:
-            with source.open("a", encoding="utf-8") as file:
-                file.write("one,too many\n" * 2000)
+        with source.open("a", encoding="utf-8") as file:
+            file.write("one,too many\n" * 2000)
 
-    with pytest.raises(DataError, match=r"in\.csv:3002: 2 values where the header has 1"):
+    with pytest.raises(DataError, match=r"in\.csv has changed while it was read"):
         parse_files(parser, [str(source)], tmp_path / "out.parquet", progress=grow)
     assert list(tmp_path.iterdir()) == [source]
 
@@ -105,7 +104,7 @@ def test_memory_is_flat(champion_folder: Path, tmp_path: Path, form: str, target
     small = [{"text": "", "noise": secrets.token_hex(4000)} for _ in range(600)]
     suffix = "jsonl" if form == "-" else form
     sizes = []
-    for name, times in (("small", 1), ("large", 20)):
+    for name, times in (("small", 4), ("large", 20)):
         path = tmp_path / f"{name}.{suffix}"
         if suffix == "parquet":
             pq.write_table(pa.Table.from_pylist(small * times), path, row_group_size=10**9, use_dictionary=False)

@@ -9,20 +9,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from reviews_parsing.batch.records import Reject, Row
 from reviews_parsing.errors import DataError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-Row = dict[str, Any]
 
 
 class Chunk(Protocol):
     """Rows that follow each other in one input."""
 
     @property
-    def position(self) -> int:
-        """Bytes of the input up to the end of these rows."""
+    def name(self) -> str:
+        """What messages call the input."""
+
+    @property
+    def rejects(self) -> Sequence[Reject]:
+        """Rows among these that cannot be parsed; nothing else here counts them."""
 
     def texts(self, column: str) -> list[Any]:
         """The values of the column of texts; None where a row has none."""
@@ -40,7 +43,7 @@ class Rows:
 
     name: str
     values: list[Row]
-    position: int
+    rejects: Sequence[Reject] = ()
 
     def texts(self, column: str) -> list[Any]:
         return [row.get(column) for row in self.values]
@@ -69,14 +72,14 @@ class Batch:
 
     name: str
     batch: pa.RecordBatch
-    position: int
+    rejects: Sequence[Reject] = ()
 
     def texts(self, column: str) -> list[Any]:
         return self._values(self.batch.schema.get_field_index(column))
 
     def rows(self) -> list[Row]:
         names = self.batch.schema.names
-        columns = [[_as_json(value) for value in self._values(i)] for i in range(len(names))]
+        columns = [[as_json(value) for value in self._values(i)] for i in range(len(names))]
         return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
     def arrays(self, fields: Sequence[pa.Field]) -> list[pa.Array]:
@@ -116,7 +119,7 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _as_json(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """JSON has no NaN, bytes or dates: they become null, base64 and ISO 8601."""
     if value is None or isinstance(value, str | int):
         return value
@@ -125,9 +128,9 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode("ascii")
     if isinstance(value, list | tuple):
-        return [_as_json(item) for item in value]
+        return [as_json(item) for item in value]
     if isinstance(value, dict):
-        return {key: _as_json(item) for key, item in value.items()}
+        return {key: as_json(item) for key, item in value.items()}
     return str(value)
 
 

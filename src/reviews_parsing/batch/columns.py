@@ -18,10 +18,11 @@ TEXT_NAMES = ("text", "review", "review_text", "content", "comment", "body")
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of an input. `fault` says where and why it cannot be the column of texts, None where it can."""
+    """A column of an input. `fault` names a value that is no text, None where all are; `texts`: whether some are."""
 
     field: pa.Field
     fault: str | None = None
+    texts: bool = True
 
     @property
     def name(self) -> str:
@@ -38,8 +39,8 @@ def refuse_twins(names: Sequence[str], name: str) -> None:
 def text_column(columns: Sequence[Column], name: str, wanted: str | None) -> str:
     """The column of texts: the wanted one, else one of a usual name, else the only one of strings.
 
-    Raises DataError listing the columns where there is none, naming what is no string, or where the aspects would
-    take the place of a column.
+    Raises DataError listing the columns where there is none, naming what stands in one without any string, or where
+    the aspects would take the place of a column.
     """
     if any(column.name == ASPECTS for column in columns):
         raise DataError(f"{name} already has a column '{ASPECTS}', where the parsed ones go: rename or remove it")
@@ -48,7 +49,7 @@ def text_column(columns: Sequence[Column], name: str, wanted: str | None) -> str
         which = "that is clearly the texts" if wanted is None else f"'{wanted}'"
         names = ", ".join(column.name for column in columns)
         raise DataError(f"{name} has no column {which}: name the text column, one of {names}")
-    if chosen.fault is not None:
+    if chosen.fault is not None and not chosen.texts:
         raise DataError(f"{chosen.fault}, not a string: mend it, or name another text column")
     return chosen.name
 
@@ -59,7 +60,8 @@ def _wanted(columns: Iterable[Column], wanted: str) -> Column | None:
 
 def _guess(columns: Sequence[Column]) -> Column | None:
     strings = [column for column in columns if column.fault is None]
-    named = [c for group in (strings, columns) for name in TEXT_NAMES for c in group if c.name.lower() == name]
+    some = [column for column in columns if column.texts]
+    named = [c for group in (strings, some, columns) for name in TEXT_NAMES for c in group if c.name.lower() == name]
     return next(iter(named), strings[0] if len(strings) == 1 else None)
 
 

@@ -8,56 +8,113 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from reviews_parsing.batch.chunks import Row, as_text
+from reviews_parsing.batch.chunks import as_text
 from reviews_parsing.batch.columns import refuse_twins
-from reviews_parsing.batch.lines import LONGEST, Lines
+from reviews_parsing.batch.lines import LONGEST, Line, Lines, Place, not_text
+from reviews_parsing.batch.records import Record
 from reviews_parsing.errors import DataError
 
-_ENDS = re.compile("(?<=\r)(?!\n)(?=.)", re.DOTALL)
 _QUOTED = re.compile('[\t,;"\r\n]|^[ \ufeff]')
 
 
-def read(lines: Lines, delimiter: str) -> tuple[list[str], Iterator[tuple[int, Row]]]:
-    """(header, (line, row) of each row). Blank lines are no rows. A line ends in LF, CRLF or CR.
+class _Endless(Exception):
+    """A row of more than LONGEST bytes."""
 
-    Raises DataError naming the line of a row that is no CSV, or has more or fewer values than the header.
+
+class _Feed:
+    """Lines for csv.reader; `taken` are those of the row that it is at, which may be given back."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = iter(lines)
+        self._back: deque[Line] = deque()
+        self.taken: list[Line] = []
+        self.fault = ""
+        self._size = 0
+
+    def __iter__(self) -> _Feed:
+        return self
+
+    def __next__(self) -> str:
+        line = self._back.popleft() if self._back else next(self._lines)
+        self.taken.append(line)
+        self._size += len(line.data)
+        if not line.whole or self._size > LONGEST:
+            raise _Endless
+        try:
+            return line.data.decode("utf-8")
+        except UnicodeDecodeError:
+            self.fault = self.fault or not_text(line.place, line.data)
+            return line.data.decode("utf-8", "replace")
+
+    def begin(self) -> None:
+        """The next row."""
+        self.taken = []
+        self.fault = ""
+        self._size = 0
+
+    def give_back(self) -> Line:
+        """The first line of the row, the others being read again."""
+        first, *others = self.taken
+        self._back.extendleft(reversed(others))
+        return first
+
+
+def read(lines: Lines, start: Place | None = None, *, delimiter: str) -> tuple[list[str], Iterator[Record]]:
+    """(header, rows from `start` on). Blank lines are no rows. A line ends in LF, CRLF or CR.
+
+    A quote that is never closed costs the line that it stands in, not those after it. Raises DataError where there is
+    no header.
     """
-    rows = _split(lines, delimiter)
-    _, header = next(rows, (0, []))
+    rows = _rows(_Feed(lines), delimiter)
+    first = next(rows, None)
+    if first is None:
+        return [], iter(())
+    record, header = first
+    if record.reason:
+        raise DataError(f"{lines.name}:{record.place.line}: {record.reason}: mend the header")
     refuse_twins(header, lines.name)
-    return header, _with_header(rows, header, lines.name)
+    if start is not None:
+        lines.seek(start)
+        rows = _rows(_Feed(lines), delimiter)
+    return header, _with_header(rows, header)
 
 
-def _with_header(rows: Iterator[tuple[int, list[str]]], header: list[str], name: str) -> Iterator[tuple[int, Row]]:
-    for line, row in rows:
-        if len(row) != len(header):
-            raise DataError(f"{name}:{line}: {len(row)} values where the header has {len(header)}: mend the row")
-        yield line, dict(zip(header, row, strict=True))
+def _with_header(rows: Iterator[tuple[Record, list[str]]], header: list[str]) -> Iterator[Record]:
+    for record, row in rows:
+        if record.reason:
+            yield record
+        elif len(row) != len(header):
+            yield record._replace(reason=f"{len(row)} values where the header has {len(header)}")
+        else:
+            yield record._replace(row=dict(zip(header, row, strict=True)))
 
 
-def _split(lines: Lines, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """(number of its first line, values) of each row that is not blank."""
+def _rows(feed: _Feed, delimiter: str) -> Iterator[tuple[Record, list[str]]]:
+    """Each row that is not blank, still without its values, and these; none where the record has a reason."""
     csv.field_size_limit(max(csv.field_size_limit(), LONGEST))  # the limit belongs to the process; never lower it
-    reader = csv.reader((part for line in lines for part in _ends(line)), delimiter=delimiter, strict=True)
+    reader = csv.reader(feed, delimiter=delimiter, strict=True)
     while True:
-        first = reader.line_num + 1
+        feed.begin()
         try:
             row = next(reader)
         except StopIteration:
             return
+        except _Endless:
+            first = feed.give_back()
+            yield Record(first.place, first.data, None, f"a row of more than {LONGEST} bytes"), []
+            continue
         except csv.Error as error:
-            hint = " (is a quote never closed?)" if reader.line_num > first else ""
-            raise DataError(f"{lines.name}:{first}: not CSV, {error}{hint}: mend the row") from None
+            hint = " (is a quote never closed?)" if len(feed.taken) > 1 or "end of data" in str(error) else ""
+            first = feed.give_back()
+            yield Record(first.place, first.data, None, f"not CSV, {error}{hint}"), []
+            continue
         if row:
-            yield first, row
-
-
-def _ends(line: str) -> Sequence[str]:
-    """A line that LF ends, split where a lone CR ends one."""
-    return _ENDS.split(line) if "\r" in line else (line,)
+            raw = b"".join(line.data for line in feed.taken)
+            yield Record(feed.taken[0].place, raw, None, feed.fault), row
 
 
 def encode(values: Iterable[Any], delimiter: str) -> str:

@@ -3,105 +3,94 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from reviews_parsing.batch import columns, sinks, sources
-from reviews_parsing.batch.chunks import Chunk, Row
-from reviews_parsing.batch.sources import Source
+from reviews_parsing.batch import flow, rejects, sinks, sources
+from reviews_parsing.batch import plan as plans
+from reviews_parsing.batch.cluster import Ray
+from reviews_parsing.batch.folder import Progress, parse_folder
+from reviews_parsing.batch.plan import Options
+from reviews_parsing.batch.records import Row
+from reviews_parsing.batch.source import PART_ROWS, Source
+from reviews_parsing.batch.tally import Report, Tally
+from reviews_parsing.errors import DataError
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.schema import ParsedReview
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What was done. `rows` were read, `parsed` of them held a text, in which `aspects` were found.
-
-    `counts` is the number of aspects of each (category, polarity), the most frequent first; a polarity is None where
-    the model knows none.
-    """
-
-    rows: int
-    parsed: int
-    aspects: int
-    seconds: float
-    counts: Mapping[tuple[str, str | None], int]
 
 
 def parse_files(
     parser: AspectParser,
     inputs: Sequence[str],
-    output: Path | None = None,
+    output: str | Path | None = None,
     *,
     text_column: str | None = None,
     min_score: float = 0.0,
     spans_only: bool = False,
-    progress: Callable[[int, int, int], None] | None = None,
+    rejects_file: str | Path | None = None,
+    resume: bool = False,
+    part_rows: int = PART_ROWS,
+    ray: Ray | None = None,
+    progress: Progress | None = None,
     on_rows: Callable[[list[Row]], None] | None = None,
 ) -> Report:
-    """Parse every row of the inputs (.csv, .tsv, .jsonl, .ndjson, .parquet, a text form with .gz; - is standard input).
+    """Parse every row of the inputs into `output`: the same rows and columns, and a column of aspects.
 
-    To `output` (.parquet, .jsonl, .ndjson, .csv, .tsv) go all columns that came in, of all inputs, and `aspects`: in
-    Parquet `schema.aspects_arrow_type()`, in JSONL an array, in CSV that array as a string. Without `output`, `on_rows`
-    gets the rows of JSONL, some hundred at a time. A row without a text has no aspects. Inputs are checked to their
-    ends before parsing begins; memory does not depend on their size. `progress` is told, after each row, the bytes of
-    all inputs that are done, all their bytes, and the rows that are done.
+    Inputs are files (CSV, TSV, JSONL, Parquet; text forms zipped or not), folders, globs, `s3://` and `gs://` URLs of
+    these, or "-" for standard input. In Parquet and JSONL, aspects are a list of objects as `Aspect.to_json` makes
+    them, in CSV that list as a string.
 
-    Raises DataError where an input cannot be read or the output not be written; then there is no output.
+    `output` is a file, a folder for parts of `part_rows` rows, or a URL of one of these. A file is written whole or not
+    at all. A folder is filled part by part, over the workers of `ray` if that is given; with `resume`, a run that was
+    killed goes on where it was. Without `output`, `on_rows` gets the rows of JSONL, some hundred at a time.
+
+    Rows that cannot be parsed go to `rejects_file` with the reason (default: beside the output; in a folder always
+    there), and nothing stops for them. Memory does not depend on the size of the inputs. `progress` is told, every few
+    hundred rows, the rows that are done, all rows, and the rows that are done.
+
+    Raises DataError where an input cannot be read or the output not be written; then there is no such file, and in a
+    folder there are only whole parts.
     """
-    tally = _Tally(time.perf_counter())
+    options = Options(text_column, min_score, spans_only)
+    target, kept = (None if name is None else str(name) for name in (output, rejects_file))
+    with sources.opened(inputs) as opened:
+        if target is not None and sinks.is_folder(target):
+            if kept is not None:
+                raise DataError(f"rejects lie in the folder {target} beside their parts: leave the file of rejects out")
+            return parse_folder(parser, opened, target, options, part_rows, resume, ray, progress)
+        if resume or ray:
+            what = "resumed" if resume else "shared out by Ray"
+            raise DataError(f"only a folder of parts can be {what}: give one as the output, as in parsed/")
+        return _parse_file(parser, opened, target, kept, options, progress, on_rows)
+
+
+def _parse_file(
+    parser: AspectParser,
+    opened: Sequence[Source],
+    output: str | None,
+    kept: str | None,
+    options: Options,
+    progress: Progress | None,
+    on_rows: Callable[[list[Row]], None] | None,
+) -> Report:
+    started, tally = time.perf_counter(), Tally()
     if output is not None:
-        sinks.check(output, inputs)
+        sinks.check(output, opened)
+    if kept is not None:
+        sinks.check_folder(kept)
+    plan = plans.make(opened, options.text_column, PART_ROWS)
+    where = kept or (rejects.beside(output) if output is not None else None)
+    done = 0
     with ExitStack() as stack:
-        opened = stack.enter_context(sources.opened(inputs))
-        found = [source.columns() for source in opened]
-        texts = [columns.text_column(its, source.name, text_column) for source, its in zip(opened, found, strict=True)]
-        write = sinks.to_function(on_rows) if output is None else stack.enter_context(sinks.to_file(output, found))
-        before, total = 0, sum(source.size for source in opened)
-        for source, text in zip(opened, texts, strict=True):
-            # Closed as soon as anything fails, not when the failure's traceback is forgotten: it holds the file.
-            chunks = stack.enter_context(closing(_parsed(parser, source, text, min_score, spans_only)))
-            for chunk, reviews in chunks:
-                parsed = []
-                for done, review in reviews:
-                    parsed.append(review.to_json())
-                    tally.add(review)
-                    if progress is not None:
-                        progress(before + done, total, tally.rows)
-                write(chunk, parsed)
-            before += source.size
-    return tally.report()
-
-
-def _parsed(
-    parser: AspectParser, source: Source, column: str, min_score: float, spans_only: bool
-) -> Generator[tuple[Chunk, Iterator[tuple[int, ParsedReview]]]]:
-    """Each chunk with, for each of its rows as it is parsed, (bytes of the source that are done, the review)."""
-    start = 0
-    for chunk in source.chunks():
-        texts = [text or "" for text in chunk.texts(column)]
-        ends = (start + (chunk.position - start) * row // len(texts) for row in range(1, len(texts) + 1))
-        yield chunk, zip(ends, parser.parse_iter(texts, min_score, spans_only), strict=True)
-        start = chunk.position
-
-
-@dataclass
-class _Tally:
-    """What a report counts, while it is counted."""
-
-    started: float
-    rows: int = 0
-    parsed: int = 0
-    counts: Counter[tuple[str, str | None]] = field(default_factory=Counter)
-
-    def add(self, review: ParsedReview) -> None:
-        self.rows += 1
-        self.parsed += bool(review.text.strip())
-        self.counts.update((aspect.entity_group, aspect.polarity) for aspect in review.aspects)
-
-    def report(self) -> Report:
-        seconds = time.perf_counter() - self.started
-        return Report(self.rows, self.parsed, self.counts.total(), seconds, dict(self.counts.most_common()))
+        keep = stack.enter_context(rejects.to_file(where, kept is not None)) if where else rejects.nowhere
+        columns = plan.columns
+        write = sinks.to_function(on_rows) if output is None else stack.enter_context(sinks.to_file(output, columns))
+        # Closed as soon as anything fails, not when the failure's traceback is forgotten: it holds the file.
+        for some in stack.enter_context(closing(flow.parse(parser, plan, plan.parts, options))):
+            write(some.chunk, [review.to_json() for review in some.reviews])
+            keep(some)
+            tally.add(some)
+            done += len(some.reviews) + len(some.chunk.rejects)
+            if progress is not None:
+                progress(done, plan.rows, done)
+    return tally.report(time.perf_counter() - started, where)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any
 
-from reviews_parsing.batch import columns, delimited
-from reviews_parsing.batch.chunks import Chunk, Row
+from reviews_parsing.batch import columns, delimited, places
+from reviews_parsing.batch.chunks import Chunk
 from reviews_parsing.batch.columns import ASPECTS, Column
+from reviews_parsing.batch.records import Row
+from reviews_parsing.batch.source import Source
 from reviews_parsing.data.files import replacing
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import aspects_arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 Aspects = list[list[dict[str, Any]]]
 Write = Callable[[Chunk, Aspects], None]
@@ -31,16 +35,29 @@ ROW_GROUP, ROW_GROUP_BYTES = 10_240, 2**24
 
 
 @contextmanager
-def to_file(output: Path, inputs: Sequence[Sequence[Column]]) -> Iterator[Write]:
-    """Write to a temporary file beside `output`, which takes its name at the end of the block, if all went well.
+def to_file(output: str, inputs: Sequence[Sequence[Column]]) -> Iterator[Write]:
+    """Write to a temporary file, which becomes `output` at the end of the block, if all went well.
 
     Raises DataError where writing fails, as on a full disk.
     """
-    with replacing(output) as temporary, temporary.open("xb") as file:
-        with _WRITERS[output.suffix.lower()](file, inputs) as write:
+    with _replacing(output) as temporary, temporary.open("xb") as file:
+        with _WRITERS[PurePath(output).suffix.lower()](file, inputs) as write:
             yield write
         file.flush()
         os.fsync(file.fileno())
+
+
+@contextmanager
+def _replacing(output: str) -> Iterator[Path]:
+    if not places.is_url(output):
+        with replacing(Path(output)) as temporary:
+            yield temporary
+        return
+    with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as folder:
+        temporary = Path(folder) / "output"
+        yield temporary
+        with temporary.open("rb") as file:
+            places.upload(file, output)
 
 
 def to_function(on_rows: Callable[[list[Row]], None] | None) -> Write:
@@ -48,16 +65,35 @@ def to_function(on_rows: Callable[[list[Row]], None] | None) -> Write:
     return lambda chunk, aspects: on_rows(_with_aspects(chunk, aspects)) if on_rows else None
 
 
-def check(output: Path, inputs: Sequence[str]) -> None:
+def is_folder(output: str) -> bool:
+    """Whether the output is a folder of parts: it says so, it is one, or its name has no ending."""
+    if output.endswith("/") or (not places.is_url(output) and Path(output).is_dir()):
+        return True
+    return not PurePath(output).suffix
+
+
+def check(output: str, inputs: Sequence[Source]) -> None:
     """Raises DataError where nothing could be written to `output`, before any work is done for it."""
-    if output.suffix.lower() not in _WRITERS:
-        raise DataError(f"{output}: the ending '{output.suffix}' says no format: give one of {', '.join(_WRITERS)}")
-    if output.is_dir():
-        raise DataError(f"{output} is a folder: give the name of a file")
-    if not output.parent.is_dir():
-        raise DataError(f"{output.parent} is no folder: make it, or write elsewhere")
-    if output.exists() and any(Path(name).exists() and output.samefile(name) for name in inputs):
+    ending = PurePath(output).suffix
+    if ending.lower() not in _WRITERS:
+        known = ", ".join(_WRITERS)
+        raise DataError(f"{output}: the ending '{ending}' says no format: give one of {known}, or a folder/")
+    where = places.absolute(output)
+    if any(source.input.where == where for source in inputs):
         raise DataError(f"{output} is also an input: write to another file")
+    check_folder(output)
+
+
+def check_folder(output: str) -> None:
+    """Raises DataError where the folder that a file goes into is not there, or may not be written to."""
+    if places.is_url(output):
+        places.stat(output)
+        return
+    folder = Path(output).parent
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder: make it, or write elsewhere")
+    if not os.access(folder, os.W_OK):
+        raise DataError(f"{folder} cannot be written to (no permission): write elsewhere")
 
 
 @contextmanager
@@ -83,10 +119,17 @@ def _delimited(file: IO[bytes], inputs: Sequence[Sequence[Column]], delimiter: s
 
 @contextmanager
 def _parquet(file: IO[bytes], inputs: Sequence[Sequence[Column]]) -> Iterator[Write]:
+    with parquet(file, columns.union(inputs)) as (write, _):
+        yield write
+
+
+@contextmanager
+def parquet(file: IO[bytes], fields: Sequence[pa.Field]) -> Iterator[tuple[Write, pq.ParquetWriter]]:
+    """A Parquet file with these columns and the aspects."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    fields, kind = columns.union(inputs), aspects_arrow_type()
+    kind = aspects_arrow_type()
     schema = pa.schema([*fields, (ASPECTS, kind)])
     waiting: list[pa.RecordBatch] = []
 
@@ -101,7 +144,7 @@ def _parquet(file: IO[bytes], inputs: Sequence[Sequence[Column]]) -> Iterator[Wr
         waiting.clear()
 
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        yield write
+        yield write, writer
         if waiting:
             write_group()
 

@@ -1,21 +1,24 @@
-"""Inputs by their names: files by their endings, and standard input."""
+"""Inputs by their names: files, folders, globs and URLs, each file by its ending, and standard input."""
 
 from __future__ import annotations
 
+import glob
+import hashlib
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
-from typing import Protocol
+from pathlib import Path, PurePosixPath
 
-from reviews_parsing.batch import delimited
-from reviews_parsing.batch.chunks import Chunk, Row
-from reviews_parsing.batch.columns import Column
+from reviews_parsing.batch import delimited, places
 from reviews_parsing.batch.lines import Lines
 from reviews_parsing.batch.parquet import Parquet
+from reviews_parsing.batch.places import Stat
+from reviews_parsing.batch.records import Row
+from reviews_parsing.batch.source import PART_ROWS, Input, Part, Source
 from reviews_parsing.batch.textual import Read, Textual, read_json, read_plain
 from reviews_parsing.errors import DataError
 
@@ -26,81 +29,137 @@ _BY_LINES: dict[str, Read] = {
     ".jsonl": read_json,
     ".ndjson": read_json,
 }
-_PARQUET, _GZIP = ".parquet", ".gz"
+_WITH_CR = (".csv", ".tsv")
+_PARQUET = ".parquet"
+_ZIPPED = (".gz", ".zst")
 _STDIN_NAME = "standard input"
-
-
-class Source(Protocol):
-    """An input that can be read more than once."""
-
-    @property
-    def name(self) -> str:
-        """What messages call it."""
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-
-    def columns(self) -> list[Column]:
-        """The columns; raises DataError where the input cannot be read."""
-
-    def chunks(self) -> Iterator[Chunk]:
-        """The rows in their order."""
+_KNOWN = ", ".join((*_BY_LINES, _PARQUET))
+_GLOB = re.compile(r"[*?\[]")
 
 
 @contextmanager
 def opened(inputs: Sequence[str]) -> Iterator[list[Source]]:
-    """Each input, "-" being standard input: kept in a temporary file while the block runs.
+    """Each file that the inputs name, "-" being standard input: kept in a temporary file while the block runs.
 
-    Raises DataError where a file does not exist, or its ending is unknown.
+    Raises DataError where there is none, or its ending is unknown.
     """
     if not inputs:
         raise DataError("no input: give at least one file, or - for standard input")
     if inputs.count(STDIN) > 1:
         raise DataError("standard input is named twice: give - once")
+    names = [file for name in inputs for file in _files(name)]
+    if twin := next((name for name in names if names.count(name) > 1), None):
+        raise DataError(f"{twin} is named twice: give it once")
     with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as folder:
-        yield [_stdin(Path(folder)) if name == STDIN else _file(name) for name in inputs]
+        yield [_stdin(Path(folder)) if name == STDIN else _file(name) for name in names]
 
 
 def read_rows(inputs: Sequence[str]) -> Iterator[Row]:
     """The rows of the inputs one after the other, as JSON can hold them; what `parse_files` reads and writes.
 
-    Raises DataError where an input cannot be read.
+    Raises DataError where an input or a row of it cannot be read.
 
     >>> for row in read_rows(["parsed.parquet"]):
     ...     print(row["aspects"])
     """
     with opened(inputs) as sources:
-        for source in sources:
-            for chunk in source.chunks():
+        for number, source in enumerate(sources):
+            found = source.scan(PART_ROWS)
+            parts = [Part(i, number, place, rows) for i, (place, rows) in enumerate(found.parts)]
+            for _, chunk in source.chunks(parts, None):
+                for reject in chunk.rejects:
+                    raise DataError(f"{source.input.name}:{reject.line}: {reject.reason}")
                 yield from chunk.rows()
 
 
-def _file(name: str) -> Source:
-    path = Path(name)
-    ending = path.suffix.lower()
-    kind = Path(path.stem).suffix.lower() if ending == _GZIP else ending
-    if not path.exists():
-        raise DataError(f"{name} does not exist: check the path")
-    if not path.is_file():
+def reopened(file: Input) -> Source:
+    """The source of a file that was opened before, by its ending."""
+    ending = _ending(file.where)
+    if ending == _PARQUET:
+        return Parquet(file)
+    if ending not in _BY_LINES:
+        return Textual(file, _sniffed(file.where))
+    return Textual(file, _BY_LINES[ending], cr=ending in _WITH_CR)
+
+
+def _ending(name: str) -> str:
+    """The ending that says the format: of `reviews.csv.gz` it is `.csv`."""
+    path = PurePosixPath(name)
+    last = path.suffix.lower()
+    return PurePosixPath(path.stem).suffix.lower() if last in _ZIPPED else last
+
+
+def _format(name: str) -> str | None:
+    ending = _ending(name)
+    zipped = name.lower().endswith(_ZIPPED)
+    return ending if ending in _BY_LINES or (ending == _PARQUET and not zipped) else None
+
+
+def _files(name: str) -> list[str]:
+    """The files that a name stands for: itself, those in a folder of a known ending, or those that a glob matches."""
+    if name == STDIN or (not places.is_url(name) and Path(name).is_file()):
+        return [name]
+    if _GLOB.search(name) and not (not places.is_url(name) and Path(name).exists()):
+        found = [file for file in _matches(name) if _format(file)]
+        what = "matches no file"
+    elif places.is_url(name) or Path(name).is_dir():
+        if places.is_url(name) and not name.endswith("/") and places.stat(name):
+            return [name]
+        found = [file for file in places.listed(name) if _format(file)]
+        what = "does not exist, or holds no file" if places.is_url(name) else "holds no file"
+    elif Path(name).exists():
         raise DataError(f"{name} is no regular file: give a file, or pipe it into -")
-    if kind not in _BY_LINES and ending != _PARQUET:
-        known = ", ".join((*_BY_LINES, _PARQUET))
-        raise DataError(f"{name}: the ending '{ending}' says no format: give {known}, or a text form with {_GZIP}")
-    if (size := path.stat().st_size) == 0:
+    else:
+        raise DataError(f"{name} does not exist: check the path")
+    if not found:
+        raise DataError(f"{name} {what} that ends in {_KNOWN}: check it")
+    return found
+
+
+def _matches(pattern: str) -> list[str]:
+    if not places.is_url(pattern):
+        return sorted(file for file in glob.glob(pattern, recursive=True) if Path(file).is_file())  # noqa: PTH207
+    whole = _GLOB.split(pattern)[0]
+    shape = re.compile(_translate(pattern))
+    return [file for file in places.listed(whole[: whole.rindex("/") + 1]) if shape.fullmatch(file)]
+
+
+def _translate(pattern: str) -> str:
+    """A glob as a regular expression: `**/` is any number of folders, a star no slash."""
+    shape = ""
+    for piece in re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", pattern):
+        known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(piece)
+        shape += known or (piece.replace("[!", "[^") if piece.startswith("[") else re.escape(piece))
+    return shape
+
+
+def _file(name: str) -> Source:
+    stat = places.stat(name)
+    if stat is None:
+        raise DataError(f"{name} does not exist: check the path")
+    if _format(name) is None:
+        ending = PurePosixPath(name).suffix.lower()
+        zipped = " or ".join(_ZIPPED)
+        raise DataError(f"{name}: the ending '{ending}' says no format: give {_KNOWN}, or a text form with {zipped}")
+    if stat.size == 0:
         raise DataError(f"{name} is empty: give a file with at least one review")
-    return Parquet(path, name, size) if ending == _PARQUET else Textual(path, name, size, _BY_LINES[kind])
+    return reopened(Input(name, places.absolute(name), stat))
 
 
 def _stdin(folder: Path) -> Source:
-    """Standard input, copied: to be checked to its end before the first text is parsed it must be read twice."""
+    """Standard input, copied: to be looked through before the first text is parsed it must be read twice."""
     path = folder / "stdin"
     try:
         with path.open("wb") as file:
             shutil.copyfileobj(sys.stdin.buffer, file)
     except OSError as error:
         raise DataError(f"{_STDIN_NAME} cannot be kept in {folder.parent} ({error.strerror}): make room") from None
-    with Lines(path, _STDIN_NAME) as lines:
-        first = next((line.lstrip() for line in lines if line.strip()), "")
-    read = read_json if first.startswith("{") else read_plain
-    return Textual(path, _STDIN_NAME, path.stat().st_size, read)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return reopened(Input(_STDIN_NAME, str(path), Stat(path.stat().st_size, digest), copied=True))
+
+
+def _sniffed(where: str) -> Read:
+    with Lines(where, _STDIN_NAME) as lines:
+        first = next((line.data.lstrip() for line in lines if line.data.strip()), b"")
+    return read_json if first.startswith(b"{") else read_plain

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -15,11 +14,10 @@ from rich.markup import escape
 from reviews_parsing.cli import output
 from reviews_parsing.cli.data import data_app
 from reviews_parsing.cli.demo import demo
+from reviews_parsing.cli.options import AsJson, Model, load_parser
+from reviews_parsing.cli.parse import parse
 from reviews_parsing.cli.rollout import rollout_app
 from reviews_parsing.errors import DataError, ReviewsParsingError
-
-if TYPE_CHECKING:
-    from reviews_parsing.parser import AspectParser
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -30,12 +28,9 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(rollout_app, name="rollout")
+app.command()(parse)
 app.command()(demo)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
-Model = Annotated[
-    str | None, typer.Option("--model", help="Folder, models:/NAME@ALIAS or models:/NAME/N. Default: the champion.")
-]
 Map = Annotated[
     Path | None, typer.Option("--map", help='JSON file that renames or drops categories: {"OLD": "NEW", "X": null}.')
 ]
@@ -60,71 +55,6 @@ def about() -> None:
 
         reviews-parsing serve
     """
-
-
-@app.command()
-def parse(
-    what: Annotated[list[str], typer.Argument(help="A text, or files (CSV, TSV, JSONL, Parquet), or - for stdin.")],
-    out: Annotated[Path | None, typer.Option("-o", "--output", help="Parquet, JSONL or CSV, by extension.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="Column of the text. Default: guessed by name.")] = None,
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out aspects less probable than this.")] = 0.0,
-    spans_only: Annotated[
-        bool, typer.Option("--spans-only", help='Leave out what is said of no word in particular ("Yum!").')
-    ] = False,
-    model: Model = None,
-    as_json: AsJson = False,
-) -> None:
-    """Find the aspects of a text, or of every review in files.
-
-    Examples:
-
-        reviews-parsing parse "Great coffee, sad croissants."
-
-        reviews-parsing parse reviews.csv -o parsed.parquet --text-column comment
-
-        cat reviews.jsonl | reviews-parsing parse - --min-score 0.8 > parsed.jsonl
-    """
-    from reviews_parsing.batch import parse_files
-
-    if _is_text(what):
-        parsed = _parser(model).parse(what, min_score, spans_only)[0]
-        if as_json or not sys.stdout.isatty():
-            _print_line_or_document(parsed.to_json(), document=as_json)
-        else:
-            output.show(parsed)
-        return
-    missing = [name for name in what if name != "-" and not Path(name).exists()]
-    if missing:
-        raise DataError(f"{missing[0]} does not exist; give a file, - for stdin, or a text in quotes")
-    parser = _parser(model)
-    rows: list[dict[str, Any]] = []
-
-    def on_rows(some: list[dict[str, Any]]) -> None:
-        if as_json:
-            rows.extend(some)
-        else:
-            for row in some:
-                _print_line_or_document(row, document=False)
-
-    with output.progress_bar("parsing") as update:
-        report = parse_files(
-            parser,
-            what,
-            out,
-            text_column=text_column,
-            min_score=min_score,
-            spans_only=spans_only,
-            progress=lambda done, total, count: update(done / total if total else None, f"{count:,} reviews"),
-            on_rows=None if out else on_rows,
-        )
-    if out is None:
-        if as_json:
-            output.print_json(rows)
-        return
-    if as_json:
-        output.print_json(output.report_form(report, str(out)))
-        return
-    output.report(report, str(out))
 
 
 @app.command()
@@ -243,8 +173,8 @@ def evaluate(
     reviews = splits.get("all") or splits.get(split)
     if not reviews:
         raise DataError(f"{data} has no split '{split}'; it has {', '.join(splits)}")
-    result = room.evaluate(_parser(model), reviews, mapping)
-    rival = room.evaluate(_parser(against), reviews, mapping) if against else None
+    result = room.evaluate(load_parser(model), reviews, mapping)
+    rival = room.evaluate(load_parser(against), reviews, mapping) if against else None
     difference = paired_bootstrap(result.counts, rival.counts) if rival else None
     metrics = result.metrics()
     name = model or Settings().champion_uri
@@ -374,37 +304,6 @@ def serve(
     # Until the server has its own: the first process of a container ignores a signal that nothing handles.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     run(host=host, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, model_uri=model)
-
-
-def _parser(model: str | None) -> AspectParser:
-    from reviews_parsing.parser import AspectParser
-    from reviews_parsing.settings import Settings
-
-    settings = Settings()
-    model = model or settings.champion_uri
-    # A run by its id, as `train` prints it.
-    source = f"runs:/{model}/ner_aspect" if re.fullmatch("[0-9a-f]{32}", model) else model
-    return AspectParser.load(source, settings.threads, settings.engine)
-
-
-def _is_text(what: list[str]) -> bool:
-    """One argument that is no file and does not look like the name of one."""
-    if len(what) != 1 or what[0] == "-":
-        return False
-    suffixes = {".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".gz", ".txt"}
-    try:
-        return not Path(what[0]).exists() and (" " in what[0] or Path(what[0]).suffix.lower() not in suffixes)
-    except OSError:  # longer than a file name may be
-        return True
-
-
-def _print_line_or_document(form: Any, *, document: bool) -> None:
-    import json
-
-    if document:
-        output.print_json(form)
-    else:
-        sys.stdout.write(json.dumps(form, ensure_ascii=False) + "\n")
 
 
 def main() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from reviews_parsing.training.metrics import Scores
 
 POLARITY_STYLES = {"positive": "green", "negative": "red", "neutral": "yellow", "conflict": "magenta"}
+
+# How often a log of a long run says how far it is.
+LINE_SECONDS = 30
 
 # In a pipe there is no window to fit into: rows stay on one line.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
@@ -109,8 +113,8 @@ def _row(aspect: Aspect) -> list[object]:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Any]:
-    """A bar on stderr; yields `update(share, note="")`. In a pipe it prints nothing."""
+def progress_bar(what: str, lines: bool = False) -> Iterator[Any]:
+    """A bar on stderr; yields `update(share, note="")`. In a pipe nothing, or with `lines` one every LINE_SECONDS."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -119,12 +123,19 @@ def progress_bar(what: str) -> Iterator[Any]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}"),
     )
+    began = said = time.monotonic()
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=False) as progress:
         task = progress.add_task(what, total=1.0, note="")
 
         def update(share: float | None, note: str | None = None) -> None:
+            nonlocal said
             fields: dict[str, Any] = {} if note is None else {"note": note}
             progress.update(task, completed=share, **fields)
+            now = time.monotonic()
+            if lines and not err.is_terminal and share and now - said >= LINE_SECONDS:
+                said = now
+                left = timedelta(seconds=round((now - began) * (1 - share) / share))
+                err.print(", ".join(filter(None, (f"{what} {share:.1%}", note, f"{left} left"))), soft_wrap=True)
 
         yield update
 
@@ -144,8 +155,15 @@ def report(found: Report, target: str) -> None:
     rows = [[category, its.total(), *(its[p] for p in polarities)] for category, its in totals.items()]
     rows.sort(key=lambda row: -totals[str(row[0])].total())
     table("", ["category", "aspects", *polarities], rows)
-    rate = found.parsed / found.seconds if found.seconds else 0
+    rate = (found.parsed - found.before) / found.seconds if found.seconds else 0
     out.print(f"\n{found.rows:,} reviews, {found.aspects:,} aspects, {rate:,.0f} reviews a second -> {target}")
+
+
+def rejects(found: Report) -> None:
+    """On stderr, how many rows could not be parsed, and where they are."""
+    if found.rejected:
+        where = f"-> {found.rejects}" if found.rejects else f"({found.reject}); --rejects FILE keeps them"
+        err.print(Text(f"{found.rejected:,} rows could not be parsed {where}", "yellow"), soft_wrap=True)
 
 
 def verdict_form(found: Verdict, dry_run: bool = False) -> dict[str, Any]:

@@ -34,23 +34,28 @@ def rows(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def objects(lines: Iterable[tuple[int, str]], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Numbered lines as numbered objects, blank lines left out. Raises DataError naming the line that holds none."""
     for line, row in lines:
-        if not row.strip():
-            continue
-        try:
-            form = json.loads(row, parse_constant=_refuse_constant, parse_float=_finite)
-            if "\\u" in row:
-                json.dumps(form, ensure_ascii=False).encode("utf-8")
-        except json.JSONDecodeError as error:
-            raise DataError(
-                f"{name}:{line}: not JSON ({error.msg} at column {error.colno}): mend or remove the line"
-            ) from None
-        except UnicodeEncodeError:
-            raise DataError(f"{name}:{line}: holds half of a surrogate pair: mend or remove the character") from None
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{name}:{line}: not JSON ({error}): mend or remove the line") from None
-        if not isinstance(form, dict):
-            raise DataError(f"{name}:{line}: a {type(form).__name__}, not an object: write one review a line")
-        yield line, form
+        if row.strip():
+            try:
+                yield line, form_of(row)
+            except DataError as error:
+                raise DataError(f"{name}:{line}: {error}") from None
+
+
+def form_of(row: str) -> dict[str, Any]:
+    """The object in a line. Raises DataError saying why it holds none."""
+    try:
+        form = json.loads(row, parse_constant=_refuse_constant, parse_float=_finite)
+        if "\\u" in row:
+            json.dumps(form, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as error:
+        raise DataError(f"not JSON ({error.msg} at column {error.colno}): mend or remove the line") from None
+    except UnicodeEncodeError:
+        raise DataError("holds half of a surrogate pair: mend or remove the character") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not JSON ({error}): mend or remove the line") from None
+    if not isinstance(form, dict):
+        raise DataError(f"a {type(form).__name__}, not an object: write one review a line")
+    return form
 
 
 def encode(reviews: Sequence[Review]) -> bytes:

@@ -130,7 +130,8 @@ class Client:
             except (ValueError, KeyError, TypeError):
                 reason = response.reason_phrase
             said = f"the server at {self.url} answers {status}: {reason}"
-        return InferenceError(said, _seconds(response.headers.get("Retry-After")) if status in _AGAIN else None)
+        again = _seconds(response.headers.get("Retry-After")) if status in _AGAIN else None
+        return InferenceError(said, again, status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 class Stream:
@@ -141,28 +142,39 @@ class Stream:
         self._stop = stop
         self.versions: set[str] = set()
         """The versions that have answered."""
+        self.skipped = 0
+        """Texts longer than the server takes, which have no aspects."""
 
     def parse_iter(
         self, texts: Iterable[str], min_score: float = 0.0, spans_only: bool = False
     ) -> Iterator[ParsedReview]:
         """In the order of the texts, memory flat. Raises InferenceError, or Stopped once `stop` is set."""
-        under_way: deque[Future[Answer]] = deque()
+        under_way: deque[Future[list[ParsedReview]]] = deque()
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
             try:
                 for batch in batches(texts):
-                    under_way.append(pool.submit(self._client.parse, batch, FILE_PATIENCE, self._stop))
+                    under_way.append(pool.submit(self._ask, batch))
                     if len(under_way) > IN_FLIGHT:
-                        yield from self._finished(under_way.popleft(), min_score, spans_only)
+                        yield from (review.only(min_score, spans_only) for review in under_way.popleft().result())
                 while under_way:
-                    yield from self._finished(under_way.popleft(), min_score, spans_only)
+                    yield from (review.only(min_score, spans_only) for review in under_way.popleft().result())
             finally:
                 for request in under_way:
                     request.cancel()
 
-    def _finished(self, request: Future[Answer], min_score: float, spans_only: bool) -> Iterator[ParsedReview]:
-        answer = request.result()
+    def _ask(self, texts: list[str]) -> list[ParsedReview]:
+        try:
+            answer = self._client.parse(texts, FILE_PATIENCE, self._stop)
+        except InferenceError as error:
+            if not error.too_large:
+                raise
+            if len(texts) > 1:
+                half = len(texts) // 2
+                return self._ask(texts[:half]) + self._ask(texts[half:])
+            self.skipped += 1
+            return [ParsedReview(texts[0], ())]
         self.versions.add(answer.version)
-        return (review.only(min_score, spans_only) for review in answer.reviews)
+        return list(answer.reviews)
 
 
 def batches(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, cast
 
 from reviews_parsing import batch
 from reviews_parsing.batch import columns, sources
+from reviews_parsing.batch.source import PART_ROWS
 from reviews_parsing.demo import marks
 from reviews_parsing.demo.client import Client, Stream
 from reviews_parsing.demo.one import note
@@ -56,12 +57,12 @@ class Step:
 def text_columns(path: str) -> tuple[list[str], str | None]:
     """The columns of a file that may hold texts, and the one that is likely to. Raises DataError."""
     with sources.opened([path]) as (source,):
-        found = source.columns()
-        names = [column.name for column in found if column.fault is None]
+        found = source.scan(PART_ROWS).columns
+        names = [column.name for column in found if column.texts]
         if not names:
             raise DataError(f"no column of strings: it has {', '.join(column.name for column in found)}")
         try:
-            return names, columns.text_column(found, source.name, None)
+            return names, columns.text_column(found, source.input.name, None)
         except DataError:
             return names, None
 
@@ -131,8 +132,8 @@ class _Work:
         except ReviewsParsingError as error:
             # What was parsed is not lost for want of a picture.
             drawn = note(str(error))
-        html = summary(report, self._stream.versions) + counted(report.counts) + drawn
-        return Step("", html + reviews(target, self._column), target, page if page.exists() else None)
+        html = without_folder(summary(report, self._stream), self._path) + counted(report.counts) + drawn
+        return Step("", html + reviews(target, self._column, report), target, page if page.exists() else None)
 
     def _run(self) -> None:
         try:
@@ -153,13 +154,22 @@ class _Work:
             raise Stopped("stopped")
 
 
-def summary(report: batch.Report, versions: set[str]) -> str:
-    who = " and ".join(f"version {escape(version)}" for version in sorted(versions))
+def summary(report: batch.Report, stream: Stream) -> str:
+    """What was done, in words."""
+    who = " and ".join(f"version {escape(version)}" for version in sorted(stream.versions))
     rate = report.parsed / report.seconds if report.seconds else 0.0
-    return (
-        f'<h3>{report.rows:,} reviews</h3><p role="status">{report.aspects:,} aspects found by {who or "nobody"} in '
-        f"{_time(report.seconds)}, {rate:,.0f} reviews a second. {report.rows - report.parsed:,} rows had no text.</p>"
-    )
+    said = [
+        f"{report.aspects:,} aspects found by {who or 'nobody'} in {_time(report.seconds)}, {rate:,.0f} reviews a second."
+    ]
+    if report.rows > report.parsed:
+        said.append(f"{report.rows - report.parsed:,} rows have no text.")
+    if stream.skipped:
+        said.append(f"{stream.skipped:,} texts are longer than the server takes; they have no aspects.")
+    if report.rejected:
+        said.append(
+            f"{report.rejected:,} rows could not be read and were left out; the first: {escape(report.reject or '')}"
+        )
+    return f'<h3>{report.rows:,} reviews</h3><p role="status">{" ".join(said)}</p>'
 
 
 def counted(counts: Mapping[tuple[str, str | None], int]) -> str:
@@ -195,13 +205,13 @@ def pictures(figures: Mapping[str, Figure]) -> str:
     return f'<div class="rp-pictures">{"".join(shown)}</div>'
 
 
-def reviews(parsed: Path, column: str) -> str:
+def reviews(parsed: Path, column: str, report: batch.Report) -> str:
     """The first reviews of a parsed file, marked."""
     rows = []
+    hue = marks.hues(category for category, _ in report.counts)
     for row in islice((row for row in batch.read_rows([str(parsed)]) if row[column]), ROWS):
         aspects = tuple(map(Aspect.from_json, row[columns.ASPECTS]))
         shown = ParsedReview(row[column], aspects) if len(row[column]) <= LONGEST else _shortened(row[column], aspects)
-        hue = marks.hues(aspect.entity_group for aspect in aspects)
         rows.append(f"<li>{marks.text(shown, hue)}</li>")
     return f'<h3>The first {len(rows)} of them</h3><ol class="rp-rows">{"".join(rows)}</ol>' if rows else ""
 

@@ -1,0 +1,221 @@
+"""Files wherever they lie: local paths, and s3:// and gs:// URLs by pyarrow's own file systems."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, cast
+
+from reviews_parsing.data.files import write_bytes
+from reviews_parsing.errors import DataError
+
+if TYPE_CHECKING:
+    from pyarrow import fs
+
+SCHEMES = ("s3://", "gs://")
+BUFFER = 2**18
+# How the makers of the stores call what users meet, and what it means.
+_FAULTS = {
+    "NO_SUCH_BUCKET": "there is no such bucket",
+    "ACCESS_DENIED": "no permission",
+    "INVALID_ACCESS_KEY_ID": "no valid credentials",
+    "NETWORK_CONNECTION": "the store cannot be reached",
+    "PERMISSION_DENIED": "no permission",
+    "UNAVAILABLE": "the store cannot be reached",
+}
+
+
+class Stat(NamedTuple):
+    """Bytes, and what changes when the file does."""
+
+    size: int
+    stamp: str
+
+
+def is_url(name: str) -> bool:
+    return name.startswith(SCHEMES)
+
+
+def absolute(name: str) -> str:
+    """The name from any working directory."""
+    return name if is_url(name) else str(Path(name).resolve())
+
+
+def reason(error: BaseException) -> str:
+    """Why a file cannot be used, in a few words."""
+    known = next((words for code, words in _FAULTS.items() if code in str(error)), None)
+    said = known or getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
+    return re.sub(r"\. Detail: .*", "", said)
+
+
+def opened(name: str) -> BinaryIO:
+    """The file, to read. Raises OSError."""
+    if not is_url(name):
+        return Path(name).open("rb")
+    store, path = filesystem(name)
+    return cast(BinaryIO, io.BufferedReader(store.open_input_file(path), BUFFER))
+
+
+def stat(name: str) -> Stat | None:
+    """None where there is no file of that name. Raises DataError where that cannot be known."""
+    if not is_url(name):
+        try:
+            found = Path(name).stat()
+        except OSError:
+            return None
+        return Stat(found.st_size, str(found.st_mtime_ns)) if Path(name).is_file() else None
+    store, path = filesystem(name)
+    with asking(name):
+        info = store.get_file_info(path)
+    return Stat(info.size, info.mtime.isoformat()) if info.is_file else None
+
+
+def listed(folder: str) -> list[str]:
+    """The files under a folder, sorted, without hidden ones; none where there is no such folder."""
+    if not is_url(folder):
+        top = Path(folder)
+        found = [path for path in top.rglob("*") if path.is_file()]
+        return sorted(str(path) for path in found if not _hidden(path.relative_to(top).parts))
+    from pyarrow import fs
+
+    store, path = filesystem(folder)
+    with asking(folder):
+        infos = store.get_file_info(fs.FileSelector(path.rstrip("/"), recursive=True, allow_not_found=True))
+    scheme = folder[: folder.index("://") + 3]
+    inside = [info.path for info in infos if info.is_file]
+    return sorted(scheme + name for name in inside if not _hidden(name[len(path) :].split("/")))
+
+
+def _hidden(parts: tuple[str, ...] | list[str]) -> bool:
+    return any(part.startswith((".", "_")) for part in parts)
+
+
+@contextmanager
+def asking(name: str) -> Iterator[None]:
+    """Raises DataError where the store does not answer."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{name} cannot be reached ({reason(error)}): check its name and your credentials") from None
+
+
+def filesystem(url: str) -> tuple[fs.FileSystem, str]:
+    """The store of a URL, and the path in it. AWS_ENDPOINT_URL and AWS's other variables hold."""
+    scheme, _, path = url.partition("://")
+    if not path.strip("/"):
+        raise DataError(f"{url} names no bucket: give {scheme}://BUCKET/...")
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return (_google() if scheme == "gs" else _amazon(endpoint, path.split("/")[0])), path
+
+
+@cache
+def _amazon(endpoint: str | None, bucket: str) -> fs.FileSystem:
+    from pyarrow import fs
+
+    if endpoint:
+        return fs.S3FileSystem(endpoint_override=endpoint)
+    if os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION"):
+        return fs.S3FileSystem()
+    with asking(f"s3://{bucket}"):
+        return fs.S3FileSystem(region=fs.resolve_s3_region(bucket))
+
+
+@cache
+def _google() -> fs.FileSystem:
+    from pyarrow import fs
+
+    return fs.GcsFileSystem()
+
+
+def put(name: str, data: bytes) -> None:
+    """Write a file whole, or not at all. Raises DataError where that fails."""
+    if not is_url(name):
+        write_bytes(Path(name), data)
+        return
+    store, path = filesystem(name)
+    try:
+        with store.open_output_stream(path) as stream:
+            stream.write(data)
+    except OSError as error:
+        raise DataError(f"{name} cannot be written ({reason(error)}): nothing was changed there") from None
+
+
+def upload(source: IO[bytes], name: str) -> None:
+    """Copy what is in a file to a URL. Raises DataError where that fails."""
+    store, path = filesystem(name)
+    try:
+        try:
+            with store.open_output_stream(path) as stream:
+                shutil.copyfileobj(source, stream, 2**24)
+        except BaseException:
+            with suppress(OSError):  # closing a stream makes the file, however far it has come
+                store.delete_file(path)
+            raise
+    except OSError as error:
+        raise DataError(f"{name} cannot be written ({reason(error)}): nothing is there") from None
+
+
+def remove(name: str) -> None:
+    """Raises DataError where the file cannot be removed."""
+    try:
+        if is_url(name):
+            store, path = filesystem(name)
+            store.delete_file(path)
+        else:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{name} cannot be removed ({reason(error)}): remove it yourself") from None
+
+
+class Folder:
+    """A folder to write to, local or under a URL."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name.rstrip("/")
+
+    def path(self, file: str) -> str:
+        return f"{self.name}/{file}"
+
+    def make(self) -> None:
+        """Raises DataError where it cannot be made."""
+        if not is_url(self.name):
+            try:
+                Path(self.name).mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise DataError(f"{self.name} cannot be made ({reason(error)}): write elsewhere") from None
+
+    def names(self) -> list[str]:
+        """Names of the files in it, hidden ones too; none where there is no folder."""
+        if not is_url(self.name):
+            try:
+                return sorted(os.listdir(self.name))  # noqa: PTH208
+            except FileNotFoundError:
+                return []
+            except OSError as error:
+                raise DataError(f"{self.name} cannot be used ({reason(error)}): write elsewhere") from None
+        from pyarrow import fs
+
+        store, path = filesystem(self.name)
+        with asking(self.name):
+            infos = store.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        return sorted(info.base_name for info in infos if info.base_name)
+
+    def read(self, file: str) -> bytes:
+        """Raises DataError where it cannot be read."""
+        try:
+            with opened(self.path(file)) as stream:
+                return stream.read()
+        except OSError as error:
+            raise DataError(f"{self.path(file)} cannot be read ({reason(error)}): check it") from None
+
+    def put(self, file: str, data: bytes) -> None:
+        put(self.path(file), data)
+
+    def remove(self, file: str) -> None:
+        remove(self.path(file))

@@ -1,0 +1,28 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from reviews_parsing.parser import AspectParser
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Folder, models:/NAME@ALIAS or models:/NAME/N. Default: the champion.")
+]
+
+
+def load_parser(model: str | None) -> AspectParser:
+    """The model of `--model`, else the champion."""
+    from reviews_parsing.parser import AspectParser
+    from reviews_parsing.settings import Settings
+
+    settings = Settings()
+    model = model or settings.champion_uri
+    # A run by its id, as `train` prints it.
+    source = f"runs:/{model}/ner_aspect" if re.fullmatch("[0-9a-f]{32}", model) else model
+    return AspectParser.load(source, settings.threads, settings.engine)
