@@ -158,9 +158,7 @@ def summary(report: batch.Report, stream: Stream) -> str:
     """What was done, in words."""
     who = " and ".join(f"version {escape(version)}" for version in sorted(stream.versions))
     rate = report.parsed / report.seconds if report.seconds else 0.0
-    said = [
-        f"{report.aspects:,} aspects found by {who or 'nobody'} in {_time(report.seconds)}, {rate:,.0f} reviews a second."
-    ]
+    said = [f"{report.aspects:,} aspects found by {who} in {_time(report.seconds)}, {rate:,.0f} reviews a second."]
     if report.rows > report.parsed:
         said.append(f"{report.rows - report.parsed:,} rows have no text.")
     if stream.skipped:
