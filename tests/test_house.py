@@ -34,6 +34,7 @@ ROOMS = [
     "batch",
     "insights",
     "rollout",
+    "demo",
     "cli",
 ]
 
@@ -66,7 +67,7 @@ def test_what_the_package_exports() -> None:
 
 
 def test_importing_loads_nothing_heavy_and_help_stays_light() -> None:
-    heavy = "torch transformers mlflow mlserver onnxruntime pandas pyarrow sklearn matplotlib lightkube"
+    heavy = "torch transformers mlflow mlserver onnxruntime pandas pyarrow sklearn matplotlib lightkube gradio httpx"
     for program in ("import reviews_parsing", "from reviews_parsing.cli import app"):
         check = f"{program}; import sys; sys.exit(' '.join(m for m in {heavy.split()!r} if m in sys.modules) or 0)"
         done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
@@ -89,7 +90,7 @@ def test_the_lock_pins_every_dependency_and_names_no_host() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    text = "".join((PROJECT / "docs" / page).read_text(encoding="utf-8") for page in ("serving.md", "rollout.md"))
+    text = "".join((PROJECT / "docs" / page).read_text(encoding="utf-8") for page in ("serving.md", "rollout.md", "page.md"))
     for name, field in Settings.model_fields.items():
         variable = str(field.validation_alias or f"REVIEWS_PARSING_{name.upper()}")
         assert f"| `{variable}` |" in text

@@ -10,6 +10,8 @@ ReviewsParsingError         root: one line that says what, where and what to do
 ├── ClusterError            the cluster cannot be used, or refuses what is asked
 ├── RolloutRefused          a rollout that cannot begin, or has nothing to go on with
 ├── RolloutReverted         a rollout that did not hold and was undone
+├── InferenceError          a server does not answer, or refuses what it is asked
+├── Stopped                 work that nobody waits for any more was ended
 └── RequestRefused          a request that the server does not take
 """
 
@@ -63,6 +65,22 @@ class RolloutRefused(ReviewsParsingError):
 
 class RolloutReverted(ReviewsParsingError):
     """The new version did not become ready or did worse than the champion; what was served before is served."""
+
+
+class InferenceError(ReviewsParsingError):
+    """A server does not answer, or refuses.
+
+    Where asking again may help, `retry_after` says in how many seconds; `too_large` is set where less might be taken.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None, too_large: bool = False) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.too_large = too_large
+
+
+class Stopped(ReviewsParsingError):
+    """Work that was ended because nobody waits for it any more."""
 
 
 class RequestRefused(ReviewsParsingError):

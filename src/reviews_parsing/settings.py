@@ -68,6 +68,14 @@ class Settings(BaseSettings):
     traffic_rows: int = Field(default=100, ge=1, description="most reviews a minute that are in that sample")
     traffic_files: int = Field(default=2016, ge=1, description="most files in that folder; the oldest go")
 
+    server_url: str = Field(default="http://127.0.0.1:8080", description="V2 server that the page asks")
+    compare_url: str | None = Field(
+        default=None, description="a second V2 server, such as a canary, whose answers the page shows beside"
+    )
+    max_upload_mb: int = Field(
+        default=200, ge=1, description="largest file that the page takes, in megabytes (10^6 bytes)"
+    )
+
     service: str = Field(default=MODEL_NAME, description="InferenceService that a rollout changes")
     namespace: str = Field(default="reviews-parsing", description="Kubernetes namespace of that InferenceService")
     kubeconfig: Path | None = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from dataclasses import asdict
 
 import pytest
 
@@ -39,6 +40,11 @@ def test_model_metadata_says_what_goes_in_and_out(server: Server, path: str) -> 
     assert form["platform"] == "onnxruntime_onnx"
     assert form["inputs"] == [{"name": "text", "datatype": "BYTES", "shape": [-1]}]
     assert form["outputs"] == [{"name": "predictions", "datatype": "BYTES", "shape": [-1]}]
+
+
+def test_model_metadata_says_which_categories_and_polarities_there_are(server: Server, parser: AspectParser) -> None:
+    known = json.loads(server.get(MODEL).json["parameters"]["taxonomy"])
+    assert known == json.loads(json.dumps(asdict(parser.taxonomy)))
 
 
 def test_answers_are_the_parsers(server: Server, parser: AspectParser) -> None:

@@ -14,6 +14,7 @@ from rich.markup import escape
 from reviews_parsing.cli import output
 from reviews_parsing.cli.corrections import corrections_app
 from reviews_parsing.cli.data import data_app
+from reviews_parsing.cli.demo import demo
 from reviews_parsing.cli.insights import insights
 from reviews_parsing.cli.monitor import monitor
 from reviews_parsing.cli.options import AsJson, Model, load_parser
@@ -35,6 +36,7 @@ app.command()(insights)
 app.command()(monitor)
 
 app.command()(parse)
+app.command()(demo)
 
 Map = Annotated[
     Path | None, typer.Option("--map", help='JSON file that renames or drops categories: {"OLD": "NEW", "X": null}.')

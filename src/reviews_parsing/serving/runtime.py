@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from pathlib import Path
 
 import orjson
 from mlserver import MLModel, ModelSettings
 from mlserver.errors import MLServerError
-from mlserver.types import InferenceRequest, InferenceResponse, MetadataTensor, ResponseOutput
+from mlserver.types import (
+    InferenceRequest,
+    InferenceResponse,
+    MetadataModelResponse,
+    MetadataTensor,
+    Parameters,
+    ResponseOutput,
+)
 
 from reviews_parsing.engines import usable_cores
 from reviews_parsing.errors import RequestRefused
@@ -48,11 +56,20 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         # Each of the workers parses a batch of its own, in its own thread.
         parser = await asyncio.to_thread(AspectParser, Path(self.settings.parameters.uri), 1, ours.engine)
         await asyncio.to_thread(parser.parse, [WARM_UP])
+        self._taxonomy = orjson.dumps(asdict(parser.taxonomy)).decode()
         self._limits = Limits(ours.max_texts, ours.max_characters)
         self._traffic = await asyncio.to_thread(watch, parser, Path(self.settings.parameters.uri), self.version, ours)
         self._work = Work(parser, threads, ours.max_wait, count_batch, self._traffic.observe)
         self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._work.waiting)
         return True
+
+    async def metadata(self) -> MetadataModelResponse:
+        """With the model's categories and polarities, once it is loaded."""
+        form = await super().metadata()
+        if self.ready:
+            # The protocol's parameters are strings, numbers and booleans.
+            form.parameters = Parameters(taxonomy=self._taxonomy)
+        return form
 
     def admit(self) -> None:
         """Raises MLServerError (503) where a request could not begin soon."""

@@ -1,0 +1,166 @@
+"""One review on the page, in a real browser: shown, filtered, corrected; also by keyboard, on a phone, by two people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+from serving.client import Server
+
+from .conftest import PHONE, Site, no_requests
+
+REVIEW = "The pho was lovely 🍜 but the waiter was rude. Yum, though!"
+Visit = Callable[..., Page]
+# Controls that are seen and have no name that a screen reader could say.
+NAMELESS = """() => [...document.querySelectorAll('button, input, textarea, select, [role=tab], a')]
+    .filter(e => e.offsetParent && !(e.getAttribute('aria-label') || e.innerText?.trim() || e.labels?.length
+        || e.getAttribute('aria-labelledby') || e.title)).map(e => e.outerHTML.slice(0, 120))"""
+WIDER = "() => document.documentElement.scrollWidth - window.innerWidth"
+
+
+def parse(page: Page, text: str) -> None:
+    page.get_by_label("A review", exact=True).fill(text)
+    page.get_by_role("button", name="Parse", exact=True).click()
+    if text.strip():
+        expect(page.locator("#rp-first .rp-text")).to_contain_text(text[:3])
+
+
+def correct(page: Page, text: str) -> None:
+    parse(page, text)
+    page.get_by_role("button", name="Correct this answer").click()
+    expect(page.get_by_role("heading", name="Correct the answer")).to_be_focused()
+
+
+def test_it_shows_what_the_server_answers(visit: Visit, server: Server) -> None:
+    page = visit()
+    parse(page, REVIEW)
+    [found] = server.infer([REVIEW]).predictions
+    rows = page.locator("#rp-first .rp-aspects > li")
+    expect(rows).to_have_count(len(found))
+    for row, aspect in zip(rows.all(), found, strict=True):
+        expect(row).to_contain_text(aspect["word"] or "no word in particular")
+        for shown in (aspect["entity_group"], aspect["polarity"], f"{aspect['score']:.2f}"):
+            expect(row).to_contain_text(shown)
+    assert {a["word"] for a in found} >= {"pho", "waiter"}
+    expect(page.locator("#rp-first mark")).to_have_count(sum(a["word"] is not None for a in found))
+    expect(page.locator("#rp-first h3")).to_have_text("Version 1")
+
+
+def test_the_slider_filters_without_a_request(visit: Visit) -> None:
+    page = visit()
+    parse(page, REVIEW)
+    slider = page.get_by_role("slider", name=re.compile("Least probability"))
+    rows = page.locator("#rp-first .rp-aspects > li:visible")
+    all_of_them = rows.count()
+    with no_requests(page):
+        slider.focus()
+        slider.press("End")
+        expect(rows).to_have_count(0)
+        expect(page.locator("#rp-first .rp-count")).to_contain_text("less probable")
+        slider.press("Home")
+        expect(rows).to_have_count(all_of_them)
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_an_empty_text_is_told_so(visit: Visit, text: str) -> None:
+    page = visit()
+    parse(page, text)
+    expect(page.locator(".rp-note")).to_contain_text("nothing to parse yet")
+
+
+def test_a_text_too_long_for_the_server_is_told_so_and_stays(visit: Visit) -> None:
+    page = visit()
+    long = "The soup was fine. " * 1100
+    page.get_by_label("A review", exact=True).fill(long)
+    page.get_by_role("button", name="Parse", exact=True).click()
+    expect(page.get_by_role("alert")).to_contain_text("413")
+    expect(page.get_by_label("A review", exact=True)).to_have_value(long)
+
+
+def test_a_text_is_shown_as_text(visit: Visit) -> None:
+    page = visit()
+    parse(page, "The <img src=x onerror=alert(1)> soup & <b>bread</b> were good.")
+    assert page.locator("#rp-first .rp-text img, #rp-first .rp-text b:not(.rp-sign)").count() == 0
+
+
+def test_an_answer_is_corrected_by_keyboard_alone(visit: Visit, site: Site, server: Server) -> None:
+    page = visit()
+    text = "🍜 The pho was lovely but the waiter was rude; the old lamps glow."
+    correct(page, text)
+    keys = page.keyboard
+    # Select "old lamps" in the read-only text: from its end, back over " glow.", then over the two words.
+    source = page.get_by_label("The review. Select words")
+    source.focus()
+    keys.press("Control+End")
+    for _ in " glow.":
+        keys.press("ArrowLeft")
+    for _ in "d lamps":
+        keys.press("Shift+ArrowLeft")
+    page.get_by_role("button", name="Add an aspect at the selected words").press("Enter")
+    category = page.get_by_role("combobox", name="Category of “old lamps”")
+    expect(category).to_be_focused()
+    category.select_option("AMBIENCE")
+    page.get_by_role("button", name="Begin “old lamps” one word later").press("Enter")
+    expect(page.get_by_role("button", name="Begin “lamps” one word later")).to_be_focused()
+    page.get_by_role("button", name="Delete “waiter”").press("Enter")
+    page.get_by_role("combobox", name="Polarity of “pho”").select_option("neutral")
+    page.get_by_role("button", name="Add what is said of no word").press("Enter")
+    page.get_by_role("button", name="Undo").press("Enter")
+    page.get_by_label("Your name").fill("Ada")
+    page.get_by_role("button", name="Save the correction").press("Enter")
+    expect(page.locator(".rp-said-by-editor")).to_have_text("Saved as revision 1. Thank you.")
+    kept = site.store.latest(text)
+    assert kept is not None
+    labels = {(a.word, a.entity_group, a.polarity) for a in kept.correction.aspects if a.span}
+    assert ("pho", "FOOD", "neutral") in labels
+    assert any(label[:2] == ("lamps", "AMBIENCE") for label in labels)
+    assert "waiter" not in {word for word, _, _ in labels}
+    assert all(text[a.start : a.end] == a.word for a in kept.correction.aspects if a.span)
+    assert (kept.correction.version, kept.correction.author) == ("1", "Ada")
+    [answer] = server.infer([text]).predictions
+    assert [a.to_json() for a in kept.correction.answer] == answer
+
+
+def test_two_people_who_correct_one_review_lose_nothing(visit: Visit, site: Site) -> None:
+    text = "The pho was lovely but the waiter was rude, they both say."
+    first, second = visit(), visit()
+    for page in (first, second):
+        correct(page, text)
+    first.get_by_role("combobox", name="Polarity of “pho”").select_option("negative")
+    first.get_by_role("button", name="Save the correction").click()
+    expect(first.locator(".rp-said-by-editor")).to_contain_text("revision 1")
+    second.get_by_role("button", name="Delete “waiter”").click()
+    second.get_by_role("button", name="Save the correction").click()
+    told = second.get_by_role("alert")
+    expect(told).to_contain_text("saved another version")
+    expect(told).to_contain_text("pho · FOOD · negative")
+    second.get_by_role("button", name="Save my version over it").click()
+    expect(second.locator(".rp-said-by-editor")).to_contain_text("revision 2")
+    theirs, mine = (saved.correction.aspects for saved in site.store.history(text))
+    assert {a.polarity for a in theirs if a.word == "pho"} == {"negative"}
+    assert [a for a in mine if a.word == "pho"]
+    assert not [a for a in mine if a.word == "waiter"]
+    # Whoever comes later goes on from there.
+    third = visit()
+    correct(third, text)
+    expect(third.locator(".rp-hint")).to_contain_text("corrected this review before")
+    expect(third.get_by_role("button", name="Delete “waiter”")).to_have_count(0)
+
+
+@pytest.mark.parametrize("look", [{"viewport": PHONE, "has_touch": True}, {"color_scheme": "dark"}])
+def test_it_fits_and_every_control_has_a_name(visit: Visit, look: dict[str, object]) -> None:
+    page = visit(**look)
+    page.get_by_role("button", name="A hotel").click()
+    expect(page.locator("#rp-first .rp-aspects")).to_be_visible()
+    page.get_by_role("button", name="Correct this answer").click()
+    expect(page.locator(".rp-editor")).to_be_visible()
+    assert page.evaluate(WIDER) <= 0
+    assert page.evaluate(NAMELESS) == []
+    if look.get("color_scheme") == "dark":
+        assert page.evaluate("() => document.body.classList.contains('dark')")
+
+
+def test_no_review_is_in_the_log(site: Site) -> None:
+    assert "pho" not in site.log_file.read_text()
