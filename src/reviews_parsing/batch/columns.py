@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reviews_parsing.batch.chunks import Row, first_line
+from reviews_parsing.batch.chunks import first_line
+from reviews_parsing.batch.records import Row
 from reviews_parsing.errors import DataError
 
 if TYPE_CHECKING:
