@@ -30,7 +30,6 @@ app = typer.Typer(
 )
 app.add_typer(data_app, name="data")
 app.add_typer(rollout_app, name="rollout")
-app.command()(monitor)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 Model = Annotated[
@@ -374,6 +373,9 @@ def serve(
     # Until the server has its own: the first process of a container ignores a signal that nothing handles.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     run(host=host, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, model_uri=model)
+
+
+app.command()(monitor)
 
 
 def _parser(model: str | None) -> AspectParser:
