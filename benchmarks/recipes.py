@@ -3,7 +3,7 @@
     python benchmarks/recipes.py DATA [--map FILE.json] [--seeds 1 2 3] [--set epochs=14 rough=0 ...] [--json]
 
 Data without splits of its own gives up a fifth of its reviews, drawn by the seed, as the development split; else its
-validation split is that. A twentieth of the rest says when to stop and calibrates. Exact match, in fp32, F1 in points.
+validation split is that. A twentieth of the rest calibrates. Exact match, in fp32, F1 in points.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def trained(train: list[Review], validation: list[Review], recipe: Recipe, folde
 
 def changed(recipe: Recipe, settings: list[str]) -> Recipe:
     """Raises ValueError where there is no such field, or the value is none of its kind."""
-    kinds = {field.name: type(getattr(recipe, field.name)) for field in fields(recipe)}
+    # What is None until it is set is a number.
+    kinds = {f.name: int if getattr(recipe, f.name) is None else type(getattr(recipe, f.name)) for f in fields(recipe)}
     given: dict[str, Any] = {}
     for setting in settings:
         name, _, value = setting.partition("=")

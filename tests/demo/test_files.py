@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
-from serving.client import Server
 
 from reviews_parsing.batch import read_rows
+from serving.client import Server
 
 from .conftest import Site, until
 

@@ -1,4 +1,4 @@
-"""One review on the page, in a real browser: shown, filtered, corrected; also by keyboard, on a phone, by two people."""
+"""One review on the page, in a real browser: shown, filtered, corrected; by keyboard, on a phone, by two people."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
+
 from serving.client import Server
 
 from .conftest import PHONE, Site, no_requests

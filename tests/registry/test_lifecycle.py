@@ -91,7 +91,7 @@ def test_the_run_holds_everything(with_champion: Path, tmp_path: Path) -> None:
 
 def test_the_registered_version_is_complete(champion_folder: Path) -> None:
     files = {path.name for path in champion_folder.iterdir()}
-    assert files == {"model.onnx", "tokenizer.json", "parser.json", "README.md"}
+    assert files == {"model.onnx", "tokenizer.json", "parser.json", "README.md", "profile.parquet"}
     card = (champion_folder / "README.md").read_text()
     for section in ("## Intended use", "## Data", "## Results on the test split", "## Limits"):
         assert section in card

@@ -32,10 +32,9 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(corrections_app, name="corrections")
 app.add_typer(rollout_app, name="rollout")
-app.command()(insights)
-app.command()(monitor)
 
 app.command()(parse)
+app.command()(insights)
 app.command()(demo)
 
 Map = Annotated[
@@ -81,7 +80,9 @@ def train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split at most.")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate of the encoder.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Windows in a step.")] = None,
-    patience: Annotated[int | None, typer.Option(min=1, help="Epochs without improvement before stopping.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many epochs without a better one, and keep the best.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Same seed, same metrics on one machine.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the same call where it was killed.")] = False,
     push_to_hub: Annotated[str | None, typer.Option(help="Upload checkpoint and card to this hub repository.")] = None,
@@ -321,6 +322,9 @@ def serve(
     # Until the server has its own: the first process of a container ignores a signal that nothing handles.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     run(host=host, http_port=http_port, grpc_port=grpc_port, metrics_port=metrics_port, model_uri=model)
+
+
+app.command()(monitor)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ DRIFTED = 3
 
 def monitor(
     traffic: Annotated[
-        Path | None, typer.Argument(help="Folder of the server's traffic. [default: REVIEWS_PARSING_TRAFFIC]")
+        Path | None, typer.Argument(help="Folder of the traffic. Default: REVIEWS_PARSING_TRAFFIC.")
     ] = None,
     model: Annotated[
         str | None,

@@ -1,4 +1,4 @@
-"""Fitting a tagger: transformers' Trainer with early stopping, the best checkpoint kept, and resumption."""
+"""Fitting a tagger: transformers' Trainer, with resumption and early stopping where it is wished for."""
 
 from __future__ import annotations
 
@@ -34,9 +34,11 @@ class Recipe:
     """How a tagger is trained; the defaults are the recipe of the shipped model.
 
     `learning_rate` is the encoder's; the heads, which begin from nothing, learn `head_factor` times faster. `window`
-    and `margin` are in tokens, `warmup` is a share of all steps, `patience` counts epochs without a better
-    validation F1 of span + category. `freeze_embeddings` saves a quarter of the time. `rough` is
-    the share of reviews that a step sees in a rough version.
+    and `margin` are in tokens, `warmup` is a share of all steps. The learning rate ends at zero, and the last epoch is
+    kept: nothing is chosen on the validation split, so that probabilities calibrated there mean what they say
+    elsewhere. With `patience`, training stops after so many epochs without a better validation F1 of span + category,
+    and the best is kept. `freeze_embeddings` saves a quarter of the time. `rough` is the share of reviews that a step
+    sees in a rough version.
     """
 
     backbone: str = EMBEDDED
@@ -46,7 +48,7 @@ class Recipe:
     batch_size: int = 8
     weight_decay: float = 0.01
     warmup: float = 0.1
-    patience: int = 6
+    patience: int | None = None
     polarity_weight: float = 1.0
     implicit_weight: float = 0.25
     opinion_weight: float = 0.2
@@ -85,7 +87,7 @@ def fit(
     resume: bool = False,
     progress: Progress = lambda share, metrics: None,
 ) -> Fitted:
-    """Train on `train`, keep the epoch that is best on `validation`, write it to `folder / "checkpoint"`.
+    """Train on `train` and write the last epoch, or the best with `recipe.patience`, to `folder / "checkpoint"`.
 
     `progress` hears the share done in [0, 1] after each step, with the metrics where an epoch ended. With `resume`, a
     run that was killed goes on from its last epoch. Raises DataError where there is nothing to learn from.
@@ -122,7 +124,7 @@ def fit(
         save_strategy="epoch",
         logging_strategy="epoch",
         save_total_limit=1,
-        load_best_model_at_end=True,
+        load_best_model_at_end=recipe.patience is not None,
         metric_for_best_model="eval_aggregated_f1",
         seed=recipe.seed,
         use_cpu=not (cuda or mps),
@@ -149,7 +151,7 @@ def fit(
         eval_dataset=featurize(validation, *reading),
         data_collator=lambda features: collate(some_rough(features, recipe.rough), padding),
         compute_metrics=lambda prediction: window_metrics(prediction, taxonomy),
-        callbacks=[EarlyStoppingCallback(recipe.patience), Report()],
+        callbacks=[Report(), *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])],
     )
     # The caller's `progress` is the one voice; the Trainer's own would print each epoch's metrics as a dict.
     trainer.remove_callback(PrinterCallback)
