@@ -30,7 +30,7 @@ from reviews_parsing import data
 from reviews_parsing.data.files import write_bytes
 from reviews_parsing.errors import ReviewsParsingError
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.schema import Review
+from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.suggest import suggest
 from reviews_parsing.training.evaluate import evaluate
 from reviews_parsing.training.fit import Recipe
@@ -58,6 +58,16 @@ def more(arm: str, labelled: Sequence[Review], rest: Sequence[Review], step: int
     return [by_id[one.given["id"]] for one in found]
 
 
+def learnable(reviews: Sequence[Review], labelled: Sequence[Review]) -> list[Review]:
+    """The reviews without aspects of a category that nothing labelled has."""
+    known = Taxonomy.of(labelled)
+    kept = (
+        tuple(a for a in review.aspects if a.entity_group in (known.categories if a.span else known.implicit))
+        for review in reviews
+    )
+    return [replace(review, aspects=aspects) for review, aspects in zip(reviews, kept, strict=True)]
+
+
 def curve(
     splits: dict[str, list[Review]], recipe: Recipe, sizes: Sizes, known: list[Point], keep: Callable[[Point], None]
 ) -> None:
@@ -71,7 +81,7 @@ def curve(
                 return found
         rest = [review for review in pool if review.id not in {one.id for one in labelled}]
         with tempfile.TemporaryDirectory() as folder:
-            parser, seconds = trained(labelled, splits["validation"], recipe, Path(folder))
+            parser, seconds = trained(labelled, learnable(splits["validation"], labelled), recipe, Path(folder))
             scores = evaluate(parser, splits["test"]).f1s
             arms = ARMS if arm == START else (arm,)
             following = {arm: [one.id for one in more(arm, labelled, rest, sizes.step, parser)] for arm in arms}
