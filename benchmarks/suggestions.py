@@ -17,7 +17,7 @@ import random
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,12 +30,13 @@ from reviews_parsing import data
 from reviews_parsing.data.files import write_bytes
 from reviews_parsing.errors import ReviewsParsingError
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.schema import Review
+from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.suggest import suggest
 from reviews_parsing.training.evaluate import evaluate
 from reviews_parsing.training.fit import Recipe
 
 ARMS = ("suggested", "random")
+START = "start"
 Point = dict[str, Any]
 
 
@@ -57,37 +58,44 @@ def more(arm: str, labelled: Sequence[Review], rest: Sequence[Review], step: int
     return [by_id[one.given["id"]] for one in found]
 
 
-def curve(splits: dict[str, list[Review]], recipe: Recipe, sizes: Sizes, known: list[Point]) -> Iterator[Point]:
-    """Yields each point that is not known, which it adds to those; the ids of what to label next are part of it."""
+def learnable(reviews: Sequence[Review], labelled: Sequence[Review]) -> list[Review]:
+    """The reviews without aspects of a category that nothing labelled has."""
+    known = Taxonomy.of(labelled)
+    kept = (
+        tuple(a for a in review.aspects if a.entity_group in (known.categories if a.span else known.implicit))
+        for review in reviews
+    )
+    return [replace(review, aspects=aspects) for review, aspects in zip(reviews, kept, strict=True)]
+
+
+def curve(
+    splits: dict[str, list[Review]], recipe: Recipe, sizes: Sizes, known: list[Point], keep: Callable[[Point], None]
+) -> None:
+    """Measure each point that is not known, and `keep` it; the ids of what to label next are part of a point."""
     pool = random.Random(recipe.seed).sample(splits["train"], len(splits["train"]))  # noqa: S311
     by_id = {review.id: review for review in pool}
-    start, step, steps = sizes
+
+    def point(arm: str, number: int, labelled: list[Review]) -> Point:
+        for found in known:
+            if (found["arm"], found["seed"], found["step"]) == (arm, recipe.seed, number):
+                return found
+        rest = [review for review in pool if review.id not in {one.id for one in labelled}]
+        with tempfile.TemporaryDirectory() as folder:
+            parser, seconds = trained(labelled, learnable(splits["validation"], labelled), recipe, Path(folder))
+            scores = evaluate(parser, splits["test"]).f1s
+            arms = ARMS if arm == START else (arm,)
+            following = {arm: [one.id for one in more(arm, labelled, rest, sizes.step, parser)] for arm in arms}
+        words = sum(len(review.text.split()) for review in labelled)
+        about = {"arm": arm, "seed": recipe.seed, "step": number, "reviews": len(labelled), "words": words}
+        keep(about | scores | {"seconds": seconds, "next": following})
+        return known[-1]
+
+    first = point(START, 0, pool[: sizes.start])
     for arm in ARMS:
-        labelled = pool[:start]
-        for number in range(steps + 1):
-            found = next((p for p in known if (p["arm"], p["seed"], p["step"]) == (arm, recipe.seed, number)), None)
-            if found is None and number == 0:
-                # Both arms begin alike.
-                found = next((p for p in known if (p["seed"], p["step"]) == (recipe.seed, 0)), None)
-                found = found and {**found, "arm": arm}
-                if found:
-                    known.append(found)
-                    yield found
-            if found is None:
-                with tempfile.TemporaryDirectory() as folder:
-                    parser, seconds = trained(labelled, splits["validation"], recipe, Path(folder))
-                    result = evaluate(parser, splits["test"])
-                    rest = [review for review in pool if review.id not in {one.id for one in labelled}]
-                    added = more(arm, labelled, rest, step, parser)
-                words = sum(len(review.text.split()) for review in labelled)
-                found = {"arm": arm, "seed": recipe.seed, "step": number, "reviews": len(labelled), "words": words}
-                found |= {**result.f1s, "seconds": seconds, "next": {arm: [review.id for review in added]}}
-                if number == 0:
-                    found["next"] = {"suggested": [r.id for r in more("suggested", labelled, rest, step, parser)]}
-                    found["next"]["random"] = [r.id for r in rest[:step]]
-                known.append(found)
-                yield found
-            labelled = labelled + [by_id[one] for one in found["next"][arm]]
+        labelled, last = pool[: sizes.start], first
+        for number in range(1, sizes.steps + 1):
+            labelled = labelled + [by_id[one] for one in last["next"][arm]]
+            last = point(arm, number, labelled)
 
 
 def table(points: list[Point], measure: str) -> Table:
@@ -96,7 +104,7 @@ def table(points: list[Point], measure: str) -> Table:
     for column in ("reviews", "suggested", "random", "difference", "words suggested", "words random"):
         grid.add_column(column, justify="right")
     for reviews in sorted({point["reviews"] for point in points}):
-        arms = [[p for p in points if (p["arm"], p["reviews"]) == (arm, reviews)] for arm in ARMS]
+        arms = [[p for p in points if p["arm"] in (arm, START) and p["reviews"] == reviews] for arm in ARMS]
         if all(arms):
             f1 = [100 * statistics.fmean(p[measure] for p in its) for its in arms]
             words = [statistics.fmean(p["words"] for p in its) for its in arms]
@@ -114,7 +122,7 @@ def plot(points: list[Point], measure: str, target: Path) -> None:
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot()
     for arm, colour, dashes in zip(ARMS, ("#0072B2", "#D55E00"), ("-", "--"), strict=True):
-        its = [point for point in points if point["arm"] == arm]
+        its = [point for point in points if point["arm"] in (arm, START)]
         sizes = sorted({point["reviews"] for point in its})
         for seed in sorted({point["seed"] for point in its}):
             line = sorted((p["reviews"], 100 * p[measure]) for p in its if p["seed"] == seed)
@@ -153,12 +161,14 @@ def main() -> None:
             if before["about"] != about:
                 sys.exit(f"error: {options.output} holds another experiment: name another file with -o")
             points = before["points"]
+
+        def keep(point: Point) -> None:
+            points.append(point)
+            write_bytes(options.output, json.dumps({"about": about, "points": points}, indent=1).encode())
+            print({key: value for key, value in point.items() if key != "next"}, file=sys.stderr, flush=True)
+
         for seed in options.seeds:
-            for point in curve(splits, replace(recipe, seed=seed), sizes, points):
-                document = json.dumps({"about": about, "points": points}, indent=1)
-                write_bytes(options.output, document.encode())
-                shown = {key: value for key, value in point.items() if key != "next"}
-                print(shown, file=sys.stderr, flush=True)
+            curve(splits, replace(recipe, seed=seed), sizes, points, keep)
     except (ReviewsParsingError, ValueError) as error:
         sys.exit(f"error: {error}")
     Console(width=None if sys.stdout.isatty() else 160).print(table(points, options.measure))

@@ -152,7 +152,20 @@ def test_tables_are_plain_text_in_a_pipe(with_champion: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["", "parse", "train", "evaluate", "promote", "rollback", "models", "serve", "data check"]
+    "command",
+    [
+        "",
+        "parse",
+        "train",
+        "evaluate",
+        "promote",
+        "rollback",
+        "models",
+        "serve",
+        "data check",
+        "data suggest",
+        "corrections export",
+    ],
 )
 def test_every_command_has_help(command: str) -> None:
     code, out, _ = run(*command.split(), "--help")

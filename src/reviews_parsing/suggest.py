@@ -52,9 +52,9 @@ class Suggestion:
 
     def as_review(self) -> Review:
         """The answer as labels to correct; `meta` has what came in, and `errors`."""
-        meta = {key: value for key, value in self.given.items() if key not in ("id", "aspects")}
+        meta = {key: value for key, value in self.given.items() if key not in ("id", "review_id", "aspects")}
         name = hashlib.sha256(self.parsed.text.encode("utf-8", "replace")).hexdigest()[:12]
-        review_id = str(self.given.get("id", f"review-{name}"))
+        review_id = str(self.given.get("id") or self.given.get("review_id") or f"review-{name}")
         return Review(review_id, self.parsed.text, self.parsed.aspects, meta | {"errors": round(self.errors, 2)})
 
 

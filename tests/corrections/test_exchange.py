@@ -124,6 +124,15 @@ def test_json_min_comes_home_without_relations_and_says_so(store: Store, tmp_pat
     assert (saved.correction.answer, saved.correction.version, saved.correction.author) == (ANSWER, "3", "2")
 
 
+def test_what_a_model_said_is_no_correction(store: Store, tmp_path: Path) -> None:
+    forms = exported(store, tmp_path)
+    for form in forms:
+        del form["annotations"]
+    for unlabelled in (forms, []):
+        assert "tasks is labelled: label some" in imported(store, tmp_path, unlabelled, code=1)
+    assert [saved.revision for saved in store.all()] == [1, 1]
+
+
 def test_of_two_who_correct_one_text_nobody_loses_anything(store: Store, tmp_path: Path) -> None:
     forms = exported(store, tmp_path)
     relabel(forms[0], "STAFF", "SERVICE")

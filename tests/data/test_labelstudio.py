@@ -44,6 +44,11 @@ def one(exported: bytes) -> labelstudio.Task:
     return task
 
 
+def read(form: dict[str, Any]) -> Review:
+    ((_, review),) = labelstudio.decode(json.dumps([form]).encode(), "export.json")
+    return review
+
+
 def test_everything_that_a_label_says_comes_back(tmp_path: Path) -> None:
     assert not data.write([RICH, Review("r-2", "Fine.")], tmp_path / "tasks.json", "label-studio")
     assert data.read(tmp_path / "tasks.json") == [
@@ -72,9 +77,10 @@ def test_what_a_model_answered_is_a_prediction_with_its_scores() -> None:
         0.6,
         0.7,
     ]
-    assert one(json.dumps([form]).encode()).review.aspects == answer
-    pre = labelstudio.task(replace(RICH, aspects=()), labelled=False, answer=answer, model="reviews/3")
-    assert (one(json.dumps([pre]).encode()).model, one(json.dumps([pre]).encode()).answer) == ("reviews/3", answer)
+    assert read(form).aspects == answer
+    both = labelstudio.task(replace(RICH, aspects=(HOST,)), answer=answer, model="reviews/3")
+    task = one(json.dumps([both, form]).encode())
+    assert (task.model, task.answer, task.review.aspects) == ("reviews/3", answer, (HOST,))
 
 
 def test_people_come_before_models_and_the_last_word_counts() -> None:
@@ -89,11 +95,13 @@ def test_people_come_before_models_and_the_last_word_counts() -> None:
     form = {"id": 1, "data": {"text": TEXT}, "predictions": [said("MODEL", "2026-03-09", model_version=2)]}
 
     def label(*annotations: dict[str, Any]) -> str:
-        return one(json.dumps([form | {"annotations": annotations}]).encode()).review.aspects[0].entity_group
+        return read(form | {"annotations": annotations}).aspects[0].entity_group
 
     assert label(early, late, skipped) == "STAFF"
     assert label({**early, "ground_truth": True}, late) == "FOOD"
     assert label(skipped) == "MODEL"
+    with pytest.raises(DataError, match="none of its 1 tasks is labelled"):
+        labelstudio.tasks(json.dumps([form]).encode(), "x")
     task = one(json.dumps([form | {"annotations": [early]}, form]).encode())
     assert (task.author, task.at, task.model) == ("a@b.c", datetime(2026, 3, 1, 10, tzinfo=UTC), "2")
 

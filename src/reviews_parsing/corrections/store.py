@@ -135,7 +135,7 @@ class Store:
             # Readers then do not wait for who writes. Two who both begin would wait for each other: one is enough.
             store.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+            if _code(error) != sqlite3.SQLITE_BUSY:
                 raise
         store.execute("BEGIN IMMEDIATE")
         store.execute(_TABLE)
@@ -144,13 +144,18 @@ class Store:
 
     def _reason(self, error: sqlite3.Error | OSError) -> str:
         place = f"the store of corrections {self.path}"
-        code = getattr(error, "sqlite_errorcode", None)
+        code = _code(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return f"{place} is locked by another program for more than {self._wait:g} s: end it, or try again"
         if code == sqlite3.SQLITE_NOTADB:
             return f"{place} is no SQLite file: give the file of the store, or move this one away"
         reason = getattr(error, "strerror", None) or error
         return f"{place} cannot be used ({reason}): check that you may write there, and that the disk has room"
+
+
+def _code(error: Exception) -> int:
+    """SQLite's primary result code; 0 where the error is not SQLite's."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _latest(store: sqlite3.Connection, text: str) -> Saved | None:

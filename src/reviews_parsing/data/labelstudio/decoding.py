@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,37 +49,51 @@ def looks_like(data: bytes) -> bool:
 
 
 def decode(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
-    """(number, review) of each task that is labelled; where none is, as it was predicted."""
-    yield from ((task.number, task.review) for task in tasks(data, name))
+    """(number, review) of each task that is labelled. Where the file holds predictions alone, those stand for labels.
+
+    Raises DataError naming the task that cannot be read, or where none is labelled or predicted.
+    """
+    found = _tasks(data, name)
+    labelled = [task for task, is_labelled in found if is_labelled]
+    predicted = [task for task, _ in found if task.answer is not None]
+    if not labelled:
+        labelled = [replace(task, review=replace(task.review, aspects=task.answer or ())) for task in predicted]
+    if found and not labelled:
+        raise _unlabelled(name, len(found))
+    yield from ((task.number, task.review) for task in labelled)
 
 
 def tasks(data: bytes, name: str) -> list[Task]:
     """Each task that is labelled, with its last annotation that was not skipped, or the one marked as ground truth.
 
-    Where the file holds predictions alone, those stand for labels. Raises DataError naming the task that cannot be
-    read, or where none is labelled.
+    Raises DataError naming the task that cannot be read, or where none is labelled.
     """
+    found = _tasks(data, name)
+    labelled = [task for task, is_labelled in found if is_labelled]
+    if not labelled:
+        raise _unlabelled(name, len(found))
+    return labelled
+
+
+def _unlabelled(name: str, tasks: int) -> DataError:
+    return DataError(f"{name}: none of its {tasks} tasks is labelled: label some, then export again")
+
+
+def _tasks(data: bytes, name: str) -> list[tuple[Task, bool]]:
+    """Every task, and whether it is labelled."""
     try:
         forms = jsonl.value_of(decode_utf8(data, name), "export it again")
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
     if not isinstance(forms, list):
         raise DataError(f"{name}: a {type(forms).__name__}, not a list of tasks: export JSON or JSON-MIN")
-    labelled: list[Task] = []
-    predicted: list[Task] = []
+    found = []
     for number, form in enumerate(forms, start=1):
         try:
-            task, is_labelled = _task(number, form)
+            found.append(_task(number, form))
         except DataError as error:
             raise DataError(f"{name}: task {number}: {error}") from None
-        if is_labelled:
-            labelled.append(task)
-        elif task.answer is not None:
-            review = Review(task.review.id, task.review.text, task.answer, task.review.meta)
-            predicted.append(Task(number, review, task.answer, task.model))
-    if forms and not labelled and not predicted:
-        raise DataError(f"{name}: none of its {len(forms)} tasks is labelled: label some, then export again")
-    return labelled or predicted
+    return found
 
 
 def _task(number: int, form: Any) -> tuple[Task, bool]:
