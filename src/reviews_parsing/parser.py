@@ -47,10 +47,12 @@ IMPLICIT_FROM = 0.4
 class Calibration:
     """Makes probabilities mean what they say; fitted on the validation split.
 
-    A span's probability is sigmoid(span_scale * logit + span_bias) (Platt, 1999), a polarity's softmax(logits *
-    polarity_scale) (temperature scaling, Guo et al., 2017). An implicit aspect's is a sigmoid like a span's.
+    A tag's probability is softmax(logits * tag_scale), a polarity's softmax(logits * polarity_scale) (temperature
+    scaling, Guo et al., 2017), an implicit aspect's sigmoid(implicit_scale * logit + implicit_bias) (Platt, 1999).
+    Models of before scale a span's logit in the same way with `span_scale` and `span_bias`.
     """
 
+    tag_scale: float = 1.0
     span_scale: float = 1.0
     span_bias: float = 0.0
     polarity_scale: float = 1.0
@@ -244,7 +246,7 @@ class AspectParser:
 
     def finish(self, prepared: Prepared, logits: Logits) -> list[ParsedReview]:
         """Spans and probabilities from `logits`."""
-        spans = decode(logits.tags, logits.polarities, prepared.first)
+        spans = decode(logits.tags * self.config.calibration.tag_scale, logits.polarities, prepared.first)
         implicit = self._implicit(logits.implicit, prepared.first)
         texts = np.concatenate([spans.text, implicit.text])
         offset = prepared.first[spans.text]

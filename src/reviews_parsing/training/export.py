@@ -14,9 +14,10 @@ from reviews_parsing.encoder import EMBEDDING
 from reviews_parsing.parser import MODEL_FILE, TOKENIZER_FILE, AspectParser, Calibration, ParserConfig
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.tagging import decode, strongest
+from reviews_parsing.tagging.decode import Floats
 from reviews_parsing.training.backbone import build_tagger
 from reviews_parsing.training.evaluate import Evaluation, evaluate
-from reviews_parsing.training.features import implicit_labels
+from reviews_parsing.training.features import implicit_labels, word_labels
 from reviews_parsing.training.fit import Recipe
 from reviews_parsing.training.quantize import quantize
 
@@ -75,15 +76,13 @@ def export(
 
 
 def calibrate(parser: AspectParser, reviews: Sequence[Review]) -> Calibration:
-    """Platt scaling of the probabilities of aspects, temperature scaling of those of polarities, fitted on `reviews`.
+    """Temperature scaling of tags and of polarities, Platt scaling of implicit aspects, fitted on `reviews`.
 
-    Where there are too few right or wrong answers to fit, that part stays as it is.
+    Every word says something of the tags' temperature, where a few spans would say little of their probabilities. What
+    there is too little to fit by stays as it is.
     """
-    from scipy.optimize import minimize_scalar
-
     taxonomy = parser.taxonomy
-    logits: list[float] = []
-    right: list[bool] = []
+    tag_logits, tag_gold = [np.empty((0, len(taxonomy.tags)))], []
     polarity_logits, polarity_gold = [], []
     implicit_logits: list[float] = []
     implicit_right: list[bool] = []
@@ -91,34 +90,42 @@ def calibrate(parser: AspectParser, reviews: Sequence[Review]) -> Calibration:
     for prepared, encoded in parser.encoded(review.text for review in reviews):
         chunk = [next(remaining) for _ in prepared.texts]
         gold = [{(a.span, a.entity_group): a.polarity for a in review.aspects} for review in chunk]
+        tag_logits.append(encoded.tags)
+        for review, text in zip(chunk, prepared.tokenized, strict=True):
+            tag_gold += word_labels(review, text, taxonomy)[0]
         implicit_logits += strongest(encoded.implicit, prepared.first).ravel().tolist()
         implicit_right += [bool(label) for review in chunk for label in implicit_labels(review, taxonomy)]
         spans = decode(encoded.tags, encoded.polarities, prepared.first)
-        logits += spans.logit.tolist()
         for text, start, stop, category, its_polarities in zip(
             spans.text, spans.start, spans.stop, spans.category, spans.polarity_logits, strict=True
         ):
             bounds = prepared.tokenized[text].bounds
             key = ((bounds[start][0], bounds[stop - 1][1]), taxonomy.categories[category])
-            right.append(key in gold[text])
             if gold[text].get(key) in taxonomy.polarities:
                 polarity_logits.append(its_polarities)
                 polarity_gold.append(taxonomy.polarities.index(gold[text][key] or ""))
-    calibration = Calibration()
-    if platt := _platt(logits, right):
-        calibration = replace(calibration, span_scale=platt[0], span_bias=platt[1])
+    calibration = Calibration(tag_scale=_inverse_temperature(np.concatenate(tag_logits), tag_gold))
     if platt := _platt(implicit_logits, implicit_right):
         calibration = replace(calibration, implicit_scale=platt[0], implicit_bias=platt[1])
     if len(polarity_gold) >= 20:
-        stacked, rows = np.array(polarity_logits, dtype=float), np.arange(len(polarity_gold))
-
-        def negative_log_likelihood(log_scale: float) -> float:
-            scaled = stacked * np.exp(log_scale)
-            return float((np.logaddexp.reduce(scaled, axis=1) - scaled[rows, polarity_gold]).mean())
-
-        best = minimize_scalar(negative_log_likelihood, bounds=(-3, 2), method="bounded")
-        calibration = replace(calibration, polarity_scale=float(np.exp(best.x)))
+        scale = _inverse_temperature(np.array(polarity_logits), polarity_gold)
+        calibration = replace(calibration, polarity_scale=scale)
     return calibration
+
+
+def _inverse_temperature(logits: Floats, gold: Sequence[int]) -> float:
+    """By what logits of shape [n, k] are to be multiplied for their softmax to be likeliest (Guo et al., 2017)."""
+    from scipy.optimize import minimize_scalar
+
+    if not len(gold):
+        return 1.0
+    exact, rows = logits.astype(np.float64), np.arange(len(gold))
+
+    def negative_log_likelihood(log_scale: float) -> float:
+        scaled = exact * np.exp(log_scale)
+        return float((np.logaddexp.reduce(scaled, axis=1) - scaled[rows, gold]).mean())
+
+    return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=(-3, 2), method="bounded").x))
 
 
 def _platt(logits: Sequence[float], right: Sequence[bool]) -> tuple[float, float] | None:
