@@ -89,6 +89,7 @@ def _panels(
         axes.set_yticks([0, most / 2, most])
         axes.yaxis.set_major_formatter(lambda value, _: percent(value))
         axes.yaxis.grid(True, color=GRID, linewidth=0.8)
+        axes.tick_params(axis="x", pad=6)
         axes.tick_params(
             labelsize=SIZE - 1.5,
             labelbottom=place >= len(names) - columns,
