@@ -73,7 +73,7 @@ ASPECTS = st.lists(
 REVIEWS = st.lists(st.tuples(ASPECTS, st.sampled_from(["x", "y", None])), min_size=1, max_size=12)
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(reviews=REVIEWS, least=st.sampled_from([0.0, 0.5]))
 def test_counts_agree_with_a_plain_loop(reviews: list[tuple[list[Row], str | None]], least: float) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -39,10 +39,10 @@ def test_a_group_that_differs_is_found(tmp_path: Path) -> None:
 def test_groups_alike_are_seldom_called_different() -> None:
     chance = random.Random(1)
     for groups, size in ((2, 300), (2, 12), (4, 300), (4, 12)):
-        tables = [[chance.choices([True, False], [3, 7], k=size) for _ in range(groups)] for _ in range(200)]
+        tables = [[chance.choices([True, False], [3, 7], k=size) for _ in range(groups)] for _ in range(100)]
         values = [independence([(sum(its), size - sum(its)) for its in table])[2] for table in tables]
-        # Ten of two hundred are expected at the most; twenty come once in a hundred such rows.
-        assert sum(p < 0.05 for p in values) < 20, (groups, size)
+        # Five of a hundred are expected at the most; twelve come once in a hundred such rows.
+        assert sum(p < 0.05 for p in values) < 12, (groups, size)
 
 
 def test_small_groups_are_taken_together_or_said_to_be_small(tmp_path: Path) -> None:
@@ -67,6 +67,13 @@ def test_groups_of_numbers_and_of_time_stand_in_their_order(tmp_path: Path) -> N
     assert [g.value for g in stars.groups] == [str(n) for n in range(11)]
     assert [g.value for g in months.groups] == ["2024-01", "2024-02"]
     assert [g.value for g in days.groups] == ["1 Monday", "5 Friday"]
+
+
+def test_of_many_months_the_latest_are_told_apart(tmp_path: Path) -> None:
+    rows = [tea("+", date=f"{2021 + n % 36 // 12}-{n % 12 + 1:02}-05") for n in range(360)]
+    (comparison,) = analyse([parquet(tmp_path / "p.parquet", rows)], ["month"]).comparisons
+    assert [g.value for g in comparison.groups[:2]] == ["2022-01", "2022-02"]
+    assert [(g.value, g.pooled) for g in comparison.groups[-2:]] == [("2023-12", 0), ("12 others", 12)]
 
 
 @pytest.mark.parametrize(

@@ -28,8 +28,8 @@ _Tally = tuple[int, int, int, int]
 def compare(reviews: Reviews, column: str, name: str, of: int, order: Sequence[str]) -> Comparison:
     """The groups of a column, in the columns `name` of the tables of counts, in the rows that are counted by it."""
     chronological = column in dates.PARTS and column not in reviews.columns
-    groups = _groups(reviews, name, of, chronological)
-    if why := _incomparable(groups, column, chronological):
+    groups, small = _groups(reviews, name, of, chronological)
+    if why := _incomparable(groups, small, column, chronological):
         return Comparison(column, groups, (), (), f"There is nothing to compare by '{column}': {why}.")
     tallies = _tallies(reviews, name, of, groups)
     tests, contrasts = [], []
@@ -46,35 +46,39 @@ def compare(reviews: Reviews, column: str, name: str, of: int, order: Sequence[s
     return Comparison(column, groups, _adjust(tests), _adjust(contrasts))
 
 
-def _groups(reviews: Reviews, name: str, of: int, chronological: bool) -> tuple[Group, ...]:
-    """The groups that are told apart, by size, or in the order of time or number, and what the others are together."""
+def _groups(reviews: Reviews, name: str, of: int, chronological: bool) -> tuple[tuple[Group, ...], int]:
+    """The groups that are told apart, by size, or in the order of time or number, and what the others are together.
+
+    With them, how many reviews are in groups that are too small.
+    """
     first = f"{name} DESC" if chronological else f"reviews DESC, {name}"
     rows = cast(
-        list[tuple[str | None, int, int]],
+        list[tuple[str | None, int, int, int]],
         reviews.rows(
             f"""
-            WITH ranked AS (SELECT {name} AS value, reviews, reviews >= {LEAST}
-                AND row_number() OVER (ORDER BY {first}) <= {MOST} AS apart FROM totals WHERE of = {of})
-            SELECT CASE WHEN apart THEN value END AS value, sum(reviews)::BIGINT, count(*) FROM ranked
-            GROUP BY apart, CASE WHEN apart THEN value END
+            WITH ranked AS (SELECT {name} AS value, reviews, reviews < {LEAST} AS small,
+                row_number() OVER (ORDER BY {first}) AS place FROM totals WHERE of = {of})
+            SELECT CASE WHEN NOT small AND place <= {MOST} THEN value END AS value, sum(reviews)::BIGINT, count(*),
+                coalesce(sum(reviews) FILTER (small), 0)::BIGINT FROM ranked GROUP BY 1
             """
         ),
     )
-    apart = [Group(value, its) for value, its, _ in rows if value is not None]
+    apart = [Group(value, its) for value, its, _, _ in rows if value is not None]
     if chronological:
         apart.sort(key=lambda group: group.value)
     elif all(_NUMBER.fullmatch(group.value) for group in apart):
         apart.sort(key=lambda group: float(group.value))
     else:
         apart.sort(key=lambda group: (-group.reviews, group.value))
-    pooled = [Group(f"{number:,} others", its, number) for value, its, number in rows if value is None]
-    return tuple(apart) + tuple(group for group in pooled if group.reviews >= LEAST)
+    pooled = [Group(f"{number:,} others", its, number) for value, its, number, _ in rows if value is None]
+    groups = (*apart, *(group for group in pooled if group.reviews >= LEAST))
+    return groups, sum(small for *_, small in rows)
 
 
-def _incomparable(groups: Sequence[Group], column: str, chronological: bool) -> str | None:
+def _incomparable(groups: Sequence[Group], small: int, column: str, chronological: bool) -> str | None:
     """Why there is nothing to compare, None where there is."""
-    apart, pooled = [g.reviews for g in groups if not g.pooled], [g.reviews for g in groups if g.pooled]
-    if not apart or (chronological and sum(pooled) > sum(apart)):
+    apart = sum(group.reviews for group in groups if not group.pooled)
+    if not apart or (chronological and small > apart):
         longer = ", which longer stretches of time may have" if chronological else ""
         return f"most of its groups have fewer than {LEAST} reviews{longer}"
     if len(groups) == 1:

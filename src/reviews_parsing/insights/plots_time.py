@@ -18,6 +18,10 @@ MOST, ENOUGH = 8, 5
 
 
 MOST_TICKS = 4
+TOPS = (0.1, 0.2, 0.5, 1)
+"""Where an axis of shares may end."""
+Draw = Callable[["Axes", Sequence[Period]], None]
+Top = Callable[[Sequence[Period]], float]
 FEWEST = 3
 """A share of fewer reviews is not drawn."""
 
@@ -28,7 +32,7 @@ def mentions(insights: Insights) -> Figure:
     def draw(axes: Axes, line: Sequence[Period]) -> None:
         _line(axes, line, lambda p: p.mentions, lambda p: p.total, MUTED, "-", "o")
 
-    return _panels(insights, draw, "mention it")
+    return _panels(insights, draw, "mention it", top=lambda line: max(p.mentions.high for p in line))
 
 
 def polarity(insights: Insights) -> Figure:
@@ -60,7 +64,9 @@ def _line(
     )
 
 
-def _panels(insights: Insights, draw: Callable[[Axes, Sequence[Period]], None], *labels: str) -> Figure:
+def _panels(
+    insights: Insights, draw: Callable[[Axes, Sequence[Period]], None], *labels: str, top: Top | None = None
+) -> Figure:
     from matplotlib.dates import date2num
 
     starts = sorted({period.start for period in insights.periods})
@@ -72,17 +78,22 @@ def _panels(insights: Insights, draw: Callable[[Axes, Sequence[Period]], None], 
     figure = blank(5.8 if columns == 2 else 4.2, 0.6 + 1.5 * rows)
     first = None
     for place, name in enumerate(names):
-        axes = figure.add_subplot(rows, columns, place + 1, sharex=first, sharey=first)
+        axes = figure.add_subplot(rows, columns, place + 1, sharex=first)
         first = first or axes
         dress(axes)
-        draw(axes, [period for period in insights.periods if period.category == name])
+        line = [period for period in insights.periods if period.category == name]
+        draw(axes, line)
         axes.set_title(plain(name), loc="left", fontsize=SIZE, color=INK)
-        axes.set_ylim(0, 1)
-        axes.set_yticks([0, 0.5, 1])
+        most = next(t for t in TOPS if t >= top(line)) if top else 1
+        axes.set_ylim(0, most)
+        axes.set_yticks([0, most / 2, most])
         axes.yaxis.set_major_formatter(lambda value, _: percent(value))
         axes.yaxis.grid(True, color=GRID, linewidth=0.8)
+        axes.tick_params(axis="x", pad=6)
         axes.tick_params(
-            labelsize=SIZE - 1.5, labelbottom=place >= len(names) - columns, labelleft=place % columns == 0
+            labelsize=SIZE - 1.5,
+            labelbottom=place >= len(names) - columns,
+            labelleft=top is not None or place % columns == 0,
         )
         axes.set_xticks([date2num(start) for start in ticks], [_tick(start, insights.grain) for start in ticks])
     keys = {"loc": "outside upper right", "ncols": len(labels), "frameon": False}

@@ -128,13 +128,14 @@ def _best(pool: Sequence[_Candidate], texts: set[str]) -> Iterator[_Candidate]:
     ranked = sorted(pool, key=lambda c: (-c.value, c.review["text"], c.start))
     for fresh_words in (True, False):
         for candidate in ranked:
-            said = candidate.review["text"].casefold().strip()
+            text = candidate.review["text"]
+            said = {text.casefold().strip(), text[candidate.start : candidate.end].casefold()}
             word = candidate.aspect["word"].casefold()
             if kept == KEPT:
                 return
-            if said in texts or (fresh_words and word in words):
+            if said & texts or (fresh_words and word in words):
                 continue
-            texts.add(said)
+            texts |= said
             words.add(word)
             kept += 1
             yield candidate

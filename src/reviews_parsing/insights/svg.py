@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Mapping
 from io import StringIO
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from reviews_parsing.insights import drawing
@@ -26,6 +27,8 @@ COLOURS = {
     drawing.PAPER: "none",
 }
 """What a colour of a figure is called in the page, so that it changes with light and dark."""
+_SETTINGS = Lock()
+"""matplotlib's settings are one for all threads."""
 
 
 def inline(figure: Figure, name: str) -> Markup:
@@ -34,7 +37,7 @@ def inline(figure: Figure, name: str) -> Markup:
     from markupsafe import Markup
 
     file = StringIO()
-    with mpl.rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
+    with _SETTINGS, mpl.rc_context({"svg.fonttype": "none"}), warnings.catch_warnings():
         # The page's fonts have what the font that measures has not.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
