@@ -2,9 +2,9 @@
 
     python benchmarks/files.py [--json] [--runs 5] [--reviews 4096] [--model models:/NAME@ALIAS] [--memory 200000]
 
-The first is the rate of `parse_files` from JSONL to a folder of Parquet over that of `AspectParser.parse`. The second is
-the peak of memory while many reviews go from file to file past a parser that finds the same aspects in each: what reading
-and writing need by themselves. It needs Linux, which keeps that peak.
+The first is the rate of `parse_files` from JSONL to a folder of Parquet over that of `AspectParser.parse`. The second
+is the peak of memory while many reviews go from file to folder past a parser that finds the same aspects in each: what
+reading and writing need by themselves. It needs Linux, which keeps that peak.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def rates(parser: AspectParser, texts: list[str], count: int, runs: int, folder:
     for number in range(runs):
         alone.append(seconds(lambda: parser.parse(ours)))
         target = folder / f"parsed{number}"
-        files.append(seconds(lambda to=target: parse_files(parser, [str(source)], to)))
+        files.append(seconds(partial(parse_files, parser, [str(source)], target)))
     return {
         "reviews": count,
         "alone": count / statistics.median(alone),
@@ -86,7 +87,7 @@ def memory(parser: AspectParser, texts: list[str], most: int, folder: Path) -> l
     for count in (most // 8, most // 4, most // 2, most):
         source = folder / f"{count}.jsonl"
         write(source, texts, count)
-        took = peak(lambda: parse_files(parser, [str(source)], folder / f"memory{count}"))
+        took = peak(partial(parse_files, parser, [str(source)], folder / f"memory{count}"))
         found.append({"reviews": count, "peak_mb": took // MB, "file_mb": source.stat().st_size // MB})
     return found
 
@@ -108,11 +109,9 @@ def main() -> None:
     if given.json:
         print(json.dumps({"machine": machine(), "others": busy, "rates": speed, "memory": held}, indent=2))
         return
+    print(f"{speed['reviews']:,} reviews, {given.runs} runs: {speed['alone']:,.0f} a second by the parser alone")
     print(
-        f"{speed['reviews']:,} reviews, {given.runs} runs: {speed['alone']:,.0f} a second by the parser alone, ", end=""
-    )
-    print(
-        f"{speed['files']:,.0f} from file to folder: {speed['ratio']:.0%}; other programs had {busy:.0%} of the machine"
+        f"{speed['files']:,.0f} from file to folder, {speed['ratio']:.0%} of it; others had {busy:.0%} of the machine"
     )
     for row in held:
         print(f"{row['reviews']:,} reviews, {row['file_mb']:,} MB: at most {row['peak_mb']:,} MB of memory")
