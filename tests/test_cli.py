@@ -99,6 +99,40 @@ def test_a_folder_is_resumed_and_rejects_are_told(with_champion: Path, tmp_path:
     assert "--rejects FILE keeps them" in err
 
 
+def test_a_long_run_says_in_a_log_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    from reviews_parsing.cli import output
+
+    monkeypatch.setattr(output, "LINE_SECONDS", 0)
+    monkeypatch.setattr(output, "err", Console(file=sys.stderr, highlight=False))
+    with output.progress_bar("parsing", lines=True) as update:
+        update(0.25, "1,000 reviews, 620 a second")
+    assert capfd.readouterr().err == "parsing 25.0%, 1,000 reviews, 620 a second, 0:00:00 left\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("Great coffee.", True),
+        ("Yum?", True),
+        ("Nice", True),
+        ("We ate here; see 1/2 of it", True),
+        ("reviews.csv.zst", False),
+        ("reviews/*", False),
+        ("parsed/", False),
+        ("s3://bucket/my reviews", False),
+        ("-", False),
+    ],
+)
+def test_a_text_is_told_from_a_file(what: str, text: bool) -> None:
+    from reviews_parsing.cli.parse import _is_text
+
+    assert _is_text([what]) is text
+
+
 def test_stdin_to_json_lines(with_champion: Path) -> None:
     code, out, _ = run("parse", "-", stdin="Great coffee.\nRude staff.\n")
     assert code == 0
