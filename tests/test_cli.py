@@ -79,6 +79,60 @@ def test_files_in_and_out(with_champion: Path, tmp_path: Path) -> None:
     assert rows[0]["aspects"][0]["word"] == "coffee"
 
 
+def test_a_folder_is_resumed_and_rejects_are_told(with_champion: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text('{"text": "Great coffee."}\n{"text": "bro\n{"text": "Rude staff."}\n')
+    command = ("parse", "in", "-o", "parsed/", "--part-rows", "1", "--resume")
+    code, out, err = run(*command, cwd=tmp_path)
+    assert code == 0, err
+    assert "2 reviews" in out
+    assert err == "1 rows could not be parsed -> parsed/_rejects-*.jsonl\n"
+    (tmp_path / "parsed" / "part-00002.parquet").unlink()
+    code, out, err = run(*command, "--json", cwd=tmp_path)
+    found = json.loads(out)
+    assert (code, found["rows"], found["rejected"], found["before"]) == (0, 2, 1, 1)
+    line = refused("parse", "in", "-o", "parsed", cwd=tmp_path)
+    assert "parsed is not empty: go on with it by --resume" in line
+    code, out, err = run("parse", "in", cwd=tmp_path)
+    assert len(out.splitlines()) == 2
+    assert "1 rows could not be parsed (in/a.jsonl:2: not JSON" in err
+    assert "--rejects FILE keeps them" in err
+
+
+def test_a_long_run_says_in_a_log_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    from reviews_parsing.cli import output
+
+    monkeypatch.setattr(output, "LINE_SECONDS", 0)
+    monkeypatch.setattr(output, "err", Console(file=sys.stderr, highlight=False))
+    with output.progress_bar("parsing", lines=True) as update:
+        update(0.25, "1,000 reviews, 620 a second")
+    assert capfd.readouterr().err == "parsing 25.0%, 1,000 reviews, 620 a second, 0:00:00 left\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "text"),
+    [
+        ("Great coffee.", True),
+        ("Yum?", True),
+        ("Nice", True),
+        ("We ate here; see 1/2 of it", True),
+        ("reviews.csv.zst", False),
+        ("reviews/*", False),
+        ("parsed/", False),
+        ("s3://bucket/my reviews", False),
+        ("-", False),
+    ],
+)
+def test_a_text_is_told_from_a_file(what: str, text: bool) -> None:
+    from reviews_parsing.cli.parse import _is_text
+
+    assert _is_text([what]) is text
+
+
 def test_stdin_to_json_lines(with_champion: Path) -> None:
     code, out, _ = run("parse", "-", stdin="Great coffee.\nRude staff.\n")
     assert code == 0
@@ -177,14 +231,14 @@ def test_mistakes_are_one_line(with_champion: Path, tmp_path: Path) -> None:
     (tmp_path / "columns.csv").write_text("a,b\n1,2\n")
     (tmp_path / "latin.csv").write_bytes("text\ncaf\xe9\n".encode("latin-1"))
     (tmp_path / "empty.csv").write_text("")
-    (tmp_path / "half.jsonl").write_text('{"text": "fine"}\n{"text": "bro')
     (tmp_path / "labels.jsonl").write_text('{"id": "1", "text": "good", "aspects": [{"entity_group": "FOOD", "sta')
     (tmp_path / "good.csv").write_text("text\nGreat coffee.\n")
     assert "no-such-file.csv" in refused("parse", "no-such-file.csv", cwd=tmp_path)
     assert "a, b" in refused("parse", "columns.csv", "-o", "out.csv", cwd=tmp_path)
     assert "UTF-8" in refused("parse", "latin.csv", "-o", "out.csv", cwd=tmp_path)
     assert "empty" in refused("parse", "empty.csv", "-o", "out.csv", cwd=tmp_path)
-    assert "2" in refused("parse", "half.jsonl", "-o", "out.csv", cwd=tmp_path)
+    assert "--engine ray" in refused("parse", "good.csv", "-o", "parts/", "--address", "auto", cwd=tmp_path)
+    assert "only a folder" in refused("parse", "good.csv", "-o", "out.csv", "--resume", cwd=tmp_path)
     assert "labels.jsonl:1" in refused("data", "stats", "labels.jsonl", cwd=tmp_path)
     assert "99" in refused("parse", TEXT, "--model", "models:/reviews-parsing-ner-aspects/99")
     assert "99" in refused("promote", "--version", "99")

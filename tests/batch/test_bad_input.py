@@ -50,6 +50,11 @@ def refused(
         ("a.csv", b"text,id,id\nFine,1,2\n", "a.csv has two columns 'id'"),
         ("a.csv", b"text,aspects\nFine,[]\n", "a.csv already has a column 'aspects', where the parsed ones go: rename"),
         ("a.csv", b"id,stars\n1,5\n", "name the text column, one of id, stars"),
+        (
+            "a.csv",
+            "text\nCafé\n".encode("latin-1"),
+            "a.csv:2: byte 0xe9 at offset 8 is not UTF-8: save the file as UTF-8; no",
+        ),
         ("a.jsonl", b"\n \n", "a.jsonl is empty"),
         ("a.jsonl", b'{"text": null}\n{"text": {"en": "Fine"}}\n', "a.jsonl:2: 'text' is an object, not a string"),
         ("a.jsonl", b'["Fine"]\n{"text"\n', "a.jsonl:1: a list, not an object: write one review a line; no other row"),

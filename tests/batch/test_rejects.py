@@ -137,6 +137,7 @@ def test_no_byte_of_a_csv_is_lost(parser: AspectParser, tmp_path_factory: pytest
     from reviews_parsing.batch import plan, sources
 
     folder = tmp_path_factory.mktemp("csv")
+    body = b"good,row\n" + body
     (folder / "a.csv").write_bytes(b"text,b\n" + body)
     with sources.opened([str(folder / "a.csv")]) as opened:
         whole = plan.make(opened, None, 10_000)

@@ -77,9 +77,12 @@ class Ray:
             raise DataError(f"workers cannot read {copied[0]}: give files that each of them can reach")
         try:
             ray.init(self.address, include_dashboard=False if self.address is None else None, log_to_driver=False)
-        except ConnectionError:
-            where = self.address or os.environ.get("RAY_ADDRESS", "")
-            raise ClusterError(f"no Ray cluster at '{where}': start one, or leave --address out") from None
+        except Exception as error:  # Ray raises bare exceptions of its own, and RPC errors
+            ray.shutdown()
+            where = self.address or os.environ.get("RAY_ADDRESS")
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            what = f"no Ray cluster can be reached at '{where}'" if where else "no Ray cluster can be started here"
+            raise ClusterError(f"{what} ({why}): start one and give its --address") from None
         ray.data.DataContext.get_current().enable_progress_bars = False
         return ray
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple, Self, cast
 from reviews_parsing.batch import places
 from reviews_parsing.errors import DataError
 
-LONGEST = 2**22
+LONGEST = 2**21
 """Bytes of the longest row: a file without line ends cannot fill the memory."""
 HEAD = 1000
 """Bytes that are kept of a longer one."""

@@ -8,6 +8,7 @@ import re
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -48,7 +49,8 @@ def opened(inputs: Sequence[str]) -> Iterator[list[Source]]:
     if inputs.count(STDIN) > 1:
         raise DataError("standard input is named twice: give - once")
     names = [file for name in inputs for file in _files(name)]
-    if twin := next((name for name in names if names.count(name) > 1), None):
+    twin, count = Counter(map(places.absolute, names)).most_common(1)[0]
+    if count > 1:
         raise DataError(f"{twin} is named twice: give it once")
     with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as folder:
         yield [_stdin(Path(folder)) if name == STDIN else _file(name) for name in names]

@@ -74,7 +74,7 @@ class Textual:
         worst: Record | None = None
         with self._lines() as lines:
             declared, records = self.read(lines, None)
-            size = 0
+            size = good = 0
             for record in records:
                 if not parts or parts[-1][1] == part_rows or size >= PART_BYTES:
                     parts.append((record.place, 0))
@@ -83,11 +83,13 @@ class Textual:
                 size += len(record.raw)
                 if record.row is None:
                     worst = worst or record
-                elif not declared:
+                    continue
+                good += 1
+                if not declared:
                     self._look(record.place.line, record.row, kinds, texts, faults)
         if declared:
             kinds, texts = dict.fromkeys(declared, Scalar.STRING), set(declared)
-        if not kinds:
+        if not kinds or (worst and not good):
             self._refuse(worst)
         columns = [
             Column(_field(name, kind), faults.get(name), name in texts or name not in faults)

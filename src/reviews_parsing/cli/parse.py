@@ -16,7 +16,9 @@ from reviews_parsing.cli import output
 from reviews_parsing.cli.options import AsJson, Model, load_parser
 from reviews_parsing.errors import DataError
 
-_FILE = re.compile(r"\.(csv|tsv|jsonl|ndjson|json|parquet|txt)(\.gz|\.zst)?$|\.(gz|zst)$|^(s3|gs)://|/$", re.IGNORECASE)
+_URL = re.compile("(s3|gs)://")
+# What a name of a file ends in, a folder, or a star of a glob.
+_FILE = re.compile(r"\.(csv|tsv|jsonl|ndjson|json|parquet|txt|gz|zst)$|/$|\*", re.IGNORECASE)
 
 
 class Engine(StrEnum):
@@ -94,9 +96,6 @@ def parse(
         raise DataError("--address and --workers are Ray's: give --engine ray too")
     from reviews_parsing.batch import Ray, parse_files
 
-    missing = [name for name in what if not _FILE.search(name) and name != "-" and not _is_there(name)]
-    if missing:
-        raise DataError(f"{missing[0]} does not exist; give a file, - for stdin, or a text in quotes")
     rows: list[dict[str, Any]] = []
 
     def on_rows(some: list[dict[str, Any]]) -> None:
@@ -148,7 +147,9 @@ def _is_text(what: list[str]) -> bool:
     """One argument that is no file and does not look like the name of one."""
     if len(what) != 1 or what[0] == "-":
         return False
-    return not _is_there(what[0]) and (" " in what[0] or not _FILE.search(what[0]))
+    if _URL.match(what[0]) or _is_there(what[0]):
+        return False
+    return " " in what[0] or not _FILE.search(what[0])
 
 
 def _is_there(name: str) -> bool:

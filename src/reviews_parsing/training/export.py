@@ -82,7 +82,8 @@ def calibrate(parser: AspectParser, reviews: Sequence[Review]) -> Calibration:
     there is too little to fit by stays as it is.
     """
     taxonomy = parser.taxonomy
-    tag_logits, tag_gold = [np.empty((0, len(taxonomy.tags)))], []
+    tag_logits: list[Floats] = [np.empty((0, len(taxonomy.tags)))]
+    tag_gold: list[int] = []
     polarity_logits, polarity_gold = [], []
     implicit_logits: list[float] = []
     implicit_right: list[bool] = []
