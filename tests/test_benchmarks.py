@@ -6,10 +6,12 @@ import importlib.util
 import random
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
-from reviews_parsing import data
+from reviews_parsing import AspectParser, data
+from reviews_parsing.schema import Review
 from reviews_parsing.training.fit import Recipe
 from reviews_parsing.training.rough import rewritten
 
@@ -61,3 +63,35 @@ def test_a_recipe_is_changed_by_name_and_scored_on_reviews_that_it_has_not_seen(
         parts = [{review.id for review in part} for part in recipes.development(splits, seed=4)]
         assert all(parts)
         assert sum(map(len, parts)) == len(set.union(*parts)) == len(reviews)
+
+
+def test_both_arms_of_suggestions_begin_alike_and_no_point_is_measured_twice(
+    parser: AspectParser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One parser stands for all that would be trained: what is looked at is who is labelled when."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    suggestions = load("suggestions")
+    taught: list[set[str]] = []
+
+    def trained(labelled: list[Review], *_: object) -> tuple[AspectParser, float]:
+        taught.append({review.id for review in labelled})
+        return parser, 0.0
+
+    monkeypatch.setattr(suggestions, "trained", trained)
+    corpus = data.read_splits("corpus")
+    splits = {"train": corpus["train"][:40], "validation": corpus["validation"][:5], "test": corpus["test"][:5]}
+    points: list[dict[str, Any]] = []
+    suggestions.curve(splits, Recipe(seed=2), suggestions.Sizes(10, 8, 2), points, points.append)
+    assert [(p["arm"], p["reviews"]) for p in points] == [("start", 10)] + [
+        (arm, size) for arm in suggestions.ARMS for size in (18, 26)
+    ]
+    start, *more = taught
+    assert [len(ids) for ids in taught] == [10, 18, 26, 18, 26]
+    assert all(start < ids for ids in more)
+    assert more[0] < more[1]
+    assert more[0] != more[2]
+    before = list(points)
+    suggestions.curve(splits, Recipe(seed=2), suggestions.Sizes(10, 8, 2), points, points.append)
+    assert points == before
+    assert len(taught) == 5
+    assert suggestions.table(points, "span_category").row_count == 3

@@ -29,8 +29,8 @@ def read(path: str | Path, mapping: Mapping[str, str | None] | None = None, form
     """The reviews of one labelled file, or of one split that `save_to_disk` wrote, in their order.
 
     `mapping` renames categories, or drops those that it maps to None. `format` (jsonl, conll, hf, semeval14,
-    semeval16, acos) overrides what ending and content say. Raises DataError naming the file and line that cannot be
-    read.
+    semeval16, acos, label-studio) overrides what ending and content say. Raises DataError naming the file and line that
+    cannot be read.
     """
     splits = read_splits(path, mapping, format)
     if len(splits) > 1:
