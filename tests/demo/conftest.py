@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from serving.client import DEADLINE, Server, environment
-from serving.conftest import Start, start
 
 from reviews_parsing.corrections import Store
 from reviews_parsing.serving import free_port
+from serving.client import DEADLINE, Server, environment
+from serving.conftest import Start, start
 
 __all__ = ["start"]
 QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -43,7 +43,7 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def server(start: Start) -> Iterator[Server]:  # noqa: F811
+def server(start: Start) -> Iterator[Server]:
     with start(REVIEWS_PARSING_MAX_WAIT="60", REVIEWS_PARSING_MAX_CHARACTERS="20000") as running:
         yield running
 

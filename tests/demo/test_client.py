@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving.client import Server
 
 from reviews_parsing.corrections import Store
 from reviews_parsing.demo import client as room
@@ -21,6 +20,7 @@ from reviews_parsing.errors import InferenceError, Stopped
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.serving import free_port
 from reviews_parsing.settings import MODEL_NAME
+from serving.client import Server
 
 TEXT = "The pho was lovely but the waiter was rude."
 
@@ -45,7 +45,7 @@ def busy() -> Iterator[tuple[Client, list[str]]]:
     asked: list[str] = []
 
     class Door(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             asked.append(self.path)
             form = {"model_version": "9", "outputs": [{"name": "predictions", "data": ["[]"]}]}
