@@ -60,9 +60,7 @@ def main() -> None:
         server = start(services, [*COMMAND, "serve", *options], settings.home / "server.log")
         demo_port = port("the page", 8000)
         asked = f"http://127.0.0.1:{ports[0]}"
-        demo = start(
-            services, [*COMMAND, "demo", f"--port={demo_port}", "--server", asked], settings.home / "demo.log"
-        )
+        demo = start(services, [*COMMAND, "demo", f"--port={demo_port}", "--server", asked], settings.home / "demo.log")
         wait(server, f"{asked}/v2/health/ready", settings.home / "server.log")
         wait(demo, f"http://127.0.0.1:{demo_port}/healthz", settings.home / "demo.log")
         if mlflow_port is not None:
