@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from reviews_parsing.parser import AspectParser
 
-ENDINGS = [".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz"]
+ENDINGS = [".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst"]
 ROWS = 50
 """Reviews of a file that are shown."""
 LONGEST = 600
