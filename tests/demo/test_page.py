@@ -64,23 +64,15 @@ def test_the_slider_filters_without_a_request(visit: Visit) -> None:
         expect(rows).to_have_count(all_of_them)
 
 
-def test_an_empty_text_is_told_so(visit: Visit) -> None:
+def test_what_cannot_be_parsed_is_told_and_stays_and_any_text_is_shown_as_text(visit: Visit) -> None:
     page = visit()
     parse(page, " \n")
     expect(page.locator(".rp-note")).to_contain_text("nothing to parse yet")
-
-
-def test_a_text_too_long_for_the_server_is_told_so_and_stays(visit: Visit) -> None:
-    page = visit()
     long = "The soup was fine. " * 1100
     page.get_by_label("A review", exact=True).fill(long)
     page.get_by_role("button", name="Parse", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("413")
     expect(page.get_by_label("A review", exact=True)).to_have_value(long)
-
-
-def test_a_text_is_shown_as_text(visit: Visit) -> None:
-    page = visit()
     parse(page, "The <img src=x onerror=alert(1)> soup & <b>bread</b> were good.")
     assert page.locator("#rp-first .rp-text img, #rp-first .rp-text b:not(.rp-sign)").count() == 0
 
