@@ -1,7 +1,7 @@
 """`make up`: from nothing to a running system, until Ctrl-C.
 
 Checks the shipped corpus, trains the default model unless there is a champion, parses examples/reviews.csv, and runs
-the MLflow page and the inference server until it is stopped. What it starts, it ends.
+the MLflow page, the inference server and the page that people open, until it is stopped. What it starts, it ends.
 """
 
 from __future__ import annotations
@@ -58,11 +58,15 @@ def main() -> None:
         ports = [port(name, wanted) for name, wanted in (("REST", 8080), ("gRPC", 8081), ("metrics", 8082))]
         options = [f"--{name}-port={number}" for name, number in zip(("http", "grpc", "metrics"), ports, strict=True)]
         server = start(services, [*COMMAND, "serve", *options], settings.home / "server.log")
-        wait(server, f"http://127.0.0.1:{ports[0]}/v2/health/ready", settings.home / "server.log")
+        demo_port = port("the page", 8000)
+        asked = f"http://127.0.0.1:{ports[0]}"
+        demo = start(services, [*COMMAND, "demo", f"--port={demo_port}", "--server", asked], settings.home / "demo.log")
+        wait(server, f"{asked}/v2/health/ready", settings.home / "server.log")
+        wait(demo, f"http://127.0.0.1:{demo_port}/healthz", settings.home / "demo.log")
         if mlflow_port is not None:
             wait(mlflow, f"http://127.0.0.1:{mlflow_port}/health", settings.home / "mlflow.log")
         tracking = settings.tracking_uri or f"http://127.0.0.1:{mlflow_port}"
-        out.print(addresses(settings, tracking, ports, parsed), soft_wrap=True)
+        out.print(addresses(settings, tracking, ports, demo_port, parsed), soft_wrap=True)
         out.print(f"try: {request(settings, ports[0])}", soft_wrap=True, markup=False)
         out.print(f"ready after {time.monotonic() - begin:.0f} s; Ctrl-C ends everything")
         while server.poll() is None:
@@ -151,11 +155,12 @@ def wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
     raise ReviewsParsingError(f"{address} does not answer; see {log}")
 
 
-def addresses(settings: Settings, tracking: str, ports: Sequence[int], parsed: Path) -> Panel:
+def addresses(settings: Settings, tracking: str, ports: Sequence[int], demo: int, parsed: Path) -> Panel:
     """Where everything is, and one request that works."""
     rest, grpc, metrics = ports
     name = settings.model_name
     lines = [
+        f"the page          http://127.0.0.1:{demo}",
         f"inference, REST   http://127.0.0.1:{rest}/v2/models/{name}",
         f"inference, gRPC   127.0.0.1:{grpc}",
         f"Swagger page      http://127.0.0.1:{rest}/v2/docs",

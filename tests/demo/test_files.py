@@ -35,11 +35,15 @@ def test_a_file_becomes_a_table_plots_and_parquet(visit: Visit, server: Server, 
     uploaded(page, csv(tmp_path / "reviews.csv", [*REVIEWS, "A long soup. " * 2000]))
     expect(page.get_by_label("Column of the texts")).to_have_value("comment")
     page.get_by_role("button", name="Parse the file").click()
-    expect(page.get_by_role("table")).to_contain_text("FOOD")
+    expect(page.get_by_role("table", name="Aspects by category")).to_contain_text("FOOD")
     outcome = page.locator("#rp-outcome")
     expect(outcome).to_contain_text("13 reviews")
     expect(outcome).to_contain_text("1 texts are longer than the server takes")
-    expect(outcome.locator(".rp-rows > li").first).to_contain_text(REVIEWS[0][:20])
+    expect(outcome.locator(".rp-rows > li").first).to_contain_text("at table 0 was lovely")
+    expect(outcome.locator("figure svg").first).to_be_visible()
+    with page.expect_download() as report:
+        page.get_by_text("Download the report").click()
+    assert report.value.suggested_filename == "reviews-insights.html"
     with page.expect_download() as fetched:
         page.get_by_text("Download the Parquet").click()
     assert fetched.value.suggested_filename == "reviews-parsed.parquet"
@@ -66,7 +70,7 @@ def test_a_browser_that_leaves_while_a_file_is_parsed_leaves_no_work(
     visit: Visit, site: Site, server: Server, tmp_path: Path
 ) -> None:
     page = visit()
-    many = [f"The soup number {n} was lovely but the waiter at the door was rude to us." for n in range(9000)]
+    many = [f"The soup number {n} was lovely but the waiter at the door was rude to us." for n in range(4000)]
     uploaded(page, csv(tmp_path / "many.csv", many))
     page.get_by_role("button", name="Parse the file").click()
     before = server.counter("reviews_parsing_reviews_total")

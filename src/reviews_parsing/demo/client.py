@@ -142,6 +142,8 @@ class Stream:
         self._stop = stop
         self.versions: set[str] = set()
         """The versions that have answered."""
+        self.answered = 0
+        """Texts that have been answered."""
         self.skipped = 0
         """Texts longer than the server takes, which have no aspects."""
 
@@ -155,12 +157,19 @@ class Stream:
                 for batch in batches(texts):
                     under_way.append(pool.submit(self._ask, batch))
                     if len(under_way) > IN_FLIGHT:
-                        yield from (review.only(min_score, spans_only) for review in under_way.popleft().result())
+                        yield from self._first(under_way, min_score, spans_only)
                 while under_way:
-                    yield from (review.only(min_score, spans_only) for review in under_way.popleft().result())
+                    yield from self._first(under_way, min_score, spans_only)
             finally:
                 for request in under_way:
                     request.cancel()
+
+    def _first(
+        self, under_way: deque[Future[list[ParsedReview]]], min_score: float, spans_only: bool
+    ) -> Iterator[ParsedReview]:
+        for review in under_way.popleft().result():
+            self.answered += 1
+            yield review.only(min_score, spans_only)
 
     def _ask(self, texts: list[str]) -> list[ParsedReview]:
         try:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from reviews_parsing.parser import AspectParser
 
-ENDINGS = [".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz"]
+ENDINGS = [".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst"]
 ROWS = 50
 """Reviews of a file that are shown."""
 LONGEST = 600
@@ -96,7 +96,7 @@ class _Work:
         self._stopping = threading.Event()
         self._stream = Stream(client, self._stopping)
         self._begun = self._watched = time.monotonic()
-        self._share, self._rows = 0.0, 0
+        self._total = 0
         self._report: batch.Report | None = None
         self.failure: ReviewsParsingError | OSError | None = None
         self.ended = threading.Event()
@@ -110,12 +110,12 @@ class _Work:
     def progress(self, words: str | None = None) -> str:
         """How far it is, as HTML."""
         self._watched = time.monotonic()
-        seconds = self._watched - self._begun
-        rate = self._rows / seconds if seconds else 0.0
-        left = f", about {_time(seconds * (1 - self._share) / self._share)} left" if seconds > 2 and self._share else ""
-        said = words or f"{self._rows:,} reviews, {rate:,.0f} a second{left}"
+        seconds, done, total = self._watched - self._begun, self._stream.answered, self._total
+        left = f", about {_time(seconds * (total - done) / done)} left" if total > done > 0 and seconds > 2 else ""
+        said = words or f"{done:,} reviews, {done / seconds:,.0f} a second{left}"
+        share = f' max="1" value="{min(1.0, done / total):.3f}"' if total else ""
         return (
-            f'<div class="rp-progress"><progress max="1" value="{self._share:.4f}" aria-label="Done so far"></progress>'
+            f'<div class="rp-progress"><progress{share} aria-label="Done so far"></progress>'
             f'<p role="status">{said}</p></div>'
         )
 
@@ -148,7 +148,7 @@ class _Work:
             self.ended.set()
 
     def _on_rows(self, done: int, total: int, rows: int) -> None:
-        self._share, self._rows = done / total if total else 0.0, rows
+        self._total = total
         if self._stopping.is_set() or time.monotonic() - self._watched > UNWATCHED:
             self._stopping.set()
             raise Stopped("stopped")

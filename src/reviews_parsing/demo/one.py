@@ -101,7 +101,8 @@ def note(words: str, kind: str = "error") -> str:
 
 def _asked(client: Client, text: str) -> Answer | InferenceError:
     try:
-        return client.parse([text])
+        # The first answer does not wait long for the second.
+        return client.parse([text], patience=1)
     except InferenceError as error:
         return error
 

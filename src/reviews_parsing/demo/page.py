@@ -152,9 +152,10 @@ def _file(client: Client, max_upload_mb: int) -> None:
         go = gr.Button("Parse the file", variant="primary", interactive=False, elem_id="rp-parse-file")
         stop = gr.Button("Stop", visible=False, elem_id="rp-stop")
     message = gr.HTML("", js_on_load=None, elem_id="rp-file-message", elem_classes=["rp-maybe", "rp-plain"])
+    # There from the start: two that appear at once keep Gradio's own code in the browser busy for ever.
     with gr.Row(elem_classes="rp-row"):
-        parsed = gr.DownloadButton("Download the Parquet", visible=False, elem_id="rp-parquet")
-        report = gr.DownloadButton("Download the report", visible=False, elem_id="rp-report")
+        parsed = gr.DownloadButton("Download the Parquet", interactive=False, elem_id="rp-parquet")
+        report = gr.DownloadButton("Download the report", interactive=False, elem_id="rp-report")
     outcome = gr.HTML("", js_on_load=None, elem_id="rp-outcome", elem_classes=["rp-maybe", "rp-plain"])
 
     def uploaded(path: str | None) -> list[Any]:
@@ -184,7 +185,7 @@ def _file(client: Client, max_upload_mb: int) -> None:
         yield [*4 * [gr.skip()], gr.update(visible=False)]
 
     def fetch(file: Path | None) -> Any:
-        return gr.update(value=str(file) if file else None, visible=file is not None)
+        return gr.update(value=str(file) if file else None, interactive=file is not None)
 
     quiet: dict[str, Any] = {"api_visibility": "private"}
     upload.change(uploaded, upload, [column, go, message], show_progress="hidden", **quiet, **QUICK)

@@ -165,8 +165,10 @@ const build = () => {
   points = Array.from(draft.text);
   aspects = copy(draft.aspects);
   if (!draft.theirs) past = [];
-  source = make("textarea", { id: "rp-source", readonly: true, rows: Math.min(12, 2 + Math.ceil(points.length / 90)), dir: "auto" });
+  // Not `readonly`, which would take the caret away, and with it selecting by keyboard; but nothing changes it.
+  source = make("textarea", { id: "rp-source", "aria-readonly": "true", inputmode: "none", spellcheck: "false", rows: Math.min(12, 2 + Math.ceil(points.length / 90)), dir: "auto" });
   source.value = draft.text;
+  source.addEventListener("beforeinput", (event) => event.preventDefault());
   behind = make("div", { class: "rp-behind", "aria-hidden": "true", dir: "auto" });
   source.addEventListener("scroll", () => { behind.scrollTop = source.scrollTop; });
   list = make("ol", { class: "rp-aspects rp-edited", "aria-label": "Aspects, as corrected" });
