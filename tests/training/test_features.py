@@ -44,3 +44,11 @@ def test_nobody_knows_which_window_of_a_long_text_says_it(tokenizer: Tokenizer) 
     features = featurize([long], tokenizer, Taxonomy.of([REVIEW]), 64, 8)
     assert len(features) > 2
     assert all(feature["implicit_labels"] == [0, IGNORE] for feature in features)
+
+
+def test_a_category_that_only_held_out_reviews_have_is_nothing_to_learn(tokenizer: Tokenizer) -> None:
+    taxonomy = Taxonomy(("FOOD",), ("negative", "positive"))
+    (feature,) = featurize([REVIEW], tokenizer, taxonomy, 128, 16)
+    tokens = [tokenizer.id_to_token(i) for i in feature["input_ids"]]
+    assert feature["labels"][tokens.index("beef")] == 1
+    assert feature["labels"][tokens.index("room")] == 0

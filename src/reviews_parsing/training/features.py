@@ -89,11 +89,15 @@ def some_rough(features: Sequence[Mapping[str, Any]], share: float) -> list[Mapp
 
 
 def word_labels(review: Review, text: TokenizedText, taxonomy: Taxonomy) -> tuple[list[int], list[int]]:
-    """Tag and polarity label of each word. A span that splits a word is widened to it (`data check` reports those)."""
+    """Tag and polarity label of each word. A span that splits a word is widened to it (`data check` reports those).
+
+    What the taxonomy does not know, as held-out reviews may have it, is nothing to a tagger.
+    """
     spans: list[WordSpan] = []
     polarities = [IGNORE] * len(text.bounds)
     for aspect in review.aspects:
-        touched = covering(text.bounds, *aspect.span) if aspect.span else None
+        known = aspect.entity_group in taxonomy.categories
+        touched = covering(text.bounds, *aspect.span) if aspect.span and known else None
         if touched is None:
             continue
         first, stop = touched
