@@ -14,6 +14,7 @@ from rich.markup import escape
 from reviews_parsing.cli import output
 from reviews_parsing.cli.data import data_app
 from reviews_parsing.cli.demo import demo
+from reviews_parsing.cli.insights import insights
 from reviews_parsing.cli.options import AsJson, Model, load_parser
 from reviews_parsing.cli.parse import parse
 from reviews_parsing.cli.rollout import rollout_app
@@ -29,6 +30,7 @@ app = typer.Typer(
 app.add_typer(data_app, name="data")
 app.add_typer(rollout_app, name="rollout")
 app.command()(parse)
+app.command()(insights)
 app.command()(demo)
 
 Map = Annotated[

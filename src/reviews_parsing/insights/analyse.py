@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import cast
 
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights import counting, dates, groups, sentences, words
+from reviews_parsing.insights import changes, counting, dates, groups, sentences, words
 from reviews_parsing.insights.dates import Time
 from reviews_parsing.insights.source import Reviews, opened, quoted
 from reviews_parsing.insights.tables import Insights
@@ -48,6 +48,7 @@ def analyse(
         )
         found = counting.categories(reviews, total, of[()])
         order = [category.category for category in found]
+        periods = counting.periods(reviews, of["period",], order) if when else ()
         tell(0.4, "words")
         named, judgements = words.find(reviews, order, lemmas)
         tell(0.7, "sentences")
@@ -67,7 +68,8 @@ def analyse(
             last=when.last if when else None,
             dated=when.dated if when else 0,
             categories=found,
-            periods=counting.periods(reviews, of["period",], order) if when else (),
+            periods=periods,
+            changes=changes.find(periods),
             words=named,
             judgements=judgements,
             sentences=telling,

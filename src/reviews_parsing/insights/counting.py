@@ -1,4 +1,4 @@
-"""Counting in SQL: one pass over the reviews gives how many there are, another what they speak of, for all groupings."""
+"""Counting in SQL: one pass over the reviews for how many there are, another for what they speak of."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def count(reviews: Reviews, by: int, timed: bool) -> dict[tuple[str, ...], int]:
     )
     sets_with_category = ", ".join(f"({', '.join((*columns, 'said.category'))})" for columns in sets)
     kinds = ", ".join(
-        f"list_transform(list_filter(aspects, lambda x: {where}), lambda x: {{'category': x.entity_group, 'kind': '{kind}'}})"
+        f"list_transform(list_filter(aspects, lambda x: {where}),"
+        f" lambda x: {{'category': x.entity_group, 'kind': '{kind}'}})"
         for kind, where in (
             ("mention", "true"),
             ("praise", f"x.polarity = '{POSITIVE}'"),
@@ -64,7 +65,8 @@ def count(reviews: Reviews, by: int, timed: bool) -> dict[tuple[str, ...], int]:
     )
     # Each review once for each category and kind, however many aspects it has of them.
     reviews.rows(
-        f"CREATE TABLE counts AS WITH said AS (SELECT {listed}unnest(list_distinct(list_concat({kinds}))) AS said FROM dated)"
+        f"CREATE TABLE counts AS"
+        f" WITH said AS (SELECT {listed}unnest(list_distinct(list_concat({kinds}))) AS said FROM dated)"
         f" SELECT {which} AS of, {listed}said.category AS category, {tallies} FROM said"
         f" GROUP BY GROUPING SETS ({sets_with_category})"
     )
@@ -73,28 +75,24 @@ def count(reviews: Reviews, by: int, timed: bool) -> dict[tuple[str, ...], int]:
 
 def categories(reviews: Reviews, total: int, everything: int) -> tuple[Category, ...]:
     """Every category, the most often mentioned first; `everything` is the value of `of` that sums over all."""
-    sums = ", ".join(
-        f"count(*) FILTER ({where})"
-        for where in (
-            "true",
-            "a.word IS NULL",
-            f"a.polarity = '{POSITIVE}'",
-            f"a.polarity = '{NEUTRAL}'",
-            f"a.polarity = '{NEGATIVE}'",
-        )
-    )
     rows = reviews.rows(
-        f"SELECT c.category, reviews, praising, blaming, s FROM (SELECT category, reviews, praising, blaming FROM counts"
-        f" WHERE of = {everything}) c JOIN (SELECT a.entity_group AS category, [{sums}] AS s"
-        f" FROM (SELECT unnest(aspects) AS a FROM dated) GROUP BY 1) a ON c.category = a.category"
-        f" ORDER BY reviews DESC, c.category"
+        f"""
+        SELECT c.category, reviews, praising, blaming, aspects, implicit, positive, neutral, negative
+        FROM (FROM counts WHERE of = {everything}) c JOIN (
+            SELECT a.entity_group AS category, count(*) AS aspects, count(*) FILTER (a.word IS NULL) AS implicit,
+                count(*) FILTER (a.polarity = '{POSITIVE}') AS positive,
+                count(*) FILTER (a.polarity = '{NEUTRAL}') AS neutral,
+                count(*) FILTER (a.polarity = '{NEGATIVE}') AS negative
+            FROM (SELECT unnest(aspects) AS a FROM dated) GROUP BY 1
+        ) a ON c.category = a.category ORDER BY reviews DESC, c.category
+        """
     )
     found = []
-    for category, its, praising, blaming, sums_ in cast(list[tuple[str, int, int, int, list[int]]], rows):
-        aspects, implicit, positive, neutral, negative = sums_
+    for category, *figures in rows:
+        its, praising, blaming, aspects, implicit, positive, neutral, negative = cast(list[int], figures)
         found.append(
             Category(
-                category=category,
+                category=cast(str, category),
                 reviews=its,
                 mentions=wilson(its, total),
                 praising=praising,
@@ -141,4 +139,6 @@ def cells(reviews: Reviews, sets: Mapping[tuple[str, ...], int], by: int) -> tup
         f" FROM totals t JOIN counts c ON {same} WHERE t.of = {of} AND c.of = {of}"
         f" ORDER BY t.reviews DESC, 1, c.reviews DESC, category LIMIT {MOST_CELLS}"
     )
-    return tuple(Cell(tuple(cast(list[str], values)), *cast(list, its)) for values, *its in rows)
+    return tuple(
+        Cell(tuple(cast(list[str], values)), *cast(tuple[str, int, int, int, int], tuple(its))) for values, *its in rows
+    )

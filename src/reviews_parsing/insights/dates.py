@@ -20,8 +20,10 @@ PARTS = {
     "weekday": "isodow(moment) || ' ' || dayname(moment)",
 }
 """What `--by` can make of a date."""
-GRAINS = {"day": 45, "week": 300, "month": 5 * 366, "quarter": 16 * 366, "year": 10**9}
-"""The grain of a plot, and the most days of a range that it is taken for."""
+GRAINS = {"day": 1, "week": 7, "month": 30.4, "quarter": 91.3, "year": 365.2}
+"""The lengths of a period, in days."""
+MOST_PERIODS, FEWEST_PERIODS, ENOUGH = 60, 6, 20
+"""A plot has no more periods; and no fewer, unless each has that many reviews."""
 
 # Formats that are read in one way only: 03/04/2024 is not among them.
 _FORMATS = ("%Y-%m", "%Y/%m/%d", "%d.%m.%Y", "%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%Y%m%d")
@@ -57,16 +59,22 @@ def find(reviews: Reviews, wanted: str | None) -> Time | None:
         )
         ((first, last, dated),) = cast(list[tuple[date | None, date | None, int]], reviews.rows(query))
         if first is not None and last is not None:
-            return Time(column, moment, grain(first, last), first, last, dated)
+            return Time(column, moment, grain(first, last, dated), first, last, dated)
     if wanted is not None:
         raise DataError(f"no date in column '{wanted}' can be read: write dates as 2026-01-31")
     return None
 
 
-def grain(first: date, last: date) -> str:
-    """The grain that shows a range of days in few enough periods."""
-    days = (last - first).days
-    return next(name for name, most in GRAINS.items() if days <= most)
+def grain(first: date, last: date, dated: int) -> str:
+    """The shortest period that makes a plot with few enough points, of enough reviews each."""
+    days = (last - first).days + 1
+    names = list(GRAINS)
+    chosen = next((name for name in names if days / GRAINS[name] <= MOST_PERIODS), "year")
+    for name in names[names.index(chosen) + 1 :]:
+        if dated * GRAINS[chosen] / days >= ENOUGH or days / GRAINS[name] < FEWEST_PERIODS:
+            break
+        chosen = name
+    return chosen
 
 
 def _candidates(reviews: Reviews) -> Sequence[str]:
@@ -82,7 +90,8 @@ def _moment(column: str, kind: str) -> str | None:
         return f"{name}::TIMESTAMP"
     # Seconds of this century are below 5e9, and milliseconds above; a year is neither.
     if kind in _NUMBERS:
-        return f"CASE WHEN {name} > 1e8 THEN make_timestamp((CASE WHEN {name} < 5e9 THEN 1e6 ELSE 1e3 END * {name})::BIGINT) END"
+        microseconds = f"(CASE WHEN {name} < 5e9 THEN 1e6 ELSE 1e3 END * {name})::BIGINT"
+        return f"CASE WHEN {name} BETWEEN 1e8 AND 1e13 THEN make_timestamp({microseconds}) END"
     if kind != "varchar":
         return None
     formats = ", ".join(map(literal, _FORMATS))

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 # Praise and blame are Okabe and Ito's blue and vermilion: told apart by colour-blind readers, and in dark mode replaced
 # by the lighter pair of the same palette.
 PRAISE, BLAME, NEUTRAL = "#0072b2", "#d55e00", "#c9ccd1"
+MORE, LESS = "#7f6aa8", "#8a8f3c"
 INK, MUTED, GRID, PAPER = "#1c2026", "#5f6873", "#e3e6ea", "#fefefe"
 SIZE = 10.0
 """Points of text."""
@@ -50,4 +51,9 @@ def plain(text: str, most: int = 28) -> str:
 
 def percent(share: float) -> str:
     """A share as people write it."""
-    return f"{100 * share:.0f} %"
+    return f"{100 * share:.0f}\u00a0%"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in percentage points."""
+    return f"{100 * difference:+.0f}".replace("-", "\u2212")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from reviews_parsing.insights import plots_groups, plots_time
 from reviews_parsing.insights.drawing import BLAME, GRID, INK, MUTED, NEUTRAL, PRAISE, canvas, percent, plain
 from reviews_parsing.insights.tables import Insights
 
@@ -25,13 +26,19 @@ def figures(insights: Insights) -> dict[str, Figure]:
         found["mentions"] = mentions(insights)
     if any(c.positive + c.neutral + c.negative for c in insights.categories):
         found["polarity"] = polarity(insights)
+    if len({period.start for period in insights.periods}) > 1:
+        found["time_mentions"] = plots_time.mentions(insights)
+        found["time_polarity"] = plots_time.polarity(insights)
+    for comparison in insights.comparisons:
+        for measure in dict.fromkeys(contrast.measure for contrast in comparison.contrasts):
+            found[f"compare_{comparison.column}_{measure}"] = plots_groups.heat(insights, comparison, measure)
     return found
 
 
 def mentions(insights: Insights) -> Figure:
     """The share of reviews that speak of each category, with its interval."""
     shown = insights.categories[:MOST][::-1]
-    figure, axes = canvas(7.2, 0.9 + 0.36 * len(shown))
+    figure, axes = canvas(5.4, 0.9 + 0.36 * len(shown))
     for row, category in enumerate(shown):
         share = category.mentions
         axes.barh(row, share.value, height=0.62, color=MUTED, alpha=0.45, linewidth=0)
@@ -49,19 +56,20 @@ def mentions(insights: Insights) -> Figure:
 def polarity(insights: Insights) -> Figure:
     """Aspects of each category by polarity: blame to the left, praise to the right, neutral between them."""
     shown = [c for c in insights.categories[:MOST] if c.positive + c.neutral + c.negative][::-1]
-    figure, axes = canvas(7.2, 1.2 + 0.36 * len(shown))
+    figure, axes = canvas(5.4, 0.9 + 0.36 * len(shown))
+    reach = 0.0
     for row, its in enumerate(shown):
         total = its.positive + its.neutral + its.negative
         middle, right, left = its.neutral / total, its.positive / total, its.negative / total
         axes.barh(row, -left, left=-middle / 2, height=0.62, color=BLAME, linewidth=0)
-        axes.barh(row, middle, left=-middle / 2, height=0.62, color=NEUTRAL, linewidth=0, hatch="////", edgecolor=GRID)
+        axes.barh(row, middle, left=-middle / 2, height=0.62, color=NEUTRAL, linewidth=0)
         axes.barh(row, right, left=middle / 2, height=0.62, color=PRAISE, linewidth=0)
-        axes.text(-middle / 2 - left - 0.012, row, percent(left), va="center", ha="right", color=INK)
-        axes.text(middle / 2 + right + 0.012, row, percent(right), va="center", color=INK)
+        axes.text(-middle / 2 - left - 0.015, row, percent(left), va="center", ha="right", color=INK)
+        axes.text(middle / 2 + right + 0.015, row, percent(right), va="center", color=INK)
+        reach = max(reach, middle / 2 + left, middle / 2 + right)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(shown)), [plain(c.category) for c in shown])
-    axes.set_xlim(-1.12, 1.12)
-    axes.set_xticks([-1, -0.5, 0, 0.5, 1], ["100 %", "50 %", "", "50 %", "100 %"])
-    axes.set_xlabel("negative  ◀   of the aspects of the category   ▶  positive")
-    axes.tick_params(axis="y", length=0)
+    axes.set_xlim(-reach - 0.16, reach + 0.16)
+    axes.set_xticks([0], ["← negative · neutral · positive →"])
+    axes.tick_params(axis="x", colors=MUTED)
     return figure

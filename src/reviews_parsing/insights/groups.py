@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,10 +15,11 @@ from reviews_parsing.insights.tables import Comparison, Contrast, Group, Test
 
 LEAST = 10
 """A group of fewer reviews is pooled with others."""
-MOST = 20
-"""As many groups are told apart, the largest; the others are pooled."""
+MOST = 24
+"""As many groups are told apart, the largest, of stretches of time the latest; the others are pooled."""
 MEASURES = ("mentions", "praise", "blame")
 
+_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]+)?")
 T = TypeVar("T", Test, Contrast)
 _Tally = tuple[int, int, int, int]
 """Reviews of a group; those that mention a category; of them, those that praise and that blame it."""
@@ -25,14 +27,9 @@ _Tally = tuple[int, int, int, int]
 
 def compare(reviews: Reviews, column: str, name: str, of: int, order: Sequence[str]) -> Comparison:
     """The groups of a column, in the columns `name` of the tables of counts, in the rows that are counted by it."""
-    groups = _groups(reviews, name, of, chronological=column in dates.PARTS)
-    if len(groups) < 2:
-        ((there,),) = cast(list[tuple[int]], reviews.rows(f"SELECT count(*) FROM totals WHERE of = {of}"))
-        why = (
-            f"all reviews have the same '{column}'"
-            if there == 1
-            else f"none of its {there:,} groups has {LEAST} reviews, which is too few to compare"
-        )
+    chronological = column in dates.PARTS and column not in reviews.columns
+    groups, small = _groups(reviews, name, of, chronological)
+    if why := _incomparable(groups, small, column, chronological):
         return Comparison(column, groups, (), (), f"There is nothing to compare by '{column}': {why}.")
     tallies = _tallies(reviews, name, of, groups)
     tests, contrasts = [], []
@@ -49,23 +46,44 @@ def compare(reviews: Reviews, column: str, name: str, of: int, order: Sequence[s
     return Comparison(column, groups, _adjust(tests), _adjust(contrasts))
 
 
-def _groups(reviews: Reviews, name: str, of: int, chronological: bool) -> tuple[Group, ...]:
-    """The groups that are told apart, the largest first or in the order of time, and what the others are together."""
+def _groups(reviews: Reviews, name: str, of: int, chronological: bool) -> tuple[tuple[Group, ...], int]:
+    """The groups that are told apart, by size, or in the order of time or number, and what the others are together.
+
+    With them, how many reviews are in groups that are too small.
+    """
+    first = f"{name} DESC" if chronological else f"reviews DESC, {name}"
     rows = cast(
-        list[tuple[str, int, int, int]],
+        list[tuple[str | None, int, int, int]],
         reviews.rows(
             f"""
-            WITH ranked AS (SELECT {name} AS value, reviews, reviews >= {LEAST}
-                AND row_number() OVER (ORDER BY reviews DESC, {name}) <= {MOST} AS apart FROM totals WHERE of = {of})
-            SELECT CASE WHEN apart THEN value END AS value, sum(reviews)::BIGINT, count(*), 0 FROM ranked
-            GROUP BY apart, CASE WHEN apart THEN value END
+            WITH ranked AS (SELECT {name} AS value, reviews, reviews < {LEAST} AS small,
+                row_number() OVER (ORDER BY {first}) AS place FROM totals WHERE of = {of})
+            SELECT CASE WHEN NOT small AND place <= {MOST} THEN value END AS value, sum(reviews)::BIGINT, count(*),
+                coalesce(sum(reviews) FILTER (small), 0)::BIGINT FROM ranked GROUP BY 1
             """
         ),
     )
     apart = [Group(value, its) for value, its, _, _ in rows if value is not None]
-    apart.sort(key=lambda group: (group.value,) if chronological else (-group.reviews, group.value))
+    if chronological:
+        apart.sort(key=lambda group: group.value)
+    elif all(_NUMBER.fullmatch(group.value) for group in apart):
+        apart.sort(key=lambda group: float(group.value))
+    else:
+        apart.sort(key=lambda group: (-group.reviews, group.value))
     pooled = [Group(f"{number:,} others", its, number) for value, its, number, _ in rows if value is None]
-    return tuple(apart) + tuple(group for group in pooled if group.reviews >= LEAST)
+    groups = (*apart, *(group for group in pooled if group.reviews >= LEAST))
+    return groups, sum(small for *_, small in rows)
+
+
+def _incomparable(groups: Sequence[Group], small: int, column: str, chronological: bool) -> str | None:
+    """Why there is nothing to compare, None where there is."""
+    apart = sum(group.reviews for group in groups if not group.pooled)
+    if not apart or (chronological and small > apart):
+        longer = ", which longer stretches of time may have" if chronological else ""
+        return f"most of its groups have fewer than {LEAST} reviews{longer}"
+    if len(groups) == 1:
+        return f"all other reviews have the same '{column}', or are fewer than {LEAST}"
+    return None
 
 
 def _tallies(reviews: Reviews, name: str, of: int, groups: Sequence[Group]) -> dict[tuple[str, str], _Tally]:

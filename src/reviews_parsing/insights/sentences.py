@@ -15,6 +15,7 @@ from reviews_parsing.insights.tables import Sentence, Shown, Span
 CANDIDATES = 200
 """Of each category and polarity the surest aspects that are looked at."""
 KEPT = 3
+LEAST_SURE = 0.5
 LONGEST_REVIEW = 4000
 """Characters; sentences of longer reviews are not shown, because the page shows the whole review beside them."""
 SHORTEST, LONGEST = 15, 220
@@ -101,6 +102,8 @@ def _candidate(review: Mapping[str, Any]) -> _Candidate | None:
     sure = (1 if aspect["score"] is None else aspect["score"]) * (
         1 if aspect["polarity_score"] is None else aspect["polarity_score"]
     )
+    if sure < LEAST_SURE:
+        return None
     length = end - start
     off = max(BEST.start - length, length - BEST.stop, 0) / (LONGEST - BEST.stop)
     value = sure * (1.0 if clear else 0.4) * (1 - 0.6 * min(off, 1)) * (1.1 if aspect["opinion"] else 1)
@@ -125,19 +128,20 @@ def _best(pool: Sequence[_Candidate], texts: set[str]) -> Iterator[_Candidate]:
     ranked = sorted(pool, key=lambda c: (-c.value, c.review["text"], c.start))
     for fresh_words in (True, False):
         for candidate in ranked:
-            said = candidate.review["text"].casefold().strip()
+            text = candidate.review["text"]
+            said = {text.casefold().strip(), text[candidate.start : candidate.end].casefold()}
             word = candidate.aspect["word"].casefold()
             if kept == KEPT:
                 return
-            if said in texts or (fresh_words and word in words):
+            if said & texts or (fresh_words and word in words):
                 continue
-            texts.add(said)
+            texts |= said
             words.add(word)
             kept += 1
             yield candidate
 
 
-def _sentence(best: _Candidate, names: Sequence[str], shown: dict[str, Shown]) -> Sentence:
+def _sentence(best: _Candidate, names: Mapping[str, str], shown: dict[str, Shown]) -> Sentence:
     review, aspect = best.review, best.aspect
     name = review["id"] or f"{Path(names[review['file']]).name}, row {review['row'] + 1}"
     where = f"{review['file']}:{review['row']}"

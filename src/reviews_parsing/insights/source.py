@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from glob import glob, has_magic
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from reviews_parsing.errors import DataError
+from reviews_parsing.insights.files import DELIMITED, HOW, JSON, PARQUET, expand, kind_of
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from duckdb.sqltypes import DuckDBPyType
 
 ASPECTS, FILE, ROW = "aspects", "__file", "file_row_number"
-WORDS = 'STRUCT(word VARCHAR, "start" INTEGER, "end" INTEGER)'
+
+
+def _struct(fields: dict[str, str]) -> str:
+    """A type of structs as SQL has it."""
+    return "STRUCT(" + ", ".join(f'"{name}" {kind}' for name, kind in fields.items()) + ")"
+
+
+OPINION = {"word": "VARCHAR", "start": "INTEGER", "end": "INTEGER"}
 FIELDS = {
     "entity_group": "VARCHAR",
     "score": "DOUBLE",
@@ -26,30 +34,27 @@ FIELDS = {
     "end": "INTEGER",
     "polarity": "VARCHAR",
     "polarity_score": "DOUBLE",
-    "opinion": WORDS,
+    "opinion": _struct(OPINION),
 }
 """What an aspect holds, and its type in SQL."""
-ASPECT = "STRUCT(" + ", ".join(f'"{name}" {kind}' for name, kind in FIELDS.items()) + ")[]"
+ASPECT = f"{_struct(FIELDS)}[]"
+FROM_JSON = f"from_json({ASPECTS}, '{json.dumps([{**FIELDS, 'opinion': OPINION}])}')"
+"""The aspects of a column that holds them as JSON; what one lacks is NULL."""
 MEMORY = "1GB"
 """What DuckDB may hold in memory; beyond, it works on disk."""
-LONGEST_ROW = 2**28
-HOW = "parse them first: reviews-parsing parse FILE -o parsed.parquet"
-
-_PARQUET = ".parquet"
-_JSON, _DELIMITED = (".jsonl", ".ndjson", ".json"), (".csv", ".tsv")
-_PACKED = (".gz", ".zst")
+LONGEST_ROW = 2**25
 
 
 @dataclass(frozen=True, slots=True)
 class Reviews:
     """The table `reviews` of a connection: the columns that came in, each of its type, and `aspects`.
 
-    `names` are the files as they were given; the column FILE holds an index into them, ROW the row in it, from 0.
+    The column FILE holds the file of a row, ROW the row in it, from 0; `names` is what the user calls a file.
     """
 
     connection: DuckDBPyConnection
     columns: dict[str, DuckDBPyType]
-    names: tuple[str, ...]
+    names: dict[str, str]
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """The answer to a query. Raises DataError where a file turns out to be damaged."""
@@ -58,7 +63,7 @@ class Reviews:
         try:
             return self.connection.execute(query, parameters).fetchall()
         except duckdb.Error as error:
-            raise DataError(f"{', '.join(self.names[:3])}: {_first_line(error)}: {HOW}") from None
+            raise DataError(f"{', '.join([*self.names.values()][:3])}: {_first_line(error)}: {HOW}") from None
 
 
 def quoted(name: str) -> str:
@@ -82,7 +87,8 @@ def opened(paths: Sequence[str | Path]) -> Iterator[Reviews]:
         import duckdb
     except ImportError:
         raise DataError("insights need DuckDB: pip install 'reviews-parsing[insights]'") from None
-    files = [file for path in paths for file in _files(str(path))]
+    found = [file for path in paths for file in expand(str(path))]
+    files = list({file.resolve(): file for file in found}.values())
     if not files:
         raise DataError("no input: give files, folders or globs that reviews-parsing parse wrote")
     with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as folder:
@@ -97,60 +103,34 @@ def opened(paths: Sequence[str | Path]) -> Iterator[Reviews]:
         try:
             parquet = [_as_parquet(connection, file, Path(folder) / f"{n}.parquet") for n, file in enumerate(files)]
             columns = _view(connection, parquet, files)
-            yield Reviews(connection, columns, tuple(map(str, files)))
+            yield Reviews(connection, columns, dict(zip(map(str, parquet), map(str, files), strict=True)))
         finally:
             connection.close()
-
-
-def _files(path: str) -> list[Path]:
-    """The files that a path means, sorted; in a folder Parquet goes before text forms of the same."""
-    if not Path(path).exists() and has_magic(path):
-        found = sorted(Path(name) for name in glob(path, recursive=True) if Path(name).is_file())
-        if not found:
-            raise DataError(f"{path} matches no file: check the path")
-        return found
-    if not Path(path).exists():
-        raise DataError(f"{path} does not exist: check the path")
-    if not Path(path).is_dir():
-        return [Path(path)]
-    inside = sorted(file for file in Path(path).rglob("*") if file.is_file() and not _hidden(file, Path(path)))
-    for kinds in ((_PARQUET,), (*_JSON, *_DELIMITED)):
-        found = [file for file in inside if _kind(file) in kinds]
-        if found:
-            return found
-    raise DataError(f"{path} holds no Parquet and no JSONL: {HOW}")
-
-
-def _hidden(file: Path, folder: Path) -> bool:
-    """What writers of folders put beside the data begins with a dot or an underscore."""
-    return any(part.startswith((".", "_")) for part in file.relative_to(folder).parts)
-
-
-def _kind(file: Path) -> str:
-    return Path(file.stem).suffix.lower() if file.suffix.lower() in _PACKED else file.suffix.lower()
 
 
 def _as_parquet(connection: DuckDBPyConnection, file: Path, target: Path) -> Path:
     """The file, or a copy of it in Parquet."""
     import duckdb
 
-    kind = _kind(file)
+    kind = kind_of(file)
     if file.stat().st_size == 0:
         raise DataError(f"{file} is empty: {HOW}")
     try:
-        if kind == _PARQUET:
+        if kind == PARQUET:
             _refuse_without_aspects(connection, f"read_parquet({literal(str(file))})", file)
             return file
-        if kind in _JSON:
+        if kind in JSON:
             read = f"read_json({literal(str(file))}, format='newline_delimited', maximum_object_size={LONGEST_ROW}"
             names = _refuse_without_aspects(connection, f"{read}, sample_size=100000)", file)
             kinds = {name: ASPECT if name == ASPECTS else "VARCHAR" for name in names}
             struct = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in kinds.items())
             query = f"FROM {read}, columns={{{struct}}})"
-        elif kind in _DELIMITED:
-            read = f"read_csv({literal(str(file))}, all_varchar=true, header=true, max_line_size={LONGEST_ROW})"
+        elif kind in DELIMITED:
+            delimiter = "\t" if kind == ".tsv" else ","
+            dialect = f"delim='{delimiter}', quote='\"', escape='\"', header=true, all_varchar=true"
+            read = f"read_csv({literal(str(file))}, {dialect}, max_line_size={LONGEST_ROW})"
             _refuse_without_aspects(connection, read, file)
-            query = f"SELECT * REPLACE ({ASPECTS}::JSON::{ASPECT} AS {ASPECTS}) FROM {read}"
+            query = f"SELECT * REPLACE ({FROM_JSON} AS {ASPECTS}) FROM {read}"
         else:
             raise DataError(f"{file}: the ending '{file.suffix}' says no format: give .parquet or .jsonl; {HOW}")
         connection.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, PRESERVE_ORDER true)")
@@ -192,15 +172,19 @@ def _view(connection: DuckDBPyConnection, parquet: Sequence[Path], files: Sequen
 
 
 def _aspects(kind: DuckDBPyType, files: Sequence[Path]) -> str:
-    """The column of aspects with all the fields that an aspect can have. Raises DataError where it is something else."""
+    """The column of aspects with all fields that an aspect can have. Raises DataError where it is something else."""
     if kind.id == "varchar":
-        return f"{ASPECTS}::JSON::{ASPECT}"
-    inner = kind.children[0][1] if kind.id == "list" else None
-    if inner is None or inner.id != "struct" or "entity_group" not in dict(inner.children):
-        raise DataError(f"{files[0]}: the column '{ASPECTS}' is {str(kind):.60}, not parsed aspects: {HOW}")
-    there = dict(inner.children)
+        return FROM_JSON
+    there = _fields(_fields(kind).get("child")) if kind.id == "list" else {}
+    if "entity_group" not in there:
+        raise DataError(f"{files[0]}: the column '{ASPECTS}' is {kind!s:.60}, not parsed aspects: {HOW}")
     parts = (f"{quoted(f)}: " + (f"x.{quoted(f)}" if f in there else "NULL") + f"::{k}" for f, k in FIELDS.items())
     return f"list_transform({ASPECTS}, lambda x: {{{', '.join(parts)}}})"
+
+
+def _fields(kind: DuckDBPyType | None) -> dict[str, DuckDBPyType]:
+    """The parts of a type of lists or structs."""
+    return dict(cast("list[tuple[str, DuckDBPyType]]", kind.children)) if kind and kind.id in ("list", "struct") else {}
 
 
 def _first_line(error: Exception) -> str:

@@ -9,6 +9,8 @@ from reviews_parsing.insights.tables import Share
 
 Z = 1.959963984540054
 """The normal quantile of two-sided 95 %."""
+SIGNIFICANT = 0.05
+"""The level of tests, after correction."""
 LEAST_EXPECTED = 5
 """Below as many expected reviews in a cell, chi-squared is not trusted (Cochran) and an exact test is done."""
 RESAMPLES = 4999

@@ -55,6 +55,24 @@ class Period:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """Since when a measure of a category is another: `before` that period, and from it on, `after`.
+
+    The period is the one that parts the time best; `p` is corrected for the choice among all periods (Bonferroni), and
+    `adjusted` for all categories and measures (Benjamini and Hochberg). Only changes that are significant at 5 % are
+    kept.
+    """
+
+    category: str
+    measure: str
+    since: date
+    before: Share
+    after: Share
+    p: float
+    adjusted: float
+
+
+@dataclass(frozen=True, slots=True)
 class Word:
     """A thing that reviews name, all its `forms` together; `word` is the one most written. The figures count aspects.
 
@@ -208,6 +226,7 @@ class Insights:
     dated: int
     categories: tuple[Category, ...]
     periods: tuple[Period, ...]
+    changes: tuple[Change, ...]
     words: tuple[Word, ...]
     judgements: tuple[Judgement, ...]
     sentences: tuple[Sentence, ...]

@@ -85,7 +85,7 @@ def find(
     named = tuple(
         Word(
             category=category,
-            word=thing.written.most_common(1)[0][0],
+            word=_spelling(thing),
             forms=tuple(form for form, _ in thing.forms.most_common()),
             aspects=thing.aspects,
             positive=thing.positive,
@@ -102,12 +102,13 @@ def find(
 def _things(reviews: Reviews, lemmatise: Lemmatise) -> dict[str, dict[str, _Thing]]:
     rows = reviews.rows(
         f"""
-        SELECT a.entity_group, lower(trim(a.word)) AS form, mode(trim(a.word)), count(*) AS n,
+        SELECT a.entity_group, lower(trim(a.word)) AS form,
+            CASE WHEN bool_or(trim(a.word) = lower(trim(a.word))) THEN form ELSE mode(trim(a.word)) END, count(*) AS n,
             count(*) FILTER (a.polarity = '{POSITIVE}'), count(*) FILTER (a.polarity = '{NEGATIVE}')
         FROM (SELECT unnest(aspects) AS a FROM dated) WHERE trim(a.word) <> ''
-        GROUP BY 1, 2 QUALIFY row_number() OVER (PARTITION BY 1 ORDER BY n DESC, form) <= {MOST_FORMS}
+        GROUP BY 1, 2 QUALIFY row_number() OVER (PARTITION BY a.entity_group ORDER BY n DESC, form) <= {MOST_FORMS}
         ORDER BY n DESC, form
-        """.replace("PARTITION BY 1", "PARTITION BY a.entity_group")
+        """
     )
     things: dict[str, dict[str, _Thing]] = defaultdict(lambda: defaultdict(_Thing))
     for category, form, written, aspects, positive, negative in cast(list[tuple[str, str, str, int, int, int]], rows):
@@ -118,6 +119,12 @@ def _things(reviews: Reviews, lemmatise: Lemmatise) -> dict[str, dict[str, _Thin
         thing.forms[form] += aspects
         thing.written[" ".join(written.split())] += aspects
     return things
+
+
+def _spelling(thing: _Thing) -> str:
+    """The form most written; in lower case, if any is: capitals are then those of beginnings of sentences."""
+    lower = Counter({form: n for form, n in thing.written.items() if form == form.lower()})
+    return (lower or thing.written).most_common(1)[0][0]
 
 
 def _kept(things: dict[str, _Thing]) -> list[str]:
@@ -153,7 +160,8 @@ def _judgements(reviews: Reviews, order: Sequence[str]) -> tuple[Judgement, ...]
         SELECT a.entity_group, a.polarity, lower(trim(a.opinion.word)) AS opinion, count(*) AS n
         FROM (SELECT unnest(aspects) AS a FROM dated)
         WHERE trim(a.opinion.word) <> '' AND a.polarity IN ('{POSITIVE}', '{NEGATIVE}') GROUP BY 1, 2, 3
-        QUALIFY row_number() OVER (PARTITION BY a.entity_group, a.polarity ORDER BY n DESC, opinion) <= {MOST_JUDGEMENTS}
+        QUALIFY row_number() OVER (PARTITION BY a.entity_group, a.polarity ORDER BY n DESC, opinion)
+            <= {MOST_JUDGEMENTS}
         """
     )
     found = [Judgement(*cast(tuple[str, str, str, int], row)) for row in rows]

@@ -1,0 +1,78 @@
+"""`reviews-parsing insights`: what parsed reviews say, in a table, a page, or files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from reviews_parsing.cli import output
+
+if TYPE_CHECKING:
+    from reviews_parsing.insights import Insights
+
+
+def insights(
+    parsed: Annotated[list[str], typer.Argument(help="What parse wrote: files (Parquet, JSONL, CSV), folders, globs.")],
+    by: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns to compare by, with commas between; month, week, year, weekday are of the date."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--output", help="Write the report there, one HTML page.")] = None,
+    tables: Annotated[Path | None, typer.Option(help="Write the tables into this folder, as CSV and Parquet.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column of the date. Default: by type, or by a usual name.")] = None,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out aspects less probable than this.")] = 0.0,
+    language: Annotated[str, typer.Option(help="Language of the reviews, to merge forms of a word.")] = "en",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
+    ] = False,
+) -> None:
+    """Tell what parsed reviews say: what is praised and blamed, since when, in which words, and who differs.
+
+    Examples:
+
+        reviews-parsing insights parsed.parquet
+
+        reviews-parsing insights parsed.parquet --by business,month -o report.html
+
+        reviews-parsing insights "parsed/*.parquet" --tables figures --min-score 0.8
+    """
+    from reviews_parsing import insights as room
+
+    columns = [name.strip() for names in by or () for name in names.split(",") if name.strip()]
+    room.check_targets(out, tables)
+    with output.progress_bar("reading") as update:
+        found = room.analyse(parsed, columns, time=time, min_score=min_score, language=language, progress=update)
+        update(0.95, "writing")
+        if out is not None:
+            room.write_report(found, out)
+        if tables is not None:
+            room.write_tables(found, tables)
+        update(1.0, "")
+    if as_json:
+        output.print_json(room.to_json(found))
+    else:
+        _show(found)
+        for target in (out, tables):
+            if target is not None:
+                output.out.print(f"-> {target}", markup=False)
+
+
+def _show(found: Insights) -> None:
+    """What a glance should tell: the findings, and a row for each category."""
+    from reviews_parsing.insights import findings
+
+    rows = []
+    for category in found.categories:
+        words = [word for word in found.words if word.category == category.category]
+        praised = sorted((w for w in words if w.positive), key=lambda w: -w.positive)[:3]
+        blamed = sorted((w for w in words if w.negative), key=lambda w: -w.negative)[:3]
+        shares = [f"{100 * share.value:.0f} %" for share in (category.mentions, category.praise, category.blame)]
+        rows.append([category.category, *shares, *(", ".join(w.word for w in its) for its in (praised, blamed))])
+    if rows:
+        output.table("", ["category", "mention it", "praise it", "blame it", "praised", "blamed"], rows)
+        output.out.print()
+    for line in (*findings(found), *found.notes):
+        output.out.print(line, markup=False)
+    output.out.print(f"\n{found.reviews:,} reviews, {found.aspects:,} aspects", markup=False)

@@ -1,0 +1,99 @@
+"""What is counted is what is there: figures done by hand, and by a plain loop over anything."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.insights.making import Row, jsonl, parquet, review
+
+from reviews_parsing.insights import analyse
+
+
+def test_reviews_and_aspects_by_hand(parsed: Path) -> None:
+    found = analyse([parsed])
+    assert (found.reviews, found.with_aspects, found.aspects, found.implicit) == (5, 4, 7, 1)
+    food, staff, ambience = found.categories
+    assert (food.category, staff.category, ambience.category) == ("FOOD", "STAFF", "AMBIENCE")
+    assert (food.reviews, food.praising, food.blaming) == (3, 3, 1)
+    assert (food.aspects, food.implicit, food.positive, food.neutral, food.negative) == (4, 1, 3, 0, 1)
+    assert food.mentions.value == pytest.approx(3 / 5)
+    assert (food.praise.value, food.blame.value) == (1, pytest.approx(1 / 3))
+    assert (staff.reviews, staff.praising, staff.blaming) == (2, 1, 1)
+    assert (ambience.neutral, ambience.other) == (1, 0)
+
+
+def test_aspects_that_are_not_sure_enough_do_not_count(tmp_path: Path) -> None:
+    rows = [review("[Tea](BEVERAGE+), warm.", score=0.4), review("[Tea](BEVERAGE-), cold.", score=0.8)]
+    path = parquet(tmp_path / "p.parquet", rows)
+    assert [c.negative for c in analyse([path], min_score=0.5).categories] == [1]
+    assert [c.aspects for c in analyse([path], min_score=0.5).categories] == [1]
+    assert analyse([path], min_score=0.9).categories == ()
+
+
+def test_a_file_of_one_review_without_aspects(tmp_path: Path) -> None:
+    found = analyse([parquet(tmp_path / "one.parquet", [review("We came on a Monday.")])], ["text"])
+    assert (found.reviews, found.aspects, found.categories, found.words) == (1, 0, (), ())
+    assert "No review has an aspect that counts." in found.notes
+    assert found.comparisons[0].note is not None
+
+
+def test_periods_count_all_reviews_of_their_time(parsed: Path) -> None:
+    found = analyse([parsed])
+    assert (found.time, found.first, found.last, found.dated) == ("date", date(2024, 1, 5), date(2024, 3, 3), 5)
+    food = [p for p in found.periods if p.category == "FOOD"]
+    assert sum(p.total for p in food) == 5
+    assert sum(p.reviews for p in food) == 3
+    assert {p.category for p in found.periods} == {"FOOD", "STAFF", "AMBIENCE"}
+
+
+def test_several_columns_are_crossed(tmp_path: Path) -> None:
+    rows = [review("[Tea](BEVERAGE+).", city=c, shop=s) for c, s in ("ax", "ax", "ay", "bx")]
+    found = analyse([parquet(tmp_path / "p.parquet", rows)], ["city", "shop"])
+    cells = {cell.values: (cell.total, cell.reviews, cell.praising) for cell in found.cells}
+    assert cells == {("a", "x"): (2, 2, 2), ("a", "y"): (1, 1, 1), ("b", "x"): (1, 1, 1)}
+
+
+ASPECTS = st.lists(
+    st.fixed_dictionaries(
+        {
+            "entity_group": st.sampled_from(["FOOD", "STAFF", 'PRICE\'S "x"']),
+            "score": st.one_of(st.none(), st.floats(0, 1)),
+            "polarity": st.sampled_from(["positive", "negative", "neutral", "conflict", None]),
+            "word": st.one_of(st.none(), st.text(st.characters(exclude_categories=["Cs"]), max_size=4)),
+        }
+    ),
+    max_size=4,
+)
+REVIEWS = st.lists(st.tuples(ASPECTS, st.sampled_from(["x", "y", None])), min_size=1, max_size=12)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(reviews=REVIEWS, least=st.sampled_from([0.0, 0.5]))
+def test_counts_agree_with_a_plain_loop(reviews: list[tuple[list[Row], str | None]], least: float) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [{"text": "", "where": where, "aspects": aspects} for aspects, where in reviews]
+        found = analyse([jsonl(Path(folder) / "p.jsonl", rows)], ["where"], min_score=least)
+    mentioning: Counter[str] = Counter()
+    polar: Counter[tuple[str, str | None]] = Counter()
+    praising: Counter[str] = Counter()
+    implicit = 0
+    for aspects, _ in reviews:
+        kept = [a for a in aspects if (a["score"] or 0) >= least]
+        mentioning.update({a["entity_group"] for a in kept})
+        praising.update({a["entity_group"] for a in kept if a["polarity"] == "positive"})
+        polar.update((a["entity_group"], a["polarity"]) for a in kept)
+        implicit += sum(a["word"] is None for a in kept)
+    assert found.reviews == len(reviews)
+    assert found.implicit == implicit
+    assert {c.category: c.reviews for c in found.categories} == mentioning
+    assert {c.category: c.praising for c in found.categories} == {name: praising[name] for name in mentioning}
+    for category in found.categories:
+        assert category.positive == polar[category.category, "positive"]
+        assert category.other == polar[category.category, "conflict"] + polar[category.category, None]
+        assert category.mentions.low <= category.mentions.value <= category.mentions.high

@@ -1,0 +1,185 @@
+"""The page is whole in itself, says what was found, and lets no review do anything to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from playwright.sync_api import Page, sync_playwright
+from tests.insights.making import parquet, review
+
+from reviews_parsing.errors import DataError
+from reviews_parsing.insights import analyse, figures, write_report
+from reviews_parsing.insights.report import pieces
+from reviews_parsing.insights.tables import Span
+
+EVIL = "<script>document.title='gone'</script><img src=http://127.0.0.1:9/x onerror=alert(1)>"
+QUIET = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report on reviews that mean well and reviews that do not, in several scripts."""
+    folder = tmp_path_factory.mktemp("report")
+    rows = [
+        review(
+            f"The [{word}](FOOD{'-' if n % 3 else '+'}) was [{'cold' if n % 3 else 'superb'}](!) this time, {n}.",
+            id=f"r{n}" if n else EVIL,
+            shop=f"<b>{n % 2}</b>",
+            date=f"2024-{n // 10 + 1:02}-{n % 10 + 1:02}",
+        )
+        for n in range(60)
+        for word in (("soup", "拉麵 $4 or $5", EVIL, "شاورما")[n % 4],)
+    ]
+    path = folder / "report.html"
+    write_report(analyse([parquet(folder / "p.parquet", rows)], ["shop"]), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def page(report: Path) -> Iterator[tuple[Page, list[str]]]:
+    """The report in a browser, and what the browser complained of or asked for."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET.split())
+        opened = browser.new_page(viewport={"width": 1280, "height": 900})
+        heard: list[str] = []
+        opened.on("console", lambda message: heard.append(message.text))
+        opened.on("pageerror", lambda error: heard.append(str(error)))
+        opened.on("dialog", lambda dialog: heard.append(dialog.message))
+        opened.on("request", lambda request: heard.append(request.url))
+        opened.goto(report.as_uri())
+        yield opened, heard
+        browser.close()
+
+
+def test_it_opens_without_a_complaint_or_a_request(page: tuple[Page, list[str]], report: Path) -> None:
+    opened, heard = page
+    assert heard == [report.as_uri()]
+    assert opened.title() == "What 60 reviews say"
+    assert opened.locator("script, link[rel=stylesheet], img, iframe").count() == 0
+
+
+def test_reviews_stay_text(page: tuple[Page, list[str]]) -> None:
+    opened, _ = page
+    assert opened.locator("b", has_text=re.compile("^[01]$")).count() == 0
+    assert EVIL in str(opened.locator("#words").text_content())
+    assert "拉麵 $4 or $5" in str(opened.locator("#words").text_content())
+    assert "<b>1</b>" in str(opened.locator("#by-1 svg").first.text_content())
+
+
+def test_a_sentence_leads_to_its_review(page: tuple[Page, list[str]]) -> None:
+    opened, _ = page
+    link = opened.locator("blockquote footer a").first
+    target = opened.locator(str(link.get_attribute("href")))
+    assert target.locator("h3").text_content() == link.text_content()
+    marked = opened.locator("blockquote mark").first.text_content()
+    assert str(marked) in str(target.locator("p").text_content())
+
+
+def test_it_can_be_read_without_seeing_the_plots(page: tuple[Page, list[str]]) -> None:
+    opened, _ = page
+    assert opened.locator("html[lang]").count() == opened.locator("h1").count() == opened.locator("main").count() == 1
+    levels = [int(name[1]) for name in opened.locator("h1, h2, h3, h4").evaluate_all("all => all.map(e => e.tagName)")]
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    plots = opened.locator("figure > div")
+    assert plots.count() == 7
+    assert all(label for label in plots.evaluate_all("all => all.map(e => e.getAttribute('aria-label'))"))
+    assert opened.locator("details table th[scope=col]").count() > 20
+    ids = opened.locator("[id]").evaluate_all("all => all.map(e => e.id)")
+    assert len(ids) == len(set(ids))
+    for link in opened.locator("a[href^='#']").evaluate_all("all => all.map(e => e.getAttribute('href').slice(1))"):
+        assert link in ids
+
+
+def test_the_keyboard_opens_the_tables(page: tuple[Page, list[str]]) -> None:
+    opened, _ = page
+    opened.locator("#categories summary").focus()
+    opened.keyboard.press("Enter")
+    assert opened.locator("#categories details[open] table").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1280])
+def test_it_fits(page: tuple[Page, list[str]], width: int, scheme: str) -> None:
+    opened, _ = page
+    opened.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    opened.set_viewport_size({"width": width, "height": 800})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    # Text and paper are far apart in both schemes.
+    ink, paper = (
+        sum(map(int, re.findall(r"\d+", opened.evaluate(f"getComputedStyle(document.body).{name}"))[:3]))
+        for name in ("color", "backgroundColor")
+    )
+    assert abs(ink - paper) > 500
+    assert (paper > ink) is (scheme == "light")
+
+
+def test_it_prints(page: tuple[Page, list[str]]) -> None:
+    opened, _ = page
+    assert opened.pdf(format="A4").startswith(b"%PDF")
+    opened.emulate_media(media="print")
+    assert not opened.locator("nav").is_visible()
+    opened.emulate_media(media="screen")
+
+
+def test_the_page_is_well_formed(report: Path) -> None:
+    void = {"meta", "link", "br", "img"}
+    standing: list[str] = []
+
+    class Checker(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            if tag not in void:
+                standing.append(tag)
+
+        def handle_startendtag(self, tag: str, attrs: object) -> None:
+            pass
+
+        def handle_endtag(self, tag: str) -> None:
+            assert standing.pop() == tag
+
+    Checker().feed(report.read_text(encoding="utf-8"))
+    assert standing == []
+
+
+def test_figures_are_named_for_what_they_show(parsed: Path) -> None:
+    found = analyse([parsed], ["month"])
+    assert set(figures(found)) == {"mentions", "polarity", "time_mentions", "time_polarity"}
+
+
+def test_one_review_and_no_aspect_make_a_page_too(tmp_path: Path) -> None:
+    for name, text in (("one", "[Tea](BEVERAGE+) at four, as always."), ("none", "We came on a Monday.")):
+        write_report(analyse([parquet(tmp_path / f"{name}.parquet", [review(text)])]), tmp_path / f"{name}.html")
+        page = (tmp_path / f"{name}.html").read_text(encoding="utf-8")
+        assert "What 1 review says" in page
+        assert "--time COLUMN" in page
+    assert "No review has an aspect that counts." in page
+
+
+def test_a_page_that_cannot_be_written_is_one_line(parsed: Path, tmp_path: Path) -> None:
+    found = analyse([parsed])
+    (tmp_path / "taken.html").mkdir()
+    for target, message in (
+        (tmp_path / "taken.html", "is a folder"),
+        (tmp_path / "none" / "report.html", "is no folder"),
+        (parsed, "ends in .html"),
+    ):
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(DataError, match=message):
+            write_report(found, target)
+        assert sorted(tmp_path.rglob("*")) == before
+
+
+@given(st.text(max_size=20), st.lists(st.tuples(st.integers(-2, 22), st.integers(-2, 22)), max_size=5))
+def test_pieces_are_the_text(text: str, spans: list[tuple[int, int]]) -> None:
+    cut = list(pieces(text, [Span(start, end, "FOOD", "positive") for start, end in sorted(spans)]))
+    assert "".join(piece.text for piece in cut) == text
+    assert all(text[piece.span.start : piece.span.end] == piece.text for piece in cut if piece.span)

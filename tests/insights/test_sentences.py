@@ -1,0 +1,67 @@
+"""The sentences shown are sure, short and clear, and lead to their reviews."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.insights.making import Row, parquet, review
+
+from reviews_parsing.insights import analyse
+from reviews_parsing.insights.sentences import split
+
+
+def test_the_clear_sentence_is_shown_with_its_span_and_its_review(tmp_path: Path) -> None:
+    rows = [
+        review("We sat down at eight. The 🍜 [ramen](FOOD+) was [superb](!) from the first spoon. Then we left."),
+        review("The [ramen](FOOD+) here, and the [gyoza](FOOD-) as well, which is to say both of them at once, so so."),
+        review("[Ramen](FOOD+), surely?", score=0.3),
+    ]
+    found = analyse([parquet(tmp_path / "p.parquet", rows)])
+    best = found.sentences[0]
+    assert best.sentence == "The 🍜 ramen was superb from the first spoon."
+    assert best.sentence[best.start : best.end] == best.word == "ramen"
+    assert best.review_name == "p.parquet, row 1"
+    shown = found.shown[best.review]
+    assert shown.text == rows[0]["text"]
+    assert [shown.text[s.start : s.end] for s in shown.spans] == ["ramen"]
+    assert best.probability == pytest.approx(0.81)
+    assert not any("surely" in sentence.sentence for sentence in found.sentences)
+
+
+def test_reviews_are_called_by_their_ids(tmp_path: Path) -> None:
+    rows = [review("The [ramen](FOOD+) was fine on Monday.", Review_ID=17)]
+    (said,) = analyse([parquet(tmp_path / "p.parquet", rows)]).sentences
+    assert said.review_name == "17"
+
+
+def test_a_copied_review_is_shown_once(tmp_path: Path) -> None:
+    rows = [review("The [ramen](FOOD+) was fine on Monday.") for _ in range(5)]
+    assert len(analyse([parquet(tmp_path / "p.parquet", rows)]).sentences) == 1
+
+
+def test_without_the_texts_there_are_no_sentences(tmp_path: Path) -> None:
+    rows: list[Row] = [{"text": "Parsed, then cut away.", "aspects": review("The [ramen](FOOD+).")["aspects"]}]
+    found = analyse([parquet(tmp_path / "p.parquet", rows)])
+    assert (found.sentences, found.shown) == ((), ())
+    assert found.words[0].word == "ramen"
+
+
+def test_the_text_is_the_column_that_the_offsets_point_into(tmp_path: Path) -> None:
+    rows = [{"text": "noise", **{"what was said": (r := review("The [ramen](FOOD+) was fine."))["text"]}, **r}]
+    rows[0]["text"] = "noise"
+    assert analyse([parquet(tmp_path / "p.parquet", rows)]).shown[0].text == "The ramen was fine."
+
+
+@given(st.text("aB .!?\n…。\"'🍜", max_size=60))
+def test_sentences_are_parts_of_the_text_and_lose_no_letter(text: str) -> None:
+    parts = [text[start:end] for start, end in split(text)]
+    assert "".join("".join(parts).split()) == "".join(text.split())
+    assert all(part == part.strip() and part for part in parts)
+
+
+def test_a_price_does_not_end_a_sentence() -> None:
+    text = "A bowl is $14.50 now. Worth it!"
+    assert [text[start:end] for start, end in split(text)] == ["A bowl is $14.50 now.", "Worth it!"]

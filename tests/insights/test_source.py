@@ -1,0 +1,119 @@
+"""Whatever `parse` wrote is read, and what it did not write is refused in one line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from tests.insights.making import Row, jsonl, parquet, review
+
+from reviews_parsing.errors import DataError
+from reviews_parsing.insights import analyse
+
+
+def figures(*paths: Path | str) -> list[tuple[str, int, int]]:
+    return [(c.category, c.reviews, c.aspects) for c in analyse(paths).categories]
+
+
+def test_all_forms_hold_the_same(tmp_path: Path, rows: list[Row], parsed: Path) -> None:
+    lines = jsonl(tmp_path / "p.jsonl", rows)
+    packed = tmp_path / "p.jsonl.gz"
+    packed.write_bytes(gzip.compress(lines.read_bytes()))
+    table = tmp_path / "p.csv"
+    cells = [[row["id"], row["date"], row["text"], json.dumps(row["aspects"])] for row in rows]
+    quoted = [",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in cells]
+    table.write_text("\n".join(["id,date,text,aspects", *quoted]) + "\n", encoding="utf-8")
+    expected = analyse([parsed])
+    for path in (lines, packed, table):
+        found = analyse([path])
+        for part in ("categories", "periods", "words", "judgements", "shown"):
+            assert getattr(found, part) == getattr(expected, part), (path, part)
+
+
+def test_csv_with_quotes_and_lines_in_its_texts(tmp_path: Path) -> None:
+    text = 'She said, ""so, so"".\n\nThe soup was fine, the tea; too.'
+    aspect = '[{""entity_group"": ""FOOD"", ""word"": ""soup"", ""start"": 26, ""end"": 30}]'
+    path = tmp_path / "p.csv"
+    path.write_text(f'text,aspects\n"{text}","{aspect}"\n"Nothing; at all",[]\n', encoding="utf-8")
+    found = analyse([path])
+    assert (found.reviews, [(w.category, w.word, w.aspects) for w in found.words]) == (2, [])
+    assert [(c.category, c.aspects, c.implicit) for c in found.categories] == [("FOOD", 1, 0)]
+
+
+def test_folders_and_globs_are_all_their_files(tmp_path: Path, rows: list[Row]) -> None:
+    folder = tmp_path / "it's"
+    (folder / "deep").mkdir(parents=True)
+    parquet(folder / "part-0.parquet", rows[:2])
+    parquet(folder / "deep" / "part-1.parquet", rows[2:])
+    (folder / "_rejects.jsonl").write_text("{}\n")
+    (folder / ".part-2.parquet.tmp").write_bytes(b"half")
+    jsonl(folder / "rejects.jsonl", rows)
+    whole = [("FOOD", 3, 4), ("STAFF", 2, 2), ("AMBIENCE", 1, 1)]
+    assert (
+        figures(folder) == figures(folder / "**" / "*.parquet") == figures(folder, folder / "part-0.parquet") == whole
+    )
+    assert figures(folder / "part-0.parquet", jsonl(tmp_path / "rest.jsonl", rows[2:])) == whole
+
+
+def test_columns_may_differ_between_files_and_aspects_may_be_plainer(tmp_path: Path) -> None:
+    one = jsonl(tmp_path / "one.jsonl", [review("[Tea](BEVERAGE+).", city="Bath")])
+    plain = [{"text": "Tea.", "aspects": [{"entity_group": "BEVERAGE", "word": "Tea", "start": 0, "end": 3}]}]
+    two = jsonl(tmp_path / "two.jsonl", plain)
+    kind = pa.list_(pa.struct([("entity_group", pa.string()), ("polarity", pa.string())]))
+    third = tmp_path / "three.parquet"
+    pq.write_table(
+        pa.table({"aspects": pa.array([[{"entity_group": "BEVERAGE", "polarity": "negative"}], None], kind)}), third
+    )
+    (found,) = analyse([one, two, third]).categories
+    assert (found.reviews, found.positive, found.negative, found.other, found.implicit) == (3, 1, 1, 1, 1)
+
+
+def test_a_row_of_a_megabyte_is_read(tmp_path: Path) -> None:
+    rows = [review("[Tea](BEVERAGE+) " + "and more " * 120_000)]
+    assert figures(jsonl(tmp_path / "p.jsonl", rows)) == [("BEVERAGE", 1, 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("raw.csv", b"text,stars\nGood.,5\n", "raw.csv has no column 'aspects', only text, stars: parse them first"),
+        (
+            "raw.jsonl",
+            b'{"text": "Good."}\n',
+            "no column 'aspects', only text: parse them first: reviews-parsing parse",
+        ),
+        ("empty.jsonl", b"", "empty.jsonl is empty"),
+        ("half.jsonl", b'{"text": "Good.", "aspects": []}\n{"text": "Ba', "half.jsonl cannot be read"),
+        ("half.parquet", b"PAR1 and then nothing", "half.parquet cannot be read"),
+        ("notes.txt", b"Good.", "notes.txt: the ending '.txt' says no format"),
+        ("wrong.jsonl", b'{"text": "Good.", "aspects": [3]}\n', "wrong.jsonl cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        analyse([tmp_path / name])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_there_or_holds_nothing_is_one_line(tmp_path: Path) -> None:
+    for path, message in (
+        (tmp_path / "none.parquet", "none.parquet does not exist"),
+        (tmp_path / "*.parquet", "matches no file"),
+        (tmp_path, "holds no Parquet and no JSONL"),
+    ):
+        with pytest.raises(DataError, match=message):
+            analyse([path])
+    with pytest.raises(DataError, match="no input"):
+        analyse([])
+    with pytest.raises(DataError, match="holds no review"):
+        analyse([parquet(tmp_path / "hollow.parquet", [])])
+    numbers = tmp_path / "numbers.parquet"
+    pq.write_table(pa.table({"aspects": [1, 2]}), numbers)
+    with pytest.raises(DataError, match=r"column 'aspects' is BIGINT, not parsed aspects"):
+        analyse([numbers])
