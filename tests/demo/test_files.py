@@ -95,6 +95,18 @@ def test_an_upload_that_breaks_off_leaves_no_file(site: Site) -> None:
     until(lambda: set(site.files()) <= before)
 
 
+def test_only_what_was_uploaded_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gradio import FileData
+
+    from reviews_parsing.demo.page import _arrived
+
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    assert _arrived(FileData(path=str(tmp_path / "uploads" / "a" / "b.csv"))) == str(
+        tmp_path / "uploads" / "a" / "b.csv"
+    )
+    assert _arrived(FileData(path=str(tmp_path / "uploads" / ".." / "secret.csv"))) is None
+
+
 @pytest.mark.parametrize(("path", "size"), [("gradio_api/upload", 2 * 10**6), ("gradio_api/queue/join", 17 * 10**6)])
 def test_what_is_too_large_is_refused_before_it_is_read(site: Site, path: str, size: int) -> None:
     request = urllib.request.Request(f"{site.url}/{path}", b"x", {"Content-Length": str(size)}, method="POST")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from reviews_parsing.demo import files
 from reviews_parsing.demo.client import Client
@@ -137,6 +138,14 @@ def _one(reviews: Reviews) -> gr.HTML:
     return legend
 
 
+def _arrived(payload: gr.FileData | None) -> str | None:
+    """The path of a file that was uploaded; none where a request names another file of this machine."""
+    if payload is None:
+        return None
+    path = Path(payload.path).resolve()
+    return str(path) if path.is_relative_to(Path(get_upload_folder()).resolve()) else None
+
+
 def _file(client: Client, max_upload_mb: int) -> None:
     upload = gr.File(
         label=f"A file of reviews: CSV, TSV, JSONL or Parquet, at most {max_upload_mb:,} MB",
@@ -146,7 +155,7 @@ def _file(client: Client, max_upload_mb: int) -> None:
         elem_id="rp-upload",
     )
     # Gradio's own also leaves an empty file behind, each time.
-    vars(upload)["preprocess"] = lambda payload: payload.path if payload else None
+    vars(upload)["preprocess"] = _arrived
     column = gr.Dropdown([], label="Column of the texts", visible=False, elem_id="rp-column")
     with gr.Row(elem_classes="rp-row"):
         go = gr.Button("Parse the file", variant="primary", interactive=False, elem_id="rp-parse-file")
