@@ -45,7 +45,7 @@ def tokenizer() -> Tokenizer:
 def champion_home(request: pytest.FixtureRequest) -> Path:
     """A home whose champion is the default model, in a few epochs. Read it, do not write to it."""
     sources = [PACKAGE / "parser.py", PACKAGE / "schema.py"]
-    for room in ("training", "tagging", "data", "registry"):
+    for room in ("training", "tagging", "data", "registry", "monitor"):
         sources += [path for path in (PACKAGE / room).rglob("*") if path.suffix in (".py", ".jsonl")]
     state = hashlib.sha256()
     for path in sorted(sources):
