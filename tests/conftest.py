@@ -20,6 +20,13 @@ PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "src" / "reviews_parsing"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One worker trains the default model at once; others meanwhile do what needs none."""
+    need = {item.path for item in items if "champion_home" in getattr(item, "fixturenames", ())}
+    trains = next((item.path for item in items if item.path in need), None)
+    items.sort(key=lambda item: 0 if item.path == trains else 2 if item.path in need else 1)
+
+
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test sees or touches the user's own folders, servers or hubs."""
