@@ -49,23 +49,15 @@ def test_the_answer_is_the_most_probable_valid_sequence_of_each_text(drawn: list
 
 
 @given(several)
-def test_spans_are_where_all_categories_together_say_and_what_most_of_them_say(drawn: list[np.ndarray]) -> None:
+def test_spans_are_those_of_the_tags_ordered_disjoint_and_probable(drawn: list[np.ndarray]) -> None:
     words, first = together(drawn)
     found = decode(words, np.zeros((len(words), 3)), first)
     assert np.isfinite(found.logit).all()
-    p = softmax(words) if len(words) else words
-    places = np.stack([p[:, 0], p[:, 1] + p[:, 3], p[:, 2] + p[:, 4]], axis=1)
-    tags = best_tags(places, first).tolist() if len(words) else []
-    spans = list(zip(found.text.tolist(), found.start.tolist(), found.stop.tolist(), strict=True))
+    spans = list(zip(found.text, found.start, found.stop, found.category, strict=True))
+    tags = best_tags(softmax(words), first).tolist() if len(words) else []
     assert spans == [
-        (text, span.start, span.stop)
-        for text, (start, stop) in enumerate(pairwise(first))
-        for span in tags_to_spans(tags[start:stop])
+        (text, *span) for text, (start, stop) in enumerate(pairwise(first)) for span in tags_to_spans(tags[start:stop])
     ]
-    for (text, start, stop), category in zip(spans, found.category.tolist(), strict=True):
-        own = p[first[text] + start : first[text] + stop]
-        shares = own[0, [1, 3]] + own[1:, [2, 4]].sum(axis=0)
-        assert np.isclose(shares[category], shares.max())
 
 
 @given(several)
@@ -102,16 +94,8 @@ def test_the_probability_counts_both_ends() -> None:
 def test_the_probability_is_the_product_over_its_words() -> None:
     words = np.array([[0.0, 3, 0, 0, 0], [0.0, 0, 2, 0, 0], [4.0, 0, 1, 0, 0]])
     p = softmax(words)
-    place = (p[0, 1] + p[0, 3]) * (p[1, 2] + p[1, 4]) * (1 - p[2, 2] - p[2, 4])
-    product_of = place * (p[0, 1] + p[1, 2]) / (p[0, [1, 3]].sum() + p[1, [2, 4]].sum())
+    product_of = p[0, 1] * p[1, 2] * (1 - p[2, 2])
     assert np.isclose(sigmoid(decode(words, np.zeros((3, 0)), np.array([0, 3])).logit), product_of)
-
-
-def test_a_word_that_is_surely_something_is_named_whatever_it_is() -> None:
-    # O is likelier than any one tag, and less likely than all that name a thing.
-    torn = np.log([[0.4, 0.35, 0.0001, 0.2499, 0.0001], [0.9, 0.025, 0.025, 0.025, 0.025]])
-    found = decode(torn, np.zeros((2, 0)), np.array([0, 2]))
-    assert list(zip(found.start, found.stop, found.category, strict=True)) == [(0, 1, 0)]
 
 
 def test_polarity_is_the_mean_over_the_words_of_the_span() -> None:

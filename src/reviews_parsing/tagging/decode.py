@@ -12,8 +12,6 @@ Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
 # A logit of what is certainly not there.
 FAINTEST = -30.0
-# The tags of one category alone.
-BEGIN, INSIDE = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +42,24 @@ def sigmoid(x: Floats) -> Floats:
 def decode(tag_logits: Floats, polarity_logits: Floats, first: Ints) -> Spans:
     """Spans in texts whose words have `tag_logits` of shape [n, 2c + 1] and `polarity_logits` of shape [n, p].
 
-    `first[i]` is the number of text i's first word, and `first[-1]` is n; p may be 0. Where a span is comes from the
-    probabilities of B, I and O over all categories together: a word that is surely named, if not surely what, is named.
-    Its category is the one with the largest share in its words, and its probability is that of its place (all its
-    words, and the next not continuing it) times that share.
+    `first[i]` is the number of text i's first word, and `first[-1]` is n; p may be 0. The probability of a span is the
+    product of its words' tag probabilities and of the next word not continuing it.
     """
     n = len(tag_logits)
     if n == 0:
         none = np.zeros(0, np.int64)
         return Spans(none, none, none, none, np.zeros(0), np.zeros((0, polarity_logits.shape[1])))
     probabilities = softmax(tag_logits)
-    begins, goes_on = probabilities[:, 1::2], probabilities[:, 2::2]
-    places = np.stack([probabilities[:, 0], begins.sum(axis=1), goes_on.sum(axis=1)], axis=1)
-    tags = best_tags(places, first)
-    start = np.flatnonzero(tags == BEGIN)
-    others = np.append(np.flatnonzero(tags != INSIDE), n)
+    tags = best_tags(probabilities, first)
+    start = np.flatnonzero(tags % 2)
+    others = np.append(np.flatnonzero(~_inside(tags)), n)
     stop = others[np.searchsorted(others, start, side="right")]
-    by_category = _sums(np.where(tags[:, None] == INSIDE, goes_on, begins), start, stop)
-    category = by_category.argmax(axis=1) if len(start) else start
+    category = (tags[start] - 1) // 2
     text = np.searchsorted(first, start, side="right") - 1
-    log = np.log(np.maximum(places[np.arange(n), tags], 1e-12))
+    log = np.log(np.maximum(probabilities[np.arange(n), tags], 1e-12))
     log_p = _sums(log[:, None], start, stop)[:, 0]
-    log_p += np.log(by_category[np.arange(len(start)), category] / np.maximum(by_category.sum(axis=1), 1e-12))
     followed = np.flatnonzero(stop < first[text + 1])
-    log_p[followed] += np.log1p(-np.minimum(places[stop[followed], INSIDE], 1 - 1e-12))
+    log_p[followed] += np.log1p(-np.minimum(probabilities[stop[followed], 2 * category[followed] + 2], 1 - 1e-12))
     p = np.clip(np.exp(log_p), 1e-9, 1 - 1e-9)
     means = _sums(polarity_logits.astype(np.float64), start, stop) / (stop - start)[:, None]
     return Spans(text, start - first[text], stop - first[text], category, np.log(p / (1 - p)), means)
