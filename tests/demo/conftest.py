@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from ports import free_port
 from reviews_parsing.corrections import Store
-from reviews_parsing.serving import free_port
 from serving.client import DEADLINE, Server, environment
 from serving.conftest import Start, start
 
@@ -51,7 +51,7 @@ def server(start: Start) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
-    port, log = free_port(0), folder / "log"
+    port, log = free_port(), folder / "log"
     (folder / "tmp").mkdir()
     variables = environment(folder / "home", REVIEWS_PARSING_MAX_UPLOAD_MB="1", TMPDIR=str(folder / "tmp"))
     command = [sys.executable, "-m", "reviews_parsing.cli", "demo", f"--port={port}"]

@@ -25,7 +25,8 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from conftest import copy_home
-from registry.servers import answers, free_port, until
+from ports import free_port
+from registry.servers import answers, until
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.settings import MODEL_NAME
 from serving.client import MODEL, Answer, Server

@@ -24,8 +24,8 @@ import yaml
 from cel_expr_python import cel
 from cel_expr_python.ext.ext_optional import ExtOptional
 
+from ports import free_port
 from reviews_parsing import registry
-from reviews_parsing.serving import free_port
 from reviews_parsing.settings import MODEL_NAME
 from rollout.api import NAMESPACE, TOKEN, Cluster, model
 from rollout.conftest import known_to
@@ -237,7 +237,7 @@ def test_gate_stops_a_challenger_that_is_worse(with_champion: Path, tmp_path: Pa
 
 
 def test_gate_fails_where_the_registry_is_away(tmp_path: Path) -> None:
-    away = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port(0)}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    away = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     done = make("ci-gate", expect=2, **away)
     assert not (BUILD / "challenger").exists()
     assert done.stderr.startswith("error: tracking store ")
@@ -246,7 +246,7 @@ def test_gate_fails_where_the_registry_is_away(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def serving(champion_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The champion on a real server; it need not be ready yet."""
-    ports = {name: free_port(0) for name in ("http", "grpc", "metrics")}
+    ports = {name: free_port() for name in ("http", "grpc", "metrics")}
     log = (tmp_path_factory.mktemp("server") / "log").open("wb")
     server = subprocess.Popen(
         [

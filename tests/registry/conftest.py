@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from .servers import answers, free_port, until
+from ports import free_port
+
+from .servers import answers, until
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,11 @@ from pathlib import Path
 import pytest
 
 from conftest import copy_home
+from ports import free_port
 from reviews_parsing import ModelError, TrackingError, registry
 from reviews_parsing.settings import MODEL_NAME
 
-from .servers import answers, free_port, until
+from .servers import answers, until
 
 CHAMPION, FIRST = f"models:/{MODEL_NAME}@champion", f"models:/{MODEL_NAME}/1"
 

@@ -13,11 +13,12 @@ from pathlib import Path
 import mlflow
 import pytest
 
+from ports import free_port
 from reviews_parsing import AspectParser, ModelError, PromotionRefused, TrackingError, data, registry
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.fit import Recipe
 
-from .servers import answers, free_port, until
+from .servers import answers, until
 
 TINY = Recipe(epochs=1, patience=1, window=64, margin=16)
 TEXT = "The noodles were fantastic, but our waiter was rude."

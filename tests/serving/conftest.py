@@ -15,7 +15,7 @@ from urllib.error import URLError
 
 import pytest
 
-from reviews_parsing.serving import free_port
+from ports import free_port
 from reviews_parsing.settings import MODEL_NAME
 
 from .client import DEADLINE, MODEL, Server, environment
@@ -32,7 +32,7 @@ def start(tmp_path_factory: pytest.TempPathFactory, champion_home: Path) -> Star
 
     @contextmanager
     def started(mlserver: bool = False, **variables: str) -> Iterator[Server]:
-        http, grpc, metrics = (free_port(0) for _ in range(3))
+        http, grpc, metrics = (free_port() for _ in range(3))
         if mlserver:
             ports = {"HTTP": http, "GRPC": grpc, "METRICS": metrics}
             variables |= {f"MLSERVER_{name}_PORT": str(port) for name, port in ports.items()}

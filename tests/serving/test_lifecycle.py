@@ -24,11 +24,11 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
+from ports import free_port
 from reviews_parsing import registry
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.registry.known import remember
 from reviews_parsing.registry.store import Reference, Resolved
-from reviews_parsing.serving import free_port
 from reviews_parsing.settings import MODEL_NAME
 
 from .client import DEADLINE, MODEL, Server, environment
@@ -102,7 +102,7 @@ def status_line(server: Server, name: str) -> int:
 @contextmanager
 def starting(home: Path, folder: Path) -> Iterator[Server]:
     """A server that has just been started; its log goes to `folder`."""
-    http, grpc, metrics = (free_port(0) for _ in range(3))
+    http, grpc, metrics = (free_port() for _ in range(3))
     command = [sys.executable, "-c", SERVE, *map(str, (http, grpc, metrics))]
     with (
         (folder / "log").open("wb") as log,
