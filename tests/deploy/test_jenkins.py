@@ -248,12 +248,14 @@ def serving(champion_home: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     """The champion on a real server; it need not be ready yet."""
     ports = {name: free_port() for name in ("http", "grpc", "metrics")}
     log = (tmp_path_factory.mktemp("server") / "log").open("wb")
+    # MLflow leaves the store that it was last told about in the environment.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MLFLOW_")}
     server = subprocess.Popen(
         [
             *(sys.executable, "-m", "reviews_parsing.cli", "serve"),
             *(f"--{name}-port={port}" for name, port in ports.items()),
         ],
-        env={**os.environ, "REVIEWS_PARSING_HOME": str(champion_home), "PYTHONPATH": str(PROJECT / "src")},
+        env={**clean, "REVIEWS_PARSING_HOME": str(champion_home), "PYTHONPATH": str(PROJECT / "src")},
         stdout=log,
         stderr=log,
     )
