@@ -158,10 +158,11 @@ def _doubts(parser: AspectParser, prepared: Prepared, logits: Logits) -> list[Do
     found: list[Doubts] = [defaultdict(float) for _ in prepared.texts]
     first = prepared.first
     calibration = parser.config.calibration
-    spans = decode(logits.tags, logits.polarities, first)
+    tags = logits.tags * calibration.tag_scale
+    spans = decode(tags, logits.polarities, first)
     text_of = np.repeat(np.arange(len(prepared.texts)), np.diff(first))
     for kind, scores, places in (
-        ("tag", logits.tags, text_of),
+        ("tag", tags, text_of),
         ("polarity", spans.polarity_logits * calibration.polarity_scale, spans.text),
     ):
         if scores.shape[0] == 0 or scores.shape[1] < 2:
