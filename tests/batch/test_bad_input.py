@@ -62,7 +62,7 @@ def refused(
         ("a.jsonl", b'{"text": "Fine", "n": 1e999}\n', "a.jsonl:1: not JSON (1e999 is too large a number)"),
         ("a.jsonl", b'{"text": "Fine", "aspects": []}\n', "already has a column 'aspects'"),
         ("a.jsonl.gz", b'{"text": "Fine"}\n', "a.jsonl.gz cannot be read (Not a gzipped file"),
-        ("a.csv.gz", gzip.compress(GOOD)[:-9], "a.csv.gz cannot be read (Compressed file ended before"),
+        ("a.csv.gz", gzip.compress(GOOD, mtime=0)[:-9], "a.csv.gz cannot be read (Compressed file ended before"),
         ("a.parquet", GOOD, "a.parquet cannot be read"),
         ("a.xlsx", GOOD, "the ending '.xlsx' says no format: give .csv, .tsv, .jsonl, .ndjson, .parquet"),
         ("a.gz", GOOD, "the ending '.gz' says no format"),
