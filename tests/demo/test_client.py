@@ -127,7 +127,7 @@ def test_a_second_server_that_is_away_takes_nothing_from_the_first(
 @given(st.lists(st.integers(0, 60_000), max_size=100))
 def test_batches_keep_the_order_and_the_bounds(lengths: list[int]) -> None:
     texts = ["x" * length for length in lengths]
-    found = list(room.batches(texts))
+    found = list(room.batches(texts, room.BATCH_TEXTS, room.BATCH_CHARACTERS))
     assert [text for batch in found for text in batch] == texts
     assert all(batch and len(batch) <= room.BATCH_TEXTS for batch in found)
     assert all(len(batch) == 1 or sum(map(len, batch)) <= room.BATCH_CHARACTERS for batch in found)

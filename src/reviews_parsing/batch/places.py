@@ -6,13 +6,14 @@ import io
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
-from reviews_parsing.data.files import write_bytes
+from reviews_parsing.data import files
 from reviews_parsing.errors import DataError
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _google() -> fs.FileSystem:
 def put(name: str, data: bytes) -> None:
     """Write a file whole, or not at all. Raises DataError where that fails."""
     if not is_url(name):
-        write_bytes(Path(name), data)
+        files.write_bytes(Path(name), data)
         return
     store, path = filesystem(name)
     try:
@@ -160,6 +161,20 @@ def put(name: str, data: bytes) -> None:
             stream.write(data)
     except OSError as error:
         raise DataError(f"{name} cannot be written ({reason(error)}): nothing was changed there") from None
+
+
+@contextmanager
+def replacing(name: str) -> Iterator[Path]:
+    """A path to make a file at; it becomes `name`, whole, if the block succeeds. Raises DataError where that fails."""
+    if not is_url(name):
+        with files.replacing(Path(name)) as temporary:
+            yield temporary
+        return
+    with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as folder:
+        temporary = Path(folder) / "output"
+        yield temporary
+        with temporary.open("rb") as file:
+            upload(file, name)
 
 
 def upload(source: IO[bytes], name: str) -> None:

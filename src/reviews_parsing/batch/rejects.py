@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from tempfile import TemporaryFile
-from typing import IO, Protocol
+from typing import Protocol
 
 from reviews_parsing.batch import places
 from reviews_parsing.batch.flow import Parsed
-from reviews_parsing.data.files import replacing
-from reviews_parsing.errors import DataError
 
 
 class Keep(Protocol):
@@ -37,7 +36,9 @@ def to_file(name: str, always: bool) -> Iterator[Keep]:
 
         yield keep
         if file.tell() or always:
-            _store(file, name)
+            file.seek(0)
+            with places.replacing(name) as temporary, temporary.open("xb") as target:
+                shutil.copyfileobj(file, target)
         elif places.stat(name):
             places.remove(name)
 
@@ -49,16 +50,3 @@ def lines(some: Parsed) -> Iterable[bytes]:
 
 def nowhere(_: Parsed) -> None:
     """Rejects that nobody keeps are only counted."""
-
-
-def _store(file: IO[bytes], name: str) -> None:
-    import shutil
-
-    file.seek(0)
-    if places.is_url(name):
-        places.upload(file, name)
-        return
-    if not Path(name).parent.is_dir():
-        raise DataError(f"{Path(name).parent} is no folder: make it, or write the rejects elsewhere")
-    with replacing(Path(name)) as temporary, temporary.open("xb") as target:
-        shutil.copyfileobj(file, target)

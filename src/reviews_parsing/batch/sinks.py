@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
@@ -16,7 +15,6 @@ from reviews_parsing.batch.chunks import Chunk
 from reviews_parsing.batch.columns import ASPECTS, Column
 from reviews_parsing.batch.records import Row
 from reviews_parsing.batch.source import Source
-from reviews_parsing.data.files import replacing
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import aspects_arrow_type
 
@@ -40,24 +38,11 @@ def to_file(output: str, inputs: Sequence[Sequence[Column]]) -> Iterator[Write]:
 
     Raises DataError where writing fails, as on a full disk.
     """
-    with _replacing(output) as temporary, temporary.open("xb") as file:
+    with places.replacing(output) as temporary, temporary.open("xb") as file:
         with _WRITERS[PurePath(output).suffix.lower()](file, inputs) as write:
             yield write
         file.flush()
         os.fsync(file.fileno())
-
-
-@contextmanager
-def _replacing(output: str) -> Iterator[Path]:
-    if not places.is_url(output):
-        with replacing(Path(output)) as temporary:
-            yield temporary
-        return
-    with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as folder:
-        temporary = Path(folder) / "output"
-        yield temporary
-        with temporary.open("rb") as file:
-            places.upload(file, output)
 
 
 def to_function(on_rows: Callable[[list[Row]], None] | None) -> Write:

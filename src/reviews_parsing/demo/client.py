@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from reviews_parsing.errors import InferenceError, Stopped
 from reviews_parsing.schema import Aspect, ParsedReview, Taxonomy
+from reviews_parsing.serving.batches import batches
 
 if TYPE_CHECKING:
     import httpx
@@ -154,7 +155,7 @@ class Stream:
         under_way: deque[Future[list[ParsedReview]]] = deque()
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
             try:
-                for batch in batches(texts):
+                for batch in batches(texts, BATCH_TEXTS, BATCH_CHARACTERS):
                     under_way.append(pool.submit(self._ask, batch))
                     if len(under_way) > IN_FLIGHT:
                         yield from self._first(under_way, min_score, spans_only)
@@ -184,20 +185,6 @@ class Stream:
             return [ParsedReview(texts[0], ())]
         self.versions.add(answer.version)
         return list(answer.reviews)
-
-
-def batches(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Neighbours together, up to BATCH_TEXTS and BATCH_CHARACTERS; a longer text by itself."""
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        if batch and (len(batch) == BATCH_TEXTS or characters + len(text) > BATCH_CHARACTERS):
-            yield batch
-            batch, characters = [], 0
-        batch.append(text)
-        characters += len(text)
-    if batch:
-        yield batch
 
 
 def _seconds(retry_after: str | None) -> float:

@@ -20,6 +20,7 @@ from reviews_parsing.encoder import Logits
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview
+from reviews_parsing.serving.batches import batches
 
 OVERLOADED = 503
 # Of a batch.
@@ -120,7 +121,9 @@ class Work:
         Cancelled, what has not begun is not begun.
         """
         loop = asyncio.get_running_loop()
-        parts = [_Part(part, loop.create_future()) for part in _parts(texts)]
+        # A request for nothing is a batch too.
+        its = list(batches(texts, BATCH_TEXTS, BATCH_CHARACTERS)) or [[]]
+        parts = [_Part(part, loop.create_future()) for part in its]
         with self._changed:
             self.admit(len(parts))
             for turn, part in enumerate(parts):
@@ -206,19 +209,6 @@ def stand_back() -> None:
     """This thread lets others go first."""
     if sys.platform == "linux":  # elsewhere threads have no priority of their own
         os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
-
-
-def _parts(texts: Sequence[str]) -> Iterator[list[str]]:
-    """Consecutive texts that fill a batch; at least one part, which may be empty."""
-    part: list[str] = []
-    characters = 0
-    for text in texts:
-        if part and (len(part) == BATCH_TEXTS or characters + len(text) > BATCH_CHARACTERS):
-            yield part
-            part, characters = [], 0
-        part.append(text)
-        characters += len(text)
-    yield part
 
 
 def _deliver(batch: Sequence[_Part], outcome: Exception | Sequence[Parsed]) -> None:
