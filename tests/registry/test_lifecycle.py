@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
@@ -16,11 +17,11 @@ import pytest
 from ports import free_port
 from reviews_parsing import AspectParser, ModelError, PromotionRefused, TrackingError, data, registry
 from reviews_parsing.settings import Settings
+from reviews_parsing.training.backbone import EMBEDDED, load_tokenizer, resolve_backbone
 from reviews_parsing.training.fit import Recipe
 
 from .servers import answers, until
 
-TINY = Recipe(epochs=1, patience=1, window=64, margin=16)
 TEXT = "The noodles were fantastic, but our waiter was rude."
 
 
@@ -33,15 +34,29 @@ def few_reviews(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """A recipe that takes seconds: two layers of the embedded backbone, one epoch."""
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    folder = tmp_path_factory.mktemp("backbone")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    AutoModel.from_pretrained(resolve_backbone(EMBEDDED), num_hidden_layers=2).save_pretrained(folder)
+    load_tokenizer(EMBEDDED).save_pretrained(folder)
+    return Recipe(backbone=str(folder), epochs=1, patience=1, window=64, margin=16)
+
+
 def tracking(monkeypatch: pytest.MonkeyPatch, uri: str, home: Path) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setenv("REVIEWS_PARSING_HOME", str(home))
 
 
 def test_a_worse_challenger_is_refused_unless_forced_and_rollback_undoes_it(
-    with_champion: Path, few_reviews: str
+    with_champion: Path, few_reviews: str, tiny: Recipe
 ) -> None:
-    run = registry.train(few_reviews, TINY)
+    run = registry.train(few_reviews, tiny)
     verdict = registry.promote(run_id=run.run_id)
     assert not verdict.promoted
     assert verdict.difference is not None
@@ -180,18 +195,18 @@ def test_the_reference_script_makes_a_run_champion(with_champion: Path) -> None:
     assert ".env.nowhere does not exist" in missing.stderr
 
 
-def test_the_same_seed_gives_the_same_metrics(few_reviews: str) -> None:
-    first, second = (registry.train(few_reviews, TINY).result.test.metrics() for _ in range(2))
+def test_the_same_seed_gives_the_same_metrics(few_reviews: str, tiny: Recipe) -> None:
+    first, second = (registry.train(few_reviews, tiny).result.test.metrics() for _ in range(2))
     for figures in (first, second):
         for clock in ("seconds", "reviews_per_second"):
             del figures[clock]
     assert first == second
 
 
-def test_data_without_polarity_trains_without_it(tmp_path: Path) -> None:
+def test_data_without_polarity_trains_without_it(tmp_path: Path, tiny: Recipe) -> None:
     for name, reviews in data.read_splits("corpus").items():
         data.write(reviews[:60], tmp_path / f"{name}.conll")
-    run = registry.train(str(tmp_path), TINY)
+    run = registry.train(str(tmp_path), tiny)
     assert "with_polarity_f1" not in run.result.test.metrics()
     parser = AspectParser.load(f"models:/{Settings().model_name}/{run.version}")
     assert parser.taxonomy.polarities == ()
@@ -205,9 +220,10 @@ def test_a_hub_that_is_not_there_is_said_in_one_line(with_champion: Path, monkey
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_that_was_killed_goes_on(few_reviews: str, tmp_path: Path) -> None:
+def test_a_run_that_was_killed_goes_on(few_reviews: str, tiny: Recipe, tmp_path: Path) -> None:
     environment = {**os.environ, "REVIEWS_PARSING_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "reviews_parsing.cli", "train", few_reviews, "--epochs", "3", "--json"]
+    command = [sys.executable, "-m", "reviews_parsing.cli", "train", few_reviews]
+    command += ["--backbone", tiny.backbone, "--epochs", "3", "--json"]
     with subprocess.Popen(
         command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as killed:
@@ -224,13 +240,13 @@ def test_a_run_that_was_killed_goes_on(few_reviews: str, tmp_path: Path) -> None
 
 
 def test_the_life_cycle_on_a_server_with_postgresql_and_s3(
-    mlflow_server: str, few_reviews: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    mlflow_server: str, few_reviews: str, tiny: Recipe, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     tracking(monkeypatch, mlflow_server, tmp_path / "home")
     assert registry.versions() == []
-    first = registry.promote(run_id=registry.train(few_reviews, TINY).run_id)
+    first = registry.promote(run_id=registry.train(few_reviews, tiny).run_id)
     assert (first.version, first.champion_version, registry.champion()) == ("1", None, "1")
-    second = registry.promote(run_id=registry.train(few_reviews, Recipe(epochs=2, seed=5)).run_id)
+    second = registry.promote(run_id=registry.train(few_reviews, replace(tiny, epochs=2, seed=5)).run_id)
     assert second.difference is not None
     if not second.promoted:
         registry.promote(version="2", force=True, reason="a test")
