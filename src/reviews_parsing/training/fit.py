@@ -42,7 +42,7 @@ class Recipe:
     """
 
     backbone: str = EMBEDDED
-    epochs: int = 12
+    epochs: int = 14
     learning_rate: float = 2e-4
     head_factor: float = 5.0
     batch_size: int = 8

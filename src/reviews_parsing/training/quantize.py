@@ -20,6 +20,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
+from scipy.linalg import solve_triangular
 
 Array = npt.NDArray[np.floating[Any]]
 
@@ -87,15 +88,14 @@ def _round(x: Array, w: Array) -> Rounded:
     low, high = x.min(axis=0), x.max(axis=0)
     middle, reach = (low + high) / 2, np.maximum((high - low) / 2, 1e-5)
     strength = np.maximum(np.abs(w).max(axis=1), 1e-5)
-    best: Rounded | None = None
-    for smoothing in SMOOTHING:
+
+    def tried(smoothing: float, clipping: float) -> Rounded:
         smooth = reach**smoothing / strength ** (1 - smoothing)
         widest = float((reach / smooth).max())
-        for clipping in CLIPPING:
-            tried = _at(x, w, exact, middle, smooth * (widest * clipping / ACTIVATION_LEVELS))
-            if best is None or tried.error < best.error:
-                best = tried
-    assert best is not None
+        return _at(x, w, exact, middle, smooth * (widest * clipping / ACTIVATION_LEVELS))
+
+    smoothing = min(SMOOTHING, key=lambda smoothing: tried(smoothing, 1.0).error)
+    best = min((tried(smoothing, clipping) for clipping in CLIPPING), key=lambda rounded: rounded.error)
     return _feed_errors_forward(everything, w, best)
 
 
@@ -120,7 +120,9 @@ def _feed_errors_forward(x: Array, w: Array, rounded: Rounded) -> Rounded:
     centred = levels - levels.mean(axis=0)
     curvature = centred.T @ centred
     curvature[np.diag_indices_from(curvature)] += DAMPING * np.diag(curvature).mean()
-    forward = np.linalg.cholesky(np.linalg.inv(curvature)).T
+    # The upper factor of the inverse, from the lower factor of the matrix turned round.
+    turned = np.linalg.cholesky(curvature[::-1, ::-1])[::-1, ::-1]
+    forward = solve_triangular(turned, np.eye(len(w), dtype=turned.dtype), check_finite=False)
     remaining = (w / rounded.scale[:, None]) / rounded.weight_scale
     weights = np.empty_like(remaining)
     for start in range(0, len(w), BLOCK):
