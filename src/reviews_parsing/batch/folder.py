@@ -124,7 +124,7 @@ def _counted(folder: Folder, numbers: Sequence[int]) -> Tally:
     def read(number: int) -> Tally:
         path = folder.path(part_name(number))
         try:
-            with places.opened(path) as file:
+            with places.native(path) as file:
                 return Tally.from_json(json.loads(pq.read_metadata(file).metadata[_TALLY]))
         except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):
             raise DataError(f"{path} is damaged: remove it, and --resume makes it anew") from None

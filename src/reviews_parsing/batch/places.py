@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, cast
@@ -17,6 +18,7 @@ from reviews_parsing.data import files
 from reviews_parsing.errors import DataError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyarrow import fs
 
 SCHEMES = ("s3://", "gs://")
@@ -27,9 +29,14 @@ _FAULTS = {
     "ACCESS_DENIED": "no permission",
     "INVALID_ACCESS_KEY_ID": "no valid credentials",
     "NETWORK_CONNECTION": "the store cannot be reached",
+    "access token": "no valid credentials",  # said of a store that is otherwise UNAVAILABLE
+    "UNAUTHENTICATED": "no valid credentials",
     "PERMISSION_DENIED": "no permission",
     "UNAVAILABLE": "the store cannot be reached",
+    "Status(NOT_FOUND": "there is no such file or bucket",
 }
+GOOGLE_PATIENCE = timedelta(seconds=60)
+"""How long Google's client asks again where nothing answers, or it has no credentials; left alone, 15 minutes."""
 
 
 class Stat(NamedTuple):
@@ -56,11 +63,24 @@ def reason(error: BaseException) -> str:
 
 
 def opened(name: str) -> BinaryIO:
-    """The file, to read. Raises OSError."""
+    """The file, to read in order. Raises OSError."""
     if not is_url(name):
         return Path(name).open("rb")
     store, path = filesystem(name)
     return cast(BinaryIO, io.BufferedReader(store.open_input_file(path), BUFFER))
+
+
+def native(name: str) -> pa.NativeFile:
+    """The file, for pyarrow to read at any place; Google's store refuses to go to the end of one that is read in order.
+
+    Raises OSError.
+    """
+    import pyarrow as pa
+
+    if not is_url(name):
+        return pa.OSFile(name)
+    store, path = filesystem(name)
+    return store.open_input_file(path)
 
 
 def stat(name: str) -> Stat | None:
@@ -86,7 +106,7 @@ def listed(folder: str) -> list[str]:
     from pyarrow import fs
 
     store, path = filesystem(folder)
-    infos = _infos(store, fs.FileSelector(path.rstrip("/"), recursive=True), folder)
+    infos = _infos(store, fs.FileSelector(path.rstrip("/"), recursive=True, allow_not_found=True), folder)
     scheme = folder[: folder.index("://") + 3]
     inside = [info.path for info in infos if info.is_file]
     return sorted(scheme + name for name in inside if not _hidden(name[len(path) :].split("/")))
@@ -95,10 +115,10 @@ def listed(folder: str) -> list[str]:
 def _infos(store: fs.FileSystem, selector: fs.FileSelector, name: str) -> list[fs.FileInfo]:
     """What is in a folder of a store; nothing where it is not there, but its bucket is."""
     with asking(name):
-        try:
-            return store.get_file_info(selector)  # type: ignore[no-any-return]
-        except FileNotFoundError:
-            return []
+        infos: list[fs.FileInfo] = store.get_file_info(selector)
+    if not infos:
+        refuse_missing_bucket(name)
+    return infos
 
 
 def refuse_missing_bucket(url: str) -> None:
@@ -123,12 +143,14 @@ def asking(name: str) -> Iterator[None]:
 
 
 def filesystem(url: str) -> tuple[fs.FileSystem, str]:
-    """The store of a URL, and the path in it. AWS_ENDPOINT_URL and AWS's other variables hold."""
+    """The store of a URL, and the path in it. AWS_ENDPOINT_URL and AWS's other variables hold, and Google's."""
     scheme, _, path = url.partition("://")
     if not path.strip("/"):
         raise DataError(f"{url} names no bucket: give {scheme}://BUCKET/...")
+    if scheme == "gs":
+        return _google(os.environ.get("STORAGE_EMULATOR_HOST")), path
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return (_google() if scheme == "gs" else _amazon(endpoint, path.split("/")[0])), path
+    return _amazon(endpoint, path.split("/")[0]), path
 
 
 @cache
@@ -144,10 +166,26 @@ def _amazon(endpoint: str | None, bucket: str) -> fs.FileSystem:
 
 
 @cache
-def _google() -> fs.FileSystem:
+def _google(emulator: str | None) -> fs.FileSystem:
+    """An emulator is named by HOST:PORT, with `http://` before it or not, and asks for no credentials."""
     from pyarrow import fs
 
-    return fs.GcsFileSystem()
+    if not emulator:
+        return fs.GcsFileSystem(retry_time_limit=GOOGLE_PATIENCE)
+    scheme, _, host = emulator.rpartition("://")
+    return fs.GcsFileSystem(
+        anonymous=True, scheme=scheme or "http", endpoint_override=host.rstrip("/"), retry_time_limit=GOOGLE_PATIENCE
+    )
+
+
+def fetch(name: str, target: Path) -> None:
+    """Copy a file to a local path. Raises DataError where it cannot be read, or the copy not be written."""
+    try:
+        with opened(name) as source, target.open("xb") as file:
+            shutil.copyfileobj(source, file, 2**22)
+    except OSError as error:
+        what = f"{name} cannot be copied to {target.parent} ({reason(error)})"
+        raise DataError(f"{what}: check that you may read it, and that there is room") from None
 
 
 def put(name: str, data: bytes) -> None:
@@ -233,7 +271,7 @@ class Folder:
         from pyarrow import fs
 
         store, path = filesystem(self.name)
-        infos = _infos(store, fs.FileSelector(path), self.name)
+        infos = _infos(store, fs.FileSelector(path, allow_not_found=True), self.name)
         return sorted(info.base_name for info in infos if info.base_name)
 
     def read(self, file: str) -> bytes:
