@@ -13,7 +13,7 @@ _MAGIC = re.compile(r"[*?\[]")
 
 def is_glob(name: str) -> bool:
     """Whether a name is a pattern, and not that of a file or folder which is there."""
-    return bool(_MAGIC.search(name)) and (places.is_url(name) or not Path(name).exists())
+    return bool(_MAGIC.search(name)) and (places.is_url(name) or not places.exists(name))
 
 
 def matches(pattern: str) -> list[str]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from reviews_parsing.data import files
@@ -35,7 +36,7 @@ _FAULTS = {
     "UNAVAILABLE": "the store cannot be reached",
     "Status(NOT_FOUND": "there is no such file or bucket",
 }
-GOOGLE_PATIENCE = timedelta(seconds=60)
+GOOGLE_PATIENCE = timedelta(seconds=20)
 """How long Google's client asks again where nothing answers, or it has no credentials; left alone, 15 minutes."""
 
 
@@ -58,7 +59,8 @@ def absolute(name: str) -> str:
 def reason(error: BaseException) -> str:
     """Why a file cannot be used, in a few words."""
     known = next((words for code, words in _FAULTS.items() if code in str(error)), None)
-    said = known or getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
+    code = getattr(error, "errno", None)
+    said = known or (os.strerror(code) if code else next(iter(str(error).splitlines()), type(error).__name__))
     return re.sub(r"\. Detail: .*", "", said)
 
 
@@ -86,23 +88,51 @@ def native(name: str) -> pa.NativeFile:
 def stat(name: str) -> Stat | None:
     """None where there is no file of that name. Raises DataError where that cannot be known."""
     if not is_url(name):
-        try:
-            found = Path(name).stat()
-        except OSError:
-            return None
-        return Stat(found.st_size, str(found.st_mtime_ns)) if Path(name).is_file() else None
+        found = _look(name)
+        return Stat(found.st_size, str(found.st_mtime_ns)) if found and S_ISREG(found.st_mode) else None
     store, path = filesystem(name)
     with asking(name):
         info = store.get_file_info(path)
     return Stat(info.size, info.mtime.isoformat()) if info.is_file else None
 
 
+def exists(name: str) -> bool:
+    """Whether there is something at a local path. Raises DataError where that cannot be known."""
+    return _look(name) is not None
+
+
+def is_file(name: str) -> bool:
+    """Whether a local path is a regular file. Raises DataError where that cannot be known."""
+    found = _look(name)
+    return found is not None and S_ISREG(found.st_mode)
+
+
+def is_folder(name: str) -> bool:
+    """Whether a local path is a folder. Raises DataError where that cannot be known."""
+    found = _look(name)
+    return found is not None and S_ISDIR(found.st_mode)
+
+
+def _look(name: str) -> os.stat_result | None:
+    try:
+        return Path(name).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DataError(f"{name} cannot be reached ({reason(error)}): check it, and that you may go there") from None
+
+
 def listed(folder: str) -> list[str]:
-    """The files under a folder, sorted, without hidden ones; none where there is no such folder."""
+    """The files under a folder, sorted, without hidden ones; none where there is no such folder.
+
+    Raises DataError where it, or a folder in it, cannot be read.
+    """
     if not is_url(folder):
-        top = Path(folder)
-        found = [path for path in top.rglob("*") if path.is_file()]
-        return sorted(str(path) for path in found if not _hidden(path.relative_to(top).parts))
+        found = []
+        for where, folders, names in os.walk(folder, onerror=_refuse):
+            folders[:] = [name for name in folders if not _hidden([name])]
+            found += [Path(where, name) for name in names if not _hidden([name])]
+        return sorted(str(path) for path in found if path.is_file())
     from pyarrow import fs
 
     store, path = filesystem(folder)
@@ -110,6 +140,12 @@ def listed(folder: str) -> list[str]:
     scheme = folder[: folder.index("://") + 3]
     inside = [info.path for info in infos if info.is_file]
     return sorted(scheme + name for name in inside if not _hidden(name[len(path) :].split("/")))
+
+
+def _refuse(error: OSError) -> None:
+    """Raises DataError: a folder cannot be read."""
+    if not isinstance(error, FileNotFoundError):
+        raise DataError(f"{error.filename} cannot be read ({reason(error)}): check that you may read it") from None
 
 
 def _infos(store: fs.FileSystem, selector: fs.FileSelector, name: str) -> list[fs.FileInfo]:

@@ -96,17 +96,17 @@ def _format(name: str) -> str | None:
 
 def _files(name: str) -> list[str]:
     """The files that a name stands for: itself, those in a folder of a known ending, or those that a glob matches."""
-    if name == STDIN or (not places.is_url(name) and Path(name).is_file()):
+    if name == STDIN or (not places.is_url(name) and places.is_file(name)):
         return [name]
     if globs.is_glob(name):
         found = [file for file in globs.matches(name) if _format(file)]
         what = "matches no file"
-    elif places.is_url(name) or Path(name).is_dir():
+    elif places.is_url(name) or places.is_folder(name):
         if places.is_url(name) and not name.endswith("/") and places.stat(name):
             return [name]
         found = [file for file in places.listed(name) if _format(file)]
         what = "does not exist, or holds no file" if places.is_url(name) else "holds no file"
-    elif Path(name).exists():
+    elif places.exists(name):
         raise DataError(f"{name} is no regular file: give a file, or pipe it into -")
     else:
         raise DataError(f"{name} does not exist: check the path")

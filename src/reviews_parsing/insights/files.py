@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from reviews_parsing.batch import globs, places
 from reviews_parsing.errors import DataError
@@ -23,7 +23,7 @@ def expand(path: str) -> list[str]:
             return found
         raise DataError(f"{path} matches no file: check the path")
     url = places.is_url(path)
-    if not url and not Path(path).exists():
+    if not url and not places.exists(path):
         raise DataError(f"{path} does not exist: check the path")
     if not (url and path.endswith("/")) and places.stat(path):
         return [path]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reviews_parsing.batch import places, sinks
 from reviews_parsing.data.files import write_bytes
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import groups, plots_groups, plots_time, summary
@@ -39,10 +40,9 @@ def check_page(target: Path) -> None:
     """Raises DataError where no page can be written there, before any work is done for it."""
     if target.suffix.lower() not in (".html", ".htm"):
         raise DataError(f"{target}: the report is a page: give a name that ends in .html")
-    if target.is_dir():
+    if places.is_folder(str(target)):
         raise DataError(f"{target} is a folder: give the name of a file, such as {target / 'report.html'}")
-    if not target.parent.is_dir():
-        raise DataError(f"{target.parent} is no folder: make it, or write elsewhere")
+    sinks.check_folder(str(target))
 
 
 def render(insights: Insights) -> str:
