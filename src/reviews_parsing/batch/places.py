@@ -295,6 +295,26 @@ class Folder:
             except OSError as error:
                 raise DataError(f"{self.name} cannot be made ({reason(error)}): write elsewhere") from None
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Where it is local, nobody else holds it while the block runs. Raises DataError where somebody does."""
+        if is_url(self.name):
+            yield
+            return
+        import fcntl
+
+        handle = os.open(self.name, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DataError(f"{self.name} is written to by another run: wait for it, or write elsewhere") from None
+            except OSError:  # a file system that knows no locks
+                pass
+            yield
+        finally:
+            os.close(handle)
+
     def names(self) -> list[str]:
         """Names of the files in it, hidden ones too; none where there is no folder."""
         if not is_url(self.name):
