@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 from tokenizers import Tokenizer
 
+import stores
 from reviews_parsing.parser import AspectParser
 
 PROJECT = Path(__file__).parent.parent
@@ -104,6 +105,25 @@ def with_champion(champion_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path
     copy_home(champion_home, home)
     monkeypatch.setenv("REVIEWS_PARSING_HOME", str(home))
     return home
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    with stores.amazon() as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def gs_server() -> Iterator[str]:
+    with stores.google() as address:
+        yield address
+
+
+@pytest.fixture(params=["s3", "gs"])
+def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> stores.Store:
+    """An empty bucket `reviews` of each kind, and the environment of somebody who may use it."""
+    address = request.getfixturevalue(f"{request.param}_server")
+    return {"s3": stores.in_amazon, "gs": stores.in_google}[request.param](address, monkeypatch)
 
 
 def copy_home(source: Path, target: Path) -> None:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reviews_parsing.batch import parse_files
+from reviews_parsing.batch.places import Folder
 from reviews_parsing.errors import DataError
 from reviews_parsing.parser import AspectParser
 
@@ -134,6 +135,18 @@ def test_only_the_same_goes_on(parser: AspectParser, tmp_path: Path) -> None:
     os.utime(source, ns=(0, 0))
     (folder / "_manifest.json").write_bytes(b"{}")
     assert "is no manifest of this version" in refused(resume=True)
+
+
+def test_one_run_at_a_time_writes_to_a_folder(parser: AspectParser, tmp_path: Path) -> None:
+    source, folder = jsonl(tmp_path / "in.jsonl", reviews(5)), tmp_path / "parsed"
+    parse_files(parser, [str(source)], folder)
+    before = content(folder)
+    (folder / "part-00000.parquet").unlink()
+    with Folder(str(folder)).held(), pytest.raises(DataError, match="parsed is written to by another run: wait for it"):
+        parse_files(parser, [str(source)], folder, resume=True)
+    assert sorted(content(folder)) == ["_manifest.json"]
+    parse_files(parser, [str(source)], folder, resume=True)
+    assert content(folder) == before
 
 
 def test_another_model_does_not_go_on(

@@ -104,7 +104,7 @@ def test_memory_is_flat(champion_folder: Path, tmp_path: Path, form: str, target
     small = [{"text": "", "noise": secrets.token_hex(4000)} for _ in range(600)]
     suffix = "jsonl" if form == "-" else form
     sizes = []
-    for name, times in (("small", 8), ("large", 40)):
+    for name, times in (("small", 4), ("large", 28)):
         path = tmp_path / f"{name}.{suffix}"
         if suffix == "parquet":
             pq.write_table(pa.Table.from_pylist(small * times), path, row_group_size=10**9, use_dictionary=False)

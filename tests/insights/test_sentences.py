@@ -42,6 +42,13 @@ def test_a_copied_review_is_shown_once(tmp_path: Path) -> None:
     assert len(analyse([parquet(tmp_path / "p.parquet", rows)]).sentences) == 1
 
 
+def test_a_sentence_that_hundreds_copy_takes_the_place_of_one(tmp_path: Path) -> None:
+    rows = [review(f"The [soup](FOOD+) was fine today. That was visit {n}.", score=0.95) for n in range(300)]
+    rows.append(review("The [ramen](FOOD+) was a joy from the first spoon."))
+    said = {found.word for found in analyse([parquet(tmp_path / "p.parquet", rows)]).sentences}
+    assert said == {"soup", "ramen"}
+
+
 def test_without_the_texts_there_are_no_sentences(tmp_path: Path) -> None:
     rows: list[Row] = [{"text": "Parsed, then cut away.", "aspects": review("The [ramen](FOOD+).")["aspects"]}]
     found = analyse([parquet(tmp_path / "p.parquet", rows)])

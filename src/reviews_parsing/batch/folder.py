@@ -62,28 +62,35 @@ def parse_folder(
     halves = {name for name in there if _HALF.match(name)}
     conditions = manifest.conditions(sources, parser, options, part_rows)
     # A run that was killed before its manifest was whole has left nothing else.
-    if there - halves:
+    begun = bool(there - halves)
+    if begun:
         form = _begun(folder, output, there, conditions)
     else:
         form = manifest.form(plans.make(sources, options.text_column, part_rows), conditions)
         folder.make()
-        folder.put(manifest.NAME, manifest.encode(form))
-    for name in halves:
-        folder.remove(name)
     plan = manifest.plan(form, sources)
     missing = [part for part in plan.parts if part_name(part.number) not in there]
-    before = _counted(folder, [part.number for part in plan.parts if part_name(part.number) in there])
     total, done = Tally(), plan.rows - sum(part.rows for part in missing)
-    total.merge(before)
-    if progress is not None and done:
-        progress(done, plan.rows, done)
-    run = ray.parse(parser, form, folder, missing) if ray else parse_parts(parser, plan, missing, options, folder)
-    with closing(run):
-        for rows, tally in run:
-            done += rows
-            total.merge(tally)
-            if progress is not None:
-                progress(done, plan.rows, done)
+    with folder.held():
+        if set(folder.names()) != there:
+            raise DataError(
+                f"{output} was written to by another run meanwhile: go on with it by --resume, or elsewhere"
+            )
+        if not begun:
+            folder.put(manifest.NAME, manifest.encode(form))
+        for name in halves:
+            folder.remove(name)
+        before = _counted(folder, [part.number for part in plan.parts if part_name(part.number) in there])
+        total.merge(before)
+        if progress is not None and done:
+            progress(done, plan.rows, done)
+        run = ray.parse(parser, form, folder, missing) if ray else parse_parts(parser, plan, missing, options, folder)
+        with closing(run):
+            for rows, tally in run:
+                done += rows
+                total.merge(tally)
+                if progress is not None:
+                    progress(done, plan.rows, done)
     return total.report(time.perf_counter() - started, f"{output.rstrip('/')}/{_REJECTS}", before.parsed)
 
 
@@ -124,7 +131,7 @@ def _counted(folder: Folder, numbers: Sequence[int]) -> Tally:
     def read(number: int) -> Tally:
         path = folder.path(part_name(number))
         try:
-            with places.opened(path) as file:
+            with places.native(path) as file:
                 return Tally.from_json(json.loads(pq.read_metadata(file).metadata[_TALLY]))
         except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):
             raise DataError(f"{path} is damaged: remove it, and --resume makes it anew") from None

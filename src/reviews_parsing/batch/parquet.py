@@ -82,20 +82,14 @@ class Parquet:
         import pyarrow.parquet as pq
 
         try:
-            with _raw_file(self.input.where) as raw, pq.ParquetFile(raw, buffer_size=BUFFER, pre_buffer=False) as file:
+            with (
+                places.native(self.input.where) as raw,
+                pq.ParquetFile(raw, buffer_size=BUFFER, pre_buffer=False) as file,
+            ):
                 refuse_twins(file.schema_arrow.names, self.input.name)
                 yield file
         except (pa.ArrowException, OSError) as error:
             raise unreadable(self.input.name, error) from None
-
-
-def _raw_file(where: str) -> pa.NativeFile:
-    import pyarrow as pa
-
-    if not places.is_url(where):
-        return pa.OSFile(where)
-    store, path = places.filesystem(where)
-    return store.open_input_file(path)
 
 
 def _batches(file: pq.ParquetFile, start: int) -> Iterator[pa.RecordBatch]:

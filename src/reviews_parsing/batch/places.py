@@ -9,14 +9,17 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from reviews_parsing.data import files
 from reviews_parsing.errors import DataError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyarrow import fs
 
 SCHEMES = ("s3://", "gs://")
@@ -27,9 +30,14 @@ _FAULTS = {
     "ACCESS_DENIED": "no permission",
     "INVALID_ACCESS_KEY_ID": "no valid credentials",
     "NETWORK_CONNECTION": "the store cannot be reached",
+    "access token": "no valid credentials",  # said of a store that is otherwise UNAVAILABLE
+    "UNAUTHENTICATED": "no valid credentials",
     "PERMISSION_DENIED": "no permission",
     "UNAVAILABLE": "the store cannot be reached",
+    "Status(NOT_FOUND": "there is no such file or bucket",
 }
+GOOGLE_PATIENCE = timedelta(seconds=20)
+"""How long Google's client asks again where nothing answers, or it has no credentials; left alone, 15 minutes."""
 
 
 class Stat(NamedTuple):
@@ -51,54 +59,102 @@ def absolute(name: str) -> str:
 def reason(error: BaseException) -> str:
     """Why a file cannot be used, in a few words."""
     known = next((words for code, words in _FAULTS.items() if code in str(error)), None)
-    said = known or getattr(error, "strerror", None) or next(iter(str(error).splitlines()), type(error).__name__)
+    code = getattr(error, "errno", None)
+    said = known or (os.strerror(code) if code else next(iter(str(error).splitlines()), type(error).__name__))
     return re.sub(r"\. Detail: .*", "", said)
 
 
 def opened(name: str) -> BinaryIO:
-    """The file, to read. Raises OSError."""
+    """The file, to read in order. Raises OSError."""
     if not is_url(name):
         return Path(name).open("rb")
     store, path = filesystem(name)
     return cast(BinaryIO, io.BufferedReader(store.open_input_file(path), BUFFER))
 
 
+def native(name: str) -> pa.NativeFile:
+    """The file, for pyarrow to read at any place; Google's store refuses to go to the end of one that is read in order.
+
+    Raises OSError.
+    """
+    import pyarrow as pa
+
+    if not is_url(name):
+        return pa.OSFile(name)
+    store, path = filesystem(name)
+    return store.open_input_file(path)
+
+
 def stat(name: str) -> Stat | None:
     """None where there is no file of that name. Raises DataError where that cannot be known."""
     if not is_url(name):
-        try:
-            found = Path(name).stat()
-        except OSError:
-            return None
-        return Stat(found.st_size, str(found.st_mtime_ns)) if Path(name).is_file() else None
+        found = _look(name)
+        return Stat(found.st_size, str(found.st_mtime_ns)) if found and S_ISREG(found.st_mode) else None
     store, path = filesystem(name)
     with asking(name):
         info = store.get_file_info(path)
     return Stat(info.size, info.mtime.isoformat()) if info.is_file else None
 
 
+def exists(name: str) -> bool:
+    """Whether there is something at a local path. Raises DataError where that cannot be known."""
+    return _look(name) is not None
+
+
+def is_file(name: str) -> bool:
+    """Whether a local path is a regular file. Raises DataError where that cannot be known."""
+    found = _look(name)
+    return found is not None and S_ISREG(found.st_mode)
+
+
+def is_folder(name: str) -> bool:
+    """Whether a local path is a folder. Raises DataError where that cannot be known."""
+    found = _look(name)
+    return found is not None and S_ISDIR(found.st_mode)
+
+
+def _look(name: str) -> os.stat_result | None:
+    try:
+        return Path(name).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise DataError(f"{name} cannot be reached ({reason(error)}): check it, and that you may go there") from None
+
+
 def listed(folder: str) -> list[str]:
-    """The files under a folder, sorted, without hidden ones; none where there is no such folder."""
+    """The files under a folder, sorted, without hidden ones; none where there is no such folder.
+
+    Raises DataError where it, or a folder in it, cannot be read.
+    """
     if not is_url(folder):
-        top = Path(folder)
-        found = [path for path in top.rglob("*") if path.is_file()]
-        return sorted(str(path) for path in found if not _hidden(path.relative_to(top).parts))
+        found = []
+        for where, folders, names in os.walk(folder, onerror=_refuse):
+            folders[:] = [name for name in folders if not _hidden([name])]
+            found += [Path(where, name) for name in names if not _hidden([name])]
+        return sorted(str(path) for path in found if path.is_file())
     from pyarrow import fs
 
     store, path = filesystem(folder)
-    infos = _infos(store, fs.FileSelector(path.rstrip("/"), recursive=True), folder)
+    infos = _infos(store, fs.FileSelector(path.rstrip("/"), recursive=True, allow_not_found=True), folder)
     scheme = folder[: folder.index("://") + 3]
     inside = [info.path for info in infos if info.is_file]
     return sorted(scheme + name for name in inside if not _hidden(name[len(path) :].split("/")))
 
 
+def _refuse(error: OSError) -> None:
+    """Raises DataError: a folder cannot be read."""
+    if not isinstance(error, FileNotFoundError):
+        raise DataError(f"{error.filename} cannot be read ({reason(error)}): check that you may read it") from None
+
+
 def _infos(store: fs.FileSystem, selector: fs.FileSelector, name: str) -> list[fs.FileInfo]:
     """What is in a folder of a store; nothing where it is not there, but its bucket is."""
     with asking(name):
-        try:
-            return store.get_file_info(selector)  # type: ignore[no-any-return]
-        except FileNotFoundError:
-            return []
+        infos: list[fs.FileInfo] = store.get_file_info(selector)
+    if not infos:
+        refuse_missing_bucket(name)
+    return infos
 
 
 def refuse_missing_bucket(url: str) -> None:
@@ -123,12 +179,14 @@ def asking(name: str) -> Iterator[None]:
 
 
 def filesystem(url: str) -> tuple[fs.FileSystem, str]:
-    """The store of a URL, and the path in it. AWS_ENDPOINT_URL and AWS's other variables hold."""
+    """The store of a URL, and the path in it. AWS_ENDPOINT_URL and AWS's other variables hold, and Google's."""
     scheme, _, path = url.partition("://")
     if not path.strip("/"):
         raise DataError(f"{url} names no bucket: give {scheme}://BUCKET/...")
+    if scheme == "gs":
+        return _google(os.environ.get("STORAGE_EMULATOR_HOST")), path
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return (_google() if scheme == "gs" else _amazon(endpoint, path.split("/")[0])), path
+    return _amazon(endpoint, path.split("/")[0]), path
 
 
 @cache
@@ -144,10 +202,26 @@ def _amazon(endpoint: str | None, bucket: str) -> fs.FileSystem:
 
 
 @cache
-def _google() -> fs.FileSystem:
+def _google(emulator: str | None) -> fs.FileSystem:
+    """An emulator is named by HOST:PORT, with `http://` before it or not, and asks for no credentials."""
     from pyarrow import fs
 
-    return fs.GcsFileSystem()
+    if not emulator:
+        return fs.GcsFileSystem(retry_time_limit=GOOGLE_PATIENCE)
+    scheme, _, host = emulator.rpartition("://")
+    return fs.GcsFileSystem(
+        anonymous=True, scheme=scheme or "http", endpoint_override=host.rstrip("/"), retry_time_limit=GOOGLE_PATIENCE
+    )
+
+
+def fetch(name: str, target: Path) -> None:
+    """Copy a file to a local path. Raises DataError where it cannot be read, or the copy not be written."""
+    try:
+        with opened(name) as source, target.open("xb") as file:
+            shutil.copyfileobj(source, file, 2**22)
+    except OSError as error:
+        what = f"{name} cannot be copied to {target.parent} ({reason(error)})"
+        raise DataError(f"{what}: check that you may read it, and that there is room") from None
 
 
 def put(name: str, data: bytes) -> None:
@@ -221,6 +295,26 @@ class Folder:
             except OSError as error:
                 raise DataError(f"{self.name} cannot be made ({reason(error)}): write elsewhere") from None
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Where it is local, nobody else holds it while the block runs. Raises DataError where somebody does."""
+        if is_url(self.name):
+            yield
+            return
+        import fcntl
+
+        handle = os.open(self.name, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise DataError(f"{self.name} is written to by another run: wait for it, or write elsewhere") from None
+            except OSError:  # a file system that knows no locks
+                pass
+            yield
+        finally:
+            os.close(handle)
+
     def names(self) -> list[str]:
         """Names of the files in it, hidden ones too; none where there is no folder."""
         if not is_url(self.name):
@@ -233,7 +327,7 @@ class Folder:
         from pyarrow import fs
 
         store, path = filesystem(self.name)
-        infos = _infos(store, fs.FileSelector(path), self.name)
+        infos = _infos(store, fs.FileSelector(path, allow_not_found=True), self.name)
         return sorted(info.base_name for info in infos if info.base_name)
 
     def read(self, file: str) -> bytes:

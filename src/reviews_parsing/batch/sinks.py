@@ -52,7 +52,7 @@ def to_function(on_rows: Callable[[list[Row]], None] | None) -> Write:
 
 def is_folder(output: str) -> bool:
     """Whether the output is a folder of parts: it says so, it is one, or its name has no ending."""
-    if output.endswith("/") or (not places.is_url(output) and Path(output).is_dir()):
+    if output.endswith("/") or (not places.is_url(output) and places.is_folder(output)):
         return True
     return not PurePath(output).suffix
 
@@ -75,9 +75,9 @@ def check_folder(output: str) -> None:
         places.refuse_missing_bucket(output)
         return
     folder = Path(output).parent
-    if not folder.is_dir():
+    if not places.is_folder(str(folder)):
         raise DataError(f"{folder} is no folder: make it, or write elsewhere")
-    if not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK | os.X_OK):
         raise DataError(f"{folder} cannot be written to (no permission): write elsewhere")
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import re
 import shutil
 import sys
 import tempfile
@@ -14,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from reviews_parsing.batch import delimited, places
+from reviews_parsing.batch import delimited, globs, places
 from reviews_parsing.batch.lines import Lines
 from reviews_parsing.batch.parquet import Parquet
 from reviews_parsing.batch.places import Stat
@@ -35,7 +33,6 @@ _PARQUET = ".parquet"
 _ZIPPED = (".gz", ".zst")
 _STDIN_NAME = "standard input"
 _KNOWN = ", ".join((*_BY_LINES, _PARQUET))
-_GLOB = re.compile(r"[*?\[]")
 
 
 @contextmanager
@@ -99,40 +96,23 @@ def _format(name: str) -> str | None:
 
 def _files(name: str) -> list[str]:
     """The files that a name stands for: itself, those in a folder of a known ending, or those that a glob matches."""
-    if name == STDIN or (not places.is_url(name) and Path(name).is_file()):
+    if name == STDIN or (not places.is_url(name) and places.is_file(name)):
         return [name]
-    if _GLOB.search(name) and not (not places.is_url(name) and Path(name).exists()):
-        found = [file for file in _matches(name) if _format(file)]
+    if globs.is_glob(name):
+        found = [file for file in globs.matches(name) if _format(file)]
         what = "matches no file"
-    elif places.is_url(name) or Path(name).is_dir():
+    elif places.is_url(name) or places.is_folder(name):
         if places.is_url(name) and not name.endswith("/") and places.stat(name):
             return [name]
         found = [file for file in places.listed(name) if _format(file)]
         what = "does not exist, or holds no file" if places.is_url(name) else "holds no file"
-    elif Path(name).exists():
+    elif places.exists(name):
         raise DataError(f"{name} is no regular file: give a file, or pipe it into -")
     else:
         raise DataError(f"{name} does not exist: check the path")
     if not found:
         raise DataError(f"{name} {what} that ends in {_KNOWN}: check it")
     return found
-
-
-def _matches(pattern: str) -> list[str]:
-    if not places.is_url(pattern):
-        return sorted(file for file in glob.glob(pattern, recursive=True) if Path(file).is_file())  # noqa: PTH207
-    whole = _GLOB.split(pattern)[0]
-    shape = re.compile(_translate(pattern))
-    return [file for file in places.listed(whole[: whole.rindex("/") + 1]) if shape.fullmatch(file)]
-
-
-def _translate(pattern: str) -> str:
-    """A glob as a regular expression: `**/` is any number of folders, a star no slash."""
-    shape = ""
-    for piece in re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", pattern):
-        known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(piece)
-        shape += known or (piece.replace("[!", "[^") if piece.startswith("[") else re.escape(piece))
-    return shape
 
 
 def _file(name: str) -> Source:

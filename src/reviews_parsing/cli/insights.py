@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 def insights(
-    parsed: Annotated[list[str], typer.Argument(help="What parse wrote: files (Parquet, JSONL, CSV), folders, globs.")],
+    parsed: Annotated[
+        list[str],
+        typer.Argument(help="What parse wrote: files (Parquet, JSONL, CSV), folders, globs, s3:// and gs:// URLs."),
+    ],
     by: Annotated[
         list[str] | None,
         typer.Option(help="Columns to compare by, with commas between; month, week, year, weekday are of the date."),
@@ -37,6 +40,8 @@ def insights(
         reviews-parsing insights parsed.parquet --by business,month -o report.html
 
         reviews-parsing insights "parsed/*.parquet" --tables figures --min-score 0.8
+
+        reviews-parsing insights s3://bucket/parsed/ -o report.html
     """
     from reviews_parsing import insights as room
 

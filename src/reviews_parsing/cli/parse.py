@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 import time
 from enum import StrEnum
@@ -96,6 +97,8 @@ def parse(
         raise DataError("--address and --workers are Ray's: give --engine ray too")
     from reviews_parsing.batch import Ray, parse_files
 
+    # Whoever stops us politely finds nothing half-written, as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     rows: list[dict[str, Any]] = []
 
     def on_rows(some: list[dict[str, Any]]) -> None:

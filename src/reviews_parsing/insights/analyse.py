@@ -24,7 +24,7 @@ def analyse(
     language: str = "en",
     progress: Progress | None = None,
 ) -> Insights:
-    """What the parsed reviews of files, folders and globs (.parquet, .jsonl, .csv) say.
+    """What the parsed reviews of files, folders, globs and URLs of these (.parquet, .jsonl, .csv) say.
 
     Groups are compared by the columns `by`; where no such column is, `year`, `quarter`, `month`, `week`, `day` and
     `weekday` are those of the review's date, which is in the column `time`; by default that is found by its type or

@@ -10,6 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from reviews_parsing.batch import places, sinks
 from reviews_parsing.data.files import replacing, write_bytes
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights.report import check_page
@@ -103,11 +104,13 @@ def check_targets(page: Path | None, folder: Path | None) -> None:
 
 
 def check_folder(target: Path) -> None:
-    """Raises DataError where no folder can be made there, before any work is done for it."""
-    if target.exists() and not target.is_dir():
+    """Raises DataError where no folder can be made or written to there, before any work is done for it."""
+    if places.is_folder(str(target)):
+        sinks.check_folder(str(target / "categories.csv"))
+    elif places.exists(str(target)):
         raise DataError(f"{target} is a file: give the name of a folder")
-    if not target.parent.is_dir():
-        raise DataError(f"{target.parent} is no folder: make it, or write elsewhere")
+    else:
+        sinks.check_folder(str(target))
 
 
 def _columns(table: str) -> list[str]:

@@ -18,7 +18,7 @@ from reviews_parsing.insights.drawing import (
     percent,
     plain,
 )
-from reviews_parsing.insights.statistics import SIGNIFICANT
+from reviews_parsing.insights.statistics import matters
 from reviews_parsing.insights.tables import Comparison, Insights
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ COLOURS = {"mentions": (MORE, LESS), "praise": (PRAISE, BLAME), "blame": (BLAME,
 
 
 def heat(insights: Insights, comparison: Comparison, measure: str) -> Figure:
-    """A group a row, a category a column; bold with an asterisk where the difference from the rest is significant."""
+    """A group a row, a category a column; bold with an asterisk where the difference from the rest matters."""
     from matplotlib.patches import Rectangle
 
     names = [category.category for category in insights.categories[:MOST]]
@@ -61,7 +61,7 @@ def heat(insights: Insights, comparison: Comparison, measure: str) -> Figure:
                     linewidth=0,
                 )
             )
-            sure = its.adjusted < SIGNIFICANT
+            sure = matters(its.adjusted, off)
             weight = "bold" if sure else "normal"
             label = percent(its.share.value) + (" *" if sure else "")
             axes.text(column, row, label, ha="center", va="center", color=INK, fontsize=SIZE - 1, fontweight=weight)

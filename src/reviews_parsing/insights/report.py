@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from reviews_parsing.batch import places, sinks
 from reviews_parsing.data.files import write_bytes
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights import groups, summary
+from reviews_parsing.insights import groups, plots_groups, plots_time, summary
 from reviews_parsing.insights.counting import NEGATIVE, POSITIVE
 from reviews_parsing.insights.drawing import percent, points
+from reviews_parsing.insights.figures import MOST as MOST_BARS
 from reviews_parsing.insights.figures import figures
 from reviews_parsing.insights.svg import inline
 from reviews_parsing.insights.tables import Insights, Sentence, Span
@@ -38,10 +40,9 @@ def check_page(target: Path) -> None:
     """Raises DataError where no page can be written there, before any work is done for it."""
     if target.suffix.lower() not in (".html", ".htm"):
         raise DataError(f"{target}: the report is a page: give a name that ends in .html")
-    if target.is_dir():
+    if places.is_folder(str(target)):
         raise DataError(f"{target} is a folder: give the name of a file, such as {target / 'report.html'}")
-    if not target.parent.is_dir():
-        raise DataError(f"{target.parent} is no folder: make it, or write elsewhere")
+    sinks.check_folder(str(target))
 
 
 def render(insights: Insights) -> str:
@@ -61,8 +62,14 @@ def render(insights: Insights) -> str:
         number=lambda n: f"{n:,}",
         points=points,
         p=lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
+        sure=lambda value: "p\u00a0<\u00a00.001" if value < 0.001 else f"p\u00a0=\u00a0{value:.3f}",
+        only=lambda most: f"; the {most} categories most mentioned" if len(insights.categories) > most else "",
+        most_bars=MOST_BARS,
+        most_lines=plots_time.MOST,
+        most_columns=plots_groups.MOST,
         day=summary.day_name,
         period=summary.period_name,
+        told=summary.told,
         change_sentence=summary.change_sentence,
         contrast_sentence=summary.contrast_sentence,
         significant=summary.significant,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from reviews_parsing.insights.counting import NEGATIVE, POSITIVE
 from reviews_parsing.insights.source import ASPECTS, FILE, ROW, Reviews, quoted
 from reviews_parsing.insights.tables import Sentence, Shown, Span
 
-CANDIDATES = 200
-"""Of each category and polarity the surest aspects that are looked at."""
+WORD_SHARDS, TEXT_SHARDS = 16, 32
+"""Of each category and polarity, words and texts are dealt out, and of each shard the surest aspect is looked at: so
+one sentence that a thousand reviews copy takes the place of one."""
 KEPT = 3
 LEAST_SURE = 0.5
 LONGEST_REVIEW = 4000
@@ -68,24 +70,28 @@ def text_column(reviews: Reviews) -> str | None:
 
 
 def _candidates(reviews: Reviews, text: str) -> dict[tuple[str, str], list[_Candidate]]:
-    """The surest aspects of each category and polarity, of equally sure ones those in the shortest reviews."""
+    """The surest aspects of each category and polarity, of equally sure ones those in the shortest reviews.
+
+    They are of different words and texts, as far as there are any.
+    """
     names = {name.lower(): name for name in reversed(reviews.columns)}
     identity = next((names[name] for name in IDS if name in names), None)
     rows = reviews.rows(
         f"""
-        SELECT a.entity_group, a.polarity, max_by(review, sure, {CANDIDATES}) FROM (
+        SELECT a.entity_group, a.polarity, max_by(review, sure) FROM (
             SELECT a, {{'text': {quoted(text)}, 'aspects': {ASPECTS}, 'aspect': a, 'file': {FILE}, 'row': {ROW},
                 'id': {f"{quoted(identity)}::VARCHAR" if identity else "NULL"}}} AS review,
                 round(coalesce(a.score, 1) * coalesce(a.polarity_score, 1), 2) - length({quoted(text)}) / 1e6
                 - (hash({FILE}, {ROW}, a.start) % 1000) / 1e12 AS sure
             FROM (SELECT *, unnest({ASPECTS}) AS a FROM dated WHERE length({quoted(text)}) <= {LONGEST_REVIEW})
             WHERE a.word IS NOT NULL AND a.polarity IN ('{POSITIVE}', '{NEGATIVE}')
-        ) GROUP BY 1, 2
+        ) GROUP BY 1, 2, hash(lower(a.word)) % {WORD_SHARDS}, hash(review.text) % {TEXT_SHARDS}
         """
     )
-    pools = {}
-    for category, polarity, its in cast(list[tuple[str, str, list[dict[str, Any]]]], rows):
-        pools[category, polarity] = [c for review in its if (c := _candidate(review)) is not None]
+    pools: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
+    for category, polarity, review in cast(list[tuple[str, str, dict[str, Any]]], rows):
+        if candidate := _candidate(review):
+            pools[category, polarity].append(candidate)
     return pools
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from reviews_parsing.batch import places
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights.files import DELIMITED, HOW, JSON, PARQUET, expand, kind_of
+from reviews_parsing.insights.files import DELIMITED, HOW, JSON, PARQUET, expand, kind_of, packed
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -43,6 +45,7 @@ FROM_JSON = f"from_json({ASPECTS}, '{json.dumps([{**FIELDS, 'opinion': OPINION}]
 MEMORY = "1GB"
 """What DuckDB may hold in memory; beyond, it works on disk."""
 LONGEST_ROW = 2**25
+FETCHED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +81,10 @@ def literal(text: str) -> str:
 
 @contextmanager
 def opened(paths: Sequence[str | Path]) -> Iterator[Reviews]:
-    """The reviews of all files, folders and globs. What is not Parquet is copied to a temporary folder as Parquet.
+    """The reviews of all files, folders, globs and URLs of these.
+
+    What is not Parquet is copied to a temporary folder as Parquet; what lies in a bucket is copied there first, for it
+    is read more than once.
 
     Raises DataError where there is no such file, it cannot be read, holds no review or no column of aspects, or DuckDB
     is not installed.
@@ -87,9 +93,9 @@ def opened(paths: Sequence[str | Path]) -> Iterator[Reviews]:
         import duckdb
     except ImportError:
         raise DataError("insights need DuckDB: pip install 'reviews-parsing[insights]'") from None
-    found = [file for path in paths for file in expand(str(path))]
-    files = list({file.resolve(): file for file in found}.values())
-    if not files:
+    found = [name for path in paths for name in expand(str(path))]
+    names = list({places.absolute(name): name for name in found}.values())
+    if not names:
         raise DataError("no input: give files, folders or globs that reviews-parsing parse wrote")
     with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as folder:
         config: dict[str, str | bool | int | float | list[str]] = {
@@ -101,56 +107,74 @@ def opened(paths: Sequence[str | Path]) -> Iterator[Reviews]:
         }
         connection = duckdb.connect(str(Path(folder) / "insights.db"), config=config)
         try:
-            parquet = [_as_parquet(connection, file, Path(folder) / f"{n}.parquet") for n, file in enumerate(files)]
-            columns = _view(connection, parquet, files)
-            yield Reviews(connection, columns, dict(zip(map(str, parquet), map(str, files), strict=True)))
+            files = _fetched(names, Path(folder))
+            parquet = [
+                _as_parquet(connection, file, name, Path(folder) / f"{n}.parquet")
+                for n, (file, name) in enumerate(zip(files, names, strict=True))
+            ]
+            columns = _view(connection, parquet, names[0])
+            yield Reviews(connection, columns, dict(zip(map(str, parquet), names, strict=True)))
         finally:
             connection.close()
 
 
-def _as_parquet(connection: DuckDBPyConnection, file: Path, target: Path) -> Path:
-    """The file, or a copy of it in Parquet."""
+def _fetched(names: Sequence[str], folder: Path) -> list[Path]:
+    """The files themselves, or copies of those that lie in buckets."""
+
+    def fetch(number: int, name: str) -> Path:
+        if not places.is_url(name):
+            return Path(name)
+        copy = folder / f"fetched-{number}{kind_of(name)}{packed(name)}"
+        places.fetch(name, copy)
+        return copy
+
+    with ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:
+        return list(pool.map(fetch, range(len(names)), names))
+
+
+def _as_parquet(connection: DuckDBPyConnection, file: Path, name: str, target: Path) -> Path:
+    """The file, which the user calls `name`, or a copy of it in Parquet."""
     import duckdb
 
-    kind = kind_of(file)
+    kind = kind_of(name)
     if file.stat().st_size == 0:
-        raise DataError(f"{file} is empty: {HOW}")
+        raise DataError(f"{name} is empty: {HOW}")
     try:
         if kind == PARQUET:
-            _refuse_without_aspects(connection, f"read_parquet({literal(str(file))})", file)
+            _refuse_without_aspects(connection, f"read_parquet({literal(str(file))})", name)
             return file
         if kind in JSON:
             read = f"read_json({literal(str(file))}, format='newline_delimited', maximum_object_size={LONGEST_ROW}"
-            names = _refuse_without_aspects(connection, f"{read}, sample_size=100000)", file)
-            kinds = {name: ASPECT if name == ASPECTS else "VARCHAR" for name in names}
-            struct = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in kinds.items())
+            columns = _refuse_without_aspects(connection, f"{read}, sample_size=100000)", name)
+            kinds = {column: ASPECT if column == ASPECTS else "VARCHAR" for column in columns}
+            struct = ", ".join(f"{literal(column)}: {literal(kind)}" for column, kind in kinds.items())
             query = f"FROM {read}, columns={{{struct}}})"
         elif kind in DELIMITED:
             delimiter = "\t" if kind == ".tsv" else ","
             dialect = f"delim='{delimiter}', quote='\"', escape='\"', header=true, all_varchar=true"
             read = f"read_csv({literal(str(file))}, {dialect}, max_line_size={LONGEST_ROW})"
-            _refuse_without_aspects(connection, read, file)
+            _refuse_without_aspects(connection, read, name)
             query = f"SELECT * REPLACE ({FROM_JSON} AS {ASPECTS}) FROM {read}"
         else:
-            raise DataError(f"{file}: the ending '{file.suffix}' says no format: give .parquet or .jsonl; {HOW}")
+            raise DataError(f"{name}: the ending '{file.suffix}' says no format: give .parquet or .jsonl; {HOW}")
         connection.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, PRESERVE_ORDER true)")
     except duckdb.Error as error:
         raise DataError(
-            f"{file} cannot be read ({_first_line(error)}): give what reviews-parsing parse wrote"
+            f"{name} cannot be read ({_first_line(error)}): give what reviews-parsing parse wrote"
         ) from None
     return target
 
 
-def _refuse_without_aspects(connection: DuckDBPyConnection, table: str, file: Path) -> list[str]:
+def _refuse_without_aspects(connection: DuckDBPyConnection, table: str, name: str) -> list[str]:
     """The columns of a table. Raises DataError listing them where none is of aspects."""
-    names = connection.sql(f"FROM {table}").columns
-    if ASPECTS not in names:
-        raise DataError(f"{file} has no column '{ASPECTS}', only {', '.join(names)}: {HOW}")
-    return names
+    columns = connection.sql(f"FROM {table}").columns
+    if ASPECTS not in columns:
+        raise DataError(f"{name} has no column '{ASPECTS}', only {', '.join(columns)}: {HOW}")
+    return columns
 
 
-def _view(connection: DuckDBPyConnection, parquet: Sequence[Path], files: Sequence[Path]) -> dict[str, DuckDBPyType]:
-    """Makes the table `reviews`; the columns that came in, with their types."""
+def _view(connection: DuckDBPyConnection, parquet: Sequence[Path], first: str) -> dict[str, DuckDBPyType]:
+    """Makes the table `reviews`; the columns that came in, with their types. `first` is a name for messages."""
     import duckdb
 
     listed = ", ".join(literal(str(file)) for file in parquet)
@@ -158,26 +182,26 @@ def _view(connection: DuckDBPyConnection, parquet: Sequence[Path], files: Sequen
     try:
         relation = connection.sql(f"FROM {table}")
         columns = dict(zip(relation.columns, relation.types, strict=True))
-        aspects = _aspects(columns.pop(ASPECTS), files)
+        aspects = _aspects(columns.pop(ASPECTS), first)
         connection.execute(f"CREATE VIEW reviews AS SELECT * REPLACE ({aspects} AS {ASPECTS}) FROM {table}")
         (empty,) = connection.execute("SELECT count(*) = 0 FROM reviews").fetchone() or (True,)
     except duckdb.Error as error:
         raise DataError(
-            f"{files[0]} cannot be read with the others ({_first_line(error)}): give them one by one"
+            f"{first} cannot be read with the others ({_first_line(error)}): give them one by one"
         ) from None
     if empty:
-        raise DataError(f"{files[0]} holds no review: {HOW}")
+        raise DataError(f"{first} holds no review: {HOW}")
     del columns[FILE], columns[ROW]
     return columns
 
 
-def _aspects(kind: DuckDBPyType, files: Sequence[Path]) -> str:
+def _aspects(kind: DuckDBPyType, first: str) -> str:
     """The column of aspects with all fields that an aspect can have. Raises DataError where it is something else."""
     if kind.id == "varchar":
         return FROM_JSON
     there = _fields(_fields(kind).get("child")) if kind.id == "list" else {}
     if "entity_group" not in there:
-        raise DataError(f"{files[0]}: the column '{ASPECTS}' is {kind!s:.60}, not parsed aspects: {HOW}")
+        raise DataError(f"{first}: the column '{ASPECTS}' is {kind!s:.60}, not parsed aspects: {HOW}")
     parts = (f"{quoted(f)}: " + (f"x.{quoted(f)}" if f in there else "NULL") + f"::{k}" for f, k in FIELDS.items())
     return f"list_transform({ASPECTS}, lambda x: {{{', '.join(parts)}}})"
 

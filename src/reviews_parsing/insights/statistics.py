@@ -11,6 +11,8 @@ Z = 1.959963984540054
 """The normal quantile of two-sided 95 %."""
 SIGNIFICANT = 0.05
 """The level of tests, after correction."""
+LEAST_TOLD = 0.01
+"""A difference of shares that is smaller is not spoken of: of millions of reviews, any is significant."""
 LEAST_EXPECTED = 5
 """Below as many expected reviews in a cell, chi-squared is not trusted (Cochran) and an exact test is done."""
 RESAMPLES = 4999
@@ -59,6 +61,11 @@ def independence(table: Sequence[tuple[int, int]]) -> tuple[str, float, float, f
     distances = ((drawn - found.expected_freq) ** 2 / found.expected_freq).sum(axis=(1, 2))
     as_far = int((distances >= found.statistic * (1 - 1e-12)).sum())
     return "permutation", float(found.statistic), (as_far + 1) / (RESAMPLES + 1), effect
+
+
+def matters(p: float, difference: float) -> bool:
+    """Whether a difference of shares is significant, and large enough to speak of."""
+    return p < SIGNIFICANT and abs(difference) >= LEAST_TOLD
 
 
 def adjusted(values: Sequence[float]) -> list[float]:

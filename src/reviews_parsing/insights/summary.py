@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import date
 
 from reviews_parsing.insights.drawing import percent, points
-from reviews_parsing.insights.statistics import SIGNIFICANT
+from reviews_parsing.insights.statistics import matters
 from reviews_parsing.insights.tables import Change, Comparison, Contrast, Insights, Word
 
 ENOUGH = 10
@@ -15,7 +15,7 @@ VERBS = {"mentions": "mention", "praise": "praise", "blame": "blame"}
 
 
 def findings(insights: Insights) -> list[str]:
-    """The findings that come first, the most general first; significant changes and differences only."""
+    """The findings that come first, the most general first; of changes and differences only those that matter."""
     return list(_sentences(insights))
 
 
@@ -36,9 +36,14 @@ def _sentences(insights: Insights) -> Iterator[str]:
         yield f"The words most praised are {_listed(praised)}."
     if blamed := _top(insights.words, "negative"):
         yield f"The words most blamed are {_listed(blamed)}."
-    yield from (change_sentence(change, insights.grain) for change in insights.changes[:3])
+    yield from (change_sentence(change, insights.grain) for change in told(insights.changes)[:3])
     for comparison in insights.comparisons:
         yield from (contrast_sentence(comparison, contrast) for contrast in significant(comparison)[:2])
+
+
+def told(changes: Iterable[Change]) -> list[Change]:
+    """The changes that are large enough to speak of, the surest first."""
+    return [change for change in changes if matters(change.adjusted, change.after.value - change.before.value)]
 
 
 def change_sentence(change: Change, grain: str | None) -> str:
@@ -54,16 +59,18 @@ def change_sentence(change: Change, grain: str | None) -> str:
 def contrast_sentence(comparison: Comparison, contrast: Contrast) -> str:
     """How a group differs from the rest, with the interval in percentage points."""
     whom = "reviews" if contrast.measure == "mentions" else "reviews that mention it"
+    ends = [points(contrast.difference.low), points(contrast.difference.high)]
     return (
         f"Where {comparison.column} is {contrast.value}, {percent(contrast.share.value)} of the {whom} "
         f"{VERBS[contrast.measure]} {contrast.category}, elsewhere {percent(contrast.rest)} "
-        f"(a difference of {points(contrast.difference.low)} to {points(contrast.difference.high)} points)."
+        f"(a difference of {' to '.join(dict.fromkeys(ends))} points)."
     )
 
 
 def significant(comparison: Comparison) -> list[Contrast]:
-    """The differences that are significant, the largest first."""
-    sure = [contrast for contrast in comparison.contrasts if contrast.adjusted < SIGNIFICANT]
+    """The differences that are significant and large enough to speak of, the largest first; not of what is pooled."""
+    pooled = {group.value for group in comparison.groups if group.pooled}
+    sure = [c for c in comparison.contrasts if matters(c.adjusted, c.difference.value) and c.value not in pooled]
     return sorted(sure, key=lambda contrast: -abs(contrast.difference.value))
 
 

@@ -1,0 +1,37 @@
+"""Patterns of names, of files in folders and in buckets."""
+
+from __future__ import annotations
+
+import glob
+import re
+from pathlib import Path
+
+from reviews_parsing.batch import places
+
+_MAGIC = re.compile(r"[*?\[]")
+
+
+def is_glob(name: str) -> bool:
+    """Whether a name is a pattern, and not that of a file or folder which is there."""
+    return bool(_MAGIC.search(name)) and (places.is_url(name) or not places.exists(name))
+
+
+def matches(pattern: str) -> list[str]:
+    """The files that a pattern matches, sorted; `**` is any number of folders, in buckets too.
+
+    Raises DataError where the store does not answer.
+    """
+    if not places.is_url(pattern):
+        return sorted(file for file in glob.glob(pattern, recursive=True) if Path(file).is_file())  # noqa: PTH207
+    whole = _MAGIC.split(pattern)[0]
+    shape = re.compile(translate(pattern))
+    return [file for file in places.listed(whole[: whole.rindex("/") + 1]) if shape.fullmatch(file)]
+
+
+def translate(pattern: str) -> str:
+    """A glob as a regular expression: `**/` is any number of folders, a star no slash."""
+    shape = ""
+    for piece in re.split(r"(\*\*/|\*\*|\*|\?|\[[^]]+\])", pattern):
+        known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(piece)
+        shape += known or (piece.replace("[!", "[^") if piece.startswith("[") else re.escape(piece))
+    return shape
