@@ -70,7 +70,9 @@ def create_app(settings: Settings) -> FastAPI:
     from reviews_parsing.demo.page import build, look
 
     client = Client(settings.server_url, settings.model_name)
-    rival = Client(settings.compare_url, settings.model_name) if settings.compare_url else None
+    rival = None
+    if settings.compare_url:
+        rival = Client(settings.compare_url, settings.model_name, "REVIEWS_PARSING_COMPARE_URL")
     page = build(Reviews(client, rival, Store()), client, settings.max_upload_mb)
     _mend_uploads()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
