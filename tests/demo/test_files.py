@@ -132,7 +132,7 @@ def test_only_what_was_uploaded_is_read(site: Site, tmp_path: Path) -> None:
 
 
 def dropdown(site: Site, path: str) -> Any:
-    """The columns that a file is said to have, where a request says that it was uploaded."""
+    """The columns that a file is said to have, where a request says that it was uploaded; none where it is refused."""
     config = asked(site, "config")
     upload = next(part["id"] for part in config["components"] if part["type"] == "file")
     event = next(event["id"] for event in config["dependencies"] if [upload, "change"] in event["targets"])
@@ -141,7 +141,7 @@ def dropdown(site: Site, path: str) -> Any:
     with urllib.request.urlopen(f"{site.url}/gradio_api/queue/data?session_hash=other", timeout=30) as stream:
         messages = [json.loads(line.removeprefix(b"data: ")) for line in stream if line.startswith(b"data: ")]
     [done] = [message for message in messages if message["msg"] == "process_completed"]
-    return done["output"]["data"][0]["choices"]
+    return done["output"]["data"][0]["choices"] if done["success"] else []
 
 
 def asked(site: Site, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:

@@ -90,6 +90,8 @@ def create_app(settings: Settings) -> FastAPI:
         enable_monitoring=False,
         **look(),
     )
+    # Until a page has launched, Gradio takes any file of this machine for one that was uploaded; mounting is no launch.
+    page.has_launched = True
     app.add_middleware(Door, max_upload=settings.max_upload_mb * 10**6)
     return app
 
