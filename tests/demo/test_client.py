@@ -109,13 +109,6 @@ def test_without_a_server_the_page_says_so_and_keeps_the_text(nobody: Client, tm
     assert TEXT not in shown.message
 
 
-def test_two_versions_stand_beside_each_other(client: Client, tmp_path: Path) -> None:
-    shown = Reviews(client, client, Store(tmp_path / "corrections.db")).show(TEXT, 0)
-    assert "Version 1" in shown.first
-    assert "Version 1" in shown.second
-    assert "only here" not in shown.first + shown.second
-
-
 def test_a_second_server_that_is_away_takes_nothing_from_the_first(
     client: Client, nobody: Client, tmp_path: Path
 ) -> None:

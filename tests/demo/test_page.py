@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from serving.client import Server
 
-from .conftest import PHONE, Site, no_requests
+from .conftest import PHONE, Site, Visit, correct, no_requests, parse
 
 REVIEW = "The pho was lovely 🍜 but the waiter was rude. Yum, though!"
-Visit = Callable[..., Page]
 # Controls that are seen and have no name that a screen reader could say.
 NAMELESS = """() => [...document.querySelectorAll('button, input, textarea, select, [role=tab], a')]
     .filter(e => e.offsetParent && !(e.getAttribute('aria-label') || e.innerText?.trim() || e.labels?.length
@@ -21,21 +19,7 @@ NAMELESS = """() => [...document.querySelectorAll('button, input, textarea, sele
 WIDER = "() => document.documentElement.scrollWidth - window.innerWidth"
 
 
-def parse(page: Page, text: str) -> None:
-    page.get_by_label("A review", exact=True).fill(text)
-    page.get_by_role("button", name="Parse", exact=True).click()
-    if text.strip():
-        expect(page.locator("#rp-first .rp-text")).to_contain_text(text[:3])
-
-
-def correct(page: Page, text: str) -> None:
-    parse(page, text)
-    page.get_by_role("button", name="Correct this answer").click()
-    expect(page.get_by_role("heading", name="Correct the answer")).to_be_focused()
-
-
-def test_it_shows_what_the_server_answers(visit: Visit, server: Server) -> None:
-    page = visit()
+def test_it_shows_what_the_server_answers(page: Page, server: Server) -> None:
     parse(page, REVIEW)
     [found] = server.infer([REVIEW]).predictions
     rows = page.locator("#rp-first .rp-aspects > li")
@@ -49,8 +33,7 @@ def test_it_shows_what_the_server_answers(visit: Visit, server: Server) -> None:
     expect(page.locator("#rp-first h3")).to_have_text("Version 1")
 
 
-def test_the_slider_filters_without_a_request(visit: Visit) -> None:
-    page = visit()
+def test_the_slider_filters_without_a_request(page: Page) -> None:
     parse(page, REVIEW)
     slider = page.get_by_role("slider", name=re.compile("Least probability"))
     rows = page.locator("#rp-first .rp-aspects > li:visible")
@@ -64,8 +47,7 @@ def test_the_slider_filters_without_a_request(visit: Visit) -> None:
         expect(rows).to_have_count(all_of_them)
 
 
-def test_what_cannot_be_parsed_is_told_and_stays_and_any_text_is_shown_as_text(visit: Visit) -> None:
-    page = visit()
+def test_what_cannot_be_parsed_is_told_and_stays_and_any_text_is_shown_as_text(page: Page) -> None:
     parse(page, " \n")
     expect(page.locator(".rp-note")).to_contain_text("nothing to parse yet")
     long = "The soup was fine. " * 1100
@@ -77,8 +59,7 @@ def test_what_cannot_be_parsed_is_told_and_stays_and_any_text_is_shown_as_text(v
     assert page.locator("#rp-first .rp-text img, #rp-first .rp-text b:not(.rp-sign)").count() == 0
 
 
-def test_an_answer_is_corrected_by_keyboard_alone(visit: Visit, site: Site, server: Server) -> None:
-    page = visit()
+def test_an_answer_is_corrected_by_keyboard_alone(page: Page, site: Site, server: Server) -> None:
     text = "🍜 The pho was lovely but the waiter was rude; so it goes."
     correct(page, text)
     keys = page.keyboard
@@ -99,6 +80,7 @@ def test_an_answer_is_corrected_by_keyboard_alone(visit: Visit, site: Site, serv
     expect(page.get_by_role("button", name="Begin “goes” one word later")).to_be_focused()
     page.get_by_role("button", name="Delete “waiter”").press("Enter")
     page.get_by_role("combobox", name="Polarity of “pho”").select_option("neutral")
+    page.get_by_role("button", name="“lovely” do not judge “pho”").press("Enter")
     page.get_by_role("button", name="Add what is said of no word").press("Enter")
     page.get_by_role("button", name="Undo").press("Enter")
     page.get_by_label("Your name").fill("Ada")
@@ -108,6 +90,7 @@ def test_an_answer_is_corrected_by_keyboard_alone(visit: Visit, site: Site, serv
     assert kept is not None
     labels = {(a.word, a.entity_group, a.polarity) for a in kept.correction.aspects if a.span}
     assert ("pho", "FOOD", "neutral") in labels
+    assert not [a.opinion for a in kept.correction.aspects if a.word == "pho" and a.opinion]
     assert any(label[:2] == ("goes", "AMBIENCE") for label in labels)
     assert "waiter" not in {word for word, _, _ in labels}
     assert all(text[a.start : a.end] == a.word for a in kept.correction.aspects if a.span)
@@ -116,11 +99,11 @@ def test_an_answer_is_corrected_by_keyboard_alone(visit: Visit, site: Site, serv
     assert [a.to_json() for a in kept.correction.answer] == answer
 
 
-def test_two_people_who_correct_one_review_lose_nothing(visit: Visit, site: Site) -> None:
+def test_two_people_who_correct_one_review_lose_nothing(page: Page, visit: Visit, site: Site) -> None:
     text = "The pho was lovely but the waiter was rude, they both say."
-    first, second = visit(), visit()
-    for page in (first, second):
-        correct(page, text)
+    first, second = page, visit()
+    for person in (first, second):
+        correct(person, text)
     first.get_by_role("combobox", name="Polarity of “pho”").select_option("negative")
     first.get_by_role("button", name="Save the correction").click()
     expect(first.locator(".rp-said-by-editor")).to_contain_text("revision 1")
@@ -136,10 +119,9 @@ def test_two_people_who_correct_one_review_lose_nothing(visit: Visit, site: Site
     assert [a for a in mine if a.word == "pho"]
     assert not [a for a in mine if a.word == "waiter"]
     # Whoever comes later goes on from there.
-    third = visit()
-    correct(third, text)
-    expect(third.locator(".rp-hint")).to_contain_text("corrected this review before")
-    expect(third.get_by_role("button", name="Delete “waiter”")).to_have_count(0)
+    correct(first, text)
+    expect(first.locator(".rp-hint")).to_contain_text("corrected this review before")
+    expect(first.get_by_role("button", name="Delete “waiter”")).to_have_count(0)
 
 
 @pytest.mark.parametrize("look", [{"viewport": PHONE, "has_touch": True}, {"color_scheme": "dark"}])

@@ -70,7 +70,9 @@ def create_app(settings: Settings) -> FastAPI:
     from reviews_parsing.demo.page import build, look
 
     client = Client(settings.server_url, settings.model_name)
-    rival = Client(settings.compare_url, settings.model_name) if settings.compare_url else None
+    rival = None
+    if settings.compare_url:
+        rival = Client(settings.compare_url, settings.model_name, "REVIEWS_PARSING_COMPARE_URL")
     page = build(Reviews(client, rival, Store()), client, settings.max_upload_mb)
     _mend_uploads()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -88,6 +90,8 @@ def create_app(settings: Settings) -> FastAPI:
         enable_monitoring=False,
         **look(),
     )
+    # Until a page has launched, Gradio takes any file of this machine for one that was uploaded; mounting is no launch.
+    page.has_launched = True
     app.add_middleware(Door, max_upload=settings.max_upload_mb * 10**6)
     return app
 

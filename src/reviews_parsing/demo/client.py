@@ -51,11 +51,12 @@ class Answer:
 class Client:
     """One server. Threads may share it."""
 
-    def __init__(self, url: str, model: str) -> None:
-        """`url` is what comes before /v2."""
+    def __init__(self, url: str, model: str, setting: str = "REVIEWS_PARSING_SERVER_URL") -> None:
+        """`url` is what comes before /v2; `setting` is where another may be named."""
         import httpx
 
         self.url = url.rstrip("/")
+        self._setting = setting
         self._path = f"/v2/models/{model}"
         # Not the environment's proxies: they would see the texts.
         limits = httpx.Limits(max_connections=32)
@@ -114,7 +115,7 @@ class Client:
             ) from None
         except (httpx.HTTPError, httpx.InvalidURL):
             raise InferenceError(
-                f"no server answers at {self.url}: start one, or name another in REVIEWS_PARSING_SERVER_URL",
+                f"no server answers at {self.url}: start one, or name another in {self._setting}",
                 1.0,
             ) from None
         if response.is_success:

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, cast
 from reviews_parsing import batch
 from reviews_parsing.batch import columns, sources
 from reviews_parsing.batch.source import PART_ROWS
-from reviews_parsing.demo import marks
+from reviews_parsing.demo import leftout, marks
 from reviews_parsing.demo.client import Client, Stream
+from reviews_parsing.demo.marks import plural
 from reviews_parsing.demo.one import note
 from reviews_parsing.errors import DataError, ReviewsParsingError, Stopped
 from reviews_parsing.schema import Aspect, ParsedReview
@@ -52,6 +53,7 @@ class Step:
     outcome: str = ""
     parsed: Path | None = None
     report: Path | None = None
+    left_out: Path | None = None
 
 
 def text_columns(path: str) -> tuple[list[str], str | None]:
@@ -112,7 +114,7 @@ class _Work:
         self._watched = time.monotonic()
         seconds, done, total = self._watched - self._begun, self._stream.answered, self._total
         left = f", about {_time(seconds * (total - done) / done)} left" if total > done > 0 and seconds > 2 else ""
-        said = words or f"{done:,} reviews, {done / seconds:,.0f} a second{left}"
+        said = words or f"{plural(done, 'review')}, {done / seconds:,.0f} a second{left}"
         share = f' max="1" value="{min(1.0, done / total):.3f}"' if total else ""
         return (
             f'<div class="rp-progress"><progress{share} aria-label="Done so far"></progress>'
@@ -132,8 +134,11 @@ class _Work:
         except ReviewsParsingError as error:
             # What was parsed is not lost for want of a picture.
             drawn = note(str(error))
-        html = without_folder(summary(report, self._stream), self._path) + counted(report.counts) + drawn
-        return Step("", html + reviews(target, self._column, report), target, page if page.exists() else None)
+        rejects = Path(report.rejects) if report.rejects else None
+        why = str(leftout.tidied(rejects, Path(self._path).name)) if rejects else ""
+        html = summary(report, self._stream, why) + counted(report.counts) + drawn
+        html += reviews(target, self._column, report)
+        return Step("", html, target, page if page.exists() else None, rejects)
 
     def _run(self) -> None:
         try:
@@ -154,20 +159,20 @@ class _Work:
             raise Stopped("stopped")
 
 
-def summary(report: batch.Report, stream: Stream) -> str:
-    """What was done, in words."""
+def summary(report: batch.Report, stream: Stream, left_out: str) -> str:
+    """What was done, in words; `left_out` says what was not."""
     who = " and ".join(f"version {escape(version)}" for version in sorted(stream.versions))
     rate = report.parsed / report.seconds if report.seconds else 0.0
-    said = [f"{report.aspects:,} aspects found by {who} in {_time(report.seconds)}, {rate:,.0f} reviews a second."]
+    by = f" by {who}" if who else ""
+    said = [
+        f"{plural(report.aspects, 'aspect')} found{by} in {_time(report.seconds)}, {rate:,.0f} reviews a second.",
+    ]
     if report.rows > report.parsed:
-        said.append(f"{report.rows - report.parsed:,} rows have no text.")
+        said.append(f"Without a text: {plural(report.rows - report.parsed, 'row')}.")
     if stream.skipped:
-        said.append(f"{stream.skipped:,} texts are longer than the server takes; they have no aspects.")
-    if report.rejected:
-        said.append(
-            f"{report.rejected:,} rows could not be read and were left out; the first: {escape(report.reject or '')}"
-        )
-    return f'<h3>{report.rows:,} reviews</h3><p role="status">{" ".join(said)}</p>'
+        said.append(f"Longer than the server takes, so without aspects: {plural(stream.skipped, 'text')}.")
+    lost = f'<p class="rp-note rp-hint">{escape(left_out)}</p>' if left_out else ""
+    return f'<h3>{plural(report.rows, "review")}</h3><p role="status">{" ".join(said)}</p>{lost}'
 
 
 def counted(counts: Mapping[tuple[str, str | None], int]) -> str:

@@ -23,13 +23,16 @@ def hues(categories: Iterable[str]) -> dict[str, int]:
 
 
 def legend(polarities: Iterable[str]) -> str:
-    """What the signs and lines mean."""
+    """What the signs and lines mean; nothing where there are none to explain."""
     keys = "".join(
         f'<span class="rp-key {_class(name)}"><b class="rp-sign" aria-hidden="true">{SIGNS.get(name, OTHER_SIGN)}</b>'
         f" {escape(name)}</span>"
         for name in polarities
     )
-    return f'<p class="rp-legend">{keys}<span>Words that judge are <i class="rp-opinion">like this</i>.</span></p>'
+    return (
+        keys
+        and f'<p class="rp-legend">{keys}<span>Words that judge are <i class="rp-opinion">like this</i>.</span></p>'
+    )
 
 
 def review(
@@ -103,9 +106,14 @@ def _list(parsed: ParsedReview, hue: dict[str, int], threshold: float, others: S
 
 
 def count(aspects: int, below: int) -> str:
-    """What is shown, in words; page.js says the same."""
-    found = f"{aspects} aspect{'' if aspects == 1 else 's'}"
+    """What is shown, in words; filter.js says the same."""
+    found = plural(aspects, "aspect")
     return f"{found}, {below} of them less probable than asked for" if below else found
+
+
+def plural(number: int, thing: str) -> str:
+    """1 row, 1,200 rows."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _look(aspect: Aspect, hue: dict[str, int], threshold: float) -> str:

@@ -28,12 +28,16 @@ NOTHING = "There is nothing to parse yet: write or paste a review."
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a page shows of a review: its messages, the answer and that of the second server as HTML, and the answer."""
+    """What a page shows of a review: its messages, the answer and that of the second server as HTML, and the answer.
+
+    `serving` is what `Reviews.serving` says now, None where nobody answered.
+    """
 
     message: str
     first: str = ""
     second: str = ""
     answer: dict[str, Any] | None = None
+    serving: tuple[str, str] | None = None
 
 
 class Reviews:
@@ -56,7 +60,8 @@ class Reviews:
         """The answer to a text; a failure in words, never an error."""
         if not text.strip():
             return Shown(note(NOTHING, "hint"))
-        with ThreadPoolExecutor(1) as beside:
+        with ThreadPoolExecutor(2) as beside:
+            serving = beside.submit(self.serving)
             other = beside.submit(_asked, self._rival, text) if self._rival else None
             try:
                 served, answer = self._client.describe(), self._client.parse([text])
@@ -72,7 +77,7 @@ class Reviews:
         else:
             beside_it = note(str(second)) if second else ""
         kept = {"text": text, "aspects": parsed.to_json(), "version": answer.version}
-        return Shown("", first, beside_it, kept)
+        return Shown("", first, beside_it, kept, serving.result())
 
     def draft(self, kept: Mapping[str, Any] | None, least: float) -> tuple[str, correct.Draft | None]:
         """A message and what the editor begins with: the aspects that are shown, or what was saved of them before."""

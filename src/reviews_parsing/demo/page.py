@@ -25,6 +25,8 @@ QUICK: dict[str, Any] = {"concurrency_id": "quick", "concurrency_limit": 8}
 SLOW: dict[str, Any] = {"concurrency_id": "slow", "concurrency_limit": 2}
 WAITING = 64
 """Events that may wait; beyond, the page says that it is busy."""
+LOOK = 0.01
+"""Between two looks at the queue, in seconds."""
 KEPT_SECONDS = 3600
 """How long an uploaded file, and what came of it, is kept."""
 
@@ -36,11 +38,13 @@ def build(reviews: Reviews, client: Client, max_upload_mb: int) -> gr.Blocks:
         serving = gr.HTML("", js_on_load=None, elem_classes="rp-plain")
         with gr.Tabs():
             with gr.Tab("One review"):
-                legend = _one(reviews)
+                legend = _one(reviews, serving)
             with gr.Tab("A file"):
                 _file(client, max_upload_mb)
         page.load(reviews.serving, None, [serving, legend], show_progress="hidden", api_visibility="private", **QUICK)
         page.queue(max_size=WAITING, api_open=False)
+        # Gradio's own millisecond costs some percent of a core while nobody asks anything.
+        page._queue.sleep_when_free = LOOK
     return page  # type: ignore[no-any-return]
 
 
@@ -74,8 +78,8 @@ def asset(name: str) -> str:
     return (resources(__package__) / "static" / name).read_text(encoding="utf-8")
 
 
-def _one(reviews: Reviews) -> gr.HTML:
-    """The tab of one review; where its legend stands."""
+def _one(reviews: Reviews, serving: gr.HTML) -> gr.HTML:
+    """The tab of one review, which keeps `serving` up to date; where its legend stands."""
     text = gr.Textbox(
         label="A review", lines=4, max_lines=14, placeholder="Paste or write a review …", elem_id="rp-input"
     )
@@ -109,7 +113,7 @@ def _one(reviews: Reviews) -> gr.HTML:
         elem_classes=["rp-maybe", "rp-plain"],
     )
     kept = gr.State(None)
-    shown = [message, first, second, kept, correct, editor, told]
+    shown = [message, first, second, kept, correct, editor, told, serving, legend]
 
     def parse(text: str, least: float) -> list[Any]:
         found = reviews.show(text, least)
@@ -121,6 +125,7 @@ def _one(reviews: Reviews) -> gr.HTML:
             gr.update(visible=found.answer is not None),
             None,
             "",
+            *(found.serving or 2 * [gr.skip()]),
         ]
 
     quiet: dict[str, Any] = {"show_progress": "minimal", "show_progress_on": [message], "api_visibility": "private"}
@@ -148,7 +153,7 @@ def _arrived(payload: gr.FileData | None) -> str | None:
 
 def _file(client: Client, max_upload_mb: int) -> None:
     upload = gr.File(
-        label=f"A file of reviews: CSV, TSV, JSONL or Parquet, at most {max_upload_mb:,} MB",
+        label=f"CSV, TSV, JSONL, Parquet: at most {max_upload_mb:,} MB",
         file_types=files.ENDINGS,
         type="filepath",
         height=140,
@@ -161,10 +166,11 @@ def _file(client: Client, max_upload_mb: int) -> None:
         go = gr.Button("Parse the file", variant="primary", interactive=False, elem_id="rp-parse-file")
         stop = gr.Button("Stop", visible=False, elem_id="rp-stop")
     message = gr.HTML("", js_on_load=None, elem_id="rp-file-message", elem_classes=["rp-maybe", "rp-plain"])
-    # There from the start: two that appear at once keep Gradio's own code in the browser busy for ever.
-    with gr.Row(elem_classes="rp-row"):
+    # There from the start, though unseen: two that appear at once keep Gradio's code in the browser busy for ever.
+    with gr.Row(elem_classes=["rp-row", "rp-downloads"]):
         parsed = gr.DownloadButton("Download the Parquet", interactive=False, elem_id="rp-parquet")
         report = gr.DownloadButton("Download the report", interactive=False, elem_id="rp-report")
+        left_out = gr.DownloadButton("Download the rows left out", interactive=False, elem_id="rp-left-out")
     outcome = gr.HTML("", js_on_load=None, elem_id="rp-outcome", elem_classes=["rp-maybe", "rp-plain"])
 
     def uploaded(path: str | None) -> list[Any]:
@@ -181,7 +187,7 @@ def _file(client: Client, max_upload_mb: int) -> None:
     def run(path: str | None, name: str | None) -> Iterator[list[Any]]:
         if not path or not name:
             said = "Upload a file first." if not path else "Choose the column that holds the reviews' texts."
-            yield [note(said, "hint"), *4 * [gr.skip()]]
+            yield [note(said, "hint"), *5 * [gr.skip()]]
             return
         for step in files.parse(client, path, name):
             yield [
@@ -189,9 +195,10 @@ def _file(client: Client, max_upload_mb: int) -> None:
                 step.outcome,
                 fetch(step.parsed),
                 fetch(step.report),
+                fetch(step.left_out),
                 gr.update(visible=not step.outcome),
             ]
-        yield [*4 * [gr.skip()], gr.update(visible=False)]
+        yield [*5 * [gr.skip()], gr.update(visible=False)]
 
     def fetch(file: Path | None) -> Any:
         return gr.update(value=str(file) if file else None, interactive=file is not None)
@@ -201,7 +208,7 @@ def _file(client: Client, max_upload_mb: int) -> None:
     running = go.click(
         run,
         [upload, column],
-        [message, outcome, parsed, report, stop],
+        [message, outcome, parsed, report, left_out, stop],
         show_progress="minimal",
         show_progress_on=[message],
         trigger_mode="once",

@@ -102,7 +102,14 @@ const row = (aspect) => {
       change(`${name} is deleted.`, () => { aspects.splice(aspects.indexOf(aspect), 1); }, [after, "delete"]);
     }, "delete", "rp-delete"),
   );
-  return make("li", look(aspect), ...parts, tools);
+  parts.push(tools);
+  if (aspect.opinion) {
+    const because = `“${aspect.opinion.word}”`;
+    parts.push(make("span", { class: "rp-because" }, `because of ${because}`,
+      button(`${because} do not judge ${name}: drop them`, "Drop",
+        () => change(`${because} no longer judge ${name}.`, () => { delete aspect.opinion; }, [aspect, "delete"]), "because")));
+  }
+  return make("li", look(aspect), ...parts);
 };
 
 const marked = () => {
