@@ -69,7 +69,9 @@ def polarity(insights: Insights) -> Figure:
         reach = max(reach, middle / 2 + left, middle / 2 + right)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(shown)), [plain(c.category) for c in shown])
-    axes.set_xlim(-reach - 0.16, reach + 0.16)
+    # Room for a share in words beyond the longest bar.
+    edge = 1.4 * reach + 0.03
+    axes.set_xlim(-edge, edge)
     axes.set_xticks([0], ["← negative · neutral · positive →"])
     axes.tick_params(axis="x", colors=MUTED)
     return figure
