@@ -22,7 +22,7 @@ from reviews_parsing.parser import AspectParser
 
 from .tables import PRAISE
 
-POINTS = int(os.environ.get("KILL_POINTS", "5"))
+POINTS = int(os.environ.get("KILL_POINTS", "100"))
 ROWS = 160
 
 
@@ -164,7 +164,7 @@ def test_another_model_does_not_go_on(
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_killed_anywhere_and_resumed_every_review_comes_out_once(parser: AspectParser, tmp_path: Path) -> None:
-    """KILL_POINTS=100 kills at a hundred points."""
+    """At a hundred points; KILL_POINTS=1000 takes longer."""
     source = jsonl(tmp_path / "in.jsonl", reviews(ROWS), bad=7)
     folder, options = tmp_path / "parsed", {"part_rows": 4}
     parser = AspectParser(parser.folder, threads=1)  # threads do not survive a fork
