@@ -26,7 +26,8 @@ class Store:
 
     def read(self, path: str) -> bytes:
         with self.files.open_input_file(path) as file:
-            return file.read()  # type: ignore[no-any-return]
+            content: bytes = file.read()
+        return content
 
     def names(self, folder: str) -> list[str]:
         return sorted(info.base_name for info in self.files.get_file_info(pafs.FileSelector(folder)))

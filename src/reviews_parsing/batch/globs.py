@@ -22,7 +22,9 @@ def matches(pattern: str) -> list[str]:
     Raises DataError where the store does not answer.
     """
     if not places.is_url(pattern):
-        return sorted(file for file in glob.glob(pattern, recursive=True) if Path(file).is_file())  # noqa: PTH207
+        # A pattern may be absolute, which Path.glob refuses.
+        found = glob.glob(pattern, recursive=True)  # noqa: PTH207
+        return sorted(file for file in found if Path(file).is_file())
     whole = _MAGIC.split(pattern)[0]
     shape = re.compile(translate(pattern))
     return [file for file in places.listed(whole[: whole.rindex("/") + 1]) if shape.fullmatch(file)]
