@@ -22,10 +22,10 @@ from rich.table import Table
 
 from reviews_parsing import data
 from reviews_parsing.errors import ReviewsParsingError
-from reviews_parsing.parser import MODEL_FILE, TOKENIZER_FILE, AspectParser, ParserConfig
+from reviews_parsing.parser import AspectParser, ParserConfig
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.training.evaluate import evaluate
-from reviews_parsing.training.export import calibrate, export_onnx
+from reviews_parsing.training.export import calibrate, write_fp32
 from reviews_parsing.training.fit import Recipe, fit
 
 DEVELOPMENT = 0.2
@@ -57,11 +57,8 @@ def trained(train: list[Review], validation: list[Review], recipe: Recipe, folde
     """A calibrated parser in fp32, and the seconds of fitting it."""
     taxonomy = Taxonomy.of(train)
     fitted = fit(train, validation, taxonomy, recipe, folder)
-    export_onnx(fitted.checkpoint, taxonomy, folder / MODEL_FILE)
-    (fitted.checkpoint / TOKENIZER_FILE).rename(folder / TOKENIZER_FILE)
-    config = ParserConfig(taxonomy, recipe.window, recipe.margin)
-    config.write(folder)
-    replace(config, calibration=calibrate(AspectParser(folder), validation)).write(folder)
+    write_fp32(fitted.checkpoint, taxonomy, recipe, folder)
+    replace(ParserConfig.read(folder), calibration=calibrate(AspectParser(folder), validation)).write(folder)
     return AspectParser(folder), fitted.seconds
 
 

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import cycle, islice
@@ -37,12 +36,12 @@ from rich.table import Table
 from reviews_parsing import data, registry
 from reviews_parsing.engines import ENGINES, usable_cores
 from reviews_parsing.errors import ReviewsParsingError
-from reviews_parsing.parser import CHUNK_TEXTS, MODEL_FILE, TOKENIZER_FILE, AspectParser
+from reviews_parsing.parser import CHUNK_TEXTS, MODEL_FILE, AspectParser
 from reviews_parsing.registry.runs import fetch_file
 from reviews_parsing.registry.versions import run_of
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.backbone import EMBEDDED, load_tokenizer, resolve_backbone
-from reviews_parsing.training.export import export, export_onnx
+from reviews_parsing.training.export import export, write_fp32
 from reviews_parsing.training.fit import Recipe
 
 MEAN_TOKENS = 27.0
@@ -187,10 +186,7 @@ def encoding(what: str, parser: AspectParser, texts: Sequence[str]) -> System:
 
 def fp32(bench: Bench) -> System:
     folder = bench.folder / "ours-fp32"
-    folder.mkdir()
-    shutil.copy(bench.checkpoint / TOKENIZER_FILE, folder)
-    replace(bench.parser.config, precision="fp32").write(folder)
-    export_onnx(bench.checkpoint, bench.parser.taxonomy, folder / MODEL_FILE)
+    write_fp32(bench.checkpoint, bench.parser.taxonomy, Recipe(), folder)
     return parsing("the parser on the champion's checkpoint", bench.load(folder), bench.texts())
 
 

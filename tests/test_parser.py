@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -111,7 +112,7 @@ def batched(texts: Iterable[str], size: int) -> list[list[str]]:
 
 def test_a_long_text_equals_one_long_window_away_from_the_seams(champion_folder: Path, tmp_path: Path) -> None:
     parsers = []
-    for window, margin in ((512, 48), (160, 48)):
+    for window, margin in ((512, 48), (320, 48)):
         folder = tmp_path / str(window)
         shutil.copytree(champion_folder, folder)
         form = json.loads((folder / "parser.json").read_text())
@@ -176,6 +177,11 @@ def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path, champion_folder
     (damaged / "model.onnx").write_bytes(b"half")
     with pytest.raises(ModelError, match="incomplete or damaged"):
         AspectParser.load(damaged)
+    shutil.copy(champion_folder / "model.onnx", damaged)
+    form = json.loads((damaged / "parser.json").read_text())
+    (damaged / "parser.json").write_text(json.dumps(form | {"transitions": [[0.0, 1.0], [1.0, 0.0]]}))
+    with pytest.raises(ModelError, match=r"transitions of shape \(2, 2\) for 21 tags"):
+        AspectParser.load(damaged)
     (damaged / "parser.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(ModelError, match="has format 99"):
         ParserConfig.read(damaged)
@@ -194,6 +200,17 @@ def test_a_model_of_before_is_read_without_what_it_does_not_know(champion_folder
     found, now = (AspectParser(folder).parse(texts, spans_only=True) for folder in (old, champion_folder))
     for before, after in zip(found, now, strict=True):
         assert before.aspects == tuple(replace(aspect, opinion=None) for aspect in after.aspects)
+
+
+def test_a_model_of_before_knows_no_transitions(champion_folder: Path, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(champion_folder, old)
+    form = json.loads((old / "parser.json").read_text())
+    assert np.abs(form.pop("transitions")).max() > 0.1
+    assert np.abs(form.pop("opinion_transitions")).max() > 0.1
+    (old / "parser.json").write_text(json.dumps(form | {"format": 1}))
+    ((span,), *_) = ([a.word for a in p.aspects] for p in AspectParser(old).parse(["The lobster roll was fantastic."]))
+    assert span == "lobster roll"
 
 
 def test_the_parser_needs_no_torch_and_no_server(champion_folder: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reviews_parsing.errors import ModelError
-from reviews_parsing.tagging.decode import Floats, Ints
+from reviews_parsing.tagging.chain import Floats, Ints
 
 ENGINES = ("onnxruntime", "openvino", "auto")
 # What `auto` times: runs of so many texts of so many tokens.

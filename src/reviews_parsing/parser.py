@@ -19,8 +19,10 @@ from tokenizers import Tokenizer
 from reviews_parsing.encoder import Encoder, Logits, Piece
 from reviews_parsing.engines import usable_cores
 from reviews_parsing.errors import DataError, ModelError
-from reviews_parsing.schema import Aspect, Opinion, ParsedReview, Taxonomy
+from reviews_parsing.schema import OPINION_TAGS, Aspect, Opinion, ParsedReview, Taxonomy
 from reviews_parsing.tagging import (
+    Chain,
+    Marginals,
     Spans,
     TokenizedText,
     decode,
@@ -32,10 +34,11 @@ from reviews_parsing.tagging import (
     tokenize,
     windows,
 )
-from reviews_parsing.tagging.decode import Floats, Ints
+from reviews_parsing.tagging.chain import Floats, Ints
 from reviews_parsing.tagging.link import NONE
 
-FORMAT = 1
+# Models of format 1 know no transitions.
+FORMAT = 2
 MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parser.json"
 # What is worked on at once: enough texts to find some of like length, few enough to hold.
 CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 250_000
@@ -47,8 +50,9 @@ IMPLICIT_FROM = 0.4
 class Calibration:
     """Makes probabilities mean what they say; fitted on the validation split.
 
-    A tag's probability is softmax(logits * tag_scale), a polarity's softmax(logits * polarity_scale) (temperature
-    scaling, Guo et al., 2017), an implicit aspect's sigmoid(implicit_scale * logit + implicit_bias) (Platt, 1999).
+    Logits of tags and their transitions are multiplied by `tag_scale`, those of polarities by `polarity_scale`
+    (temperature scaling, Guo et al., 2017); an implicit aspect's probability is sigmoid(implicit_scale * logit +
+    implicit_bias) (Platt, 1999).
     Models of before scale a span's logit in the same way with `span_scale` and `span_bias`.
     """
 
@@ -60,19 +64,28 @@ class Calibration:
     implicit_bias: float = 0.0
 
 
+Matrix = tuple[tuple[float, ...], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class ParserConfig:
-    """What a model folder says about itself besides its weights. `window` and `margin` are in tokens."""
+    """What a model folder says about itself besides its weights. `window` and `margin` are in tokens.
+
+    The transitions are those of `tagging.Chain`, of aspects' tags and of opinions'; empty where none were learnt.
+    """
 
     taxonomy: Taxonomy
     window: int
     margin: int
     calibration: Calibration = Calibration()
     precision: str = "fp32"
+    transitions: Matrix = ()
+    opinion_transitions: Matrix = ()
 
     def write(self, folder: Path) -> None:
         form = {"format": FORMAT, **asdict(self)}
-        (folder / CONFIG_FILE).write_text(json.dumps(form, indent=2) + "\n", encoding="utf-8")
+        lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in form.items())
+        (folder / CONFIG_FILE).write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> ParserConfig:
@@ -84,16 +97,20 @@ class ParserConfig:
                 f"{folder} holds no model ({CONFIG_FILE}: {error}); give a model folder or models:/NAME@ALIAS"
             ) from error
         try:
-            if form["format"] != FORMAT:
+            if form["format"] not in range(1, FORMAT + 1):
                 raise ModelError(
-                    f"{folder} has format {form['format']}, not {FORMAT}; install the version that made it"
+                    f"{folder} has format {form['format']}, not 1 to {FORMAT}; install the version that made it"
                 )
             known = form["taxonomy"]
             # Models of before know neither the implicit nor opinions.
             implicit, opinions = tuple(known.get("implicit", ())), known.get("opinions", False)
             taxonomy = Taxonomy(tuple(known["categories"]), tuple(known["polarities"]), implicit, opinions)
             calibration = Calibration(**form["calibration"])
-            return cls(taxonomy, form["window"], form["margin"], calibration, form["precision"])
+            transitions, opinion_transitions = (
+                tuple(map(tuple, form.get(name, ()))) for name in ("transitions", "opinion_transitions")
+            )
+            reading = (form["window"], form["margin"], calibration, form["precision"])
+            return cls(taxonomy, *reading, transitions, opinion_transitions)
         except (KeyError, TypeError) as error:
             raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {error}); fetch it again") from error
 
@@ -143,6 +160,9 @@ class AspectParser:
         self.taxonomy = self.config.taxonomy
         self.version: str | None = None
         try:
+            scale = self.config.calibration.tag_scale
+            self._tags = _chain(self.config.transitions, len(self.taxonomy.tags), scale)
+            self._opinion_tags = _chain(self.config.opinion_transitions, OPINION_TAGS)
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
             self._encoder = Encoder(folder / MODEL_FILE, threads or usable_cores(), engine)
         except ModelError:
@@ -244,9 +264,13 @@ class AspectParser:
         np.add.at(found, text, logits.embeddings * (its / words)[:, None])
         return found
 
+    def tags(self, prepared: Prepared, logits: Logits) -> Marginals:
+        """How probable each tag is for each word of `prepared`."""
+        return self._tags.marginals(logits.tags * self.config.calibration.tag_scale, prepared.first)
+
     def finish(self, prepared: Prepared, logits: Logits) -> list[ParsedReview]:
         """Spans and probabilities from `logits`."""
-        spans = decode(logits.tags * self.config.calibration.tag_scale, logits.polarities, prepared.first)
+        spans = decode(self.tags(prepared, logits), logits.polarities, prepared.first)
         implicit = self._implicit(logits.implicit, prepared.first)
         texts = np.concatenate([spans.text, implicit.text])
         offset = prepared.first[spans.text]
@@ -308,7 +332,8 @@ class AspectParser:
         if not self.taxonomy.opinions:
             yield from itertools.repeat(None, len(texts))
             return
-        spans = decode(logits.opinions, np.empty((len(logits.opinions), 0)), prepared.first)
+        tags = self._opinion_tags.marginals(logits.opinions, prepared.first)
+        spans = decode(tags, np.empty((len(logits.opinions), 0)), prepared.first)
         chosen = linked(logits.links, spans, texts, words, stops, prepared.first)
         for number, opinion in zip(texts.tolist(), chosen.tolist(), strict=True):
             if opinion == NONE:
@@ -316,6 +341,14 @@ class AspectParser:
                 continue
             start, end = prepared.bounds(number, int(spans.start[opinion]), int(spans.stop[opinion]))
             yield Opinion(prepared.texts[number][start:end], start, end)
+
+
+def _chain(transitions: Matrix, tags: int, scale: float = 1.0) -> Chain:
+    """Raises ModelError where the transitions are not those of so many tags."""
+    matrix = np.array(transitions, np.float64) if transitions else np.zeros((tags, tags))
+    if matrix.shape != (tags, tags):
+        raise ModelError(f"the model has transitions of shape {matrix.shape} for {tags} tags; fetch it again")
+    return Chain(matrix * scale)
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -14,6 +14,9 @@ from reviews_parsing.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+# IOB2 of the words that judge: O, B, I.
+OPINION_TAGS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class Opinion:

@@ -158,16 +158,16 @@ def _doubts(parser: AspectParser, prepared: Prepared, logits: Logits) -> list[Do
     found: list[Doubts] = [defaultdict(float) for _ in prepared.texts]
     first = prepared.first
     calibration = parser.config.calibration
-    tags = logits.tags * calibration.tag_scale
+    tags = parser.tags(prepared, logits)
     spans = decode(tags, logits.polarities, first)
     text_of = np.repeat(np.arange(len(prepared.texts)), np.diff(first))
-    for kind, scores, places in (
-        ("tag", tags, text_of),
-        ("polarity", spans.polarity_logits * calibration.polarity_scale, spans.text),
+    polarities = spans.polarity_logits * calibration.polarity_scale
+    for kind, shares, places in (
+        ("tag", tags.probabilities, text_of),
+        ("polarity", softmax(polarities) if polarities.size else polarities, spans.text),
     ):
-        if scores.shape[0] == 0 or scores.shape[1] < 2:
+        if shares.shape[0] == 0 or shares.shape[1] < 2:
             continue
-        shares = softmax(scores)
         second, top = np.argsort(shares, axis=1)[:, -2:].T
         doubt = 1 - shares[np.arange(len(shares)), top]
         for row in np.flatnonzero(doubt > LEAST).tolist():

@@ -10,13 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reviews_parsing.tagging import decode, sigmoid, softmax, strongest, tags_to_spans
+from reviews_parsing.tagging import Chain, decode, softmax, strongest, tags_to_spans
 from reviews_parsing.tagging.decode import FAINTEST, best_tags
 
 logits = st.integers(0, 6).flatmap(lambda n: arrays(np.float64, (n, 5), elements=st.floats(-20, 20)))
 
 
 several = st.lists(logits, min_size=1, max_size=4)
+
+
+PLAIN = Chain(np.zeros((5, 5)))
 
 
 def is_valid(tags: Sequence[int]) -> bool:
@@ -51,10 +54,11 @@ def test_the_answer_is_the_most_probable_valid_sequence_of_each_text(drawn: list
 @given(several)
 def test_spans_are_those_of_the_tags_ordered_disjoint_and_probable(drawn: list[np.ndarray]) -> None:
     words, first = together(drawn)
-    found = decode(words, np.zeros((len(words), 3)), first)
+    read = PLAIN.marginals(words, first)
+    found = decode(read, np.zeros((len(words), 3)), first)
     assert np.isfinite(found.logit).all()
     spans = list(zip(found.text, found.start, found.stop, found.category, strict=True))
-    tags = best_tags(softmax(words), first).tolist() if len(words) else []
+    tags = best_tags(read.probabilities, first).tolist() if len(words) else []
     assert spans == [
         (text, *span) for text, (start, stop) in enumerate(pairwise(first)) for span in tags_to_spans(tags[start:stop])
     ]
@@ -63,8 +67,10 @@ def test_spans_are_those_of_the_tags_ordered_disjoint_and_probable(drawn: list[n
 @given(several)
 def test_a_text_is_decoded_as_if_it_were_alone(drawn: list[np.ndarray]) -> None:
     words, first = together(drawn)
-    found = decode(words, words[:, :2], first)
-    alone = [decode(text, text[:, :2], np.array([0, len(text)])) for text in drawn]
+    found = decode(PLAIN.marginals(words, first), words[:, :2], first)
+    alone = [
+        decode(PLAIN.marginals(text, its), text[:, :2], its) for text in drawn for its in [np.array([0, len(text)])]
+    ]
     for name in ("start", "stop", "category"):
         assert getattr(found, name).tolist() == [x for one in alone for x in getattr(one, name).tolist()]
     assert np.allclose(found.logit, np.concatenate([one.logit for one in alone]))
@@ -84,21 +90,9 @@ def test_an_i_without_its_b_joins_the_likelier_reading() -> None:
     assert tags_to_spans(best_tags(softmax(strong), np.array([0, 3])).tolist()) == [(1, 2, 0)]
 
 
-def test_the_probability_counts_both_ends() -> None:
-    ends = np.array([[0.0, 8, 0, 0, 0], [8.0, 0, 0, 0, 0]])
-    unsure = np.array([[0.0, 8, 0, 0, 0], [8.0, 0, 7.5, 0, 0]])
-    sure, doubtful = (decode(words, np.zeros((2, 0)), np.array([0, 2])).logit[0] for words in (ends, unsure))
-    assert sure > doubtful
-
-
-def test_the_probability_is_the_product_over_its_words() -> None:
-    words = np.array([[0.0, 3, 0, 0, 0], [0.0, 0, 2, 0, 0], [4.0, 0, 1, 0, 0]])
-    p = softmax(words)
-    product_of = p[0, 1] * p[1, 2] * (1 - p[2, 2])
-    assert np.isclose(sigmoid(decode(words, np.zeros((3, 0)), np.array([0, 3])).logit), product_of)
-
-
 def test_polarity_is_the_mean_over_the_words_of_the_span() -> None:
     tags = np.array([[0.0, 9, 0, 0, 0], [0.0, 0, 9, 0, 0], [9.0, 0, 0, 0, 0]])
     polarity = np.array([[2.0, 0.0], [4.0, 2.0], [-50.0, 50.0]])
-    assert decode(tags, polarity, np.array([0, 3])).polarity_logits.tolist() == [[3.0, 1.0]]
+    assert decode(PLAIN.marginals(tags, np.array([0, 3])), polarity, np.array([0, 3])).polarity_logits.tolist() == [
+        [3.0, 1.0]
+    ]

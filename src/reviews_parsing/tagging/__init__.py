@@ -1,5 +1,6 @@
 """Spans <-> IOB2 tags <-> tokens, and windows over long texts: pure functions over text and arrays."""
 
+from reviews_parsing.tagging.chain import Chain, Marginals, may_follow
 from reviews_parsing.tagging.decode import Spans, decode, sigmoid, softmax, strongest
 from reviews_parsing.tagging.iob import WordSpan, spans_to_tags, tags_to_spans
 from reviews_parsing.tagging.link import linked
@@ -7,6 +8,8 @@ from reviews_parsing.tagging.windows import Window, windows
 from reviews_parsing.tagging.words import TokenizedText, covering, special_tokens, tokenize, words
 
 __all__ = [
+    "Chain",
+    "Marginals",
     "Spans",
     "TokenizedText",
     "Window",
@@ -14,6 +17,7 @@ __all__ = [
     "covering",
     "decode",
     "linked",
+    "may_follow",
     "sigmoid",
     "softmax",
     "spans_to_tags",

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating[Any]]
-Ints = npt.NDArray[np.int64]
+from reviews_parsing.tagging.chain import Floats, Ints, Marginals
+
 # A logit of what is certainly not there.
 FAINTEST = -30.0
+LEAST = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +39,27 @@ def sigmoid(x: Floats) -> Floats:
     return 1 / (1 + np.exp(-x))
 
 
-def decode(tag_logits: Floats, polarity_logits: Floats, first: Ints) -> Spans:
-    """Spans in texts whose words have `tag_logits` of shape [n, 2c + 1] and `polarity_logits` of shape [n, p].
+def decode(words: Marginals, polarity_logits: Floats, first: Ints) -> Spans:
+    """Spans in texts of `words`, n in all, with `polarity_logits` of shape [n, p]; p may be 0.
 
-    `first[i]` is the number of text i's first word, and `first[-1]` is n; p may be 0. The probability of a span is the
-    product of its words' tag probabilities and of the next word not continuing it.
+    `first[i]` is the number of text i's first word, and `first[-1]` is n. The probability of a span is that of its
+    first word's tag, of going on to each of its words, and of not going on after the last.
     """
-    n = len(tag_logits)
+    n = len(words.probabilities)
     if n == 0:
         none = np.zeros(0, np.int64)
         return Spans(none, none, none, none, np.zeros(0), np.zeros((0, polarity_logits.shape[1])))
-    probabilities = softmax(tag_logits)
-    tags = best_tags(probabilities, first)
+    tags = best_tags(words.probabilities, first)
     start = np.flatnonzero(tags % 2)
     others = np.append(np.flatnonzero(~_inside(tags)), n)
     stop = others[np.searchsorted(others, start, side="right")]
     category = (tags[start] - 1) // 2
     text = np.searchsorted(first, start, side="right") - 1
-    log = np.log(np.maximum(probabilities[np.arange(n), tags], 1e-12))
-    log_p = _sums(log[:, None], start, stop)[:, 0]
-    followed = np.flatnonzero(stop < first[text + 1])
-    log_p[followed] += np.log1p(-np.minimum(probabilities[stop[followed], 2 * category[followed] + 2], 1 - 1e-12))
+    goes_on = words.goes_on[np.arange(n), tags]
+    log_on = np.log(np.maximum(goes_on, LEAST))
+    log_p = np.log(np.maximum(words.probabilities[start, tags[start]], LEAST))
+    log_p += _sums(log_on[:, None], start, stop)[:, 0] - log_on[stop - 1]
+    log_p += np.log1p(-np.minimum(goes_on[stop - 1], 1 - LEAST))
     p = np.clip(np.exp(log_p), 1e-9, 1 - 1e-9)
     means = _sums(polarity_logits.astype(np.float64), start, stop) / (stop - start)[:, None]
     return Spans(text, start - first[text], stop - first[text], category, np.log(p / (1 - p)), means)
@@ -89,7 +89,7 @@ def best_tags(probabilities: Floats, first: Ints) -> Ints:
     invalid = np.flatnonzero(_inside(tags) & (before != tags) & (before != tags - 1))
     for text in np.unique(np.searchsorted(first, invalid, side="right") - 1):
         words = slice(first[text], first[text + 1])
-        tags[words] = _viterbi(np.log(probabilities[words] + 1e-12))
+        tags[words] = _viterbi(np.log(probabilities[words] + LEAST))
     return tags
 
 

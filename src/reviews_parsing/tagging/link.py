@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from reviews_parsing.tagging.decode import Floats, Ints, Spans
+from reviews_parsing.tagging.chain import Floats, Ints
+from reviews_parsing.tagging.decode import Spans
 
 NONE = -1
 

@@ -1,8 +1,9 @@
 """The encoder that a tagger grows on, and the tagger: transformers' token classifier with more heads beside it.
 
 The checkpoint stays one that `transformers.pipeline("token-classification", FOLDER)` loads: the other heads are extra
-weights which that pipeline passes over. What a text says of no word in particular ("Yum!") is scored at every word,
-and a text says it where its strongest word does.
+weights which that pipeline passes over, and so are the transitions of tags, which are learnt as sequences
+(`tagging.Chain`). What a text says of no word in particular ("Yum!") is scored at every word, and a text says it where
+its strongest word does.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from reviews_parsing.errors import ModelError
-from reviews_parsing.schema import Taxonomy
+from reviews_parsing.schema import OPINION_TAGS, Taxonomy
 from reviews_parsing.tagging.decode import FAINTEST
+from reviews_parsing.training.chain import chain
 
 EMBEDDED = "minilm-l6"
 LINK_WIDTH = 24
@@ -91,12 +93,14 @@ def _with_heads(base: Any) -> Any:
         def __init__(self, config: Any) -> None:
             super().__init__(config)
             width = self.classifier.in_features
+            self.tag_chain = chain(config.num_labels)
             if config.polarities:
                 self.polarity_classifier = nn.Linear(width, len(config.polarities))
             if config.implicit:
                 self.implicit_classifier = nn.Linear(width, len(config.implicit) * max(1, len(config.polarities)))
             if config.opinions:
-                self.opinion_classifier = nn.Linear(width, 3)
+                self.opinion_classifier = nn.Linear(width, OPINION_TAGS)
+                self.opinion_chain = chain(OPINION_TAGS)
                 self.link_classifier = nn.Linear(width, 2 * LINK_WIDTH)
             # All heads read what the classifier reads, whatever the architecture puts before it.
             self.classifier.register_forward_pre_hook(self._keep_features)
@@ -104,6 +108,8 @@ def _with_heads(base: Any) -> Any:
 
         def _init_weights(self, module: nn.Module) -> None:
             super()._init_weights(module)
+            if hasattr(module, "transitions"):
+                init.zeros_(module.transitions)
             if self.config.implicit and module is self.implicit_classifier:
                 # Most texts say most things not; to learn that first would shake everything else.
                 init.constant_(module.bias, RARE)
@@ -128,7 +134,7 @@ def _with_heads(base: Any) -> Any:
             if labels is None:
                 return outputs
             config, weights = self.config, self.config.loss_weights
-            loss = of_words(outputs["tag_logits"], labels)
+            loss = self.tag_chain(outputs["tag_logits"].float(), labels)
             if config.polarities:
                 loss = loss + weights.get("polarity", 1) * of_words(
                     outputs["polarity_logits"], others["polarity_labels"]
@@ -143,7 +149,7 @@ def _with_heads(base: Any) -> Any:
                 wrong = binary_cross_entropy_with_logits(said[known], present[known].float(), reduction="sum")
                 loss = loss + weights.get("implicit", 1) * wrong / len(labels)
             if config.opinions:
-                opinions = of_words(outputs["opinion_logits"], others["opinion_labels"])
+                opinions = self.opinion_chain(outputs["opinion_logits"].float(), others["opinion_labels"])
                 links = self._link_loss(outputs["link_logits"].float(), word, strongest, others)
                 loss = loss + weights.get("opinion", 1) * (opinions + links)
             return {"loss": loss, **outputs}

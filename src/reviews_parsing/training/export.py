@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from reviews_parsing.encoder import EMBEDDING
 from reviews_parsing.parser import MODEL_FILE, TOKENIZER_FILE, AspectParser, Calibration, ParserConfig
 from reviews_parsing.schema import Review, Taxonomy
-from reviews_parsing.tagging import decode, strongest
-from reviews_parsing.tagging.decode import Floats
+from reviews_parsing.tagging import Chain, decode, softmax, strongest
+from reviews_parsing.tagging.chain import Floats
 from reviews_parsing.training.backbone import build_tagger
+from reviews_parsing.training.chain import transitions
 from reviews_parsing.training.evaluate import Evaluation, evaluate
 from reviews_parsing.training.features import implicit_labels, word_labels
 from reviews_parsing.training.fit import Recipe
@@ -48,13 +50,11 @@ def export(
     The int8 scales come from texts of `train`, the calibration of probabilities from `validation`.
     """
     candidates: dict[str, Path] = {p: folder.with_name(f"{folder.name}-{p}") for p in ("fp32", "int8")}
-    for precision, candidate in candidates.items():
+    for candidate in candidates.values():
         shutil.rmtree(candidate, ignore_errors=True)
-        candidate.mkdir(parents=True)
-        shutil.copy(checkpoint / TOKENIZER_FILE, candidate)
-        window = min(recipe.window, _longest(checkpoint))
-        ParserConfig(taxonomy, window, recipe.margin, precision=precision).write(candidate)
-    export_onnx(checkpoint, taxonomy, candidates["fp32"] / MODEL_FILE)
+    write_fp32(checkpoint, taxonomy, recipe, candidates["fp32"])
+    shutil.copytree(candidates["fp32"], candidates["int8"])
+    replace(ParserConfig.read(candidates["int8"]), precision="int8").write(candidates["int8"])
     texts = [review.text for review in train]
     some = texts[:: max(1, len(texts) // CALIBRATION_TEXTS)]
     pieces = AspectParser(candidates["fp32"], threads=1).prepare(some).pieces
@@ -75,15 +75,30 @@ def export(
     return Exported(folder, keep, fp32, int8)
 
 
+def write_fp32(checkpoint: Path, taxonomy: Taxonomy, recipe: Recipe, folder: Path) -> None:
+    """The model folder of a checkpoint, as it is: in fp32, its probabilities not calibrated."""
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(checkpoint / TOKENIZER_FILE, folder)
+    tagger = build_tagger(str(checkpoint), taxonomy).eval()
+    longest = getattr(tagger.config, "max_position_embeddings", recipe.window)
+    learnt = [
+        tuple(tuple(round(value, 4) for value in row) for row in transitions(its).tolist()) if its else ()
+        for its in (tagger.tag_chain, getattr(tagger, "opinion_chain", None))
+    ]
+    ParserConfig(taxonomy, min(recipe.window, longest), recipe.margin, Calibration(), "fp32", *learnt).write(folder)
+    _write_onnx(tagger, folder / MODEL_FILE)
+
+
 def calibrate(parser: AspectParser, reviews: Sequence[Review]) -> Calibration:
     """Temperature scaling of tags and of polarities, Platt scaling of implicit aspects, fitted on `reviews`.
 
-    Every word says something of the tags' temperature, where a few spans would say little of their probabilities. What
-    there is too little to fit by stays as it is.
+    Tags have the temperature by which the right ones of whole texts are likeliest: a few spans would say little of
+    their probabilities. What there is too little to fit by stays as it is.
     """
     taxonomy = parser.taxonomy
     tag_logits: list[Floats] = [np.empty((0, len(taxonomy.tags)))]
     tag_gold: list[int] = []
+    words = [0]
     polarity_logits, polarity_gold = [], []
     implicit_logits: list[float] = []
     implicit_right: list[bool] = []
@@ -94,9 +109,10 @@ def calibrate(parser: AspectParser, reviews: Sequence[Review]) -> Calibration:
         tag_logits.append(encoded.tags)
         for review, text in zip(chunk, prepared.tokenized, strict=True):
             tag_gold += word_labels(review, text, taxonomy)[0]
+            words.append(len(tag_gold))
         implicit_logits += strongest(encoded.implicit, prepared.first).ravel().tolist()
         implicit_right += [bool(label) for review in chunk for label in implicit_labels(review, taxonomy)]
-        spans = decode(encoded.tags, encoded.polarities, prepared.first)
+        spans = decode(parser.tags(prepared, encoded), encoded.polarities, prepared.first)
         for text, start, stop, category, its_polarities in zip(
             spans.text, spans.start, spans.stop, spans.category, spans.polarity_logits, strict=True
         ):
@@ -105,28 +121,31 @@ def calibrate(parser: AspectParser, reviews: Sequence[Review]) -> Calibration:
             if gold[text].get(key) in taxonomy.polarities:
                 polarity_logits.append(its_polarities)
                 polarity_gold.append(taxonomy.polarities.index(gold[text][key] or ""))
-    calibration = Calibration(tag_scale=_inverse_temperature(np.concatenate(tag_logits), tag_gold))
+    calibration = Calibration()
+    if tag_gold:
+        tags, gold_tags, first = np.concatenate(tag_logits), np.array(tag_gold), np.array(words)
+        learnt = np.array(parser.config.transitions)
+
+        def of_tags(scale: float) -> float:
+            return Chain(learnt * scale).log_likelihood(tags * scale, gold_tags, first)
+
+        calibration = replace(calibration, tag_scale=_likeliest(of_tags))
     if platt := _platt(implicit_logits, implicit_right):
         calibration = replace(calibration, implicit_scale=platt[0], implicit_bias=platt[1])
     if len(polarity_gold) >= 20:
-        scale = _inverse_temperature(np.array(polarity_logits), polarity_gold)
+        found = np.array(polarity_logits)
+        rows = np.arange(len(found))
+        scale = _likeliest(lambda scale: float(np.log(softmax(found * scale)[rows, polarity_gold] + 1e-12).sum()))
         calibration = replace(calibration, polarity_scale=scale)
     return calibration
 
 
-def _inverse_temperature(logits: Floats, gold: Sequence[int]) -> float:
-    """By what logits of shape [n, k] are to be multiplied for their softmax to be likeliest (Guo et al., 2017)."""
+def _likeliest(log_likelihood: Callable[[float], float]) -> float:
+    """The inverse temperature by which logits are to be multiplied (Guo et al., 2017)."""
     from scipy.optimize import minimize_scalar
 
-    if not len(gold):
-        return 1.0
-    exact, rows = logits.astype(np.float64), np.arange(len(gold))
-
-    def negative_log_likelihood(log_scale: float) -> float:
-        scaled = exact * np.exp(log_scale)
-        return float((np.logaddexp.reduce(scaled, axis=1) - scaled[rows, gold]).mean())
-
-    return float(np.exp(minimize_scalar(negative_log_likelihood, bounds=(-3, 2), method="bounded").x))
+    found = minimize_scalar(lambda log_scale: -log_likelihood(np.exp(log_scale)), bounds=(-3, 2), method="bounded")
+    return float(np.exp(found.x))
 
 
 def _platt(logits: Sequence[float], right: Sequence[bool]) -> tuple[float, float] | None:
@@ -139,16 +158,8 @@ def _platt(logits: Sequence[float], right: Sequence[bool]) -> tuple[float, float
     return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
 
 
-def _longest(checkpoint: Path) -> int:
-    from transformers import AutoConfig
-
-    return int(getattr(AutoConfig.from_pretrained(checkpoint), "max_position_embeddings", 10**9))
-
-
-def export_onnx(checkpoint: Path, taxonomy: Taxonomy, path: Path) -> None:
+def _write_onnx(tagger: Any, path: Path) -> None:
     import torch
-
-    tagger = build_tagger(str(checkpoint), taxonomy).eval()
 
     class Outputs(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:

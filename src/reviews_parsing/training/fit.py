@@ -13,8 +13,10 @@ import numpy as np
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Review, Taxonomy
-from reviews_parsing.tagging import decode, tags_to_spans
+from reviews_parsing.tagging import Chain, decode, tags_to_spans
+from reviews_parsing.tagging.chain import Floats
 from reviews_parsing.training.backbone import EMBEDDED, build_tagger, load_tokenizer
+from reviews_parsing.training.chain import transitions
 from reviews_parsing.training.features import (
     IGNORE,
     TEXT_LABELS,
@@ -53,9 +55,9 @@ class Recipe:
     implicit_weight: float = 0.25
     opinion_weight: float = 0.2
     freeze_embeddings: bool = True
-    rough: float = 0.1
+    rough: float = 0.15
     window: int = 128
-    margin: int = 16
+    margin: int = 12
     seed: int = 13
 
     @property
@@ -150,7 +152,7 @@ def fit(
         train_dataset=with_rough(train, *reading, recipe.seed),
         eval_dataset=featurize(validation, *reading),
         data_collator=lambda features: collate(some_rough(features, recipe.rough), padding),
-        compute_metrics=lambda prediction: window_metrics(prediction, taxonomy),
+        compute_metrics=lambda prediction: window_metrics(prediction, taxonomy, transitions(model.tag_chain)),
         callbacks=[Report(), *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])],
     )
     # The caller's `progress` is the one voice; the Trainer's own would print each epoch's metrics as a dict.
@@ -166,12 +168,13 @@ def fit(
     return Fitted(checkpoint, _history(trainer.state.log_history), seconds, len(train) * epochs / seconds)
 
 
-def window_metrics(prediction: Any, taxonomy: Taxonomy) -> dict[str, float]:
+def window_metrics(prediction: Any, taxonomy: Taxonomy, transitions: Floats) -> dict[str, float]:
     """Exact-match metrics over windows, from a Trainer's predictions; window and word numbers stand for offsets."""
     outputs = prediction.predictions
     tag_logits, *others = outputs if isinstance(outputs, tuple) else (outputs,)
     polarity_logits = others[0] if taxonomy.polarities else np.empty((*tag_logits.shape[:2], 0))
     labels, polarity_labels, *_ = prediction.label_ids
+    chain = Chain(transitions)
     gold, predicted = [], []
     for row in range(len(labels)):
         words = labels[row] != IGNORE
@@ -179,7 +182,8 @@ def window_metrics(prediction: Any, taxonomy: Taxonomy) -> dict[str, float]:
             polarity = polarity_labels[row][words][span.start]
             name = taxonomy.polarities[polarity] if polarity >= 0 else None
             gold.append(Entity((row, span.start, span.stop), taxonomy.categories[span.category], name))
-        found = decode(tag_logits[row][words], polarity_logits[row][words], np.array([0, words.sum()]))
+        first = np.array([0, words.sum()])
+        found = decode(chain.marginals(tag_logits[row][words], first), polarity_logits[row][words], first)
         for i in range(len(found.start)):
             name = taxonomy.polarities[found.polarity_logits[i].argmax()] if taxonomy.polarities else None
             place = (row, int(found.start[i]), int(found.stop[i]))
@@ -213,7 +217,7 @@ def _trainer_class() -> Any:
             for name, parameter in self.model.named_parameters():
                 if not parameter.requires_grad:
                     continue
-                head, flat = "classifier" in name, parameter.ndim < 2
+                head, flat = not name.startswith(self.model.base_model_prefix), parameter.ndim < 2
                 groups.setdefault((head, flat), []).append(parameter)
             self.optimizer = torch.optim.AdamW(
                 [

@@ -14,7 +14,7 @@ from reviews_parsing.schema import Opinion, Review
 from reviews_parsing.tagging import words
 
 # Of rough reviews, those without punctuation; of the words of the others, those with a slip.
-UNPUNCTUATED, SLIPS = 0.4, 0.1
+UNPUNCTUATED, SLIPS = 0.6, 0.1
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
