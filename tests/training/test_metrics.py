@@ -14,6 +14,7 @@ from reviews_parsing.tagging import tags_to_spans
 from reviews_parsing.training.metrics import (
     Entity,
     agreement,
+    calibration_error_by_chance,
     expected_calibration_error,
     flatten,
     paired_bootstrap,
@@ -62,6 +63,13 @@ def test_data_without_polarity_has_no_polarity_score() -> None:
 def test_calibration_error_is_the_weighted_gap() -> None:
     assert expected_calibration_error([0.95, 0.95, 0.15, 0.15], [True, False, False, False]) == pytest.approx(0.3)
     assert expected_calibration_error([], []) == 0
+
+
+def test_few_answers_are_off_by_chance() -> None:
+    few, many = (calibration_error_by_chance(np.linspace(0.05, 0.95, n).tolist()) for n in (100, 10_000))
+    assert 0.05 < few[0] < few[1] < 0.2
+    assert many[0] < many[1] < 0.02
+    assert calibration_error_by_chance([]) == (0, 0)
 
 
 def test_the_bootstrap_tells_a_clear_difference_from_none() -> None:

@@ -231,10 +231,8 @@ def evaluate(
     if result.mistakes and mistakes:
         output.out.print()
         output.mistakes("The surest mistakes", result.mistakes[:mistakes])
-    errors = ", ".join(
-        f"{kind} {metrics[f'{kind}_ece']:.3f}" for kind in ("span", "polarity") if f"{kind}_ece" in metrics
-    )
-    output.out.print(f"\nexpected calibration error: {errors}; {metrics['reviews_per_second']:,.0f} reviews a second")
+    output.out.print(f"\nexpected calibration error: {room.calibration_line(metrics)}")
+    output.out.print(f"{metrics['reviews_per_second']:,.0f} reviews a second")
     if difference:
         mean, low, high = (100 * figure for figure in difference)
         output.out.print(

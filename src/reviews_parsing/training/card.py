@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 
 from reviews_parsing.schema import Taxonomy
-from reviews_parsing.training.evaluate import Evaluation
+from reviews_parsing.training.evaluate import Evaluation, calibration_line
 from reviews_parsing.training.fit import Recipe
 
 
@@ -17,9 +17,6 @@ def model_card(taxonomy: Taxonomy, recipe: Recipe, data: Mapping[str, object], t
         f"| {name} | {s.precision:.3f} | {s.recall:.3f} | {s.f1:.3f} | {s.support} |" for name, s in every.items() if s
     )
     metrics = test.metrics()
-    calibration = ", ".join(
-        f"{kind} {metrics[f'{kind}_ece']:.3f}" for kind in ("span", "polarity") if f"{kind}_ece" in metrics
-    )
     settings = ", ".join(f"{key} {value}" for key, value in asdict(recipe).items())
     sizes = ", ".join(f"{key} {value}" for key, value in data.items())
     return f"""---
@@ -58,7 +55,7 @@ category and polarity must be right; for `quad` the words that judge as well.
 |---|---|---|---|---|
 {rows}
 
-Expected calibration error: {calibration}.
+Expected calibration error: {calibration_line(metrics)}.
 
 ## Limits
 - It knows the categories above and the language and domain of its training data; elsewhere it guesses.

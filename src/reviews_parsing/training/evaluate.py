@@ -16,6 +16,7 @@ from reviews_parsing.schema import Aspect, Review
 from reviews_parsing.training.metrics import (
     Entity,
     Scores,
+    calibration_error_by_chance,
     expected_calibration_error,
     flatten,
     score,
@@ -78,14 +79,32 @@ class Evaluation:
         return self.scores["aggregated"].f1
 
     def metrics(self) -> dict[str, float]:
-        """All figures by name: `FOOD_f1`, `aggregated_f1`, `span_ece`, `reviews_per_second`, ..."""
-        figures = flatten(self.scores) | {"span_ece": expected_calibration_error(*_columns(self.spans))}
+        """All figures by name: `FOOD_f1`, `aggregated_f1`, `span_ece`, `reviews_per_second`, ...
+
+        `span_ece_chance` and `span_ece_most` are what the error would be by chance, were all probabilities right: the
+        mean, and what it stays under in 95 of 100 cases.
+        """
+        figures = flatten(self.scores)
+        for kind, answers in (("span", self.spans), ("polarity", self.polarities)):
+            if answers or kind == "span":
+                probabilities, right = _columns(answers)
+                figures[f"{kind}_ece"] = expected_calibration_error(probabilities, right)
+                figures[f"{kind}_ece_chance"], figures[f"{kind}_ece_most"] = calibration_error_by_chance(probabilities)
         if self.polarities:
-            figures["polarity_ece"] = expected_calibration_error(*_columns(self.polarities))
             figures["polarity_accuracy"] = sum(right for _, right in self.polarities) / len(self.polarities)
         for name, its in (("implicit", self.implicit), ("tasd", self.tasd), ("quad", self.quad)):
             figures |= flatten({name: its}) if its else {}
         return figures | {"seconds": self.seconds, "reviews_per_second": len(self.counts) / self.seconds}
+
+
+def calibration_line(metrics: Mapping[str, float]) -> str:
+    """The expected calibration errors, each beside what chance alone makes of so many answers."""
+    return "; ".join(
+        f"{kind} {metrics[f'{kind}_ece']:.3f} (by chance alone {metrics[f'{kind}_ece_chance']:.3f}, "
+        f"seldom over {metrics[f'{kind}_ece_most']:.3f})"
+        for kind in ("span", "polarity")
+        if f"{kind}_ece" in metrics
+    )
 
 
 def evaluate(
