@@ -1,6 +1,6 @@
 """What a change to the training recipe is worth: the same data, split anew and trained anew for each seed.
 
-    python benchmarks/recipes.py DATA [--map FILE.json] [--seeds 1 2 3] [--set epochs=14 rough=0 ...] [--json]
+    python benchmarks/recipes.py DATA [--map FILE.json] [--seeds 1 2 3] [--share 0.5] [--set rough=0 ...] [--json]
 
 Data without splits of its own gives up a fifth of its reviews, drawn by the seed, as the development split; else its
 validation split is that. A twentieth of the rest calibrates. Exact match, in fp32, F1 in points.
@@ -43,14 +43,21 @@ def development(splits: dict[str, list[Review]], seed: int) -> tuple[list[Review
     return rest["train"], rest["validation"], parts["development"]
 
 
-def measure(splits: dict[str, list[Review]], recipe: Recipe, folder: Path) -> dict[str, float]:
-    """Figures of one training."""
+def measure(splits: dict[str, list[Review]], recipe: Recipe, folder: Path, share: float = 1.0) -> dict[str, float]:
+    """Figures of one training on that share of the reviews there are to learn from."""
     train, validation, scored = development(splits, recipe.seed)
+    if share < 1:
+        train = data.split(train, recipe.seed, {"train": share, "left": 1 - share})["train"]
     parser, seconds = trained(train, validation, recipe, folder)
     found = evaluate(parser, scored)
     metrics = found.metrics()
     names = ("tasd_f1", "implicit_f1", "quad_f1", "span_ece", "polarity_ece")
-    return {**found.f1s, **{name: metrics[name] for name in names if name in metrics}, "seconds": seconds}
+    return {
+        "reviews": len(train),
+        **found.f1s,
+        **{name: metrics[name] for name in names if name in metrics},
+        "seconds": seconds,
+    }
 
 
 def trained(train: list[Review], validation: list[Review], recipe: Recipe, folder: Path) -> tuple[AspectParser, float]:
@@ -80,16 +87,19 @@ def main() -> None:
     arguments.add_argument("data")
     arguments.add_argument("--map", type=Path, help="JSON file that renames or drops categories")
     arguments.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    arguments.add_argument("--share", type=float, default=1.0, help="of the reviews to learn from; is more worth it?")
     arguments.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of the recipe")
     arguments.add_argument("--json", action="store_true", help="one JSON document on stdout")
     options = arguments.parse_args()
+    if not 0 < options.share <= 1:
+        arguments.error("--share is over 0 and at most 1")
     try:
         recipe = changed(Recipe(), options.set)
         splits = data.read_splits(options.data, data.read_mapping(options.map) if options.map else {})
         runs = []
         for seed in options.seeds:
             with tempfile.TemporaryDirectory() as folder:
-                runs.append(measure(splits, replace(recipe, seed=seed), Path(folder)))
+                runs.append(measure(splits, replace(recipe, seed=seed), Path(folder), options.share))
             print(f"seed {seed}: {runs[-1]}", file=sys.stderr)
     except (ReviewsParsingError, ValueError) as error:
         sys.exit(f"error: {error}")
@@ -102,7 +112,9 @@ def main() -> None:
     )
     for name in means:
         table.add_column(name, justify="right")
-    table.add_row(*(f"{value:.0f}" if name == "seconds" else f"{100 * value:.1f}" for name, value in means.items()))
+    table.add_row(
+        *(f"{value:.0f}" if name in ("seconds", "reviews") else f"{100 * value:.1f}" for name, value in means.items())
+    )
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
