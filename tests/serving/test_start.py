@@ -61,11 +61,11 @@ def _ports(server: Server) -> list[int]:
 def test_a_folder_is_served_under_a_digest_and_a_failure_never_logs_a_text(
     start: Start, champion_folder: Path, tmp_path: Path
 ) -> None:
-    # A taxonomy that lacks the last category, VIEW, makes the parser itself fail where it finds one.
+    # A taxonomy that lacks the last polarity, positive, makes the parser itself fail where it finds one.
     folder = tmp_path / "model"
     shutil.copytree(champion_folder, folder)
     form = json.loads((folder / "parser.json").read_text(encoding="utf-8"))
-    form["taxonomy"]["categories"] = form["taxonomy"]["categories"][:-1]
+    form["taxonomy"]["polarities"] = form["taxonomy"]["polarities"][:-1]
     (folder / "parser.json").write_text(json.dumps(form), encoding="utf-8")
     with start(REVIEWS_PARSING_MODEL_URI=str(folder)) as server:
         [version] = server.get(MODEL).json["versions"]
