@@ -28,7 +28,7 @@ from reviews_parsing.serving.metrics import ModelMetrics, count_batch, phase
 from reviews_parsing.serving.pin import pin
 from reviews_parsing.serving.request import DATATYPE, INPUT, OUTPUT, Limits, ParseCall, read
 from reviews_parsing.serving.traffic import watch
-from reviews_parsing.serving.work import Work
+from reviews_parsing.serving.work import Work, return_free_memory
 from reviews_parsing.settings import Settings
 
 PLATFORM = "onnxruntime_onnx"
@@ -61,6 +61,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         self._traffic = await asyncio.to_thread(watch, parser, Path(self.settings.parameters.uri), self.version, ours)
         self._work = Work(parser, threads, ours.max_wait, count_batch, self._traffic.observe)
         self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._work.waiting)
+        await asyncio.to_thread(return_free_memory)
         return True
 
     async def metadata(self) -> MetadataModelResponse:

@@ -7,6 +7,7 @@ batches grow by themselves. A long request is cut into parts, which wait until n
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import heapq
 import itertools
 import os
@@ -209,6 +210,13 @@ def stand_back() -> None:
     """This thread lets others go first."""
     if sys.platform == "linux":  # elsewhere threads have no priority of their own
         os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
+
+
+def return_free_memory() -> None:
+    """To the system: what loading a model took, and what earlier models left between others'."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if malloc_trim is not None:  # glibc's alone
+        malloc_trim(0)
 
 
 def _deliver(batch: Sequence[_Part], outcome: Exception | Sequence[Parsed]) -> None:
