@@ -1,6 +1,7 @@
 """What a change to the training recipe is worth: the same data, split anew and trained anew for each seed.
 
-    python benchmarks/recipes.py DATA [--map FILE.json] [--seeds 1 2 3] [--share 0.5] [--set rough=0 ...] [--json]
+    python benchmarks/recipes.py DATA [--map FILE.json] [--seeds 1 2 3] [--share 0.5] [--set rough=0 ...]
+        [--trial NAME[=VALUE]] [--json]
 
 Data without splits of its own gives up a fifth of its reviews, drawn by the seed, as the development split; else its
 validation split is that. A twentieth of the rest calibrates. Exact match, in fp32, F1 in points.
@@ -13,20 +14,23 @@ import json
 import statistics
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from trials import TRIALS, trial
 
 from reviews_parsing import data
 from reviews_parsing.errors import ReviewsParsingError
 from reviews_parsing.parser import AspectParser, ParserConfig
 from reviews_parsing.schema import Review, Taxonomy
+from reviews_parsing.training import fit as fitting
 from reviews_parsing.training.evaluate import evaluate
 from reviews_parsing.training.export import calibrate, write_fp32
-from reviews_parsing.training.fit import Recipe, fit
+from reviews_parsing.training.fit import Recipe
 
 DEVELOPMENT = 0.2
 # Of what is left, to calibrate by and to stop by.
@@ -63,7 +67,7 @@ def measure(splits: dict[str, list[Review]], recipe: Recipe, folder: Path, share
 def trained(train: list[Review], validation: list[Review], recipe: Recipe, folder: Path) -> tuple[AspectParser, float]:
     """A calibrated parser in fp32, and the seconds of fitting it."""
     taxonomy = Taxonomy.of(train)
-    fitted = fit(train, validation, taxonomy, recipe, folder)
+    fitted = fitting.fit(train, validation, taxonomy, recipe, folder)
     write_fp32(fitted.checkpoint, taxonomy, recipe, folder)
     replace(ParserConfig.read(folder), calibration=calibrate(AspectParser(folder), validation)).write(folder)
     return AspectParser(folder), fitted.seconds
@@ -89,6 +93,9 @@ def main() -> None:
     arguments.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     arguments.add_argument("--share", type=float, default=1.0, help="of the reviews to learn from; is more worth it?")
     arguments.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of the recipe")
+    arguments.add_argument(
+        "--trial", metavar="NAME[=VALUE]", help="with a change that did not pay (trials.py): " + ", ".join(TRIALS)
+    )
     arguments.add_argument("--json", action="store_true", help="one JSON document on stdout")
     options = arguments.parse_args()
     if not 0 < options.share <= 1:
@@ -98,18 +105,18 @@ def main() -> None:
         splits = data.read_splits(options.data, data.read_mapping(options.map) if options.map else {})
         runs = []
         for seed in options.seeds:
-            with tempfile.TemporaryDirectory() as folder:
+            with tempfile.TemporaryDirectory() as folder, trial(options.trial) if options.trial else nullcontext():
                 runs.append(measure(splits, replace(recipe, seed=seed), Path(folder), options.share))
             print(f"seed {seed}: {runs[-1]}", file=sys.stderr)
     except (ReviewsParsingError, ValueError) as error:
         sys.exit(f"error: {error}")
     means = {name: statistics.fmean(run[name] for run in runs) for name in runs[0]}
     if options.json:
-        print(json.dumps({"data": options.data, "recipe": asdict(recipe), "runs": runs, "mean": means}, indent=2))
+        told = {"data": options.data, "recipe": asdict(recipe), "trial": options.trial, "runs": runs, "mean": means}
+        print(json.dumps(told, indent=2))
         return
-    table = Table(
-        title=f"{options.data}, means over {len(runs)} seeds; {' '.join(options.set) or 'the default recipe'}"
-    )
+    changes = [*options.set, *([options.trial] if options.trial else [])]
+    table = Table(title=f"{options.data}, means over {len(runs)} seeds; {' '.join(changes) or 'the default recipe'}")
     for name in means:
         table.add_column(name, justify="right")
     table.add_row(

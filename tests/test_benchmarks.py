@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import random
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from reviews_parsing import AspectParser, data
-from reviews_parsing.schema import Review
+from reviews_parsing.schema import Review, Taxonomy
+from reviews_parsing.training import fit as fitting
 from reviews_parsing.training.fit import Recipe
 from reviews_parsing.training.rough import rewritten
 
@@ -52,7 +56,10 @@ def test_joined_reviews_hold_every_label(robustness: ModuleType) -> None:
     assert all(len(text.text.split()) >= robustness.LONG_WORDS for text in texts[:-1])
 
 
-def test_a_recipe_is_changed_by_name_and_scored_on_reviews_that_it_has_not_seen() -> None:
+def test_a_recipe_is_changed_by_name_and_scored_on_reviews_that_it_has_not_seen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
     recipes = load("recipes")
     changed = recipes.changed(Recipe(), ["epochs=3", "freeze_embeddings=false", "learning_rate=1e-4"])
     assert changed == Recipe(epochs=3, freeze_embeddings=False, learning_rate=1e-4)
@@ -63,6 +70,60 @@ def test_a_recipe_is_changed_by_name_and_scored_on_reviews_that_it_has_not_seen(
         parts = [{review.id for review in part} for part in recipes.development(splits, seed=4)]
         assert all(parts)
         assert sum(map(len, parts)) == len(set.union(*parts)) == len(reviews)
+
+
+TRIALS = load("trials")
+
+
+def learnt(wish: str | None, reviews: list[Review], folder: Path) -> dict[str, Any]:
+    """The weights after an epoch, with a trial or without."""
+    recipe = Recipe(epochs=1, batch_size=2, rough=0.5)
+    with TRIALS.trial(wish) if wish else nullcontext():
+        # Looked up while the trial is on, as `recipes` does.
+        fitted = fitting.fit(reviews, reviews[:2], Taxonomy.of(reviews), recipe, folder)
+    weights: dict[str, Any] = load_file(fitted.checkpoint / "model.safetensors")
+    return weights
+
+
+@pytest.fixture(scope="module")
+def few() -> list[Review]:
+    """Some reviews, and one that says two things of one span."""
+    its = [review for review in data.read_splits("corpus")["train"] if review.aspects][:12]
+    one = next(aspect for review in its for aspect in review.aspects if aspect.span)
+    also = next(a for review in its for a in review.aspects if a.entity_group != one.entity_group)
+    return [
+        replace(review, aspects=(*review.aspects, replace(one, entity_group=also.entity_group)))
+        if one in review.aspects
+        else review
+        for review in its
+    ]
+
+
+@pytest.fixture(scope="module")
+def plainly(few: list[Review], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return learnt(None, few, tmp_path_factory.mktemp("plain"))
+
+
+@pytest.mark.parametrize("name", TRIALS.TRIALS)
+def test_each_trial_learns_something_else(
+    name: str, few: list[Review], plainly: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    beside = {"train": data.read_splits("corpus")["test"][:6]}
+    monkeypatch.setattr(TRIALS.data, "read_splits", lambda path: beside)
+    found = learnt(name, few, tmp_path)
+    assert found.keys() == plainly.keys()
+    assert all(bool(weights.isfinite().all()) for weights in found.values())
+    assert any(not weights.equal(plainly[its]) for its, weights in found.items())
+
+
+def test_a_trial_leaves_nothing_behind(few: list[Review], plainly: dict[str, Any], tmp_path: Path) -> None:
+    again = learnt(None, few, tmp_path)
+    assert all(weights.equal(plainly[its]) for its, weights in again.items())
+
+
+def test_an_unknown_trial_is_refused() -> None:
+    with pytest.raises(ValueError, match="no trial 'luck'"):
+        TRIALS.trial("luck=1")
 
 
 def test_both_arms_of_suggestions_begin_alike_and_no_point_is_measured_twice(
