@@ -1,7 +1,7 @@
 """What a change to the training recipe is worth: the same data, split anew and trained anew for each seed.
 
     python benchmarks/recipes.py DATA [--map FILE.json] [--seeds 1 2 3] [--share 0.5] [--set rough=0 ...]
-        [--trial NAME[=VALUE]] [--json]
+        [--trial NAME[=VALUE] ...] [--json]
 
 Data without splits of its own gives up a fifth of its reviews, drawn by the seed, as the development split; else its
 validation split is that. A twentieth of the rest calibrates. Exact match, in fp32, F1 in points.
@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 import tempfile
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -94,7 +94,11 @@ def main() -> None:
     arguments.add_argument("--share", type=float, default=1.0, help="of the reviews to learn from; is more worth it?")
     arguments.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of the recipe")
     arguments.add_argument(
-        "--trial", metavar="NAME[=VALUE]", help="with a change that did not pay (trials.py): " + ", ".join(TRIALS)
+        "--trial",
+        nargs="*",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help="with changes that did not pay (trials.py): " + ", ".join(TRIALS),
     )
     arguments.add_argument("--json", action="store_true", help="one JSON document on stdout")
     options = arguments.parse_args()
@@ -105,7 +109,9 @@ def main() -> None:
         splits = data.read_splits(options.data, data.read_mapping(options.map) if options.map else {})
         runs = []
         for seed in options.seeds:
-            with tempfile.TemporaryDirectory() as folder, trial(options.trial) if options.trial else nullcontext():
+            with tempfile.TemporaryDirectory() as folder, ExitStack() as trials:
+                for wish in options.trial:
+                    trials.enter_context(trial(wish))
                 runs.append(measure(splits, replace(recipe, seed=seed), Path(folder), options.share))
             print(f"seed {seed}: {runs[-1]}", file=sys.stderr)
     except (ReviewsParsingError, ValueError) as error:
@@ -115,7 +121,7 @@ def main() -> None:
         told = {"data": options.data, "recipe": asdict(recipe), "trial": options.trial, "runs": runs, "mean": means}
         print(json.dumps(told, indent=2))
         return
-    changes = [*options.set, *([options.trial] if options.trial else [])]
+    changes = [*options.set, *options.trial]
     table = Table(title=f"{options.data}, means over {len(runs)} seeds; {' '.join(changes) or 'the default recipe'}")
     for name in means:
         table.add_column(name, justify="right")

@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from reviews_parsing import data, registry
+from reviews_parsing.cli import output
+from reviews_parsing.schema import Aspect, ParsedReview
 
 TEXT = "The pad thai was great but the waiter was rude."
 
@@ -67,6 +70,13 @@ def test_a_text_is_coloured_in_a_terminal(with_champion: Path) -> None:
     assert "\x1b[1;4;32mpad thai" in text
     assert "\x1b[1;4;31mwaiter" in text
     assert "category" in text
+
+
+def test_words_of_two_categories_are_shown_once(capsys: pytest.CaptureFixture[str]) -> None:
+    sushi = Aspect("FOOD", "sushi", 5, 10, "negative", score=0.6)
+    price = replace(sushi, entity_group="PRICE", score=0.4)
+    output.show(ParsedReview("Dear sushi, nice room.", (sushi, price, Aspect("AMBIENCE", "room", 17, 21, score=0.9))))
+    assert capsys.readouterr().out.startswith("Dear sushi FOOD PRICE, nice room AMBIENCE.\n")
 
 
 def test_files_in_and_out(with_champion: Path, tmp_path: Path) -> None:

@@ -191,7 +191,7 @@ def test_a_model_of_before_is_read_without_what_it_does_not_know(champion_folder
     old = tmp_path / "old"
     shutil.copytree(champion_folder, old)
     form = json.loads((old / "parser.json").read_text())
-    for name in ("implicit", "opinions"):
+    for name in ("implicit", "opinions", "several"):
         del form["taxonomy"][name]
     for name in ("implicit_scale", "implicit_bias"):
         del form["calibration"][name]
@@ -211,6 +211,30 @@ def test_a_model_of_before_knows_no_transitions(champion_folder: Path, tmp_path:
     (old / "parser.json").write_text(json.dumps(form | {"format": 1}))
     ((span,), *_) = ([a.word for a in p.aspects] for p in AspectParser(old).parse(["The lobster roll was fantastic."]))
     assert span == "lobster roll"
+
+
+def test_words_have_several_categories_where_the_labels_had(
+    champion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "several"
+    shutil.copytree(champion_folder, folder)
+    config = ParserConfig.read(folder)
+    assert not config.taxonomy.several
+    replace(config, taxonomy=replace(config.taxonomy, several=True)).write(folder)
+    assert ParserConfig.read(folder).taxonomy.several
+    monkeypatch.setattr("reviews_parsing.parser.ALSO_FROM", 0.01)
+    plain, found = (AspectParser(its).parse([LONG])[0].aspects for its in (champion_folder, folder))
+    first_of = {aspect.span: aspect for aspect in reversed(found) if aspect.span}
+    assert tuple(first_of[aspect.span] if aspect.span else aspect for aspect in plain) == plain
+    others = [aspect for aspect in found if aspect not in plain]
+    assert others
+    for other in others:
+        first = first_of[other.span]
+        assert other.entity_group != first.entity_group
+        assert (other.score or 0) >= 0.01
+        kept = replace(other, entity_group=first.entity_group, score=first.score)
+        assert kept == first
+    assert [a.start or 0 for a in found if a.span] == sorted(a.start or 0 for a in found if a.span)
 
 
 def test_the_parser_needs_no_torch_and_no_server(champion_folder: Path) -> None:

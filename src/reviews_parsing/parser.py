@@ -42,8 +42,8 @@ FORMAT = 2
 MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parser.json"
 # What is worked on at once: enough texts to find some of like length, few enough to hold.
 CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 250_000
-# Implicit aspects that are less probable are none.
-IMPLICIT_FROM = 0.4
+# Implicit aspects that are less probable are none, and so are further categories of a span.
+IMPLICIT_FROM, ALSO_FROM = 0.4, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +102,14 @@ class ParserConfig:
                     f"{folder} has format {form['format']}, not 1 to {FORMAT}; install the version that made it"
                 )
             known = form["taxonomy"]
-            # Models of before know neither the implicit nor opinions.
-            implicit, opinions = tuple(known.get("implicit", ())), known.get("opinions", False)
-            taxonomy = Taxonomy(tuple(known["categories"]), tuple(known["polarities"]), implicit, opinions)
+            # Models of before know neither the implicit nor opinions, nor spans of several categories.
+            taxonomy = Taxonomy(
+                tuple(known["categories"]),
+                tuple(known["polarities"]),
+                tuple(known.get("implicit", ())),
+                known.get("opinions", False),
+                known.get("several", False),
+            )
             calibration = Calibration(**form["calibration"])
             transitions, opinion_transitions = (
                 tuple(map(tuple, form.get(name, ()))) for name in ("transitions", "opinion_transitions")
@@ -270,7 +275,8 @@ class AspectParser:
 
     def finish(self, prepared: Prepared, logits: Logits) -> list[ParsedReview]:
         """Spans and probabilities from `logits`."""
-        spans = decode(self.tags(prepared, logits), logits.polarities, prepared.first)
+        also = (ALSO_FROM,) if self.taxonomy.several else ()
+        spans = decode(self.tags(prepared, logits), logits.polarities, prepared.first, *also)
         implicit = self._implicit(logits.implicit, prepared.first)
         texts = np.concatenate([spans.text, implicit.text])
         offset = prepared.first[spans.text]

@@ -148,23 +148,26 @@ class Taxonomy:
     """The categories and polarities that a model knows, each sorted; all come from the data.
 
     `categories` are those of spans, `implicit` those of aspects that have none; `opinions` says whether the words that
-    judge are known.
+    judge are known, and `several` whether one span may have several categories.
     """
 
     categories: tuple[str, ...]
     polarities: tuple[str, ...] = ()
     implicit: tuple[str, ...] = ()
     opinions: bool = False
+    several: bool = False
 
     @classmethod
     def of(cls, reviews: Iterable[Review]) -> Taxonomy:
         """The taxonomy of labelled reviews; polarities are those of explicit aspects."""
+        reviews = list(reviews)
         aspects = [a for review in reviews for a in review.aspects]
         return cls(
             tuple(sorted({a.entity_group for a in aspects if a.span})),
             tuple(sorted({a.polarity for a in aspects if a.span and a.polarity is not None})),
             tuple(sorted({a.entity_group for a in aspects if not a.span})),
             any(a.opinion for a in aspects),
+            any(map(_has_several, reviews)),
         )
 
     def union(self, other: Taxonomy) -> Taxonomy:
@@ -174,12 +177,19 @@ class Taxonomy:
             tuple(sorted({*self.polarities, *other.polarities})),
             tuple(sorted({*self.implicit, *other.implicit})),
             self.opinions or other.opinions,
+            self.several or other.several,
         )
 
     @property
     def tags(self) -> tuple[str, ...]:
         """IOB2 tags: O, then B- and I- of each category; the tag ids of every model are indices into this."""
         return ("O", *(f"{prefix}-{category}" for category in self.categories for prefix in "BI"))
+
+
+def _has_several(review: Review) -> bool:
+    """Whether a span of it has more than one category."""
+    named = {(a.span, a.entity_group) for a in review.aspects if a.span}
+    return len({span for span, _ in named}) < len(named)
 
 
 def aspects_arrow_type() -> pa.DataType:

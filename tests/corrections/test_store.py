@@ -87,7 +87,7 @@ def test_labels_of_people_have_no_scores_and_times_are_utc(tmp_path: Path) -> No
         (replace(RAMEN, end=99), "lies outside the text of 27 characters"),
         (replace(RAMEN, opinion=Opinion("divine", 0, 6)), "opinion 'divine' at 0:6 is misaligned"),
         (replace(HOST, word="host.", end=27), "overlap: keep one"),
-        (replace(HOST, entity_group="SERVICE"), "share one span"),
+        (replace(HOST, polarity="negative"), "share one span"),
         (Aspect("FOOD", "ramen"), "has no offsets"),
     ],
 )
@@ -96,6 +96,13 @@ def test_wrong_labels_are_refused_and_nothing_is_saved(tmp_path: Path, wrong: As
     with pytest.raises(DataError, match=because):
         store.save(correction(HOST, wrong), None)
     assert store.all() == []
+
+
+def test_words_may_have_two_categories(tmp_path: Path) -> None:
+    both = (HOST, replace(HOST, entity_group="SERVICE"))
+    store = Store(tmp_path / "c.db")
+    store.save(correction(*both), None)
+    assert store.all()[0].correction.aspects == both
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "half \ud83c"])

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def review(*aspects: Aspect, text: str = TEXT, **meta: Any) -> Review:
             "'The s' stands there: it is at 21:26",
         ),
         (review(TROUT, Aspect("FOOD", "trout", 11, 16)), "overlap", "error", "4:16 and FOOD 'trout' at 11:16 overlap"),
-        (review(TROUT, Aspect("PRICE", "smoked trout", 4, 16)), "overlap", "warning", "share one span"),
+        (review(TROUT, replace(TROUT, polarity="negative")), "overlap", "warning", "share one span"),
         (review(Aspect("FOOD", "smoked trou", 4, 15)), "inside-word", "warning", "ends inside a word"),
         (review(Aspect("FOOD", "moked trout", 5, 16)), "inside-word", "warning", "begins inside a word"),
         (review(Aspect("FOOD", " smoked trout", 3, 16)), "white-space", "warning", "begins or ends with white space"),
@@ -62,7 +63,10 @@ def test_a_planted_defect_is_found_with_its_place(
 
 def test_good_labels_have_no_findings() -> None:
     good = review(
-        TROUT, Aspect("SERVICE", polarity="positive", opinion=Opinion("fair", 72, 76)), tags=["B-FOOD", "I-FOOD"]
+        TROUT,
+        Aspect("PRICE", "smoked trout", 4, 16),
+        Aspect("SERVICE", polarity="positive", opinion=Opinion("fair", 72, 76)),
+        tags=["B-FOOD", "I-FOOD"],
     )
     assert data.check({"train": [good]}) == []
 

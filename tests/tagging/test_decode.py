@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reviews_parsing.tagging import Chain, decode, softmax, strongest, tags_to_spans
+from reviews_parsing.tagging import Chain, decode, sigmoid, softmax, strongest, tags_to_spans
 from reviews_parsing.tagging.decode import FAINTEST, best_tags
 
 logits = st.integers(0, 6).flatmap(lambda n: arrays(np.float64, (n, 5), elements=st.floats(-20, 20)))
@@ -62,6 +62,37 @@ def test_spans_are_those_of_the_tags_ordered_disjoint_and_probable(drawn: list[n
     assert spans == [
         (text, *span) for text, (start, stop) in enumerate(pairwise(first)) for span in tags_to_spans(tags[start:stop])
     ]
+
+
+@given(several, st.floats(0.001, 1))
+def test_words_are_a_span_of_every_category_that_is_probable(drawn: list[np.ndarray], also_from: float) -> None:
+    words, first = together(drawn)
+    read, polarities = PLAIN.marginals(words, first), words[:, :3]
+    plain, all_of_them, found = (decode(read, polarities, first, least) for least in (1.5, 0.0, also_from))
+    of_words: dict[tuple[int, int, int], list[tuple[int, float, list[float]]]] = {}
+    for *place, category, logit, means in zip(
+        all_of_them.text,
+        all_of_them.start,
+        all_of_them.stop,
+        all_of_them.category,
+        all_of_them.logit,
+        all_of_them.polarity_logits.tolist(),
+        strict=True,
+    ):
+        of_words.setdefault((place[0], place[1], place[2]), []).append((category, sigmoid(logit), means))
+    # Two categories: each span is there with both, the decoded one first, and no more probable than one thing is.
+    assert [its[0][0] for its in of_words.values()] == plain.category.tolist()
+    for its in of_words.values():
+        assert sorted(category for category, _, _ in its) == [0, 1]
+        assert sum(p for _, p, _ in its) <= 1 + 1e-6
+        assert its[0][2] == its[1][2]
+    expected = [
+        (*place, category)
+        for place, its in of_words.items()
+        for rank, (category, p, _) in enumerate(its)
+        if rank == 0 or p >= also_from
+    ]
+    assert list(zip(found.text, found.start, found.stop, found.category, strict=True)) == expected
 
 
 @given(several)

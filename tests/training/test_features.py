@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tokenizers import Tokenizer
 
 from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
-from reviews_parsing.training.features import IGNORE, featurize
+from reviews_parsing.training.features import IGNORE, featurize, readings, with_rough
 
 TEXT = "Yum! The beef stew was far too salty, the room lovely."
 SALTY = Opinion("far too salty", 23, 36)
@@ -52,3 +54,27 @@ def test_a_category_that_only_held_out_reviews_have_is_nothing_to_learn(tokenize
     tokens = [tokenizer.id_to_token(i) for i in feature["input_ids"]]
     assert feature["labels"][tokens.index("beef")] == 1
     assert feature["labels"][tokens.index("room")] == 0
+
+
+def test_a_review_is_learnt_once_for_each_category_of_a_span(tokenizer: Tokenizer) -> None:
+    stew, room, yum = REVIEW.aspects
+    assert readings(REVIEW) == [REVIEW]
+    assert not Taxonomy.of([REVIEW]).several
+    dear, odd = (replace(stew, entity_group=group, polarity="positive") for group in ("PRICE", "STYLE"))
+    several = replace(REVIEW, aspects=(stew, room, dear, yum, stew, odd))
+    taxonomy = Taxonomy.of([several])
+    assert taxonomy.several
+    versions = readings(several)
+    assert all(sorted(map(repr, version.aspects)) == sorted(map(repr, several.aspects)) for version in versions)
+    learnt = []
+    for version in versions:
+        (feature,) = featurize([version], tokenizer, taxonomy, 128, 16)
+        tags = {taxonomy.tags[label] for label in feature["labels"] if label > 0}
+        polarities = {feature["polarity_labels"][place] for place, label in enumerate(feature["labels"]) if label > 0}
+        learnt.append((tags, polarities))
+    assert learnt == [
+        ({"B-FOOD", "I-FOOD", "B-AMBIENCE"}, {0, 1}),
+        ({"B-PRICE", "I-PRICE", "B-AMBIENCE"}, {1}),
+        ({"B-STYLE", "I-STYLE", "B-AMBIENCE"}, {1}),
+    ]
+    assert len(with_rough([several, REVIEW], tokenizer, taxonomy, 128, 16, seed=1)) == 4

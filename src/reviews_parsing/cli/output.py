@@ -94,11 +94,12 @@ def show(parsed: ParsedReview) -> None:
     at = 0
     for aspect in sorted((a for a in parsed.aspects if a.span), key=lambda a: a.span or (0, 0)):
         start, end = aspect.span or (0, 0)
-        text.append(parsed.text[at:start])
         style = POLARITY_STYLES.get(aspect.polarity or "", "cyan")
-        text.append(parsed.text[start:end], f"bold {style} underline")
+        # The words of several aspects are there once.
+        text.append(parsed.text[at:start])
+        text.append(parsed.text[max(at, start) : end], f"bold {style} underline")
         text.append(f" {aspect.entity_group}", f"dim {style}")
-        at = end
+        at = max(at, end)
     text.append(parsed.text[at:])
     out.print(text)
     if parsed.aspects:

@@ -36,7 +36,7 @@ class Correction:
         """The correction as it is kept: a person's labels have no scores, and its time is UTC.
 
         Raises DataError where the text is blank or cannot be stored, where `text[start:end] == word` does not hold of
-        an aspect or its opinion, or where two aspects share a character.
+        an aspect or its opinion, or where two aspects share a character; two categories may share a span.
         """
         encode_utf8(self.text, "the correction")
         aspects = as_labelled(self.aspects)

@@ -75,7 +75,8 @@ def _overlaps(aspects: tuple[Aspect, ...]) -> Iterator[Problem]:
     for (a, span), (b, other) in combinations(explicit, 2):
         names = " and ".join(f"{x.entity_group} {x.word!r} at {x.start}:{x.end}" for x in (a, b))
         if span == other:
-            yield Problem("overlap", f"{names} share one span: only the first can be learned", "warning")
+            if a.entity_group == b.entity_group:
+                yield Problem("overlap", f"{names} share one span: only the first can be learned", "warning")
         elif max(span[0], other[0]) < min(span[1], other[1]):
             yield Problem("overlap", f"{names} overlap: keep one, or make the other implicit")
 

@@ -71,7 +71,7 @@ class Client:
         taxonomy = None
         if known:
             categories, polarities, implicit = (tuple(known[key]) for key in ("categories", "polarities", "implicit"))
-            taxonomy = Taxonomy(categories, polarities, implicit, known["opinions"])
+            taxonomy = Taxonomy(categories, polarities, implicit, known["opinions"], known.get("several", False))
         return Served(form["name"], next(iter(form.get("versions") or ()), ""), taxonomy)
 
     def parse(self, texts: Sequence[str], patience: float = 5.0, stop: threading.Event | None = None) -> Answer:

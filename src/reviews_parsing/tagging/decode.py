@@ -18,7 +18,8 @@ LEAST = 1e-12
 class Spans:
     """k spans, in the order of the texts and within each text: words [start, stop) of text number `text`.
 
-    `logit` is that of a span's probability; `polarity_logits` the mean over its words. Shapes [k], but [k, p] the last.
+    Of several with the same words the one that was decoded comes first. `logit` is that of a span's probability;
+    `polarity_logits` the mean over its words. Shapes [k], but [k, p] the last.
     """
 
     text: Ints
@@ -39,11 +40,12 @@ def sigmoid(x: Floats) -> Floats:
     return 1 / (1 + np.exp(-x))
 
 
-def decode(words: Marginals, polarity_logits: Floats, first: Ints) -> Spans:
+def decode(words: Marginals, polarity_logits: Floats, first: Ints, also_from: float = 1.5) -> Spans:
     """Spans in texts of `words`, n in all, with `polarity_logits` of shape [n, p]; p may be 0.
 
     `first[i]` is the number of text i's first word, and `first[-1]` is n. The probability of a span is that of its
-    first word's tag, of going on to each of its words, and of not going on after the last.
+    first word's tag, of going on to each of its words, and of not going on after the last. The same words are a span
+    of further categories where those are at least as probable as `also_from`; no probability is over 1.
     """
     n = len(words.probabilities)
     if n == 0:
@@ -53,16 +55,19 @@ def decode(words: Marginals, polarity_logits: Floats, first: Ints) -> Spans:
     start = np.flatnonzero(tags % 2)
     others = np.append(np.flatnonzero(~_inside(tags)), n)
     stop = others[np.searchsorted(others, start, side="right")]
-    category = (tags[start] - 1) // 2
-    text = np.searchsorted(first, start, side="right") - 1
-    goes_on = words.goes_on[np.arange(n), tags]
-    log_on = np.log(np.maximum(goes_on, LEAST))
-    log_p = np.log(np.maximum(words.probabilities[start, tags[start]], LEAST))
-    log_p += _sums(log_on[:, None], start, stop)[:, 0] - log_on[stop - 1]
-    log_p += np.log1p(-np.minimum(goes_on[stop - 1], 1 - LEAST))
-    p = np.clip(np.exp(log_p), 1e-9, 1 - 1e-9)
+    best = (tags[start] - 1) // 2
+    p = _by_category(words, start, stop)
+    # What was decoded comes first, and is an answer however probable it is.
+    rank = p.copy()
+    rank[np.arange(len(start)), best] = 2.0
+    order = (-rank).argsort(axis=1, kind="stable")
+    span, place = np.nonzero(np.take_along_axis(rank, order, axis=1) >= also_from)
+    category = order[span, place]
+    chosen = np.clip(p[span, category], 1e-9, 1 - 1e-9)
     means = _sums(polarity_logits.astype(np.float64), start, stop) / (stop - start)[:, None]
-    return Spans(text, start - first[text], stop - first[text], category, np.log(p / (1 - p)), means)
+    text = (np.searchsorted(first, start, side="right") - 1)[span]
+    start, stop = start[span] - first[text], stop[span] - first[text]
+    return Spans(text, start, stop, category, np.log(chosen / (1 - chosen)), means[span])
 
 
 def strongest(logits: Floats, first: Ints) -> Floats:
@@ -117,6 +122,21 @@ def _viterbi(log: Floats) -> list[int]:
     for word in range(n - 1, 0, -1):
         tags.append(int(back[word, tags[-1]]))
     return tags[::-1]
+
+
+def _by_category(words: Marginals, start: Ints, stop: Ints) -> Floats:
+    """How probable words [start[i], stop[i]) are as a span of each of c categories: shape [k, c]."""
+    lengths = stop - start
+    ends = np.cumsum(lengths)
+    begins = ends - lengths
+    its = np.repeat(start - begins, lengths) + np.arange(lengths.sum())
+    goes_on = words.goes_on[its, 2::2]
+    goes_on[begins] = words.goes_on[start, 1::2]
+    log_on = np.log(np.maximum(goes_on, LEAST))
+    log_p = np.log(np.maximum(words.probabilities[start, 1::2], LEAST))
+    log_p += _sums(log_on, begins, ends) - log_on[ends - 1]
+    found: Floats = np.exp(log_p + np.log1p(-np.minimum(goes_on[ends - 1], 1 - LEAST)))
+    return found
 
 
 def _sums(rows: Floats, start: Ints, stop: Ints) -> Floats:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from reviews_parsing.schema import Aspect, Review, Taxonomy
@@ -66,15 +68,35 @@ def featurize(
 def with_rough(
     reviews: Sequence[Review], tokenizer: Any, taxonomy: Taxonomy, window: int, margin: int, seed: int
 ) -> list[dict[str, Any]]:
-    """The features of `reviews`, each with the same window of a few rough versions of its review under `rough`."""
+    """The features of `reviews`, each with the same window of a few rough versions of its review under `rough`.
+
+    A review with spans of several categories is there once for each.
+    """
     rng = random.Random(seed)  # noqa: S311
     features: list[dict[str, Any]] = []
-    for review in reviews:
+    for review in itertools.chain.from_iterable(map(readings, reviews)):
         its = [roughen(review, rng) for _ in range(ROUGH_VERSIONS)]
         clean, *rough = (featurize([version], tokenizer, taxonomy, window, margin) for version in (review, *its))
         same = [version for version in rough if len(version) == len(clean)]
         features += [{**feature, "rough": [version[i] for version in same]} for i, feature in enumerate(clean)]
     return features
+
+
+def readings(review: Review) -> list[Review]:
+    """The review as often as one of its spans has categories, each time with another of them first."""
+    by_span: dict[tuple[int, int] | None, list[str]] = {}
+    for aspect in review.aspects:
+        if aspect.span and aspect.entity_group not in by_span.setdefault(aspect.span, []):
+            by_span[aspect.span].append(aspect.entity_group)
+
+    def turn(aspect: Aspect, number: int) -> int:
+        groups = by_span.get(aspect.span, [aspect.entity_group])
+        return (groups.index(aspect.entity_group) - number) % len(groups)
+
+    return [
+        replace(review, aspects=tuple(sorted(review.aspects, key=partial(turn, number=number))))
+        for number in range(max(map(len, by_span.values()), default=1))
+    ]
 
 
 def some_rough(features: Sequence[Mapping[str, Any]], share: float) -> list[Mapping[str, Any]]:
