@@ -43,7 +43,7 @@ class Site:
         return [path for path in self.temporary.rglob("*") if path.is_file()]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(start: Start) -> Iterator[Server]:
     with start(REVIEWS_PARSING_MAX_WAIT="60", REVIEWS_PARSING_MAX_CHARACTERS="20000") as running:
         yield running
@@ -71,14 +71,14 @@ def page_over(server: Server, home: Path, folder: Path, *options: str) -> Iterat
         assert not running.files()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     with page_over(server, folder / "home", folder) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
@@ -121,7 +121,7 @@ def visit(browser: Browser, site: Site) -> Iterator[Visit]:
         yield visited
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def window(browser: Browser, site: Site) -> Iterator[Page]:
     """A window for all who need no other person, screen or end of theirs: a new one takes twice the time."""
     with visits(browser, site) as visited:
