@@ -8,6 +8,7 @@ import random
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reviews_parsing import AspectParser, DataError, ModelError, data
+from reviews_parsing import parser as parsing
 from reviews_parsing.encoder import MOST, PADDING, Encoder
-from reviews_parsing.parser import IMPLICIT_FROM, ParserConfig
-from reviews_parsing.tagging import words
+from reviews_parsing.parser import ParserConfig
+from reviews_parsing.tagging import decode, words
+from reviews_parsing.tagging.decode import ANSWER_FROM
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 phrases = st.sampled_from(
@@ -59,7 +62,7 @@ def test_a_span_is_words_of_the_text_and_overlaps_no_other(parser: AspectParser,
     assert parser.parse([text], spans_only=True)[0].aspects == tuple(explicit)
     for aspect in parsed.aspects[len(explicit) :]:
         assert (aspect.word, aspect.start, aspect.end) == (None, None, None)
-        assert IMPLICIT_FROM <= (aspect.score or 0) <= 1
+        assert ANSWER_FROM <= (aspect.score or 0) <= 1
         assert 0 <= (aspect.polarity_score or -1) <= 1
     for aspect in parsed.aspects:
         if opinion := aspect.opinion:
@@ -222,7 +225,7 @@ def test_words_have_several_categories_where_the_labels_had(
     assert not config.taxonomy.several
     replace(config, taxonomy=replace(config.taxonomy, several=True)).write(folder)
     assert ParserConfig.read(folder).taxonomy.several
-    monkeypatch.setattr("reviews_parsing.parser.ALSO_FROM", 0.01)
+    monkeypatch.setattr(parsing, "decode", partial(decode, least=0.01))
     plain, found = (AspectParser(its).parse([LONG])[0].aspects for its in (champion_folder, folder))
     first_of = {aspect.span: aspect for aspect in reversed(found) if aspect.span}
     assert tuple(first_of[aspect.span] if aspect.span else aspect for aspect in plain) == plain

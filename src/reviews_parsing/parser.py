@@ -35,6 +35,7 @@ from reviews_parsing.tagging import (
     windows,
 )
 from reviews_parsing.tagging.chain import Floats, Ints
+from reviews_parsing.tagging.decode import ANSWER_FROM
 from reviews_parsing.tagging.link import NONE
 
 # Models of format 1 know no transitions.
@@ -42,8 +43,6 @@ FORMAT = 2
 MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parser.json"
 # What is worked on at once: enough texts to find some of like length, few enough to hold.
 CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 250_000
-# Implicit aspects that are less probable are none, and so are further categories of a span.
-IMPLICIT_FROM, ALSO_FROM = 0.4, 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,8 +274,7 @@ class AspectParser:
 
     def finish(self, prepared: Prepared, logits: Logits) -> list[ParsedReview]:
         """Spans and probabilities from `logits`."""
-        also = (ALSO_FROM,) if self.taxonomy.several else ()
-        spans = decode(self.tags(prepared, logits), logits.polarities, prepared.first, *also)
+        spans = decode(self.tags(prepared, logits), logits.polarities, prepared.first, several=self.taxonomy.several)
         implicit = self._implicit(logits.implicit, prepared.first)
         texts = np.concatenate([spans.text, implicit.text])
         offset = prepared.first[spans.text]
@@ -315,7 +313,7 @@ class AspectParser:
         per_category = max(1, len(taxonomy.polarities))
         logits = logits[:, : len(taxonomy.implicit) * per_category]
         scores = sigmoid(calibration.implicit_scale * strongest(logits, first) + calibration.implicit_bias)
-        texts, pairs = np.nonzero(scores >= IMPLICIT_FROM)
+        texts, pairs = np.nonzero(scores >= ANSWER_FROM)
         aspects, words = [], []
         for text, pair in zip(texts.tolist(), pairs.tolist(), strict=True):
             category, polarity = divmod(pair, per_category)

@@ -46,11 +46,13 @@ def test_what_may_follow_is_iob2() -> None:
     assert np.flatnonzero(~may_follow(5).ravel()).tolist() == [2, 4, 9, 14, 17, 22]
 
 
-@given(several, transitions, st.floats(0.001, 1.5))
-def test_probabilities_are_sums_over_sequences(drawn: list[np.ndarray], steps: np.ndarray, also_from: float) -> None:
+@given(several, transitions, st.floats(0.001, 1), st.booleans())
+def test_probabilities_are_sums_over_sequences(
+    drawn: list[np.ndarray], steps: np.ndarray, least: float, also: bool
+) -> None:
     words, first = together(drawn)
     read = Chain(steps).marginals(words, first)
-    found = decode(read, np.zeros((len(words), 0)), first, also_from)
+    found = decode(read, np.zeros((len(words), 0)), first, least, also)
     spans = list(zip(found.text, found.start, found.stop, found.category, sigmoid(found.logit), strict=True))
     for number, logits in enumerate(drawn):
         sequences = every(logits, steps)
