@@ -27,10 +27,12 @@ from reviews_parsing import data
 from reviews_parsing.errors import ReviewsParsingError
 from reviews_parsing.parser import AspectParser, ParserConfig
 from reviews_parsing.schema import Review, Taxonomy
+from reviews_parsing.settings import Settings
 from reviews_parsing.training import fit as fitting
 from reviews_parsing.training.evaluate import evaluate
 from reviews_parsing.training.export import calibrate, write_fp32
 from reviews_parsing.training.fit import Recipe
+from reviews_parsing.training.foundation import foundation
 
 DEVELOPMENT = 0.2
 # Of what is left, to calibrate by and to stop by.
@@ -47,12 +49,14 @@ def development(splits: dict[str, list[Review]], seed: int) -> tuple[list[Review
     return rest["train"], rest["validation"], parts["development"]
 
 
-def measure(splits: dict[str, list[Review]], recipe: Recipe, folder: Path, share: float = 1.0) -> dict[str, float]:
-    """Figures of one training on that share of the reviews there are to learn from."""
+def measure(
+    splits: dict[str, list[Review]], recipe: Recipe, folder: Path, share: float = 1.0, first: Path | None = None
+) -> dict[str, float]:
+    """Figures of one training, from the checkpoint `first`, on that share of the reviews there are to learn from."""
     train, validation, scored = development(splits, recipe.seed)
     if share < 1:
         train = data.split(train, recipe.seed, {"train": share, "left": 1 - share})["train"]
-    parser, seconds = trained(train, validation, recipe, folder)
+    parser, seconds = trained(train, validation, recipe, folder, first)
     found = evaluate(parser, scored)
     metrics = found.metrics()
     names = ("tasd_f1", "implicit_f1", "quad_f1", "span_ece", "polarity_ece")
@@ -64,10 +68,23 @@ def measure(splits: dict[str, list[Review]], recipe: Recipe, folder: Path, share
     }
 
 
-def trained(train: list[Review], validation: list[Review], recipe: Recipe, folder: Path) -> tuple[AspectParser, float]:
-    """A calibrated parser in fp32, and the seconds of fitting it."""
+def founded(splits: dict[str, list[Review]], recipe: Recipe) -> Path | None:
+    """What `train` begins with, fitted once and kept where `train` keeps it."""
+    if not recipe.foundation_epochs:
+        return None
+    _, validation, scored = development(splits, recipe.seed)
+    kept = Settings().home / "foundations"
+    kept.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=kept) as folder:
+        return foundation({"held out": [*validation, *scored]}, recipe, kept, Path(folder))
+
+
+def trained(
+    train: list[Review], validation: list[Review], recipe: Recipe, folder: Path, first: Path | None = None
+) -> tuple[AspectParser, float]:
+    """A calibrated parser in fp32 that begins as the checkpoint `first`, and the seconds of fitting it."""
     taxonomy = Taxonomy.of(train)
-    fitted = fitting.fit(train, validation, taxonomy, recipe, folder)
+    fitted = fitting.fit(train, validation, taxonomy, recipe, folder, foundation=first)
     write_fp32(fitted.checkpoint, taxonomy, recipe, folder)
     replace(ParserConfig.read(folder), calibration=calibrate(AspectParser(folder), validation)).write(folder)
     return AspectParser(folder), fitted.seconds
@@ -107,12 +124,16 @@ def main() -> None:
     try:
         recipe = changed(Recipe(), options.set)
         splits = data.read_splits(options.data, data.read_mapping(options.map) if options.map else {})
+        if options.data == "corpus":
+            recipe = replace(recipe, foundation_epochs=0)
         runs = []
         for seed in options.seeds:
+            its = replace(recipe, seed=seed)
+            first = founded(splits, its)
             with tempfile.TemporaryDirectory() as folder, ExitStack() as trials:
                 for wish in options.trial:
                     trials.enter_context(trial(wish))
-                runs.append(measure(splits, replace(recipe, seed=seed), Path(folder), options.share))
+                runs.append(measure(splits, its, Path(folder), options.share, first))
             print(f"seed {seed}: {runs[-1]}", file=sys.stderr)
     except (ReviewsParsingError, ValueError) as error:
         sys.exit(f"error: {error}")

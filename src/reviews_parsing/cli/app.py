@@ -78,6 +78,10 @@ def train(
     ] = None,
     backbone: Annotated[str, typer.Option(help="minilm-l6 (embedded), a local folder, or a hub name.")] = "minilm-l6",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split at most.")] = None,
+    foundation_epochs: Annotated[
+        int | None,
+        typer.Option(min=0, help="Passes over the shipped corpus before other data; 0 begins with the backbone alone."),
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate of the encoder.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Windows in a step.")] = None,
     patience: Annotated[
@@ -106,6 +110,7 @@ def train(
 
     given: dict[str, Any] = {
         "epochs": epochs,
+        "foundation_epochs": foundation_epochs,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
         "patience": patience,
@@ -117,7 +122,10 @@ def train(
         def progress(share: float, metrics: dict[str, float]) -> None:
             update(share)
             if metrics:
-                line = f"epoch {metrics['epoch']:.0f}/{recipe.epochs}  loss {metrics.get('loss', 0):.3f}  "
+                name, epochs = "epoch", recipe.epochs
+                if "foundation" in metrics:
+                    name, epochs = "shipped corpus, epoch", recipe.foundation_epochs
+                line = f"{name} {metrics['epoch']:.0f}/{epochs}  loss {metrics.get('loss', 0):.3f}  "
                 line += f"validation F1 {metrics['eval_aggregated_f1']:.3f}"
                 update(share, line) if output.err.is_terminal else output.err.print(line)
 

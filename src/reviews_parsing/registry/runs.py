@@ -44,12 +44,13 @@ def train(
     job = prepare(source, recipe, mapping, data_format, more)
     if job.added:
         say(str(job.added))
-    folder = Settings().home / "training" / job.key
+    home = Settings().home
+    folder = home / "training" / job.key
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     with _run(folder / "run_id") as log:
-        result = execute(job, folder, log, resume=resume, progress=progress)
+        result = execute(job, folder, home / "foundations", log, resume=resume, progress=progress)
     shutil.rmtree(folder)
     return TrainedRun(log.run_id, register(log.run_id), result)
 

@@ -9,6 +9,7 @@ its strongest word does.
 from __future__ import annotations
 
 import importlib.util
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def build_tagger(backbone: str, taxonomy: Taxonomy, **weights: float) -> Any:
     """A tagger over `backbone`: logits [batch, tokens, k] by name, as `encoder.OUTPUTS` has them.
 
     `weights` are those of the losses of `polarity`, `implicit` and `opinion` beside that of tags, 1 each if not given.
-    `backbone` may be a checkpoint of a tagger too. Raises ModelError where it cannot be loaded.
+    `backbone` may be a checkpoint of a tagger with the same taxonomy too. Raises ModelError where it cannot be loaded.
     """
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
@@ -75,6 +76,48 @@ def build_tagger(backbone: str, taxonomy: Taxonomy, **weights: float) -> Any:
         return _with_heads(base).from_pretrained(source, config=config, attn_implementation="eager")
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(_unreachable(backbone, error)) from error
+
+
+def inherit(tagger: Any, checkpoint: Path) -> None:
+    """Give `tagger` the encoder of the tagger at `checkpoint`, and of its heads what both have a name for.
+
+    The rows of a category or polarity that only one of them knows stay as they are.
+    """
+    import torch
+    from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
+
+    config = AutoConfig.from_pretrained(checkpoint)
+    elder = _with_heads(MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)]).from_pretrained(checkpoint)
+    tagger.base_model.load_state_dict(elder.base_model.state_dict())
+    names, old_names = _names(tagger.config), _names(elder.config)
+    weights, old_weights = dict(tagger.named_parameters()), dict(elder.named_parameters())
+    with torch.no_grad():
+        for name, weight in weights.items():
+            part = name.split(".")[0]
+            if part not in names or name not in old_weights:
+                continue
+            same = [(i, old_names[part].index(its)) for i, its in enumerate(names[part]) if its in old_names[part]]
+            mine, theirs = torch.tensor(same, dtype=torch.long).reshape(-1, 2).T
+            if name.endswith("transitions"):
+                weight[mine[:, None], mine] = old_weights[name][theirs[:, None], theirs]
+            else:
+                weight[mine] = old_weights[name][theirs]
+
+
+def _names(config: Any) -> dict[str, list[Any]]:
+    """By head and chain, what each row of its weights is about."""
+    tags = [config.id2label[i] for i in range(config.num_labels)]
+    polarities = config.polarities or [None]
+    return {
+        "classifier": tags,
+        "tag_chain": tags,
+        "polarity_classifier": config.polarities,
+        "implicit_classifier": list(itertools.product(config.implicit, polarities)),
+        "opinion_classifier": list(range(OPINION_TAGS)),
+        "opinion_chain": list(range(OPINION_TAGS)),
+        "link_classifier": list(range(2 * LINK_WIDTH)),
+    }
 
 
 def _with_heads(base: Any) -> Any:

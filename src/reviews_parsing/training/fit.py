@@ -15,7 +15,7 @@ from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.tagging import Chain, decode, tags_to_spans
 from reviews_parsing.tagging.chain import Floats
-from reviews_parsing.training.backbone import EMBEDDED, build_tagger, load_tokenizer
+from reviews_parsing.training.backbone import EMBEDDED, build_tagger, inherit, load_tokenizer
 from reviews_parsing.training.chain import transitions
 from reviews_parsing.training.features import (
     IGNORE,
@@ -40,11 +40,13 @@ class Recipe:
     kept: nothing is chosen on the validation split, so that probabilities calibrated there mean what they say
     elsewhere. With `patience`, training stops after so many epochs without a better validation F1 of span + category,
     and the best is kept. `freeze_embeddings` saves a quarter of the time. `rough` is the share of reviews that a step
-    sees in a rough version.
+    sees in a rough version. Other data than the shipped corpus is learnt after `foundation_epochs` of that
+    (`training.foundation`).
     """
 
     backbone: str = EMBEDDED
-    epochs: int = 14
+    foundation_epochs: int = 5
+    epochs: int = 10
     learning_rate: float = 2e-4
     head_factor: float = 5.0
     batch_size: int = 8
@@ -86,13 +88,15 @@ def fit(
     recipe: Recipe,
     folder: Path,
     *,
+    foundation: Path | None = None,
     resume: bool = False,
     progress: Progress = lambda share, metrics: None,
 ) -> Fitted:
     """Train on `train` and write the last epoch, or the best with `recipe.patience`, to `folder / "checkpoint"`.
 
-    `progress` hears the share done in [0, 1] after each step, with the metrics where an epoch ended. With `resume`, a
-    run that was killed goes on from its last epoch. Raises DataError where there is nothing to learn from.
+    The tagger begins as that of the checkpoint `foundation`, as far as the two have things in common. `progress` hears
+    the share done in [0, 1] after each step, with the metrics where an epoch ended. With `resume`, a run that was
+    killed goes on from its last epoch. Raises DataError where there is nothing to learn from.
     """
     import torch
     from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
@@ -107,6 +111,8 @@ def fit(
     set_seed(recipe.seed)
     tokenizer = load_tokenizer(recipe.backbone)
     model = build_tagger(recipe.backbone, taxonomy, **recipe.weights)
+    if foundation:
+        inherit(model, foundation)
     if recipe.freeze_embeddings:
         model.base_model.embeddings.requires_grad_(False)
     limit = min(recipe.window, getattr(model.config, "max_position_embeddings", recipe.window))

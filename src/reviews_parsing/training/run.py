@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +18,7 @@ from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.training.card import model_card
 from reviews_parsing.training.evaluate import Evaluation, evaluate
 from reviews_parsing.training.fit import Fitted, Progress, Recipe, fit
+from reviews_parsing.training.foundation import foundation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -84,13 +86,24 @@ def prepare(
     splits = complete_splits(data.read_splits(source, mapping, data_format), recipe.seed)
     added = data.add(splits, [review for file in more for review in data.read(file, mapping)]) if more else None
     splits = added.splits if added else splits
+    if source == "corpus":
+        recipe = replace(recipe, foundation_epochs=0)
     return Job(source, splits, recipe, Taxonomy.of(splits["train"]), data.digest(splits), added)
 
 
 def execute(
-    job: Job, folder: Path, log: RunLog, *, resume: bool = False, progress: Progress = lambda share, metrics: None
+    job: Job,
+    folder: Path,
+    foundations: Path,
+    log: RunLog,
+    *,
+    resume: bool = False,
+    progress: Progress = lambda share, metrics: None,
 ) -> Trained:
-    """Fit, export, calibrate and evaluate in `folder`, writing everything to `log`. Raises DataError or ModelError."""
+    """Fit, export, calibrate and evaluate in `folder`, writing everything to `log`. Raises DataError or ModelError.
+
+    `progress` hears of the epochs on the shipped corpus, with a metric `foundation`, and then of those on the data.
+    """
     from reviews_parsing.training.export import export
 
     splits, recipe, taxonomy = job.splits, job.recipe, job.taxonomy
@@ -101,7 +114,27 @@ def execute(
     unseen = {a.entity_group for a in held_out} - set(taxonomy.categories)
     log.parameters({**asdict(recipe), **{f"data_{key}": value for key, value in facts.items()}})
     log.parameters({"categories": ",".join(taxonomy.categories), "unseen_categories": ",".join(sorted(unseen))})
-    fitted = fit(splits["train"], splits["validation"], taxonomy, recipe, folder, resume=resume, progress=progress)
+    begin, before = time.monotonic(), 0.0
+    first = None
+    if recipe.foundation_epochs:
+
+        def lesson(share: float, metrics: dict[str, float]) -> None:
+            nonlocal before
+            before = share / 2
+            progress(before, metrics and {**metrics, "foundation": 1.0})
+
+        first = foundation(splits, recipe, foundations, folder, resume=resume, progress=lesson)
+    fitted = fit(
+        splits["train"],
+        splits["validation"],
+        taxonomy,
+        recipe,
+        folder,
+        foundation=first,
+        resume=resume,
+        progress=lambda share, metrics: progress(before + (1 - before) * share, metrics),
+    )
+    seconds = time.monotonic() - begin
     exported = export(fitted.checkpoint, taxonomy, recipe, splits["train"], splits["validation"], folder / "parser")
     parser = AspectParser(exported.folder)
     validation, test = evaluate(parser, splits["validation"]), evaluate(parser, splits["test"])
@@ -115,7 +148,7 @@ def execute(
     log.file(exported.folder / PROFILE_FILE, "data")
     log.folder(fitted.checkpoint, "checkpoint")
     log.model(exported.folder, example=splits["test"][0].text)
-    return Trained(validation, test, exported.precision, fitted.seconds)
+    return Trained(validation, test, exported.precision, seconds)
 
 
 def complete_splits(splits: Mapping[str, Sequence[Review]], seed: int) -> dict[str, list[Review]]:
