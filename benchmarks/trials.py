@@ -311,7 +311,8 @@ def taught(backbone: str) -> Iterator[None]:
     def changed(train: Any, validation: Any, taxonomy: Taxonomy, recipe: Any, folder: Path, **given: Any) -> Any:
         with tempfile.TemporaryDirectory() as room:
             theirs = replace(recipe, backbone=backbone, learning_rate=1.2e-4)
-            teacher = fit(train, validation, taxonomy, theirs, Path(room), **given)
+            # Its encoder has another shape than the foundation's.
+            teacher = fit(train, validation, taxonomy, theirs, Path(room), **{**given, "foundation": None})
             model = fitting.build_tagger(str(teacher.checkpoint), taxonomy, **recipe.weights).eval()
             tokenizer = load_tokenizer(str(teacher.checkpoint))
         featurize_them = fitting.with_rough

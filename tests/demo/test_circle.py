@@ -113,8 +113,8 @@ def test_corrections_on_the_page_become_a_better_version_that_the_gate_lets_thro
         assert [[a.to_json() for a in k.answer] for k in kept] == server.infer([k.text for k in kept]).predictions
 
         assert run("corrections", "export", tmp_path / "corrections.jsonl").exit_code == 0
-        options = ("--add", tmp_path / "corrections.jsonl", "--epochs", 8, "--batch-size", 4, "--seed", 3, "--json")
-        said = run("train", tmp_path / "labels", *options).stderr
+        options = ("--add", tmp_path / "corrections.jsonl", "--epochs", 8, "--batch-size", 4, "--seed", 3)
+        said = run("train", tmp_path / "labels", *options, "--foundation-epochs", 0, "--json").stderr
         assert "3 reviews added, 0 replaced" in said
         assert "1 left out, they repeat validation or test reviews: correction-" in said
         verdict = json.loads(run("promote", "--version", "2", "--json").stdout)

@@ -45,7 +45,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     logging.disable_progress_bar()
     AutoModel.from_pretrained(resolve_backbone(EMBEDDED), num_hidden_layers=2).save_pretrained(folder)
     load_tokenizer(EMBEDDED).save_pretrained(folder)
-    return Recipe(backbone=str(folder), epochs=1, patience=1, window=64, margin=16)
+    return Recipe(backbone=str(folder), foundation_epochs=0, epochs=1, patience=1, window=64, margin=16)
 
 
 def tracking(monkeypatch: pytest.MonkeyPatch, uri: str, home: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_hub_that_is_not_there_is_said_in_one_line(with_champion: Path, monkey
 def test_a_run_that_was_killed_goes_on(few_reviews: str, tiny: Recipe, tmp_path: Path) -> None:
     environment = {**os.environ, "REVIEWS_PARSING_HOME": str(tmp_path)}
     command = [sys.executable, "-m", "reviews_parsing.cli", "train", few_reviews]
-    command += ["--backbone", tiny.backbone, "--epochs", "3", "--json"]
+    command += ["--backbone", tiny.backbone, "--foundation-epochs", "0", "--epochs", "3", "--json"]
     with subprocess.Popen(
         command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     ) as killed:

@@ -23,7 +23,7 @@ from reviews_parsing.training.metrics import (
 )
 
 CONTEXT = 60
-THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9)
+THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9)
 # Reviews are told apart by so many words at most.
 WORDS = (10, 20, 40, 80)
 

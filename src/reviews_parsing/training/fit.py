@@ -45,7 +45,7 @@ class Recipe:
     """
 
     backbone: str = EMBEDDED
-    foundation_epochs: int = 5
+    foundation_epochs: int = 8
     epochs: int = 10
     learning_rate: float = 2e-4
     head_factor: float = 5.0

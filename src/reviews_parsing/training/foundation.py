@@ -39,9 +39,8 @@ def foundation(
     lesson = Recipe(
         backbone=recipe.backbone, epochs=recipe.foundation_epochs, window=recipe.window, margin=recipe.margin
     )
-    files = [(its.name, its.stat().st_size, its.stat().st_mtime_ns) for its in _files(recipe.backbone)]
-    state = json.dumps([asdict(lesson), files, data.digest({"train": train})])
-    place = kept / hashlib.sha256(state.encode()).hexdigest()[:16]
+    state = {**asdict(lesson), "backbone": _state(recipe.backbone), "corpus": data.digest({"train": train})}
+    place = kept / hashlib.sha256(json.dumps(state).encode()).hexdigest()[:16]
     if not place.is_dir():
         part = folder / "foundation"
         part.mkdir(parents=True, exist_ok=True)
@@ -57,5 +56,8 @@ def foundation(
     return place / "checkpoint"
 
 
-def _files(backbone: str) -> list[Path]:
-    return sorted(Path(resolve_backbone(backbone)).glob("*"))
+def _state(backbone: str) -> str | list[tuple[str, int, int]]:
+    """What tells backbones apart: the files of a folder; a hub's name."""
+    folder = Path(resolve_backbone(backbone))
+    files = sorted(its for its in folder.glob("*") if its.is_file())
+    return [(its.name, its.stat().st_size, its.stat().st_mtime_ns) for its in files] or backbone
