@@ -31,9 +31,10 @@ def monitor(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_alike_ends_with_0_and_says_so(with_champion: Path, profile: Profile, keep: Keep) -> None:
-    done = monitor(keep(profile.numbers[::2]), "--since", "1h")
+    seen = profile.numbers[::2]
+    done = monitor(keep(seen), "--since", "1h")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "200 reviews" in done.stdout
+    assert f"{len(seen)} reviews" in done.stdout
     assert "no drift" in done.stdout
 
 
@@ -44,7 +45,12 @@ def test_drifted_ends_with_3_and_a_page(with_champion: Path, profile: Profile, k
     done = monitor(folder, "-o", page, "--json")
     assert (done.returncode, done.stderr) == (3, "")
     form = json.loads(done.stdout)
-    assert (form["drifted"], form["reviews"], form["versions"], form["report"]) == (True, 400, ["1"], str(page))
+    assert (form["drifted"], form["reviews"], form["versions"], form["report"]) == (
+        True,
+        len(shouted),
+        ["1"],
+        str(page),
+    )
     first, *others = form["changes"]
     assert (first["number"], first["seen"], first["drifted"]) == ("capitals", 1, True)
     assert not any(change["drifted"] for change in others)

@@ -85,6 +85,8 @@ def test_spans_are_ordered_disjoint_and_finite(drawn: list[np.ndarray]) -> None:
 
 @given(texts)
 def test_a_text_is_decoded_as_if_it_were_alone(drawn: list[np.ndarray]) -> None:
+    # Of spans that are equally probable, the last bit decides: here none are.
+    drawn = [text + 1e-3 * np.sin(np.arange(1.0, text.size + 1)).reshape(text.shape) for text in drawn]
     words, first = together(drawn)
     found = decode(PLAIN.marginals(words, first), words[:, :2], first)
     alone = [

@@ -33,7 +33,7 @@ KNOWN, UPPER, LOWER = 1, 2, 4
 
 @dataclass(frozen=True)
 class Gauge:
-    """What it takes to measure reviews: `alphabet` are the characters of the training reviews, `centre` [k] and
+    """What it takes to measure reviews: `alphabet` are the usual characters of the training reviews, `centre` [k] and
     `directions` [d, k] those of their embeddings; d and k are 0 for a model that gives none.
     """
 

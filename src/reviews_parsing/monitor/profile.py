@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ PROFILE_FILE, FORMAT = "profile.parquet", 1
 METADATA = b"reviews_parsing"
 # Rows that say all that more would.
 MOST = 5000
+# What fewer of the training reviews have is foreign to them: among thousands is every letter, in somebody's name.
+LETTER_FROM = 1 / 1000
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,7 @@ class Profile:
         texts = [review.text for review in _some(train)]
         chunks = [parser.embeddings(prepared, logits) for prepared, logits in parser.encoded(texts)]
         centre, directions = _main_directions(np.concatenate(chunks))
-        alphabet = "".join(sorted({character for review in train for character in review.text}))
-        gauge = Gauge(parser.taxonomy, alphabet, centre, directions)
+        gauge = Gauge(parser.taxonomy, _alphabet(train), centre, directions)
         return cls(gauge, measure(parser, gauge, (review.text for review in _some(held_out))))
 
     def write(self, folder: Path) -> None:
@@ -123,6 +125,12 @@ def from_parquet(content: bytes) -> tuple[pa.Table, dict[str, Any]]:
     with pq.ParquetFile(pa.BufferReader(content)) as file:
         table = file.read(use_threads=False)
     return table, json.loads((table.schema.metadata or {})[METADATA])
+
+
+def _alphabet(reviews: Sequence[Review]) -> str:
+    """The characters that at least LETTER_FROM of the reviews have."""
+    reviews_with = Counter(character for review in reviews for character in set(review.text))
+    return "".join(sorted(its for its, count in reviews_with.items() if count >= LETTER_FROM * len(reviews)))
 
 
 def _main_directions(embeddings: Floats) -> tuple[Floats, Floats]:
