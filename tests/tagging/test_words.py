@@ -62,7 +62,7 @@ def test_tokens_belong_to_words_in_order(tokenizer: Tokenizer, texts: list[str])
         assert set(found.bounds) <= set(words(text))
 
 
-@given(st.lists(st.from_regex(r"[a-z]{1,12}", fullmatch=True), min_size=1, max_size=20))
+@given(st.lists(st.from_regex(r"(([a-z])(?!\2\2)){1,12}", fullmatch=True), min_size=1, max_size=20))
 def test_text_to_tokens_to_text_round_trips(tokenizer: Tokenizer, parts: list[str]) -> None:
     text = " ".join(parts)
     (found,) = tokenize(tokenizer, [text])
@@ -73,6 +73,28 @@ def test_text_to_tokens_to_text_round_trips(tokenizer: Tokenizer, parts: list[st
 def test_an_emoji_leaves_its_neighbour_readable(tokenizer: Tokenizer) -> None:
     plain, glued = tokenize(tokenizer, ["the food", "the food😍"])
     assert glued.ids[: len(plain.ids)] == plain.ids
+
+
+@pytest.mark.parametrize(
+    ("held", "meant"),
+    [
+        ("the GOOOOD foood", "the good food"),
+        ("sooo, deliciousss! coffeee", "so, delicious! coffee"),
+        ("Loooove it, Yesss", "love it, yes"),
+        # As they are: what the vocabulary has, what it has in neither form, and letters that come twice.
+        ("www. iii", "www. iii"),
+        ("the mousse and a latte", "the mousse and a latte"),
+    ],
+)
+def test_held_letters_are_read_as_what_is_meant(tokenizer: Tokenizer, held: str, meant: str) -> None:
+    one, other = tokenize(tokenizer, [held, meant])
+    assert (one.ids, one.first) == (other.ids, other.first)
+    assert one.bounds == words(held)
+
+
+def test_held_letters_in_no_known_word_stay(tokenizer: Tokenizer) -> None:
+    (found,) = tokenize(tokenizer, ["the burrrgl"])
+    assert tokenizer.decode(found.ids) == "the burrrgl"
 
 
 def test_a_word_without_end_does_not_fill_a_window(tokenizer: Tokenizer) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # An absurdly long "word" (a kilobyte of base64) must not fill a window by itself; its tag hangs on its first token.
 MAX_TOKENS_PER_WORD = 32
+# In a longer word a letter that comes three times is nobody's enthusiasm.
+MAX_HELD = 32
 
 
 @cache
@@ -57,13 +59,16 @@ class TokenizedText:
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenizedText]:
-    """Each text as words and token ids. No offset passes through the tokenizer, so its normaliser cannot move them."""
+    """Each text as words and token ids. No offset passes through the tokenizer, so its normaliser cannot move them.
+
+    A word whose letters are held ("gooood") has the tokens of the one that is meant, where the vocabulary has that one.
+    """
     split = [words(text) for text in texts]
     pieces = []
     for text, bounds in zip(texts, split, strict=True):
         # A word keeps a space before it if the text had one: byte-level vocabularies tell the two apart.
         spaced = [text[s - 1 : e] if s and text[s - 1].isspace() else text[s:e] for s, e in bounds]
-        pieces.append(spaced)
+        pieces.append([_meant(tokenizer, word) for word in spaced] if _held().search(text) else spaced)
     encodings = tokenizer.encode_batch(pieces, is_pretokenized=True, add_special_tokens=False)
     tokenized = []
     for bounds, encoding in zip(split, encodings, strict=True):
@@ -81,6 +86,24 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenizedText]:
             ids.append(token)
         tokenized.append(TokenizedText(kept, ids, [*first, len(ids)]))
     return tokenized
+
+
+@cache
+def _held() -> regex.Pattern[str]:
+    return regex.compile(r"(\p{L})\1{2,}", regex.IGNORECASE)
+
+
+def _meant(tokenizer: Tokenizer, word: str) -> str:
+    """`word` with what comes three times or more once or twice, if that is one token and the word is not.
+
+    Of both the lower id: vocabularies begin with what is common.
+    """
+    if len(word) > MAX_HELD or not _held().search(word):
+        return word
+    tries = [word, _held().sub(r"\1", word), _held().sub(r"\1\1", word)]
+    encodings = tokenizer.encode_batch([[its] for its in tries], is_pretokenized=True, add_special_tokens=False)
+    whole = {encoding.ids[0]: its for its, encoding in zip(tries, encodings, strict=True) if len(encoding.ids) == 1}
+    return whole[min(whole)] if whole and len(encodings[0].ids) > 1 else word
 
 
 def special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
