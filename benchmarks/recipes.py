@@ -25,7 +25,7 @@ from trials import TRIALS, trial
 
 from reviews_parsing import data
 from reviews_parsing.errors import ReviewsParsingError
-from reviews_parsing.parser import AspectParser, ParserConfig
+from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.settings import Settings
 from reviews_parsing.training import fit as fitting
@@ -86,7 +86,7 @@ def trained(
     taxonomy = Taxonomy.of(train)
     fitted = fitting.fit(train, validation, taxonomy, recipe, folder, foundation=first)
     write_fp32(fitted.checkpoint, taxonomy, recipe, folder)
-    replace(ParserConfig.read(folder), calibration=calibrate(AspectParser(folder), validation)).write(folder)
+    calibrate(folder, validation)
     return AspectParser(folder), fitted.seconds
 
 

@@ -22,6 +22,7 @@ from reviews_parsing.encoder import MOST, PADDING, Encoder
 from reviews_parsing.parser import ParserConfig
 from reviews_parsing.tagging import decode, words
 from reviews_parsing.tagging.decode import ANSWER_FROM
+from reviews_parsing.training.evaluate import evaluate
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 phrases = st.sampled_from(
@@ -62,7 +63,7 @@ def test_a_span_is_words_of_the_text_and_overlaps_no_other(parser: AspectParser,
     assert parser.parse([text], spans_only=True)[0].aspects == tuple(explicit)
     for aspect in parsed.aspects[len(explicit) :]:
         assert (aspect.word, aspect.start, aspect.end) == (None, None, None)
-        assert ANSWER_FROM <= (aspect.score or 0) <= 1
+        assert parser.config.calibration.answer_from <= (aspect.score or 0) <= 1
         assert 0 <= (aspect.polarity_score or -1) <= 1
     for aspect in parsed.aspects:
         if opinion := aspect.opinion:
@@ -203,6 +204,23 @@ def test_a_model_of_before_is_read_without_what_it_does_not_know(champion_folder
     found, now = (AspectParser(folder).parse(texts, spans_only=True) for folder in (old, champion_folder))
     for before, after in zip(found, now, strict=True):
         assert before.aspects == tuple(replace(aspect, opinion=None) for aspect in after.aspects)
+
+
+def test_an_answer_is_what_is_half_as_probable_as_answers_are_right(champion_folder: Path, tmp_path: Path) -> None:
+    def parser(answer_from: float) -> AspectParser:
+        folder = tmp_path / str(answer_from)
+        shutil.copytree(champion_folder, folder)
+        config = ParserConfig.read(folder)
+        replace(config, calibration=replace(config.calibration, answer_from=answer_from)).write(folder)
+        return AspectParser(folder)
+
+    validation = data.read_splits("corpus")["validation"]
+    texts = [review.text for review in validation]
+    found = AspectParser(champion_folder)
+    reached = evaluate(parser(ANSWER_FROM), validation).f1
+    assert found.config.calibration.answer_from == pytest.approx(reached / 2, abs=0.001)
+    # Who asks for more probable aspects gets the same as from a model that gives no others.
+    assert parser(0.6).parse(texts) == found.parse(texts, min_score=0.6)
 
 
 def test_a_model_of_before_knows_no_transitions(champion_folder: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ from reviews_parsing.tagging.decode import ANSWER_FROM
 from reviews_parsing.tagging.link import NONE
 
 # Models of format 1 know no transitions.
-FORMAT = 2
+FORMAT = 3
 MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parser.json"
 # What is worked on at once: enough texts to find some of like length, few enough to hold.
 CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 250_000
@@ -51,7 +51,8 @@ class Calibration:
 
     Logits of tags and their transitions are multiplied by `tag_scale`, those of polarities by `polarity_scale`
     (temperature scaling, Guo et al., 2017); an implicit aspect's probability is sigmoid(implicit_scale * logit +
-    implicit_bias) (Platt, 1999).
+    implicit_bias) (Platt, 1999). What is less than `answer_from` probable is no answer: the best threshold for F1 is
+    half the F1 that it reaches (Lipton, Elkan and Naryanaswamy, 2014).
     Models of before scale a span's logit in the same way with `span_scale` and `span_bias`.
     """
 
@@ -61,6 +62,7 @@ class Calibration:
     polarity_scale: float = 1.0
     implicit_scale: float = 1.0
     implicit_bias: float = 0.0
+    answer_from: float = ANSWER_FROM
 
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -274,7 +276,8 @@ class AspectParser:
 
     def finish(self, prepared: Prepared, logits: Logits) -> list[ParsedReview]:
         """Spans and probabilities from `logits`."""
-        spans = decode(self.tags(prepared, logits), logits.polarities, prepared.first, several=self.taxonomy.several)
+        least, several = self.config.calibration.answer_from, self.taxonomy.several
+        spans = decode(self.tags(prepared, logits), logits.polarities, prepared.first, least, several)
         implicit = self._implicit(logits.implicit, prepared.first)
         texts = np.concatenate([spans.text, implicit.text])
         offset = prepared.first[spans.text]
@@ -313,7 +316,7 @@ class AspectParser:
         per_category = max(1, len(taxonomy.polarities))
         logits = logits[:, : len(taxonomy.implicit) * per_category]
         scores = sigmoid(calibration.implicit_scale * strongest(logits, first) + calibration.implicit_bias)
-        texts, pairs = np.nonzero(scores >= ANSWER_FROM)
+        texts, pairs = np.nonzero(scores >= calibration.answer_from)
         aspects, words = [], []
         for text, pair in zip(texts.tolist(), pairs.tolist(), strict=True):
             category, polarity = divmod(pair, per_category)

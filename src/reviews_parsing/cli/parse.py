@@ -44,9 +44,7 @@ def parse(
         ),
     ] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of the text. Default: guessed by name.")] = None,
-    min_score: Annotated[
-        float, typer.Option(min=0, max=1, help="Leave out aspects less probable than this; none is under a third.")
-    ] = 0.0,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Leave out aspects less probable than this.")] = 0.0,
     spans_only: Annotated[
         bool, typer.Option("--spans-only", help='Leave out what is said of no word in particular ("Yum!").')
     ] = False,

@@ -10,8 +10,7 @@ from reviews_parsing.tagging.chain import Floats, Ints, Marginals
 
 # A logit of what is certainly not there.
 FAINTEST = -30.0
-# What is less probable costs more F1 than it brings, where F1 is about two thirds: the best threshold is half the F1
-# that it reaches (Lipton, Elkan and Naryanaswamy, 2014).
+# What is less probable costs more F1 than it brings, where F1 is about two thirds (`Calibration.answer_from`).
 ANSWER_FROM = 1 / 3
 
 

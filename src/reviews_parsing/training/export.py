@@ -24,6 +24,8 @@ from reviews_parsing.training.fit import Recipe
 from reviews_parsing.training.quantize import quantize
 
 MAX_INT8_LOSS = 0.005
+# A few reviews cannot tell what is worth an answer.
+MIN_ANSWER_FROM, MAX_ANSWER_FROM = 0.2, 0.4
 CALIBRATION_TEXTS = 150
 
 
@@ -70,8 +72,7 @@ def export(
     candidates[keep].rename(folder)
     for candidate in candidates.values():
         shutil.rmtree(candidate, ignore_errors=True)
-    config = ParserConfig.read(folder)
-    replace(config, calibration=calibrate(AspectParser(folder), validation)).write(folder)
+    calibrate(folder, validation)
     return Exported(folder, keep, fp32, int8)
 
 
@@ -89,7 +90,17 @@ def write_fp32(checkpoint: Path, taxonomy: Taxonomy, recipe: Recipe, folder: Pat
     _write_onnx(tagger, folder / MODEL_FILE)
 
 
-def calibrate(parser: AspectParser, reviews: Sequence[Review]) -> Calibration:
+def calibrate(folder: Path, reviews: Sequence[Review]) -> None:
+    """Write into a model folder what makes its probabilities right on `reviews`, and how probable answers are."""
+    config = ParserConfig.read(folder)
+    calibration = _calibration(AspectParser(folder), reviews)
+    replace(config, calibration=calibration).write(folder)
+    half = evaluate(AspectParser(folder), reviews).f1 / 2
+    answer_from = round(min(max(half, MIN_ANSWER_FROM), MAX_ANSWER_FROM), 3)
+    replace(config, calibration=replace(calibration, answer_from=answer_from)).write(folder)
+
+
+def _calibration(parser: AspectParser, reviews: Sequence[Review]) -> Calibration:
     """Temperature scaling of tags and of polarities, Platt scaling of implicit aspects, fitted on `reviews`.
 
     Tags have the temperature by which the right ones of whole texts are likeliest: a few spans would say little of
