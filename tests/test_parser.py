@@ -8,7 +8,6 @@ import random
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reviews_parsing import AspectParser, DataError, ModelError, data
-from reviews_parsing import parser as parsing
 from reviews_parsing.encoder import MOST, PADDING, Encoder
 from reviews_parsing.parser import ParserConfig
-from reviews_parsing.tagging import decode, words
+from reviews_parsing.tagging import words
 from reviews_parsing.tagging.decode import ANSWER_FROM
 from reviews_parsing.training.evaluate import evaluate
 
@@ -206,21 +204,22 @@ def test_a_model_of_before_is_read_without_what_it_does_not_know(champion_folder
         assert before.aspects == tuple(replace(aspect, opinion=None) for aspect in after.aspects)
 
 
-def test_an_answer_is_what_is_half_as_probable_as_answers_are_right(champion_folder: Path, tmp_path: Path) -> None:
-    def parser(answer_from: float) -> AspectParser:
-        folder = tmp_path / str(answer_from)
-        shutil.copytree(champion_folder, folder)
-        config = ParserConfig.read(folder)
-        replace(config, calibration=replace(config.calibration, answer_from=answer_from)).write(folder)
-        return AspectParser(folder)
+def answers_from(answer_from: float, config: ParserConfig, folder: Path) -> AspectParser:
+    replace(config, calibration=replace(config.calibration, answer_from=answer_from)).write(folder)
+    return AspectParser(folder)
 
+
+def test_an_answer_is_what_is_half_as_probable_as_answers_are_right(champion_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(champion_folder, folder)
+    config = ParserConfig.read(folder)
     validation = data.read_splits("corpus")["validation"]
     texts = [review.text for review in validation]
     found = AspectParser(champion_folder)
-    reached = evaluate(parser(ANSWER_FROM), validation).f1
+    reached = evaluate(answers_from(ANSWER_FROM, config, folder), validation).f1
     assert found.config.calibration.answer_from == pytest.approx(reached / 2, abs=0.001)
     # Who asks for more probable aspects gets the same as from a model that gives no others.
-    assert parser(0.6).parse(texts) == found.parse(texts, min_score=0.6)
+    assert answers_from(0.6, config, folder).parse(texts) == found.parse(texts, min_score=0.6)
 
 
 def test_a_model_of_before_knows_no_transitions(champion_folder: Path, tmp_path: Path) -> None:
@@ -234,17 +233,18 @@ def test_a_model_of_before_knows_no_transitions(champion_folder: Path, tmp_path:
     assert span == "lobster roll"
 
 
-def test_words_have_several_categories_where_the_labels_had(
-    champion_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_words_have_several_categories_where_the_labels_had(champion_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "several"
     shutil.copytree(champion_folder, folder)
     config = ParserConfig.read(folder)
     assert not config.taxonomy.several
-    replace(config, taxonomy=replace(config.taxonomy, several=True)).write(folder)
+    plain, found = (
+        answers_from(0.01, replace(config, taxonomy=replace(config.taxonomy, several=several)), folder)
+        .parse([LONG], spans_only=True)[0]
+        .aspects
+        for several in (False, True)
+    )
     assert ParserConfig.read(folder).taxonomy.several
-    monkeypatch.setattr(parsing, "decode", partial(decode, least=0.01))
-    plain, found = (AspectParser(its).parse([LONG])[0].aspects for its in (champion_folder, folder))
     first_of = {aspect.span: aspect for aspect in reversed(found) if aspect.span}
     assert tuple(first_of[aspect.span] if aspect.span else aspect for aspect in plain) == plain
     others = [aspect for aspect in found if aspect not in plain]
