@@ -33,7 +33,7 @@ EXAMPLES = PROJECT / "examples" / "reviews.csv"
 COMMAND = [sys.executable, "-m", "reviews_parsing.cli"]
 SAMPLE = 5
 # Of training: enough for a good model, few enough to be ready in minutes. `reviews-parsing train` takes its time.
-EPOCHS = "5"
+EPOCHS = "6"
 PATIENCE = 120.0
 
 

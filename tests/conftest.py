@@ -73,7 +73,7 @@ def champion_home(request: pytest.FixtureRequest) -> Path:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("REVIEWS_PARSING_HOME", str(home))
                 patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-                run = registry.train("corpus", Recipe(epochs=5))
+                run = registry.train("corpus", Recipe(epochs=6))
                 registry.promote(version=run.version)
             (home / "done").touch()
     return home
