@@ -16,7 +16,7 @@ from collections import Counter
 from typing import Any
 
 MODEL = "/v2/models/reviews-parsing-ner-aspects"
-TEXT = "The pad thai was great 😋 but the waiter was rude."
+TEXT = "The ramen was great 😋 but the waiter was rude."
 ENOUGH = 5
 MOST = 400
 TIMEOUT = 10.0

@@ -173,7 +173,7 @@ def addresses(settings: Settings, tracking: str, ports: Sequence[int], demo: int
 
 
 def request(settings: Settings, rest: int) -> str:
-    body = '{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["Lovely pho, rude waiter."]}]}'
+    body = '{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["Lovely ramen, rude waiter."]}]}'
     return f"curl -s http://127.0.0.1:{rest}/v2/models/{settings.model_name}/infer -d '{body}'"
 
 

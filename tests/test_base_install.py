@@ -14,7 +14,7 @@ import pytest
 
 from reviews_parsing.settings import Settings
 
-TEXT = "The pad thai was great but the waiter was rude."
+TEXT = "The ramen was great but the waiter was rude."
 BLOCK = """
 import sys
 

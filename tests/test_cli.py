@@ -15,7 +15,7 @@ from reviews_parsing import data, registry
 from reviews_parsing.cli import output
 from reviews_parsing.schema import Aspect, ParsedReview
 
-TEXT = "The pad thai was great but the waiter was rude."
+TEXT = "The ramen was great but the waiter was rude."
 
 
 def run(*arguments: str, stdin: str | None = None, cwd: Path | None = None, **environment: str) -> tuple[int, str, str]:
@@ -44,7 +44,7 @@ def test_a_text_becomes_json_lines_in_a_pipe(with_champion: Path) -> None:
     code, out, err = run("parse", TEXT)
     assert (code, err) == (0, "")
     words = {a["word"]: (a["entity_group"], a["polarity"]) for a in json.loads(out)}
-    assert words == {"pad thai": ("FOOD", "positive"), "waiter": ("STAFF", "negative")}
+    assert words == {"ramen": ("FOOD", "positive"), "waiter": ("STAFF", "negative")}
 
 
 def test_a_text_is_coloured_in_a_terminal(with_champion: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_text_is_coloured_in_a_terminal(with_champion: Path) -> None:
     os.close(master)
     assert process.wait() == 0
     text = shown.decode()
-    assert "\x1b[1;4;32mpad thai" in text
+    assert "\x1b[1;4;32mramen" in text
     assert "\x1b[1;4;31mwaiter" in text
     assert "category" in text
 

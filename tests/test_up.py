@@ -68,7 +68,7 @@ def test_up_is_ready_and_ends_whole(with_champion: Path, default_ports: None) ->
             (curl,) = re.findall(r"try: (curl .*)", said)
             answer = json.loads(subprocess.run(shlex.split(curl), capture_output=True, check=True).stdout)
             assert answer["model_version"] == "1"
-            assert {a["word"] for a in json.loads(answer["outputs"][0]["data"][0])} == {"pho", "waiter"}
+            assert {a["word"] for a in json.loads(answer["outputs"][0]["data"][0])} == {"ramen", "waiter"}
             assert (with_champion / "examples.parquet").is_file()
             children = descendants(process.pid)
             assert len(children) >= 2

@@ -21,7 +21,7 @@ from reviews_parsing.schema import aspects_arrow_type
 
 from .tables import read
 
-TEXT = "The pad thai was great but the waiter was rude."
+TEXT = "The ramen was great but the waiter was rude."
 
 
 def lines(path: Path, *rows: Any) -> str:
@@ -46,7 +46,7 @@ def parsed(parser: AspectParser, *inputs: str, text_column: str | None = None) -
 )
 def test_the_text_column_is_guessed(parser: AspectParser, tmp_path: Path, row: dict[str, Any], column: str) -> None:
     (found,) = parsed(parser, lines(tmp_path / "a.jsonl", row))
-    assert [aspect["word"] for aspect in found["aspects"]] == ["pad thai", "waiter"]
+    assert [aspect["word"] for aspect in found["aspects"]] == ["ramen", "waiter"]
     assert found == parsed(parser, str(tmp_path / "a.jsonl"), text_column=column)[0]
 
 

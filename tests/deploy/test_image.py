@@ -35,7 +35,7 @@ PROJECT = Path(__file__).parent.parent.parent
 SHARED = Path(os.environ.get("REVIEWS_PARSING_SHARED", PROJECT.parent / "shared"))
 PODMAN = SHARED / "containers" / "podman-here"
 HOME = "/var/lib/reviews-parsing"
-TEXTS = ["The pad thai was great but the waiter was rude.", "Crème brûlée 😋, sad espresso.", ""]
+TEXTS = ["The ramen was great but the waiter was rude.", "Crème brûlée 😋, sad espresso.", ""]
 INSIDE = {"http": 8080, "grpc": 8081, "metrics": 8082}
 LARGEST = 450e6
 

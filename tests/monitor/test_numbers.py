@@ -34,7 +34,7 @@ def test_what_is_counted_of_a_text(parser: AspectParser, profile: Profile) -> No
 
 
 def test_what_is_counted_of_an_answer(parser: AspectParser, profile: Profile) -> None:
-    text = "The pad thai was great but the waiter was rude."
+    text = "The ramen was great but the waiter was rude."
     (review,) = parser.parse([text])
     found, silent = of(parser, profile.gauge, text, "")
     assert found["aspects"] == len(review.aspects) == 2

