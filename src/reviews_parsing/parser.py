@@ -38,7 +38,7 @@ from reviews_parsing.tagging.chain import Floats, Ints
 from reviews_parsing.tagging.decode import ANSWER_FROM
 from reviews_parsing.tagging.link import NONE
 
-# Models of format 1 know no transitions.
+# Models of format 1 know no transitions, those of 2 no `answer_from`.
 FORMAT = 3
 MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parser.json"
 # What is worked on at once: enough texts to find some of like length, few enough to hold.

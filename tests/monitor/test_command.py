@@ -45,12 +45,8 @@ def test_drifted_ends_with_3_and_a_page(with_champion: Path, profile: Profile, k
     done = monitor(folder, "-o", page, "--json")
     assert (done.returncode, done.stderr) == (3, "")
     form = json.loads(done.stdout)
-    assert (form["drifted"], form["reviews"], form["versions"], form["report"]) == (
-        True,
-        len(shouted),
-        ["1"],
-        str(page),
-    )
+    assert (form["drifted"], form["reviews"]) == (True, len(shouted))
+    assert (form["versions"], form["report"]) == (["1"], str(page))
     first, *others = form["changes"]
     assert (first["number"], first["seen"], first["drifted"]) == ("capitals", 1, True)
     assert not any(change["drifted"] for change in others)

@@ -7,6 +7,7 @@ batches grow by themselves. A long request is cut into parts, which wait until n
 from __future__ import annotations
 
 import asyncio
+import atexit
 import ctypes
 import heapq
 import itertools
@@ -14,8 +15,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Condition, Thread, get_native_id
+from weakref import WeakSet
 
 from reviews_parsing.encoder import Logits
 from reviews_parsing.errors import RequestRefused
@@ -99,8 +102,12 @@ class Work:
         self._idle = 0
         self._changed = Condition()
         self._closed = False
-        for number in range(threads):
-            Thread(target=self._serve, args=(number,), name=f"parse-{number}", daemon=True).start()
+        self._workers = [
+            Thread(target=self._serve, args=(number,), name=f"parse-{number}", daemon=True) for number in range(threads)
+        ]
+        for worker in self._workers:
+            worker.start()
+        _works.add(self)
 
     @property
     def waiting(self) -> int:
@@ -143,6 +150,14 @@ class Work:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def end(self) -> None:
+        """Wait for the batches under way; what waits is not begun."""
+        with self._changed:
+            self._queue.clear()
+        self.close()
+        for worker in self._workers:
+            worker.join()
 
     def _serve(self, number: int) -> None:
         stand_back()
@@ -231,4 +246,15 @@ def _deliver(batch: Sequence[_Part], outcome: Exception | Sequence[Parsed]) -> N
             else:
                 part.future.set_result(outcome[number])
 
-    batch[0].future.get_loop().call_soon_threadsafe(settle)
+    with suppress(RuntimeError):  # the loop has ended: nobody waits any more
+        batch[0].future.get_loop().call_soon_threadsafe(settle)
+
+
+_works: WeakSet[Work] = WeakSet()
+
+
+@atexit.register
+def _end() -> None:
+    """A thread that comes out of the encoder when the interpreter has gone aborts the process."""
+    for work in list(_works):
+        work.end()
