@@ -188,8 +188,9 @@ def test_a_model_is_evaluated_on_any_data_and_against_another(with_champion: Pat
     assert counted == [found["metrics"]["aggregated_support"]] * 2
     assert found["against"]["difference"] == {"mean": 0, "low": 0, "high": 0}
     (version,) = json.loads(run("models", "--json")[1])
-    of_run = json.loads(run("evaluate", version["run_id"], gold, "--map", str(tmp_path / "map.json"), "--json")[1])
-    assert of_run["f1"] == found["f1"]
+    for its in (version["run_id"], f"runs:/{version['run_id']}"):
+        of_run = json.loads(run("evaluate", its, gold, "--map", str(tmp_path / "map.json"), "--json")[1])
+        assert of_run["f1"] == found["f1"]
 
 
 def test_an_evaluation_is_logged_when_asked(with_champion: Path, tmp_path: Path) -> None:

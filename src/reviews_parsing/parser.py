@@ -181,7 +181,7 @@ class AspectParser:
 
     @classmethod
     def load(cls, source: str | Path, threads: int | None = None, engine: str = "onnxruntime") -> AspectParser:
-        """The model at `source`: a folder, or what the registry knows it by (`models:/NAME@ALIAS`, `models:/NAME/3`).
+        """The model at `source`: a folder, `models:/NAME@ALIAS`, `models:/NAME/3` or `runs:/ID`.
 
         Raises ModelError where there is no such model, TrackingError where the registry cannot be reached.
         """

@@ -266,7 +266,9 @@ def test_what_does_not_exist_is_said_in_one_line(with_champion: Path) -> None:
         ("models:/reviews-parsing-ner-aspects@nobody", "has no nobody"),
         ("models:/no-such-model@champion", "has no champion"),
         ("models:/nonsense", "names no model"),
-        ("runs:/0123456789abcdef0123456789abcdef/ner_aspect", "0123456789abcdef"),
+        ("runs:/0123456789abcdef0123456789abcdef", "0123456789abcdef0123456789abcdef not found"),
+        ("runs:/0123456789abcdef0123456789abcdef/ner_aspect", "0123456789abcdef0123456789abcdef not found"),
+        *((f"runs:{nonsense}", "names no run") for nonsense in ("", "/", "abc", "/..", "/../ner_aspect", "/abc/other")),
     ):
         with pytest.raises(ModelError, match=words) as caught:
             AspectParser.load(uri)

@@ -24,5 +24,5 @@ def load_parser(model: str | None) -> AspectParser:
     settings = Settings()
     model = model or settings.champion_uri
     # A run by its id, as `train` prints it.
-    source = f"runs:/{model}/ner_aspect" if re.fullmatch("[0-9a-f]{32}", model) else model
+    source = f"runs:/{model}" if re.fullmatch("[0-9a-f]{32}", model) else model
     return AspectParser.load(source, settings.threads, settings.engine)

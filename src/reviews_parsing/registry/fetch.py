@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import shutil
 import tempfile
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 from reviews_parsing.errors import ModelError, TrackingError
 from reviews_parsing.parser import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 from reviews_parsing.registry.known import recall, remember
-from reviews_parsing.registry.store import MODEL_FOLDER, Reference, Resolved, glance, resolve, tracking
+from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, Reference, Resolved, glance, resolve, tracking
 from reviews_parsing.settings import Settings
 
 HALF = ".fetching-"
@@ -22,7 +23,7 @@ ABANDONED = 3600
 
 
 def fetch(uri: str, *, stale_ok: bool = True) -> tuple[Path, str]:
-    """The model folder behind `models:/NAME@ALIAS`, `models:/NAME/3` or `runs:/ID/ner_aspect`, and its version.
+    """The model folder behind `models:/NAME@ALIAS`, `models:/NAME/3` or `runs:/ID`, and its version.
 
     Versions never change, so each is fetched once into the local folder and needs no store from then on. While the
     store cannot be used, an alias means what it last meant, where that was fetched, and a warning says so; without
@@ -30,10 +31,13 @@ def fetch(uri: str, *, stale_ok: bool = True) -> tuple[Path, str]:
     Raises ModelError where there is no such version or it is damaged, TrackingError where the store cannot be used.
     """
     if uri.startswith("runs:"):
-        run_id = uri.split("/")[1]
+        run = re.fullmatch(rf"runs:/(\w+)(/{ARTIFACT})?", uri)
+        if run is None:
+            raise ModelError(f"{uri} names no run; write runs:/ID")
+        run_id = run[1]
         folder = _models() / "runs" / run_id
         if not folder.is_dir():
-            _download(uri, folder)
+            _download(f"runs:/{run_id}/{ARTIFACT}", folder)
         return _whole(folder), run_id
     wanted = Reference.of(uri)
     found = glance(wanted) or (recall(wanted) if wanted.number else None)

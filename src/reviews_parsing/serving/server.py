@@ -32,7 +32,7 @@ def serve(
 ) -> None:
     """Serve a model over V2 REST and gRPC, with Prometheus metrics, until SIGINT or SIGTERM.
 
-    The model is what `model_uri` means now (a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID/ner_aspect`),
+    The model is what `model_uri` means now (a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID`),
     by default REVIEWS_PARSING_MODEL_URI, else the champion. Requests under way are answered before it returns, but for
     those that take longer than REVIEWS_PARSING_DRAIN_SECONDS.
     Raises ServingError where a port is taken, or there is no such model or it is damaged.
