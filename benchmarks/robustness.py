@@ -126,8 +126,10 @@ def measure(
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    arguments.add_argument("model", nargs="?", default=Settings().champion_uri)
-    arguments.add_argument("data", nargs="?", default="corpus")
+    arguments.add_argument(
+        "model", nargs="?", default=Settings().champion_uri, help="as in `evaluate`; runs:/ID for a run"
+    )
+    arguments.add_argument("data", nargs="?", default="corpus", help="labelled reviews, as in `evaluate`")
     arguments.add_argument("--map", type=Path, help="JSON file that renames or drops categories")
     arguments.add_argument("--split", default="test")
     arguments.add_argument("--seed", type=int, default=0)
