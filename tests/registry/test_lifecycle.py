@@ -17,8 +17,8 @@ import pytest
 from ports import free_port
 from reviews_parsing import AspectParser, ModelError, PromotionRefused, TrackingError, data, registry
 from reviews_parsing.settings import Settings
-from reviews_parsing.tagging import softmax
 from reviews_parsing.training.backbone import EMBEDDED, load_tokenizer, resolve_backbone
+from reviews_parsing.training.export import write_fp32
 from reviews_parsing.training.fit import Recipe
 
 from .servers import answers, until
@@ -135,23 +135,20 @@ def test_the_checkpoint_is_a_token_classification_pipeline(
     with registry.tracking() as client:
         folder = client.download_artifacts(registry.versions()[0].run_id, "checkpoint", str(tmp_path))
     tagger = pipeline("token-classification", folder)
+    # The registered one may be int8, which moves what is close to something else.
+    write_fp32(Path(folder), parser.taxonomy, Recipe(), tmp_path / "fp32")
+    parser = AspectParser(tmp_path / "fp32")
     texts = [review.text for review in data.read_splits("corpus")["validation"] if review.text.isascii()]
     prepared = parser.prepare(texts)
     words = [(number, start) for number, its in enumerate(prepared.tokenized) for start, _ in its.bounds]
-    logits = parser.encode(prepared).tags
-    names = [tagger.model.config.id2label[tag] for tag in logits.argmax(axis=1).tolist()]
-    ours = dict(zip(words, zip(names, softmax(logits).max(axis=1), strict=True), strict=True))
     # It has an answer for each token, the parser for the first of each word.
-    tokens = {
-        (n, its["start"]): (its["entity"], its["score"]) for n, answer in enumerate(tagger(texts)) for its in answer
-    }
-    theirs = {word: tokens.get(word, ("O", 0)) for word in words}
-    same = {word for word in words if ours[word][0] == theirs[word][0]}
-    # The parser's may be int8, which moves what is close to something else.
-    assert len(same) >= 0.98 * len(words)
-    sure = {word for word in words if min(ours[word][1], theirs[word][1]) > 0.4}
-    assert len(sure) > 50
-    assert len(sure & same) >= 0.98 * len(sure)
+    tokens = {(n, its["start"]): its["entity"] for n, answer in enumerate(tagger(texts)) for its in answer}
+    theirs = [tokens.get(word, "O") for word in words]
+    assert sum(name != "O" for name in theirs) > 50
+    logits = parser.encode(prepared).tags
+    of_theirs = logits[range(len(words)), [tagger.model.config.label2id[name] for name in theirs]]
+    # The strongest, or as good as.
+    assert of_theirs == pytest.approx(logits.max(axis=1), abs=1e-3)
 
 
 def test_mlflow_models_serve_answers_as_the_parser_does(with_champion: Path, tmp_path: Path) -> None:
