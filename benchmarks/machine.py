@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from reviews_parsing.engines import usable_cores
+from reviews_parsing.cores import usable_cores
 
 CPUINFO, STAT = Path("/proc/cpuinfo"), Path("/proc/stat")
 FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8")

@@ -26,13 +26,12 @@ from trials import TRIALS, trial
 from reviews_parsing import data
 from reviews_parsing.errors import ReviewsParsingError
 from reviews_parsing.parser import AspectParser
+from reviews_parsing.pipelines import foundation_checkpoint
 from reviews_parsing.schema import Review, Taxonomy
-from reviews_parsing.settings import Settings
 from reviews_parsing.training import fit as fitting
 from reviews_parsing.training.evaluate import evaluate
 from reviews_parsing.training.export import calibrate, write_fp32
 from reviews_parsing.training.fit import Recipe
-from reviews_parsing.training.foundation import foundation
 
 DEVELOPMENT = 0.2
 # Of what is left, to calibrate by and to stop by.
@@ -68,17 +67,6 @@ def measure(
     }
 
 
-def founded(splits: dict[str, list[Review]], recipe: Recipe) -> Path | None:
-    """What `train` begins with, fitted once and kept where `train` keeps it."""
-    if not recipe.foundation_epochs:
-        return None
-    _, validation, scored = development(splits, recipe.seed)
-    kept = Settings().home / "foundations"
-    kept.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept) as folder:
-        return foundation({"held out": [*validation, *scored]}, recipe, kept, Path(folder))
-
-
 def trained(
     train: list[Review], validation: list[Review], recipe: Recipe, folder: Path, first: Path | None = None
 ) -> tuple[AspectParser, float]:
@@ -92,8 +80,8 @@ def trained(
 
 def changed(recipe: Recipe, settings: list[str]) -> Recipe:
     """Raises ValueError where there is no such field, or the value is none of its kind."""
-    # What is None until it is set is a number.
-    kinds = {f.name: int if getattr(recipe, f.name) is None else type(getattr(recipe, f.name)) for f in fields(recipe)}
+    names = {"int": int, "float": float, "bool": bool, "str": str}
+    kinds = {f.name: names[str(f.type).removesuffix(" | None")] for f in fields(recipe)}
     given: dict[str, Any] = {}
     for setting in settings:
         name, _, value = setting.partition("=")
@@ -124,13 +112,11 @@ def main() -> None:
     try:
         recipe = changed(Recipe(), options.set)
         splits = data.read_splits(options.data, data.read_mapping(options.map) if options.map else {})
-        if options.data == "corpus":
-            recipe = replace(recipe, foundation_epochs=0)
         runs = []
         for seed in options.seeds:
             its = replace(recipe, seed=seed)
-            first = founded(splits, its)
             with tempfile.TemporaryDirectory() as folder, ExitStack() as trials:
+                first = foundation_checkpoint(its, Path(folder))
                 for wish in options.trial:
                     trials.enter_context(trial(wish))
                 runs.append(measure(splits, its, Path(folder), options.share, first))

@@ -34,9 +34,11 @@ from rich.progress import track
 from rich.table import Table
 
 from reviews_parsing import data, registry
-from reviews_parsing.engines import ENGINES, usable_cores
+from reviews_parsing.cores import usable_cores
+from reviews_parsing.engines import ENGINES
 from reviews_parsing.errors import ReviewsParsingError
-from reviews_parsing.parser import CHUNK_TEXTS, MODEL_FILE, AspectParser
+from reviews_parsing.model_folder import MODEL_FILE
+from reviews_parsing.parser import CHUNK_TEXTS, AspectParser
 from reviews_parsing.registry.runs import fetch_file
 from reviews_parsing.registry.versions import run_of
 from reviews_parsing.settings import Settings

@@ -85,7 +85,7 @@ def log_in(registry: str) -> None:
 
 def gate() -> None:
     """Compare the newest version with the champion; what may go on is named in build/challenger, else that is empty."""
-    from reviews_parsing import registry
+    from reviews_parsing import pipelines, registry
     from reviews_parsing.cli import output as printed
 
     version = registry.challenger()
@@ -93,7 +93,7 @@ def gate() -> None:
         leave("challenger", "")
         leave("comparison.txt", "no version is newer than the champion: there is nothing to roll out")
         return
-    verdict = registry.promote(version=version, dry_run=True)
+    verdict = pipelines.promote(version=version, dry_run=True)
     with printed.out.capture() as table:
         printed.verdict(verdict, dry_run=True)
     leave("comparison.txt", table.get())

@@ -63,7 +63,7 @@ def champion_home(request: pytest.FixtureRequest) -> Path:
     home = trained / state.hexdigest()[:16]
     with FileLock(trained / "lock"):
         if not (home / "done").is_file():
-            from reviews_parsing import registry
+            from reviews_parsing import pipelines
             from reviews_parsing.training.fit import Recipe
 
             for other in trained.iterdir():
@@ -73,8 +73,8 @@ def champion_home(request: pytest.FixtureRequest) -> Path:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("REVIEWS_PARSING_HOME", str(home))
                 patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-                run = registry.train("corpus", Recipe(epochs=6))
-                registry.promote(version=run.version)
+                run = pipelines.train("corpus", Recipe(epochs=6))
+                pipelines.promote(version=run.version)
             (home / "done").touch()
     return home
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from reviews_parsing import AspectParser, DataError, ModelError, data
 from reviews_parsing.encoder import MOST, PADDING, Encoder
-from reviews_parsing.parser import ParserConfig
+from reviews_parsing.model_folder import ParserConfig
 from reviews_parsing.tagging import words
 from reviews_parsing.tagging.decode import ANSWER_FROM
 from reviews_parsing.training.evaluate import evaluate

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from reviews_parsing.cores import usable_cores
 from reviews_parsing.errors import ModelError
 from reviews_parsing.tagging.chain import Floats, Ints
 
@@ -98,11 +99,6 @@ def load(model: Path, engine: str = "onnxruntime") -> Engine:
     if engine != "auto":
         return classes[engine](model)
     return min((made(model) for made in classes.values()), key=_seconds)
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _seconds(engine: Engine) -> float:

@@ -4,6 +4,7 @@ ReviewsParsingError         root: one line that says what, where and what to do
 ├── DataError               a file, a row or a label that cannot be read or written
 ├── CorrectionConflict      a correction of a text that somebody else corrected meanwhile
 ├── ModelError              a model folder, version or alias that does not exist or is incomplete
+│   └── NoSuchAlias         a registered model without the alias that was asked for
 ├── TrackingError           the tracking server or store cannot be used
 ├── PromotionRefused        the challenger is worse than the champion
 ├── ServingError            the server cannot start
@@ -41,6 +42,10 @@ class CorrectionConflict(ReviewsParsingError):
 
 class ModelError(ReviewsParsingError):
     """A model folder, version or alias that does not exist or is incomplete."""
+
+
+class NoSuchAlias(ModelError):
+    """A registered model has no such alias, or is not registered at all: nothing was made champion yet."""
 
 
 class TrackingError(ReviewsParsingError):

@@ -7,25 +7,28 @@ once: `prepare` (words, tokens, windows), the encoder, `finish` (spans, probabil
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
 
+from reviews_parsing.cores import usable_cores
 from reviews_parsing.encoder import Encoder, Logits, Piece
-from reviews_parsing.engines import usable_cores
 from reviews_parsing.errors import DataError, ModelError
-from reviews_parsing.schema import OPINION_TAGS, Aspect, Opinion, ParsedReview, Taxonomy
+from reviews_parsing.model_folder import MODEL_FILE, TOKENIZER_FILE, Matrix, ParserConfig
+from reviews_parsing.schema import OPINION_TAGS, Aspect, Opinion, ParsedReview
 from reviews_parsing.tagging import (
     Chain,
     Marginals,
     Spans,
     TokenizedText,
+    boundaries,
     decode,
+    line_starts,
     linked,
     sigmoid,
     softmax,
@@ -35,100 +38,30 @@ from reviews_parsing.tagging import (
     windows,
 )
 from reviews_parsing.tagging.chain import Floats, Ints
-from reviews_parsing.tagging.decode import ANSWER_FROM
-from reviews_parsing.tagging.link import NONE
+from reviews_parsing.tagging.link import BUCKETS_A_SIDE, NONE
 
-# Models of format 1 know no transitions, those of 2 no `answer_from`.
-FORMAT = 3
-MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parser.json"
 # What is worked on at once: enough texts to find some of like length, few enough to hold.
 CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 250_000
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    """Makes probabilities mean what they say; fitted on the validation split.
-
-    Logits of tags and their transitions are multiplied by `tag_scale`, those of polarities by `polarity_scale`
-    (temperature scaling, Guo et al., 2017); an implicit aspect's probability is sigmoid(implicit_scale * logit +
-    implicit_bias) (Platt, 1999). What is less than `answer_from` probable is no answer: the best threshold for F1 is
-    half the F1 that it reaches (Lipton, Elkan and Naryanaswamy, 2014).
-    Models of before scale a span's logit in the same way with `span_scale` and `span_bias`.
-    """
-
-    tag_scale: float = 1.0
-    span_scale: float = 1.0
-    span_bias: float = 0.0
-    polarity_scale: float = 1.0
-    implicit_scale: float = 1.0
-    implicit_bias: float = 0.0
-    answer_from: float = ANSWER_FROM
-
-
-Matrix = tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ParserConfig:
-    """What a model folder says about itself besides its weights. `window` and `margin` are in tokens.
-
-    The transitions are those of `tagging.Chain`, of aspects' tags and of opinions'; empty where none were learnt.
-    """
-
-    taxonomy: Taxonomy
-    window: int
-    margin: int
-    calibration: Calibration = Calibration()
-    precision: str = "fp32"
-    transitions: Matrix = ()
-    opinion_transitions: Matrix = ()
-
-    def write(self, folder: Path) -> None:
-        form = {"format": FORMAT, **asdict(self)}
-        lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in form.items())
-        (folder / CONFIG_FILE).write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
-
-    @classmethod
-    def read(cls, folder: Path) -> ParserConfig:
-        """Raises ModelError where the folder holds no model or one that this version cannot read."""
-        try:
-            form = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(
-                f"{folder} holds no model ({CONFIG_FILE}: {error}); give a model folder or models:/NAME@ALIAS"
-            ) from error
-        try:
-            if form["format"] not in range(1, FORMAT + 1):
-                raise ModelError(
-                    f"{folder} has format {form['format']}, not 1 to {FORMAT}; install the version that made it"
-                )
-            known = form["taxonomy"]
-            # Models of before know neither the implicit nor opinions, nor spans of several categories.
-            taxonomy = Taxonomy(
-                tuple(known["categories"]),
-                tuple(known["polarities"]),
-                tuple(known.get("implicit", ())),
-                known.get("opinions", False),
-                known.get("several", False),
-            )
-            calibration = Calibration(**form["calibration"])
-            transitions, opinion_transitions = (
-                tuple(map(tuple, form.get(name, ()))) for name in ("transitions", "opinion_transitions")
-            )
-            reading = (form["window"], form["margin"], calibration, form["precision"])
-            return cls(taxonomy, *reading, transitions, opinion_transitions)
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {error}); fetch it again") from error
-
-
-@dataclass(frozen=True, slots=True)
 class Prepared:
-    """Texts as the encoder reads them. Text i's words are numbers first[i] to first[i + 1] of all."""
+    """Texts as the encoder reads them.
+
+    Text i's words are numbers first[i] to first[i + 1] of all; `lines` are the first words of all lines, and the number
+    of words: no span crosses a line break.
+    """
 
     texts: Sequence[str]
     tokenized: list[TokenizedText]
     pieces: list[Piece]
     first: Ints
+    lines: Ints
+
+    def sentence_of(self, text: int) -> Ints:
+        """Return the number of the sentence that each word of text number `text` begins in; shape [words]."""
+        starts = [start for start, _ in self.tokenized[text].bounds]
+        return np.searchsorted(boundaries(self.texts[text]), starts, side="right")
 
     def bounds(self, text: int, first: int, stop: int) -> tuple[int, int]:
         """(start, end), in code points, of words [first, stop) of text number `text`."""
@@ -152,7 +85,7 @@ class Implicit(NamedTuple):
 class AspectParser:
     """Reads reviews; safe to share between threads.
 
-    >>> parser = AspectParser.load("models:/reviews-parsing-ner-aspects@champion")
+    >>> parser = AspectParser.load()
     >>> parser.parse(["The pho was lovely, the waiter less so."])
     """
 
@@ -169,6 +102,7 @@ class AspectParser:
             scale = self.config.calibration.tag_scale
             self._tags = _chain(self.config.transitions, len(self.taxonomy.tags), scale)
             self._opinion_tags = _chain(self.config.opinion_transitions, OPINION_TAGS)
+            self._link_bias = _link_bias(self.config.link_bias)
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
             self._encoder = Encoder(folder / MODEL_FILE, threads or usable_cores(), engine)
         except ModelError:
@@ -180,17 +114,18 @@ class AspectParser:
         self._prefix, self._suffix = special_tokens(self._tokenizer)
 
     @classmethod
-    def load(cls, source: str | Path, threads: int | None = None, engine: str = "onnxruntime") -> AspectParser:
-        """The model at `source`: a folder, `models:/NAME@ALIAS`, `models:/NAME/3` or `runs:/ID`.
+    def load(
+        cls, source: str | Path | None = None, threads: int | None = None, engine: str = "onnxruntime"
+    ) -> AspectParser:
+        """Load the model at `source`: a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID` or `pretrained`.
 
-        Raises ModelError where there is no such model, TrackingError where the registry cannot be reached.
+        Without `source` it is the champion, or the pretrained model if nothing is champion yet; a line of log says
+        which. Raises ModelError if there is no such model, TrackingError if the registry cannot be reached.
         """
-        if not str(source).startswith(("models:", "runs:")):
-            return cls(Path(source), threads, engine)
         # The one look downwards: where models come from is the registry's knowledge, loaded only when asked for.
         from reviews_parsing import registry
 
-        folder, version = registry.fetch(str(source))
+        folder, version = registry.locate(source)
         parser = cls(folder, threads, engine)
         parser.version = version
         return parser
@@ -250,7 +185,9 @@ class AspectParser:
                 ids = [*self._prefix, *text.ids[begin : text.first[window.stop]], *self._suffix]
                 pieces.append(Piece(ids, [at + offset for at in text.first[window.keep_start : window.keep_stop]]))
         first = np.cumsum([0, *(len(text.bounds) for text in tokenized)])
-        return Prepared(texts, tokenized, pieces, first)
+        begins = [line_starts(text, words.bounds) for text, words in zip(texts, tokenized, strict=True)]
+        inner = [at + offset for starts, offset in zip(begins, first.tolist(), strict=False) for at in starts]
+        return Prepared(texts, tokenized, pieces, first, np.unique(np.concatenate([first, np.array(inner, np.int64)])))
 
     def encode(self, prepared: Prepared) -> Logits:
         """The encoder's answer."""
@@ -272,7 +209,22 @@ class AspectParser:
 
     def tags(self, prepared: Prepared, logits: Logits) -> Marginals:
         """How probable each tag is for each word of `prepared`."""
-        return self._tags.marginals(logits.tags * self.config.calibration.tag_scale, prepared.first)
+        return self._tags.marginals(logits.tags * self.config.calibration.tag_scale, prepared.lines)
+
+    def opinion_tags(self, prepared: Prepared, logits: Logits) -> Marginals:
+        """Return the probabilities of the opinion tags (O, B, I) of each word of `prepared`."""
+        return self._opinion_tags.marginals(logits.opinions, prepared.lines)
+
+    def polarity_scores(self, logits: Logits) -> Floats:
+        """Return the probability of each polarity for each word, as if it were a span: shape [words, polarities]."""
+        return softmax(logits.polarities * self.config.calibration.polarity_scale)
+
+    def implicit_scores(self, prepared: Prepared, logits: Logits) -> Floats:
+        """Return the probability of each implicit category and polarity: shape [texts, categories * polarities]."""
+        calibration, taxonomy = self.config.calibration, self.taxonomy
+        logits_of_words = logits.implicit[:, : len(taxonomy.implicit) * max(1, len(taxonomy.polarities))]
+        strongest_of_texts = strongest(logits_of_words, prepared.first)
+        return sigmoid(calibration.implicit_scale * strongest_of_texts + calibration.implicit_bias)
 
     def finish(self, prepared: Prepared, logits: Logits) -> list[ParsedReview]:
         """Spans and probabilities from `logits`."""
@@ -339,9 +291,11 @@ class AspectParser:
         if not self.taxonomy.opinions:
             yield from itertools.repeat(None, len(texts))
             return
-        tags = self._opinion_tags.marginals(logits.opinions, prepared.first)
+        tags = self.opinion_tags(prepared, logits)
         spans = decode(tags, np.empty((len(logits.opinions), 0)), prepared.first)
-        chosen = linked(logits.links, spans, texts, words, stops, prepared.first)
+        chosen = linked(
+            logits.links, spans, texts, words, stops, prepared.first, self._link_bias, cache(prepared.sentence_of)
+        )
         for number, opinion in zip(texts.tolist(), chosen.tolist(), strict=True):
             if opinion == NONE:
                 yield None
@@ -356,6 +310,13 @@ def _chain(transitions: Matrix, tags: int, scale: float = 1.0) -> Chain:
     if matrix.shape != (tags, tags):
         raise ModelError(f"the model has transitions of shape {matrix.shape} for {tags} tags; fetch it again")
     return Chain(matrix * scale)
+
+
+def _link_bias(bias: tuple[float, ...]) -> Floats | None:
+    """Return the bias as an array, None if the model has none. Raises ModelError if its length is wrong."""
+    if bias and len(bias) != 2 * BUCKETS_A_SIDE:
+        raise ModelError(f"the model has a link bias of {len(bias)} values, not {2 * BUCKETS_A_SIDE}; fetch it again")
+    return np.array(bias, np.float64) if bias else None
 
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:

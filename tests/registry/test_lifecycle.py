@@ -15,7 +15,7 @@ import mlflow
 import pytest
 
 from ports import free_port
-from reviews_parsing import AspectParser, ModelError, PromotionRefused, TrackingError, data, registry
+from reviews_parsing import AspectParser, ModelError, PromotionRefused, TrackingError, data, pipelines, registry
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.backbone import EMBEDDED, load_tokenizer, resolve_backbone
 from reviews_parsing.training.export import write_fp32
@@ -57,17 +57,17 @@ def tracking(monkeypatch: pytest.MonkeyPatch, uri: str, home: Path) -> None:
 def test_a_worse_challenger_is_refused_unless_forced_and_rollback_undoes_it(
     with_champion: Path, few_reviews: str, tiny: Recipe
 ) -> None:
-    run = registry.train(few_reviews, tiny)
-    verdict = registry.promote(run_id=run.run_id)
+    run = pipelines.train(few_reviews, tiny)
+    verdict = pipelines.promote(run_id=run.run_id)
     assert not verdict.promoted
     assert verdict.difference is not None
     assert verdict.difference.high < 0
     with pytest.raises(PromotionRefused, match=r"version 2 is worse than version 1 .* 95 % interval"):
-        registry.require(verdict)
+        pipelines.require(verdict)
     assert registry.champion() == "1"
 
-    forced = registry.promote(version="2", force=True, reason="a test of force")
-    assert registry.require(forced).promoted
+    forced = pipelines.promote(version="2", force=True, reason="a test of force")
+    assert pipelines.require(forced).promoted
     assert registry.champion() == "2"
     newest = registry.versions()[0]
     assert newest.aliases == ("champion",)
@@ -196,7 +196,7 @@ def test_the_reference_script_makes_a_run_champion(with_champion: Path) -> None:
 
 
 def test_the_same_seed_gives_the_same_metrics(few_reviews: str, tiny: Recipe) -> None:
-    first, second = (registry.train(few_reviews, tiny).result.test.metrics() for _ in range(2))
+    first, second = (pipelines.train(few_reviews, tiny).result.test.metrics() for _ in range(2))
     for figures in (first, second):
         for clock in ("seconds", "reviews_per_second"):
             del figures[clock]
@@ -206,7 +206,7 @@ def test_the_same_seed_gives_the_same_metrics(few_reviews: str, tiny: Recipe) ->
 def test_data_without_polarity_trains_without_it(tmp_path: Path, tiny: Recipe) -> None:
     for name, reviews in data.read_splits("corpus").items():
         data.write(reviews[:60], tmp_path / f"{name}.conll")
-    run = registry.train(str(tmp_path), tiny)
+    run = pipelines.train(str(tmp_path), tiny)
     assert "with_polarity_f1" not in run.result.test.metrics()
     parser = AspectParser.load(f"models:/{Settings().model_name}/{run.version}")
     assert parser.taxonomy.polarities == ()
@@ -216,7 +216,7 @@ def test_data_without_polarity_trains_without_it(tmp_path: Path, tiny: Recipe) -
 def test_a_hub_that_is_not_there_is_said_in_one_line(with_champion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(TrackingError, match="the hub did not take somebody/reviews") as caught:
-        registry.push_to_hub(registry.versions()[0].run_id, "somebody/reviews")
+        pipelines.push_to_hub(registry.versions()[0].run_id, "somebody/reviews")
     assert "\n" not in str(caught.value)
 
 
@@ -244,12 +244,12 @@ def test_the_life_cycle_on_a_server_with_postgresql_and_s3(
 ) -> None:
     tracking(monkeypatch, mlflow_server, tmp_path / "home")
     assert registry.versions() == []
-    first = registry.promote(run_id=registry.train(few_reviews, tiny).run_id)
+    first = pipelines.promote(run_id=pipelines.train(few_reviews, tiny).run_id)
     assert (first.version, first.champion_version, registry.champion()) == ("1", None, "1")
-    second = registry.promote(run_id=registry.train(few_reviews, replace(tiny, epochs=2, seed=5)).run_id)
+    second = pipelines.promote(run_id=pipelines.train(few_reviews, replace(tiny, epochs=2, seed=5)).run_id)
     assert second.difference is not None
     if not second.promoted:
-        registry.promote(version="2", force=True, reason="a test")
+        pipelines.promote(version="2", force=True, reason="a test")
     assert registry.rollback() == ("2", "1")
     parser = AspectParser.load("models:/reviews-parsing-ner-aspects@champion")
     assert parser.version == "1"

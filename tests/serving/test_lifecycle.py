@@ -25,7 +25,7 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from ports import free_port
-from reviews_parsing import registry
+from reviews_parsing import pipelines, registry
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.registry.known import remember
 from reviews_parsing.registry.store import Reference, Resolved
@@ -259,7 +259,7 @@ def test_one_champion_follows_another_under_load_and_no_request_fails(start: Sta
             clients = [*rest, *grpc]
             for champion, promote in (
                 ("1", lambda: None),
-                ("2", lambda: registry.promote(version="2", force=True, reason="a test")),
+                ("2", lambda: pipelines.promote(version="2", force=True, reason="a test")),
                 ("1", registry.rollback),
             ):
                 promote()

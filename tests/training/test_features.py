@@ -41,11 +41,28 @@ def test_labels_stand_on_first_tokens_and_links_point_at_opinions(tokenizer: Tok
     assert feature["labels"][0] == feature["opinion_labels"][0] == IGNORE
 
 
-def test_nobody_knows_which_window_of_a_long_text_says_it(tokenizer: Tokenizer) -> None:
-    long = Review("1", " ".join([TEXT] * 12), (REVIEW.aspects[-1],))
-    features = featurize([long], tokenizer, Taxonomy.of([REVIEW]), 64, 8)
-    assert len(features) > 2
-    assert all(feature["implicit_labels"] == [0, IGNORE] for feature in features)
+def test_of_a_long_text_the_window_with_the_opinion_says_it(tokenizer: Tokenizer) -> None:
+    text = " ".join([TEXT] * 12)
+    yum = REVIEW.aspects[-1]
+    middle = text.index("Yum", len(text) // 2)
+    for aspect, expected in (
+        (yum, [1, 0]),
+        (replace(yum, opinion=Opinion("Yum", middle, middle + 3)), [0, 1]),
+        (replace(yum, opinion=None), [IGNORE, IGNORE]),
+    ):
+        features = featurize([Review("1", text, (aspect,))], tokenizer, Taxonomy.of([REVIEW]), 64, 8)
+        assert len(features) > 2
+        found = [feature["implicit_labels"] for feature in features]
+        assert all(negative == 0 for negative, _ in found)
+        assert [found[0][1], max(positive for _, positive in found[1:])] == expected
+
+
+def test_a_word_that_begins_a_line_is_marked(tokenizer: Tokenizer) -> None:
+    review = Review("1", "Great!\n\nThe beef stew.\r\nYum")
+    (feature,) = featurize([review], tokenizer, Taxonomy(("FOOD",)), 64, 8)
+    tokens = [tokenizer.id_to_token(i) for i in feature["input_ids"]]
+    marked = [token for token, start in zip(tokens, feature["line_starts"], strict=True) if start == 1]
+    assert marked == ["the", "yu"]
 
 
 def test_a_category_that_only_held_out_reviews_have_is_nothing_to_learn(tokenizer: Tokenizer) -> None:

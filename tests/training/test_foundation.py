@@ -1,21 +1,18 @@
-"""What is learnt from the shipped corpus is passed on by name, is learnt once, and holds nothing that is held out."""
+"""A foundation passes on what has the same name, whole or compact; one that does not fit is refused in a line."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from reviews_parsing import data, registry
+from reviews_parsing import data, pipelines, pretrained, registry
+from reviews_parsing.errors import ModelError
 from reviews_parsing.schema import Aspect, Review, Taxonomy
-from reviews_parsing.training import foundation as founding
-from reviews_parsing.training.backbone import build_tagger, inherit
+from reviews_parsing.training.backbone import EMBEDDED, build_tagger, inherit, write_compact
 from reviews_parsing.training.fit import Recipe
-from reviews_parsing.training.foundation import foundation
 
 OLD = Taxonomy(("FOOD", "STAFF"), ("negative", "positive"), ("FOOD", "STAFF"), opinions=True)
 NEW = Taxonomy(("BATH", "FOOD", "ROOM"), ("neutral", "positive"), ("FOOD", "ROOM"), opinions=True)
@@ -69,61 +66,80 @@ def test_a_tagger_without_the_other_heads_inherits_what_it_has(small_backbone: s
     assert after["bert.encoder.layer.0.output.dense.weight"].equal(theirs["bert.encoder.layer.0.output.dense.weight"])
 
 
+def test_a_compact_checkpoint_passes_on_the_same_but_for_its_embeddings(small_backbone: str, tmp_path: Path) -> None:
+    elder = build_tagger(small_backbone, OLD)
+    with torch.no_grad():
+        for weight in elder.parameters():
+            weight.normal_()
+    elder.save_pretrained(tmp_path / "whole")
+    write_compact(tmp_path / "whole", tmp_path / "compact")
+    whole, compact = build_tagger(small_backbone, OLD), build_tagger(small_backbone, OLD)
+    own = weights(compact)
+    inherit(whole, tmp_path / "whole")
+    inherit(compact, tmp_path / "compact")
+    theirs = weights(whole)
+    for name, weight in weights(compact).items():
+        expected = own[name] if ".embeddings." in name else theirs[name].half().float()
+        assert weight.equal(expected), name
+    size = [(tmp_path / form / "model.safetensors").stat().st_size for form in ("whole", "compact")]
+    assert size[1] < size[0] / 2
+
+
+def test_what_is_no_checkpoint_or_of_another_backbone_is_refused(small_backbone: str, tmp_path: Path) -> None:
+    tagger = build_tagger(small_backbone, OLD)
+    with pytest.raises(ModelError, match="is not a checkpoint of a tagger"):
+        inherit(tagger, tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="is not a checkpoint of a tagger"):
+        inherit(tagger, tmp_path)
+    with pytest.raises(ModelError, match="has another backbone"):
+        inherit(tagger, pretrained.checkpoint())
+
+
 @pytest.fixture
-def little_corpus(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Review]]:
-    """The shipped corpus, cut to what takes no time."""
-    little = {name: reviews[:24] for name, reviews in data.read_splits("corpus").items()}
-    read = data.read_splits
-    monkeypatch.setattr(data, "read_splits", lambda source, *how: little if source == "corpus" else read(source, *how))
-    return little
-
-
-def test_it_is_learnt_once_and_without_what_is_held_out(
-    small_backbone: str, little_corpus: dict[str, list[Review]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    learnt: list[list[Review]] = []
-    fit = founding.fit
-
-    def watched(train: Sequence[Review], *given: Any, **named: Any) -> Any:
-        learnt.append(list(train))
-        return fit(train, *given, **named)
-
-    monkeypatch.setattr(founding, "fit", watched)
-    recipe = Recipe(backbone=small_backbone, foundation_epochs=1)
-    splits = {"train": [Review("a", "Dull pool.")], "test": [Review("b", "Calm pool.")]}
-    heard: list[float] = []
-    first = foundation(splits, recipe, tmp_path / "kept", tmp_path / "a", progress=lambda share, _: heard.append(share))
-    assert heard[-1] == 1
-    assert first.parent.parent == tmp_path / "kept"
-    # Neither the seed nor how the data itself is learnt makes another foundation.
-    again = foundation(splits, replace(recipe, seed=5, epochs=2), tmp_path / "kept", tmp_path / "b")
-    assert (again, len(learnt)) == (first, 1)
-    assert learnt[0] == little_corpus["train"]
-
-    held_out = {"train": [], "validation": little_corpus["train"][:1], "test": little_corpus["train"][5:6]}
-    other = foundation(held_out, recipe, tmp_path / "kept", tmp_path / "c")
-    assert other != first
-    assert learnt[1] == [*little_corpus["train"][1:5], *little_corpus["train"][6:]]
-
-
-def test_other_data_is_learnt_after_the_corpus_and_the_corpus_by_itself(
-    small_backbone: str, little_corpus: dict[str, list[Review]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own = [
+def own_reviews(tmp_path: Path) -> str:
+    reviews = [
         Review(str(n), f"The pool number {n} was lovely.", (Aspect("POOL", "pool", 4, 8, "positive"),))
         for n in range(20)
     ]
-    data.write(own, tmp_path / "own.jsonl")
-    home = tmp_path / "home"
-    recipe = Recipe(backbone=small_backbone, epochs=1, foundation_epochs=2)
-    heard: list[tuple[float, dict[str, float]]] = []
-    registry.train(str(tmp_path / "own.jsonl"), recipe, progress=lambda share, metrics: heard.append((share, metrics)))
-    assert [share for share, _ in heard] == sorted(share for share, _ in heard)
-    assert ["foundation" in metrics for _, metrics in heard if metrics] == [True, True, False]
-    assert len(list((home / "foundations").iterdir())) == 1
-    heard.clear()
-    registry.train(str(tmp_path / "own.jsonl"), recipe, progress=lambda share, metrics: heard.append((share, metrics)))
-    assert ["foundation" in metrics for _, metrics in heard if metrics] == [False]
-    monkeypatch.setenv("REVIEWS_PARSING_HOME", str(tmp_path / "other"))
-    registry.train("corpus", recipe)
-    assert not (tmp_path / "other" / "foundations").exists()
+    data.write(reviews, tmp_path / "own.jsonl")
+    return str(tmp_path / "own.jsonl")
+
+
+def test_a_run_and_its_checkpoint_folder_are_foundations(small_backbone: str, own_reviews: str, tmp_path: Path) -> None:
+    first = pipelines.train(own_reviews, Recipe(backbone=small_backbone, epochs=1))
+    with registry.tracking() as client:
+        assert client.get_run(first.run_id).data.params["foundation"] == "None"
+        checkpoint = client.download_artifacts(first.run_id, "checkpoint", str(tmp_path))
+    for foundation in (f"runs:/{first.run_id}", checkpoint):
+        recipe = Recipe(backbone=small_backbone, epochs=1, foundation=foundation)
+        pipelines.train(own_reviews, recipe)
+
+
+@pytest.mark.parametrize(
+    ("foundation", "complaint"),
+    [
+        ("pretrained", "the pretrained checkpoint is of minilm-l6"),
+        ("./nowhere", "foundation ./nowhere is not a folder"),
+        ("runs:/0123456789abcdef0123456789abcdef", "0123456789abcdef"),
+    ],
+)
+def test_a_foundation_that_does_not_exist_is_one_line(
+    small_backbone: str, own_reviews: str, foundation: str, complaint: str
+) -> None:
+    with pytest.raises(ModelError, match=complaint):
+        pipelines.train(own_reviews, Recipe(backbone=small_backbone, epochs=1, foundation=foundation))
+
+
+def test_the_default_is_pretrained_for_the_embedded_backbone_alone() -> None:
+    assert Recipe().foundation_name == "pretrained"
+    assert Recipe(backbone="./mine").foundation_name == "none"
+    assert Recipe(backbone=EMBEDDED, foundation="none").foundation_name == "none"
+
+
+def test_held_out_texts_that_the_pretrained_checkpoint_has_learnt_are_told(tmp_path: Path) -> None:
+    learnt = data.read_splits("corpus")["train"][:40]
+    data.write(learnt, tmp_path / "known.jsonl")
+    lines: list[str] = []
+    pipelines.train(str(tmp_path / "known.jsonl"), Recipe(epochs=1, window=64), say=lines.append)
+    assert sum("the pretrained checkpoint was trained on" in line for line in lines) == 2

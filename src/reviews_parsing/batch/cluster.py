@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reviews_parsing.errors import ClusterError, DataError, ReviewsParsingError
-from reviews_parsing.parser import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, AspectParser
+from reviews_parsing.model_folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
+from reviews_parsing.parser import AspectParser
 
 if TYPE_CHECKING:
     from reviews_parsing.batch.places import Folder

@@ -16,7 +16,8 @@ from reviews_parsing.batch.plan import Options, Plan
 from reviews_parsing.batch.source import Input, Part, Source
 from reviews_parsing.batch.sources import reopened
 from reviews_parsing.errors import DataError
-from reviews_parsing.parser import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, AspectParser
+from reviews_parsing.model_folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
+from reviews_parsing.parser import AspectParser
 
 NAME = "_manifest.json"
 FORMAT = 1

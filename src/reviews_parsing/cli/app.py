@@ -78,10 +78,25 @@ def train(
     ] = None,
     backbone: Annotated[str, typer.Option(help="minilm-l6 (embedded), a local folder, or a hub name.")] = "minilm-l6",
     epochs: Annotated[int | None, typer.Option(min=1, help="Passes over the training split at most.")] = None,
-    foundation_epochs: Annotated[
-        int | None,
-        typer.Option(min=0, help="Passes over the shipped corpus before other data; 0 begins with the backbone alone."),
+    foundation: Annotated[
+        str | None,
+        typer.Option(
+            help="What training begins with: pretrained, none (the backbone alone), a checkpoint folder or runs:/ID. "
+            "Default: pretrained for minilm-l6, else none."
+        ),
     ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(help="Reviews without labels, which teachers answer for the model to learn from; repeatable."),
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column of the text in --unlabelled. Default: text, review, ...")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Backbone of the teachers, such as a larger one. Default: --backbone.")
+    ] = None,
+    teachers: Annotated[int | None, typer.Option(min=1, help="How many teachers, with different seeds.")] = None,
+    foundation_epochs: Annotated[int | None, typer.Option(hidden=True)] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate of the encoder.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Windows in a step.")] = None,
     patience: Annotated[
@@ -103,14 +118,18 @@ def train(
         reviews-parsing train restaurants.xml --map categories.json --backbone ./my-encoder
 
         reviews-parsing train corpus --add corrections.jsonl
+
+        reviews-parsing train my-reviews.jsonl --unlabelled all-reviews.csv --foundation none
     """
-    from reviews_parsing import registry
+    from reviews_parsing import pipelines
     from reviews_parsing.data import read_mapping
     from reviews_parsing.training.fit import Recipe
 
     given: dict[str, Any] = {
         "epochs": epochs,
-        "foundation_epochs": foundation_epochs,
+        "foundation": _foundation(foundation, foundation_epochs),
+        "teacher": teacher,
+        "teachers": teachers,
         "learning_rate": learning_rate,
         "batch_size": batch_size,
         "patience": patience,
@@ -122,25 +141,23 @@ def train(
         def progress(share: float, metrics: dict[str, float]) -> None:
             update(share)
             if metrics:
-                name, epochs = "epoch", recipe.epochs
-                if "foundation" in metrics:
-                    name, epochs = "shipped corpus, epoch", recipe.foundation_epochs
-                line = f"{name} {metrics['epoch']:.0f}/{epochs}  loss {metrics.get('loss', 0):.3f}  "
+                line = f"epoch {metrics['epoch']:.0f}/{recipe.epochs}  loss {metrics.get('loss', 0):.3f}  "
                 line += f"validation F1 {metrics['eval_aggregated_f1']:.3f}"
                 update(share, line) if output.err.is_terminal else output.err.print(line)
 
-        run = registry.train(
+        run = pipelines.train(
             data,
             recipe,
             mapping=read_mapping(map_file) if map_file else None,
             data_format=data_format,
             more=[str(file) for file in add or ()],
+            texts=_texts([str(file) for file in unlabelled or ()], text_column),
             resume=resume,
             progress=progress,
             say=lambda line: output.err.print(line, markup=False, soft_wrap=True),
         )
     if push_to_hub:
-        registry.push_to_hub(run.run_id, push_to_hub)
+        pipelines.push_to_hub(run.run_id, push_to_hub)
     metrics = run.result.test.metrics()
     if as_json:
         output.print_json(
@@ -161,11 +178,35 @@ def train(
     output.out.print(f"next: reviews-parsing promote --version {run.version}")
 
 
+def _texts(files: list[str], column: str | None) -> list[str]:
+    """Return the texts in files of reviews without labels."""
+    from contextlib import closing
+
+    from reviews_parsing.batch import read_rows
+    from reviews_parsing.batch.columns import texts_of
+
+    if not files:
+        return []
+    with closing(read_rows(files)) as rows:
+        return [text for text, _ in texts_of(rows, ", ".join(files), column)]
+
+
+def _foundation(foundation: str | None, epochs: int | None) -> str | None:
+    """Return `--foundation`; `--foundation-epochs`, its predecessor, still works for one release."""
+    if epochs is None:
+        return foundation
+    output.err.print("warning: --foundation-epochs is replaced by --foundation pretrained or --foundation none")
+    return foundation or (None if epochs else "none")
+
+
 @app.command()
 def evaluate(
     model: Annotated[
         str | None,
-        typer.Argument(help="models:/NAME@ALIAS, models:/NAME/N, a run's id, or a folder. [default: champion]"),
+        typer.Argument(
+            help="models:/NAME@ALIAS, models:/NAME/N, a run's id, a folder or pretrained. "
+            "[default: champion, else pretrained]"
+        ),
     ] = None,
     data: Annotated[
         str, typer.Argument(help="Labelled reviews: a file, a folder, a hub dataset, or 'corpus'.")
@@ -178,7 +219,7 @@ def evaluate(
     log: Annotated[bool, typer.Option("--log", help="Log figures, pictures and mistakes as a run.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Hold a model against labelled reviews. What --map says of categories holds for the model's answers too.
+    """Evaluate a model on labelled reviews. --map also applies to the model's answers.
 
     Examples:
 
@@ -188,9 +229,8 @@ def evaluate(
 
         reviews-parsing evaluate models:/reviews-parsing-ner-aspects/3 --against models:/reviews-parsing-ner-aspects/2
     """
-    from reviews_parsing import registry
+    from reviews_parsing import pipelines
     from reviews_parsing.data import read_mapping, read_splits
-    from reviews_parsing.settings import Settings
     from reviews_parsing.training import evaluate as room
     from reviews_parsing.training.metrics import flatten, paired_bootstrap
 
@@ -199,12 +239,13 @@ def evaluate(
     reviews = splits.get("all") or splits.get(split)
     if not reviews:
         raise DataError(f"{data} has no split '{split}'; it has {', '.join(splits)}")
-    result = room.evaluate(load_parser(model), reviews, mapping)
+    parser = load_parser(model)
+    result = room.evaluate(parser, reviews, mapping)
     rival = room.evaluate(load_parser(against), reviews, mapping) if against else None
     difference = paired_bootstrap(result.counts, rival.counts) if rival else None
     metrics = result.metrics()
-    name = model or Settings().champion_uri
-    run_id = registry.log_evaluation(name, data, reviews, result) if log else None
+    name = model or f"version {parser.version}"
+    run_id = pipelines.log_evaluation(name, data, reviews, result) if log else None
     if as_json:
         document = {
             "model": name,
@@ -269,7 +310,7 @@ def promote(
 
         reviews-parsing promote --version 4 --force --reason "new category VIEW"
     """
-    from reviews_parsing import registry
+    from reviews_parsing import pipelines
 
     if (run_id is None) == (version is None):
         raise typer.BadParameter("give one of --run-id and --version")
@@ -277,12 +318,46 @@ def promote(
         raise typer.BadParameter("--force needs --reason")
     if dry_run and version is None:
         raise typer.BadParameter("--dry-run needs --version: a run would first have to be registered")
-    verdict = registry.promote(run_id=run_id, version=version, force=force, reason=reason, dry_run=dry_run)
+    verdict = pipelines.promote(run_id=run_id, version=version, force=force, reason=reason, dry_run=dry_run)
     if as_json:
         output.print_json(output.verdict_form(verdict, dry_run))
     else:
         output.verdict(verdict, dry_run)
-    registry.require(verdict)
+    pipelines.require(verdict)
+
+
+@app.command()
+def register(
+    model: Annotated[
+        str, typer.Argument(help="pretrained, a model folder, models:/NAME/N or a run's model (runs:/ID).")
+    ] = "pretrained",
+    data: Annotated[
+        str, typer.Option(help="Labelled reviews to evaluate it on: a file, a folder, or 'corpus'.")
+    ] = "corpus",
+    split: Annotated[str, typer.Option(help="Which split, where the data has splits.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a model, log that as a run and register it as a new version, without training.
+
+    Examples:
+
+        reviews-parsing register
+
+        reviews-parsing register ./my-model --data my-reviews.jsonl
+    """
+    from reviews_parsing.pipelines import publish
+
+    with output.progress_bar("registering") as update:
+        update(None)
+        published = publish(model, data, split)
+        update(1.0)
+    metrics = published.evaluation.metrics()
+    if as_json:
+        output.print_json({"run_id": published.run_id, "version": published.version, "test": metrics})
+        return
+    output.scores_table(f"{data}, {split} split, exact match", metrics)
+    output.out.print(f"\nrun {published.run_id}")
+    output.out.print(f"next: reviews-parsing promote --version {published.version}")
 
 
 @app.command()

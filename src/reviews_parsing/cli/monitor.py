@@ -51,6 +51,7 @@ def monitor(
 
         reviews-parsing monitor traffic --since 7d --model models:/reviews-parsing-ner-aspects/3 -o drift.html
     """
+    from reviews_parsing import registry
     from reviews_parsing.monitor import Profile, compare, read, write_report
     from reviews_parsing.settings import Settings
 
@@ -58,8 +59,9 @@ def monitor(
     folder = traffic or settings.traffic
     if folder is None:
         raise typer.BadParameter("give the folder of the traffic, or set REVIEWS_PARSING_TRAFFIC")
-    source = model or settings.champion_uri
-    profile = Profile.read(_folder(source))
+    location, version = registry.locate(model)
+    source = model or f"version {version}"
+    profile = Profile.read(location)
     window = read(folder, profile, _lately(since))
     found = compare(profile.gauge.names, profile.numbers, window.numbers, alarm, effect)
     if report:
@@ -73,14 +75,6 @@ def monitor(
         _show(source, window, found, report)
     if found.drifted:
         raise typer.Exit(DRIFTED)
-
-
-def _folder(model: str) -> Path:
-    if not model.startswith(("models:", "runs:")):
-        return Path(model)
-    from reviews_parsing import registry
-
-    return registry.fetch(model)[0]
 
 
 def _lately(text: str | None) -> timedelta | None:

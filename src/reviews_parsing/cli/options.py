@@ -12,17 +12,21 @@ if TYPE_CHECKING:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 Model = Annotated[
-    str | None, typer.Option("--model", help="Folder, models:/NAME@ALIAS or models:/NAME/N. Default: the champion.")
+    str | None,
+    typer.Option(
+        "--model",
+        help="Folder, models:/NAME@ALIAS, models:/NAME/N, runs:/ID or pretrained. "
+        "Default: the champion, else pretrained.",
+    ),
 ]
 
 
 def load_parser(model: str | None) -> AspectParser:
-    """The model of `--model`, else the champion."""
+    """Load the model of `--model`: by default the champion, or the pretrained one if nothing is champion yet."""
     from reviews_parsing.parser import AspectParser
     from reviews_parsing.settings import Settings
 
     settings = Settings()
-    model = model or settings.champion_uri
     # A run by its id, as `train` prints it.
-    source = f"runs:/{model}" if re.fullmatch("[0-9a-f]{32}", model) else model
+    source = f"runs:/{model}" if model and re.fullmatch("[0-9a-f]{32}", model) else model
     return AspectParser.load(source, settings.threads, settings.engine)

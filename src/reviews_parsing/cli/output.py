@@ -31,7 +31,8 @@ from reviews_parsing.schema import Aspect, ParsedReview
 if TYPE_CHECKING:
     from reviews_parsing.batch import Report
     from reviews_parsing.corrections import Saved
-    from reviews_parsing.registry import Verdict, Version
+    from reviews_parsing.pipelines import Verdict
+    from reviews_parsing.registry import Version
     from reviews_parsing.training.evaluate import Mistake
     from reviews_parsing.training.metrics import Scores
 

@@ -14,6 +14,8 @@ from reviews_parsing.schema import Review
 
 CORPUS = Path(__file__).parent / "corpus"
 """The folder of the shipped corpus: train.jsonl, validation.jsonl, test.jsonl."""
+UNLABELLED = CORPUS / "unlabelled.jsonl"
+"""Reviews without labels that were written beside it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,13 @@
 
 from reviews_parsing.monitor.compare import ALARM, EFFECT, Change, Comparison, compare
 from reviews_parsing.monitor.numbers import Gauge
-from reviews_parsing.monitor.profile import PROFILE_FILE, Profile, measure
+from reviews_parsing.monitor.profile import Profile, measure
 from reviews_parsing.monitor.report import write_report
 from reviews_parsing.monitor.traffic import Window, read, write
 
 __all__ = [
     "ALARM",
     "EFFECT",
-    "PROFILE_FILE",
     "Change",
     "Comparison",
     "Gauge",

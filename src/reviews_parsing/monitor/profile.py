@@ -17,6 +17,7 @@ import numpy as np
 
 from reviews_parsing.data.files import write_bytes
 from reviews_parsing.errors import ModelError
+from reviews_parsing.model_folder import PROFILE_FILE
 from reviews_parsing.monitor.numbers import DIRECTIONS, Floats, Gauge, Numbers
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review
@@ -24,7 +25,7 @@ from reviews_parsing.schema import Review
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PROFILE_FILE, FORMAT = "profile.parquet", 1
+FORMAT = 1
 METADATA = b"reviews_parsing"
 # Rows that say all that more would.
 MOST = 5000
@@ -62,7 +63,7 @@ class Profile:
     @classmethod
     def read(cls, folder: Path) -> Profile:
         """Of a model folder. Raises ModelError where it has none, as models of before, or it is damaged."""
-        from reviews_parsing.parser import ParserConfig
+        from reviews_parsing.model_folder import ParserConfig
 
         file = folder / PROFILE_FILE
         if not file.is_file():

@@ -9,10 +9,12 @@ import shutil
 import tempfile
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
-from reviews_parsing.errors import ModelError, TrackingError
-from reviews_parsing.parser import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
+from reviews_parsing import pretrained
+from reviews_parsing.errors import ModelError, NoSuchAlias, TrackingError
+from reviews_parsing.model_folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 from reviews_parsing.registry.known import recall, remember
 from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, Reference, Resolved, glance, resolve, tracking
 from reviews_parsing.settings import Settings
@@ -44,6 +46,42 @@ def fetch(uri: str, *, stale_ok: bool = True) -> tuple[Path, str]:
     if found is None or not _folder(wanted, found).is_dir():
         found = _ask(uri, wanted, stale_ok)
     return _whole(_folder(wanted, found)), found.version
+
+
+def locate(source: str | Path | None = None, *, stale_ok: bool = True) -> tuple[Path, str | None]:
+    """Return the model folder that `source` names, and its version; None for a folder, which has none.
+
+    `source` is a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID` or `pretrained`. Without it, the model is
+    the champion, or the pretrained one if nothing is champion yet; a line of log says which. `stale_ok` is as in
+    `fetch`. Raises ModelError if there is no such model, TrackingError if the store cannot be used.
+    """
+    if source is None:
+        return _default(stale_ok)
+    if source == pretrained.NAME:
+        return pretrained.model_folder(), pretrained.NAME
+    if str(source).startswith(("models:", "runs:")):
+        return fetch(str(source), stale_ok=stale_ok)
+    return Path(source), None
+
+
+def _default(stale_ok: bool) -> tuple[Path, str]:
+    name = Settings().model_name
+    try:
+        folder, version = fetch(Settings().champion_uri, stale_ok=stale_ok)
+    except NoSuchAlias:
+        if not pretrained.is_installed():
+            raise
+        folder, version = pretrained.model_folder(), pretrained.NAME
+        _announce(f"no version of {name} is champion yet: the {version} model of this package answers")
+    else:
+        _announce(f"version {version} of {name}, the champion, answers")
+    return folder, version
+
+
+@cache
+def _announce(line: str) -> None:
+    """Log `line` where a user sees it: without any configuration Python shows warnings on stderr."""
+    logging.getLogger(__name__).warning(line)
 
 
 def _ask(uri: str, wanted: Reference, stale_ok: bool) -> Resolved:

@@ -1,80 +1,22 @@
-"""Training runs on the tracking store."""
+"""Runs on the tracking store: begin one, write to it, fetch its files."""
 
 from __future__ import annotations
 
 import re
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reviews_parsing.data import digest
 from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, tracking
-from reviews_parsing.registry.versions import register
 from reviews_parsing.settings import Settings
-from reviews_parsing.training.fit import Progress, Recipe
-from reviews_parsing.training.run import Trained, execute, prepare, show
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from reviews_parsing.schema import Review
-    from reviews_parsing.training.evaluate import Evaluation
-
-
-def train(
-    source: str,
-    recipe: Recipe,
-    *,
-    mapping: Mapping[str, str | None] | None = None,
-    data_format: str | None = None,
-    more: Sequence[str] = (),
-    resume: bool = False,
-    progress: Progress = lambda share, metrics: None,
-    say: Callable[[str], None] = lambda line: None,
-) -> TrainedRun:
-    """Train on `source` ("corpus", a file, a folder, a hub dataset), log it as one run and register it as a version.
-
-    The training split gets the reviews of the files `more` as well; `say` hears a line on what became of them. With
-    `resume`, the same call that was killed goes on where it was, in the same run.
-    Raises DataError, ModelError or TrackingError.
-    """
-    job = prepare(source, recipe, mapping, data_format, more)
-    if job.added:
-        say(str(job.added))
-    home = Settings().home
-    folder = home / "training" / job.key
-    if not resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    with _run(folder / "run_id") as log:
-        result = execute(job, folder, home / "foundations", log, resume=resume, progress=progress)
-    shutil.rmtree(folder)
-    return TrainedRun(log.run_id, register(log.run_id), result)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedRun:
-    """A finished run: its id on the tracking store, the version it is registered as, and what came of it."""
-
-    run_id: str
-    version: str
-    result: Trained
-
-
-def log_evaluation(model: str, source: str, reviews: Sequence[Review], result: Evaluation) -> str:
-    """Log what `model` made of `reviews` as a run, whose id is returned. Raises TrackingError."""
-    with _run() as log:
-        log.parameters({"model": model, "data_source": source, "data_digest": digest({"evaluated": reviews})})
-        log.metrics(result.metrics())
-        show(log, result)
-    return log.run_id
-
 
 @contextmanager
-def _run(state: Path | None = None) -> Iterator[RunLog]:
+def run(state: Path | None = None) -> Iterator[RunLog]:
     """A run of the configured experiment; `state` remembers its id, so that a run that was killed is gone on with."""
     import mlflow
 

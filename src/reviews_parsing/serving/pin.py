@@ -6,7 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reviews_parsing.parser import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, ParserConfig
+from reviews_parsing import pretrained
+from reviews_parsing.model_folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, ParserConfig
 from reviews_parsing.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,30 +24,25 @@ def pin(settings: ModelSettings, *, stale_ok: bool = True) -> None:
     from mlserver.settings import ModelParameters
 
     parameters = settings.parameters = settings.parameters or ModelParameters()
-    uri = _uri(settings)
-    if uri.startswith(("models:", "runs:")):
-        from reviews_parsing import registry
+    from reviews_parsing import registry
 
-        folder, version = registry.fetch(uri, stale_ok=stale_ok)
-    else:
-        folder, version = Path(uri), parameters.version
+    folder, version = registry.locate(_uri(settings), stale_ok=stale_ok)
     ParserConfig.read(folder)
-    parameters.uri, parameters.version = str(folder), version or _digest(folder)
+    parameters.uri, parameters.version = str(folder), version or parameters.version or _digest(folder)
 
 
-def _uri(settings: ModelSettings) -> str:
-    """The URI in the model's settings, else the one in ours, else the champion."""
+def _uri(settings: ModelSettings) -> str | None:
+    """Return the URI in the model's settings, else the one in ours; None for the default model."""
     from mlserver.utils import to_absolute_path
 
     uri = settings.parameters.uri
-    if uri and uri.startswith(("models:", "runs:")):
+    if uri and (uri == pretrained.NAME or uri.startswith(("models:", "runs:"))):
         return str(uri)
     folder = Path(to_absolute_path(settings, uri)) if uri else None
     # Unset, MLServer fills in the folder of model-settings.json, which may hold a model as well.
     unset = folder is None or (settings._source and folder == Path(settings._source).parent)
     if folder is None or (unset and not (folder / CONFIG_FILE).is_file()):
-        ours = Settings()
-        return ours.model_uri or ours.champion_uri
+        return Settings().model_uri
     return str(folder)
 
 

@@ -18,7 +18,7 @@ from mlserver.types import (
     ResponseOutput,
 )
 
-from reviews_parsing.engines import usable_cores
+from reviews_parsing.cores import usable_cores
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import ParsedReview

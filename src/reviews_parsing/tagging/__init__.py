@@ -4,8 +4,9 @@ from reviews_parsing.tagging.chain import Chain, Marginals, may_follow
 from reviews_parsing.tagging.decode import Spans, decode, sigmoid, softmax, strongest
 from reviews_parsing.tagging.iob import WordSpan, spans_to_tags, tags_to_spans
 from reviews_parsing.tagging.link import linked
+from reviews_parsing.tagging.sentences import boundaries, sentences
 from reviews_parsing.tagging.windows import Window, windows
-from reviews_parsing.tagging.words import TokenizedText, covering, special_tokens, tokenize, words
+from reviews_parsing.tagging.words import TokenizedText, covering, line_starts, special_tokens, tokenize, words
 
 __all__ = [
     "Chain",
@@ -14,10 +15,13 @@ __all__ = [
     "TokenizedText",
     "Window",
     "WordSpan",
+    "boundaries",
     "covering",
     "decode",
+    "line_starts",
     "linked",
     "may_follow",
+    "sentences",
     "sigmoid",
     "softmax",
     "spans_to_tags",

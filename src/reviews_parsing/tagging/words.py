@@ -38,6 +38,16 @@ def words(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _pattern().finditer(text)]
 
 
+def line_starts(text: str, bounds: Sequence[tuple[int, int]]) -> list[int]:
+    """Return the indices of the words that begin a line; the first word of the text is left out."""
+    found = set()
+    for match in _line_break().finditer(text):
+        word = bisect_left(bounds, match.end(), key=lambda word: word[0])
+        if 0 < word < len(bounds):
+            found.add(word)
+    return sorted(found)
+
+
 def covering(bounds: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int] | None:
     """The range of words [first, stop) that text[start:end] touches, or None where it touches none."""
     first = bisect_right(bounds, start, key=lambda word: word[1])
@@ -86,6 +96,12 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenizedText]:
             ids.append(token)
         tokenized.append(TokenizedText(kept, ids, [*first, len(ids)]))
     return tokenized
+
+
+@cache
+def _line_break() -> regex.Pattern[str]:
+    """Everything that `str.splitlines` splits at."""
+    return regex.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 
 
 @cache

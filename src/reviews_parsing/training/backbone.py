@@ -16,11 +16,15 @@ from typing import Any
 from reviews_parsing.errors import ModelError
 from reviews_parsing.schema import OPINION_TAGS, Taxonomy
 from reviews_parsing.tagging.decode import FAINTEST
+from reviews_parsing.tagging.link import BUCKETS_A_SIDE
 from reviews_parsing.training.chain import chain
 
 EMBEDDED = "minilm-l6"
+WEIGHTS = "model.safetensors"
 LINK_WIDTH = 24
 RARE = -4.0
+# Where the bias of distance begins: so much for each doubling.
+FAR = -0.5
 
 
 def resolve_backbone(name: str) -> str:
@@ -71,6 +75,8 @@ def build_tagger(backbone: str, taxonomy: Taxonomy, **weights: float) -> Any:
         config.id2label, config.label2id = tags, {tag: i for i, tag in tags.items()}
         config.polarities, config.implicit = list(taxonomy.polarities), list(taxonomy.implicit)
         config.opinions, config.loss_weights = taxonomy.opinions, weights
+        # Random numbers for every pair of tokens take a fifth of the time on a CPU, and bring nothing measurable.
+        config.attention_probs_dropout_prob = 0.0
         base = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)]
         # On CPUs the backward pass of fused attention takes half as long again as that of the plain one.
         return _with_heads(base).from_pretrained(source, config=config, attn_implementation="eager")
@@ -79,30 +85,56 @@ def build_tagger(backbone: str, taxonomy: Taxonomy, **weights: float) -> Any:
 
 
 def inherit(tagger: Any, checkpoint: Path) -> None:
-    """Give `tagger` the encoder of the tagger at `checkpoint`, and of its heads what both have a name for.
+    """Give `tagger` the encoder at `checkpoint`, and the rows of its heads that both have a name for.
 
-    The rows of a category or polarity that only one of them knows stay as they are.
+    The rows of a category or polarity that only one of them knows stay as they are, and so do the embeddings if the
+    checkpoint is compact (`write_compact`). Raises ModelError if it is no checkpoint, or one of another backbone.
     """
     import torch
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
     from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
 
-    config = AutoConfig.from_pretrained(checkpoint)
-    elder = _with_heads(MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)]).from_pretrained(checkpoint)
-    tagger.base_model.load_state_dict(elder.base_model.state_dict())
-    names, old_names = _names(tagger.config), _names(elder.config)
-    weights, old_weights = dict(tagger.named_parameters()), dict(elder.named_parameters())
+    try:
+        config, old_weights = AutoConfig.from_pretrained(checkpoint), load_file(checkpoint / WEIGHTS)
+        old_names = _names(config)
+    except (OSError, ValueError, AttributeError, SafetensorError) as error:
+        raise ModelError(f"{checkpoint} is not a checkpoint of a tagger ({error}); give the one of a run") from error
+    names, prefix = _names(tagger.config), f"{tagger.base_model_prefix}."
+    encoder = {name: weight for name, weight in tagger.named_parameters() if name.startswith(prefix)}
+    for name, weight in encoder.items():
+        lacking = name not in old_weights and not name.startswith(f"{prefix}embeddings.")
+        if lacking or (name in old_weights and old_weights[name].shape != weight.shape):
+            raise ModelError(f"{checkpoint} has another backbone ({name} differs); name one of the same, or none")
     with torch.no_grad():
-        for name, weight in weights.items():
+        for name, weight in tagger.named_parameters():
             part = name.split(".")[0]
+            if name in encoder and name in old_weights:
+                weight.copy_(old_weights[name])
             if part not in names or name not in old_weights:
                 continue
+            old = old_weights[name].to(weight.dtype)
             same = [(i, old_names[part].index(its)) for i, its in enumerate(names[part]) if its in old_names[part]]
             mine, theirs = torch.tensor(same, dtype=torch.long).reshape(-1, 2).T
             if name.endswith("transitions"):
-                weight[mine[:, None], mine] = old_weights[name][theirs[:, None], theirs]
+                weight[mine[:, None], mine] = old[theirs[:, None], theirs]
             else:
-                weight[mine] = old_weights[name][theirs]
+                weight[mine] = old[theirs]
+
+
+def write_compact(checkpoint: Path, target: Path) -> None:
+    """Write the checkpoint to the folder `target` in fp16, without its embeddings: those are the backbone's."""
+    import torch
+    from safetensors.torch import load_file, save_file
+    from transformers import AutoConfig
+
+    target.mkdir(parents=True, exist_ok=True)
+    weights = load_file(checkpoint / WEIGHTS)
+    kept = {
+        name: weight.to(torch.float16).contiguous() for name, weight in weights.items() if ".embeddings." not in name
+    }
+    save_file(kept, target / WEIGHTS, metadata={"format": "pt"})
+    AutoConfig.from_pretrained(checkpoint).save_pretrained(target)
 
 
 def _names(config: Any) -> dict[str, list[Any]]:
@@ -117,6 +149,7 @@ def _names(config: Any) -> dict[str, list[Any]]:
         "opinion_classifier": list(range(OPINION_TAGS)),
         "opinion_chain": list(range(OPINION_TAGS)),
         "link_classifier": list(range(2 * LINK_WIDTH)),
+        "link_distance": list(range(2 * BUCKETS_A_SIDE)),
     }
 
 
@@ -145,6 +178,7 @@ def _with_heads(base: Any) -> Any:
                 self.opinion_classifier = nn.Linear(width, OPINION_TAGS)
                 self.opinion_chain = chain(OPINION_TAGS)
                 self.link_classifier = nn.Linear(width, 2 * LINK_WIDTH)
+                self.link_distance = nn.Embedding(2 * BUCKETS_A_SIDE, 1)
             # All heads read what the classifier reads, whatever the architecture puts before it.
             self.classifier.register_forward_pre_hook(self._keep_features)
             self.post_init()
@@ -156,6 +190,9 @@ def _with_heads(base: Any) -> Any:
             if self.config.implicit and module is self.implicit_classifier:
                 # Most texts say most things not; to learn that first would shake everything else.
                 init.constant_(module.bias, RARE)
+            if self.config.opinions and module is self.link_distance:
+                exponents = torch.arange(BUCKETS_A_SIDE, dtype=torch.float)
+                init.copy_(module.weight, FAR * torch.cat([exponents.flip(0), exponents]).unsqueeze(-1))
 
         def _keep_features(self, _: Any, inputs: tuple[Tensor, ...]) -> None:
             self._features = inputs[0]
@@ -177,12 +214,18 @@ def _with_heads(base: Any) -> Any:
             if labels is None:
                 return outputs
             config, weights = self.config, self.config.loss_weights
-            loss = self.tag_chain(outputs["tag_logits"].float(), labels)
+            starts, soft = others["line_starts"], others.get("soft_words")
+            loss = self.tag_chain(outputs["tag_logits"].float(), labels, starts)
             if config.polarities:
                 loss = loss + weights.get("polarity", 1) * of_words(
                     outputs["polarity_logits"], others["polarity_labels"]
                 )
             word = labels >= 0
+            if soft is not None:
+                # Means over labelled words and over certain ones weigh as much as there are of each.
+                share = word.sum() / (word.sum() + (soft == 2).sum()).clamp(min=1)
+                loss = share * loss + (1 - share) * self._soft_loss(outputs, soft, starts, others)
+                word = word | (soft > 0)
             strongest = None
             if config.implicit:
                 logits = outputs["implicit_logits"].float().masked_fill(~word.unsqueeze(-1), FAINTEST)
@@ -192,17 +235,38 @@ def _with_heads(base: Any) -> Any:
                 wrong = binary_cross_entropy_with_logits(said[known], present[known].float(), reduction="sum")
                 loss = loss + weights.get("implicit", 1) * wrong / len(labels)
             if config.opinions:
-                opinions = self.opinion_chain(outputs["opinion_logits"].float(), others["opinion_labels"])
+                opinions = self.opinion_chain(outputs["opinion_logits"].float(), others["opinion_labels"], starts)
+                if soft is not None:
+                    learnt = self.opinion_chain.soft(
+                        outputs["opinion_logits"].float(), others["soft_opinions"], soft == 2, soft > 0, starts
+                    )
+                    opinions = share * opinions + (1 - share) * learnt
                 links = self._link_loss(outputs["link_logits"].float(), word, strongest, others)
                 loss = loss + weights.get("opinion", 1) * (opinions + links)
             return {"loss": loss, **outputs}
+
+        def _soft_loss(
+            self, outputs: dict[str, Tensor], soft: Tensor, starts: Tensor, others: dict[str, Tensor]
+        ) -> Tensor:
+            """Cross entropy with the teachers' tags, and with their polarities where they see a span."""
+            certain, tags = soft == 2, others["soft_tags"]
+            loss = self.tag_chain.soft(outputs["tag_logits"].float(), tags, certain, soft > 0, starts)
+            if self.config.polarities:
+                learnt = outputs["polarity_logits"].float().log_softmax(dim=-1)
+                inside = certain.float() * (1 - tags[..., 0])
+                weight = self.config.loss_weights.get("polarity", 1)
+                loss = loss + weight * _cross_entropy(learnt, others["soft_polarities"], inside)
+            return loss
 
         def _link_loss(
             self, links: Tensor, word: Tensor, strongest: Tensor | None, labels: dict[str, Tensor]
         ) -> Tensor:
             """How far each aspect is from pointing at its opinion's first token, or at token 0 where it has none."""
             looks, offers = links.chunk(2, dim=-1)
-            fit = (looks @ offers.transpose(1, 2)).masked_fill(~word.unsqueeze(1), FAINTEST)
+            places = word.cumsum(dim=1)
+            apart = places.unsqueeze(1) - places.unsqueeze(2)
+            fit = looks @ offers.transpose(1, 2) + self.link_distance(_buckets(apart)).squeeze(-1).float()
+            fit = fit.masked_fill(~word.unsqueeze(1), FAINTEST)
             # Nothing fits with 0: `tagging.linked` holds opinions against that.
             nothing = torch.zeros_like(fit[:, :, :1])
             fit = torch.cat([nothing, fit[:, :, 1:]], dim=2)
@@ -216,6 +280,19 @@ def _with_heads(base: Any) -> Any:
     # The checkpoint names the plain token classifier, so that anyone can load it.
     Tagger.__name__ = Tagger.__qualname__ = base.__name__
     return Tagger
+
+
+def _cross_entropy(log_probabilities: Any, targets: Any, weights: Any) -> Any:
+    """Weighted mean over words; shapes [batch, tokens, k], [batch, tokens, k] and [batch, tokens]."""
+    return -((targets * log_probabilities).sum(dim=-1) * weights).sum() / weights.sum().clamp(min=1)
+
+
+def _buckets(words: Any) -> Any:
+    """`tagging.link.distance_buckets` of a tensor."""
+    import torch
+
+    exponent = words.abs().clamp(min=1).float().log2().ceil().long().clamp(max=BUCKETS_A_SIDE - 1)
+    return torch.where(words < 0, BUCKETS_A_SIDE - 1 - exponent, BUCKETS_A_SIDE + exponent)
 
 
 def _unreachable(backbone: str, error: Exception) -> str:

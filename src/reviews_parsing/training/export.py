@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from reviews_parsing.encoder import EMBEDDING
-from reviews_parsing.parser import MODEL_FILE, TOKENIZER_FILE, AspectParser, Calibration, ParserConfig
+from reviews_parsing.model_folder import MODEL_FILE, TOKENIZER_FILE, Calibration, ParserConfig
+from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review, Taxonomy
-from reviews_parsing.tagging import Chain, decode, softmax, strongest
+from reviews_parsing.tagging import Chain, decode, line_starts, softmax, strongest
 from reviews_parsing.tagging.chain import Floats
 from reviews_parsing.training.backbone import build_tagger
 from reviews_parsing.training.chain import transitions
@@ -86,7 +87,10 @@ def write_fp32(checkpoint: Path, taxonomy: Taxonomy, recipe: Recipe, folder: Pat
         tuple(tuple(round(value, 4) for value in row) for row in transitions(its).tolist()) if its else ()
         for its in (tagger.tag_chain, getattr(tagger, "opinion_chain", None))
     ]
-    ParserConfig(taxonomy, min(recipe.window, longest), recipe.margin, Calibration(), "fp32", *learnt).write(folder)
+    distance = getattr(tagger, "link_distance", None)
+    bias = () if distance is None else tuple(round(value, 4) for value in distance.weight.squeeze(-1).tolist())
+    size = min(recipe.window, longest)
+    ParserConfig(taxonomy, size, recipe.margin, Calibration(), "fp32", learnt[0], learnt[1], bias).write(folder)
     _write_onnx(tagger, folder / MODEL_FILE)
 
 
@@ -120,6 +124,8 @@ def _calibration(parser: AspectParser, reviews: Sequence[Review]) -> Calibration
         tag_logits.append(encoded.tags)
         for review, text in zip(chunk, prepared.tokenized, strict=True):
             tag_gold += word_labels(review, text, taxonomy)[0]
+            offset = words[-1]
+            words += [offset + at for at in line_starts(review.text, text.bounds)]
             words.append(len(tag_gold))
         implicit_logits += strongest(encoded.implicit, prepared.first).ravel().tolist()
         implicit_right += [bool(label) for review in chunk for label in implicit_labels(review, taxonomy)]

@@ -9,11 +9,14 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from reviews_parsing.schema import Aspect, Review, Taxonomy
 from reviews_parsing.tagging import (
     TokenizedText,
     WordSpan,
     covering,
+    line_starts,
     spans_to_tags,
     special_tokens,
     tokenize,
@@ -22,7 +25,7 @@ from reviews_parsing.tagging import (
 from reviews_parsing.training.rough import roughen
 
 IGNORE = -100
-WORD_LABELS = ("labels", "polarity_labels", "opinion_labels", "link_labels")
+WORD_LABELS = ("labels", "polarity_labels", "opinion_labels", "link_labels", "line_starts")
 TEXT_LABELS = ("implicit_labels", "implicit_link_labels")
 ROUGH_VERSIONS = 4
 
@@ -34,9 +37,10 @@ def featurize(
 
     Labels stand on the first token of each word that the window keeps, -100 elsewhere; polarity only inside spans.
     `opinion_labels` are IOB2 of the words that judge, and `link_labels`, on the first token of each span, the place of
-    the first token of its opinion; 0 where it has none, and -100 where the window does not hold it.
-    `implicit_labels` has 1 for each implicit category and polarity that the text has, 0 for others; -100 for those of
-    a text of several windows, as nobody knows which of them holds it. `implicit_link_labels` are to those what
+    the first token of its opinion; 0 where it has none, and -100 where the window does not hold it. `line_starts` is 1
+    on the first token of a word that begins a line, else 0. `implicit_labels` has 1 for each implicit category and
+    polarity that the text has, 0 for others. In a text of several windows it is 1 for the window that holds the
+    opinion, 0 for the others, and -100 where the aspect has no opinion. `implicit_link_labels` are to those what
     `link_labels` are to spans.
     """
     prefix, suffix = special_tokens(tokenizer)
@@ -47,7 +51,9 @@ def featurize(
             continue
         tags, polarities = word_labels(review, text, taxonomy)
         opinions, links = opinion_labels(review, text)
-        by_word = {"labels": tags, "polarity_labels": polarities, "opinion_labels": opinions}
+        lines = set(line_starts(review.text, text.bounds))
+        starts = [int(word in lines) for word in range(len(text.bounds))]
+        by_word = {"labels": tags, "polarity_labels": polarities, "opinion_labels": opinions, "line_starts": starts}
         pieces = windows(text.first, size, margin)
         for piece in pieces:
             begin = text.first[piece.start]
@@ -59,7 +65,8 @@ def featurize(
                     feature[name][place] = labels[word]
                 if word in links:
                     feature["link_labels"][place] = _place(links[word], places)
-            feature["implicit_labels"] = implicit_labels(review, taxonomy, present=1 if len(pieces) == 1 else IGNORE)
+            kept = (piece.keep_start, piece.keep_stop) if len(pieces) > 1 else None
+            feature["implicit_labels"] = _implicit_of_window(review, text, taxonomy, kept)
             feature["implicit_link_labels"] = implicit_links(review, text, taxonomy, places)
             features.append(feature)
     return features
@@ -138,6 +145,22 @@ def implicit_labels(review: Review, taxonomy: Taxonomy, present: int = 1) -> lis
     return [present * ((category, polarity) in has) for category in taxonomy.implicit for polarity in polarities]
 
 
+def _implicit_of_window(
+    review: Review, text: TokenizedText, taxonomy: Taxonomy, kept: tuple[int, int] | None
+) -> list[int]:
+    """Return `implicit_labels` of the window that keeps words [start, stop), or of the whole review without `kept`."""
+    if kept is None:
+        return implicit_labels(review, taxonomy)
+    found = [0] * len(implicit_labels(review, taxonomy))
+    for aspect in review.aspects:
+        which = implicit_labels(replace(review, aspects=(aspect,)), taxonomy)
+        if 1 in which:
+            words = _opinion_words(aspect, text)
+            here = IGNORE if words is None else int(kept[0] <= words[0] < kept[1])
+            found[which.index(1)] = here or found[which.index(1)]
+    return found
+
+
 def opinion_labels(review: Review, text: TokenizedText) -> tuple[list[int], dict[int, int | None]]:
     """IOB2 tag of each word; and for the first word of each span the first word of its opinion, None where none is."""
     spans: list[WordSpan] = []
@@ -169,6 +192,27 @@ def _place(word: int | None, places: Mapping[int, int]) -> int:
     return 0 if word is None else places.get(word, IGNORE)
 
 
+def collate_soft(features: Sequence[Mapping[str, Any]], longest: int) -> dict[str, Any]:
+    """Tensors of the `soft` arrays, padded to `longest` tokens; {} where no feature has any.
+
+    `soft_words` of shape [batch, tokens] is 1 on each word of an unlabelled text, 2 if it is certain too, else 0.
+    """
+    import torch
+
+    soft = [(row, feature["soft"]) for row, feature in enumerate(features) if "soft" in feature]
+    if not soft:
+        return {}
+    found = {"soft_words": torch.zeros(len(features), longest, dtype=torch.long)}
+    for number, name in enumerate(("soft_tags", "soft_polarities", "soft_opinions"), start=1):
+        width = soft[0][1][number].shape[1]
+        found[name] = torch.zeros(len(features), longest, width)
+    for row, (places, tags, polarities, opinions, certain) in soft:
+        found["soft_words"][row, places] = torch.from_numpy(certain.astype(np.int64) + 1)
+        for name, array in (("soft_tags", tags), ("soft_polarities", polarities), ("soft_opinions", opinions)):
+            found[name][row, places] = torch.from_numpy(array.astype(np.float32))
+    return found
+
+
 def collate(features: Sequence[Mapping[str, list[int]]], pad: int) -> dict[str, Any]:
     """Features padded to the longest, as tensors of shape [batch, tokens]."""
     import torch
@@ -179,8 +223,10 @@ def collate(features: Sequence[Mapping[str, list[int]]], pad: int) -> dict[str, 
         return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
 
     return {
+        **collate_soft(features, longest),
         "input_ids": padded([f["input_ids"] for f in features], pad),
         "attention_mask": padded([[1] * len(f["input_ids"]) for f in features], 0),
         **{name: padded([f[name] for f in features], IGNORE) for name in WORD_LABELS},
-        **{name: torch.tensor([f[name] for f in features]) for name in TEXT_LABELS},
+        "implicit_labels": torch.tensor([f["implicit_labels"] for f in features], dtype=torch.float),
+        "implicit_link_labels": torch.tensor([f["implicit_link_labels"] for f in features]),
     }

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from reviews_parsing import pretrained
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.tagging import Chain, decode, tags_to_spans
 from reviews_parsing.tagging.chain import Floats
 from reviews_parsing.training.backbone import EMBEDDED, build_tagger, inherit, load_tokenizer
+from reviews_parsing.training.batches import TokenBatches
 from reviews_parsing.training.chain import transitions
+from reviews_parsing.training.distillation import SoftReview, soft_features
 from reviews_parsing.training.features import (
     IGNORE,
     TEXT_LABELS,
@@ -27,7 +30,9 @@ from reviews_parsing.training.features import (
     with_rough,
 )
 from reviews_parsing.training.metrics import Entity, flatten, score
+from reviews_parsing.training.threads import settle
 
+NO_FOUNDATION = "none"
 Progress = Callable[[float, dict[str, float]], None]
 
 
@@ -35,21 +40,30 @@ Progress = Callable[[float, dict[str, float]], None]
 class Recipe:
     """How a tagger is trained; the defaults are the recipe of the shipped model.
 
-    `learning_rate` is the encoder's; the heads, which begin from nothing, learn `head_factor` times faster. `window`
-    and `margin` are in tokens, `warmup` is a share of all steps. The learning rate ends at zero, and the last epoch is
-    kept: nothing is chosen on the validation split, so that probabilities calibrated there mean what they say
-    elsewhere. With `patience`, training stops after so many epochs without a better validation F1 of span + category,
-    and the best is kept. `freeze_embeddings` saves a quarter of the time. `rough` is the share of reviews that a step
-    sees in a rough version. Other data than the shipped corpus is learnt after `foundation_epochs` of that
-    (`training.foundation`).
+    A step takes at most `batch_size` windows and about `batch_tokens` tokens. `learning_rate` is the encoder's; the
+    heads, which begin from nothing, learn `head_factor` times faster. `window` and `margin` are in tokens, `warmup` is
+    a share of all steps. The learning rate ends at zero, and the last epoch is kept: nothing is chosen on the
+    validation split, so that probabilities calibrated there mean what they say elsewhere. With `patience`, training
+    stops after so many epochs without a better validation F1 of span + category, and the best is kept.
+    `freeze_embeddings` saves a quarter of the time. `rough` is the share of reviews that a step sees in a rough
+    version. Training begins with the weights of `foundation`: `pretrained` (the shipped checkpoint), `none` (the
+    backbone alone), a checkpoint folder or `runs:/ID`; by default `pretrained` for the embedded backbone and `none` for
+    others. With texts without labels, `teachers` models of the backbone `teacher` (by default the same) are trained
+    first, and the student learns their answers beside the labels, then `polish_epochs` of the labels alone at
+    `polish_rate` times the learning rate (`training.distillation`).
     """
 
     backbone: str = EMBEDDED
-    foundation_epochs: int = 8
+    foundation: str | None = None
     epochs: int = 10
+    teacher: str | None = None
+    teachers: int = 2
+    polish_epochs: int = 3
+    polish_rate: float = 0.25
     learning_rate: float = 2e-4
     head_factor: float = 5.0
-    batch_size: int = 8
+    batch_size: int = 16
+    batch_tokens: int = 512
     weight_decay: float = 0.01
     warmup: float = 0.1
     patience: int | None = None
@@ -61,6 +75,11 @@ class Recipe:
     window: int = 128
     margin: int = 12
     seed: int = 13
+
+    @property
+    def foundation_name(self) -> str:
+        """What training begins with, the default settled."""
+        return self.foundation or (pretrained.NAME if self.backbone == EMBEDDED else NO_FOUNDATION)
 
     @property
     def weights(self) -> dict[str, float]:
@@ -89,15 +108,18 @@ def fit(
     folder: Path,
     *,
     foundation: Path | None = None,
+    soft: Sequence[SoftReview] = (),
     resume: bool = False,
     progress: Progress = lambda share, metrics: None,
 ) -> Fitted:
     """Train on `train` and write the last epoch, or the best with `recipe.patience`, to `folder / "checkpoint"`.
 
-    The tagger begins as that of the checkpoint `foundation`, as far as the two have things in common. `progress` hears
+    The tagger begins as that of the checkpoint `foundation`, as far as the two have things in common, and learns `soft`
+    answers of teachers beside the labels. `progress` hears
     the share done in [0, 1] after each step, with the metrics where an epoch ended. With `resume`, a run that was
     killed goes on from its last epoch. Raises DataError where there is nothing to learn from.
     """
+    settle()
     import torch
     from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
@@ -127,7 +149,6 @@ def fit(
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup,
         weight_decay=recipe.weight_decay,
-        train_sampling_strategy="group_by_length",
         eval_strategy="epoch",
         save_strategy="epoch",
         logging_strategy="epoch",
@@ -155,7 +176,7 @@ def fit(
         model=model,
         args=arguments,
         recipe=recipe,
-        train_dataset=with_rough(train, *reading, recipe.seed),
+        train_dataset=[*with_rough(train, *reading, recipe.seed), *soft_features(soft, *reading)],
         eval_dataset=featurize(validation, *reading),
         data_collator=lambda features: collate(some_rough(features, recipe.rough), padding),
         compute_metrics=lambda prediction: window_metrics(prediction, taxonomy, transitions(model.tag_chain)),
@@ -215,6 +236,19 @@ def _trainer_class() -> Any:
         def __init__(self, recipe: Recipe, **arguments: Any) -> None:
             self.recipe = recipe
             super().__init__(**arguments)
+
+        def get_train_dataloader(self) -> Any:
+            """Return batches by tokens; the Trainer's own are of so many rows, however long."""
+            recipe = self.recipe
+            lengths = [len(feature["input_ids"]) for feature in self.train_dataset]
+            batches = TokenBatches(lengths, recipe.batch_size, recipe.batch_tokens, recipe.seed)
+
+            class Loader(torch.utils.data.DataLoader):  # type: ignore[misc]
+                def set_epoch(self, epoch: int) -> None:
+                    batches.set_epoch(epoch)
+
+            pinned = self.args.dataloader_pin_memory
+            return Loader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, pin_memory=pinned)
 
         def create_optimizer(self, model: Any = None) -> Any:
             """AdamW with faster heads, and no decay on biases and norms."""

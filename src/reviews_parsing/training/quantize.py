@@ -24,7 +24,7 @@ from scipy.linalg import solve_triangular
 
 Array = npt.NDArray[np.floating[Any]]
 
-WEIGHT_LEVELS, ACTIVATION_LEVELS = 63, 127.5
+WEIGHT_LEVELS, ACTIVATION_LEVELS, TABLE_LEVELS = 63, 127.5, 127
 SMOOTHING = (0.35, 0.5, 0.65, 0.8)
 CLIPPING = (1.0, 0.8, 0.6, 0.4)
 # Tokens that are looked at, and as many of them as choose among the scales.
@@ -60,11 +60,35 @@ def quantize(source: Path, target: Path, texts: Sequence[Sequence[int]]) -> None
         weights = [numpy_helper.to_array(constants[node.input[1]]) for node in nodes]
         rounded = _round(seen[name], np.concatenate(weights, axis=1))
         _replace(model.graph, constants, name, nodes, [w.shape[1] for w in weights], rounded)
+    for node in [node for node in model.graph.node if node.op_type == "Gather"]:
+        table = constants.get(node.input[0])
+        if table is not None and table.data_type == onnx.TensorProto.FLOAT and min(table.dims) >= NARROW:
+            _replace_table(model.graph, node, numpy_helper.to_array(table))
     used = {name for node in model.graph.node for name in node.input}
     kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
     onnx.save(model, target)
+
+
+def _replace_table(graph: Any, gather: Any, table: Array) -> None:
+    """Hold the embedding table of a Gather in 8 bits, each row with a scale of its own, and scale the rows it takes."""
+    name, ids, output = gather.input[0], gather.input[1], gather.output[0]
+    scale = np.maximum(np.abs(table).max(axis=1, keepdims=True) / TABLE_LEVELS, 1e-12).astype(np.float32)
+    for suffix, value in (("levels", np.rint(table / scale).astype(np.int8)), ("scale", scale)):
+        graph.initializer.append(numpy_helper.from_array(value, f"{name}.{suffix}"))
+    made = [
+        helper.make_node("Gather", [f"{name}.levels", ids], [f"{output}.levels"], name=f"{output}.GatherLevels"),
+        helper.make_node("Gather", [f"{name}.scale", ids], [f"{output}.scale"], name=f"{output}.GatherScale"),
+        helper.make_node(
+            "Cast", [f"{output}.levels"], [f"{output}.float"], name=f"{output}.Cast", to=onnx.TensorProto.FLOAT
+        ),
+        helper.make_node("Mul", [f"{output}.float", f"{output}.scale"], [output], name=f"{output}.Scale"),
+    ]
+    at = list(graph.node).index(gather)
+    graph.node.remove(gather)
+    for i, node in enumerate(made):
+        graph.node.insert(at + i, node)
 
 
 def _observe(model: Any, names: Sequence[str], texts: Sequence[Sequence[int]]) -> dict[str, Array]:

@@ -5,20 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from reviews_parsing import data
 from reviews_parsing.errors import DataError
-from reviews_parsing.monitor import PROFILE_FILE, Profile
+from reviews_parsing.model_folder import PROFILE_FILE
+from reviews_parsing.monitor import Profile
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.training.card import model_card
+from reviews_parsing.training.distillation import unlabelled
 from reviews_parsing.training.evaluate import Evaluation, evaluate
 from reviews_parsing.training.fit import Fitted, Progress, Recipe, fit
-from reviews_parsing.training.foundation import foundation
+from reviews_parsing.training.teaching import learn_from_teachers
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +48,10 @@ class RunLog(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be trained on what; `key` tells jobs apart, `added` what came to the training split of the source."""
+    """What is to be trained on what.
+
+    `key` tells jobs apart, `added` what came to the training split of the source, `texts` are those without labels.
+    """
 
     source: str
     splits: Mapping[str, list[Review]]
@@ -54,10 +59,13 @@ class Job:
     taxonomy: Taxonomy
     digest: str
     added: data.Added | None = None
+    texts: Sequence[str] = ()
 
     @property
     def key(self) -> str:
-        return hashlib.sha256(json.dumps([self.digest, asdict(self.recipe)]).encode()).hexdigest()[:16]
+        texts = hashlib.sha256("\0".join(self.texts).encode()).hexdigest() if self.texts else ""
+        state = json.dumps([self.digest, texts, asdict(self.recipe)])
+        return hashlib.sha256(state.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,33 +84,36 @@ def prepare(
     mapping: Mapping[str, str | None] | None = None,
     data_format: str | None = None,
     more: Sequence[str] = (),
+    texts: Sequence[str] = (),
 ) -> Job:
     """Read `source` and settle its splits.
 
     A source without its own splits is split 80/10/10 by review with the recipe's seed, and 85/5/10 if it is
     large; one that lacks validation or test gives them up from its training reviews. What the files `more` hold goes
-    to the training split. Raises DataError.
+    to the training split. Of `texts`, which have no labels, those are left out that `source` has labels for. Raises
+    DataError.
     """
     splits = complete_splits(data.read_splits(source, mapping, data_format), recipe.seed)
     added = data.add(splits, [review for file in more for review in data.read(file, mapping)]) if more else None
     splits = added.splits if added else splits
-    if source == "corpus":
-        recipe = replace(recipe, foundation_epochs=0)
-    return Job(source, splits, recipe, Taxonomy.of(splits["train"]), data.digest(splits), added)
+    labelled = (review.text for reviews in splits.values() for review in reviews)
+    fresh = unlabelled(texts, labelled)
+    return Job(source, splits, recipe, Taxonomy.of(splits["train"]), data.digest(splits), added, fresh)
 
 
 def execute(
     job: Job,
     folder: Path,
-    foundations: Path,
+    foundation: Path | None,
     log: RunLog,
     *,
     resume: bool = False,
     progress: Progress = lambda share, metrics: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Trained:
     """Fit, export, calibrate and evaluate in `folder`, writing everything to `log`. Raises DataError or ModelError.
 
-    `progress` hears of the epochs on the shipped corpus, with a metric `foundation`, and then of those on the data.
+    Training begins with the checkpoint `foundation`. `progress` is told the share done, and the metrics of each epoch.
     """
     from reviews_parsing.training.export import export
 
@@ -114,26 +125,23 @@ def execute(
     unseen = {a.entity_group for a in held_out} - set(taxonomy.categories)
     log.parameters({**asdict(recipe), **{f"data_{key}": value for key, value in facts.items()}})
     log.parameters({"categories": ",".join(taxonomy.categories), "unseen_categories": ",".join(sorted(unseen))})
-    begin, before = time.monotonic(), 0.0
-    first = None
-    if recipe.foundation_epochs:
-
-        def lesson(share: float, metrics: dict[str, float]) -> None:
-            nonlocal before
-            before = share / 2
-            progress(before, metrics and {**metrics, "foundation": 1.0})
-
-        first = foundation(splits, recipe, foundations, folder, resume=resume, progress=lesson)
-    fitted = fit(
-        splits["train"],
-        splits["validation"],
-        taxonomy,
-        recipe,
-        folder,
-        foundation=first,
-        resume=resume,
-        progress=lambda share, metrics: progress(before + (1 - before) * share, metrics),
-    )
+    begin = time.monotonic()
+    labelled = (splits["train"], splits["validation"])
+    if job.texts:
+        log.parameters({"unlabelled_texts": len(job.texts)})
+        fitted = learn_from_teachers(
+            *labelled,
+            job.texts,
+            taxonomy,
+            recipe,
+            folder,
+            foundation=foundation,
+            resume=resume,
+            progress=progress,
+            say=say,
+        )
+    else:
+        fitted = fit(*labelled, taxonomy, recipe, folder, foundation=foundation, resume=resume, progress=progress)
     seconds = time.monotonic() - begin
     exported = export(fitted.checkpoint, taxonomy, recipe, splits["train"], splits["validation"], folder / "parser")
     parser = AspectParser(exported.folder)

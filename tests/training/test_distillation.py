@@ -1,0 +1,160 @@
+"""Teachers' answers: averaged, filtered, and learnt by a student."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from reviews_parsing import data, pipelines, registry
+from reviews_parsing.parser import AspectParser
+from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
+from reviews_parsing.tagging import Chain
+from reviews_parsing.training.backbone import build_tagger, load_tokenizer
+from reviews_parsing.training.chain import chain
+from reviews_parsing.training.distillation import answer, soft_features, unlabelled
+from reviews_parsing.training.export import write_fp32
+from reviews_parsing.training.features import IGNORE, collate, featurize
+from reviews_parsing.training.fit import Recipe
+
+TEXTS = ["The pool was lovely, the gym was dull.", "Great!\nThe pool was cold.", "", "Nothing much happened."]
+TAXONOMY = Taxonomy(("GYM", "POOL"), ("negative", "positive"), ("POOL",), opinions=True)
+
+
+def teacher(backbone: str, folder: Path, seed: int) -> AspectParser:
+    torch.manual_seed(seed)
+    tagger = build_tagger(backbone, TAXONOMY)
+    with torch.no_grad():
+        tagger.tag_chain.transitions.normal_()
+        tagger.classifier.bias.normal_(0, 3)
+    tagger.save_pretrained(folder / "checkpoint")
+    load_tokenizer(backbone).save_pretrained(folder / "checkpoint")
+    write_fp32(folder / "checkpoint", TAXONOMY, Recipe(backbone=backbone), folder / "parser")
+    return AspectParser(folder / "parser", threads=1)
+
+
+@pytest.fixture(scope="module")
+def teachers(small_backbone: str, tmp_path_factory: pytest.TempPathFactory) -> list[AspectParser]:
+    return [teacher(small_backbone, tmp_path_factory.mktemp("teacher"), seed) for seed in (0, 1)]
+
+
+def test_answers_are_the_mean_of_the_teachers(teachers: list[AspectParser]) -> None:
+    soft = answer(teachers, TEXTS, certain=0.0)
+    singles = [answer([one], TEXTS, certain=0.0) for one in teachers]
+    for review in soft:
+        parts = [next(s for s in single if s.text == review.text) for single in singles]
+        for name in ("tags", "polarities", "opinions", "implicit"):
+            mean = np.mean([getattr(part, name).astype(np.float32) for part in parts], axis=0)
+            assert getattr(review, name) == pytest.approx(mean, abs=2e-3), name
+        agree = parts[0].tags.argmax(axis=1) == parts[1].tags.argmax(axis=1)
+        assert not (review.certain & ~agree).any()
+        assert review.tags.sum(axis=1) == pytest.approx(1, abs=5e-3)
+
+
+def test_what_is_unsure_is_left_out(teachers: list[AspectParser]) -> None:
+    assert [review.text for review in answer(teachers[:1], TEXTS, certain=0.0)] == [t for t in TEXTS if t]
+    assert answer(teachers, TEXTS, certain=1.01) == []
+
+
+def test_links_that_teachers_disagree_on_are_left_out(teachers: list[AspectParser]) -> None:
+    both = answer(teachers, TEXTS[:1], certain=0.0)
+    for review in both:
+        parts = [one.links for each in teachers for one in answer([each], [review.text], certain=0.0)]
+        for word, opinion in review.links.items():
+            assert {part[word] for part in parts if word in part} == {opinion}
+
+
+def test_soft_features_stand_on_the_first_tokens_of_words(teachers: list[AspectParser], small_backbone: str) -> None:
+    tokenizer = load_tokenizer(small_backbone).backend_tokenizer
+    soft = answer(teachers[:1], TEXTS, certain=0.0)
+    features = soft_features(soft, tokenizer, TAXONOMY, 128, 12)
+    hard = featurize([Review(str(n), s.text) for n, s in enumerate(soft)], tokenizer, TAXONOMY, 128, 12)
+    assert [f["input_ids"] for f in features] == [f["input_ids"] for f in hard]
+    batch = collate([*features, *hard], 0)
+    rows = len(features)
+    assert batch["soft_words"][:rows].eq(2).equal(batch["labels"][rows:].ge(0))
+    assert not batch["soft_words"][rows:].any()
+    assert batch["labels"][:rows].eq(IGNORE).all()
+    assert batch["line_starts"][:rows].clamp(min=0).equal(batch["line_starts"][rows:].clamp(min=0))
+    inside = batch["soft_words"] == 2
+    assert batch["soft_tags"].sum(dim=-1)[inside].numpy() == pytest.approx(1, abs=5e-3)
+    assert not batch["soft_tags"][~inside].any()
+
+
+def test_a_chain_learns_the_marginals_that_are_read_of_certain_words_alone() -> None:
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    module = chain(7)
+    module.transitions.data.normal_()
+    words = torch.from_numpy(rng.random((4, 9)) > 0.3)
+    words[3] = False
+    starts = torch.from_numpy((rng.random((4, 9)) > 0.7).astype(np.int64))
+    certain = torch.from_numpy(rng.random((4, 9)) > 0.4)
+    logits = (2 * torch.randn(4, 9, 7)).requires_grad_()
+    targets = torch.randn(4, 9, 7).softmax(dim=-1)
+    module.soft(logits, targets, certain, words, starts).backward()
+    assert module.transitions.grad is None
+    read = Chain(module.transitions.detach().numpy())
+    sure = float((certain & words).sum())
+    expected = np.zeros((4, 9, 7))
+    for row in range(3):
+        its = words[row].nonzero().ravel().tolist()
+        lines = [0, *(i for i, at in enumerate(its) if i and starts[row, at]), len(its)]
+        marginals = read.marginals(logits[row, its].detach().numpy(), np.array(lines)).probabilities
+        expected[row, its] = (marginals - targets[row, its].numpy()) * certain[row, its].numpy()[:, None] / sure
+    assert logits.grad is not None
+    assert logits.grad.numpy() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_student_approaches_its_teacher(teachers: list[AspectParser], small_backbone: str, tmp_path: Path) -> None:
+    """The soft loss of a tagger is least where its answers are the teacher's."""
+    tokenizer = load_tokenizer(small_backbone).backend_tokenizer
+    soft = answer(teachers[:1], TEXTS[:2], certain=0.0)
+    batch = collate(soft_features(soft, tokenizer, TAXONOMY, 128, 12), 0)
+    torch.manual_seed(5)
+    student = build_tagger(small_backbone, TAXONOMY)
+    optimizer = torch.optim.Adam(student.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(120):
+        loss = student(**batch)["loss"]
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    student.save_pretrained(tmp_path / "checkpoint")
+    load_tokenizer(small_backbone).save_pretrained(tmp_path / "checkpoint")
+    write_fp32(tmp_path / "checkpoint", TAXONOMY, Recipe(backbone=small_backbone), tmp_path / "parser")
+    learnt = answer([AspectParser(tmp_path / "parser")], TEXTS[:2], certain=0.0)
+    assert losses[-1] < losses[0]
+    for theirs, own in zip(soft, learnt, strict=True):
+        assert own.tags == pytest.approx(theirs.tags, abs=0.2)
+
+
+def test_unlabelled_texts_are_each_new_and_there_once() -> None:
+    assert unlabelled(["a", "b", "a", " ", "c"], ["b"]) == ["a", "c"]
+
+
+def test_training_with_unlabelled_reviews_leaves_a_registered_version(small_backbone: str, tmp_path: Path) -> None:
+    reviews = []
+    for n in range(30):
+        text = f"The pool number {n} was lovely."
+        judged = Opinion("lovely", len(text) - 7, len(text) - 1)
+        reviews.append(Review(str(n), text, (Aspect("POOL", "pool", 4, 8, "positive", judged),)))
+    data.write(reviews, tmp_path / "own.jsonl")
+    lines: list[str] = []
+    told: list[float] = []
+    recipe = Recipe(backbone=small_backbone, epochs=1, polish_epochs=1, teachers=2)
+    texts = [reviews[0].text, *(f"We liked the pool on day {n}." for n in range(20))]
+    found = pipelines.train(
+        str(tmp_path / "own.jsonl"), recipe, texts=texts, say=lines.append, progress=lambda share, _: told.append(share)
+    )
+    assert "20 of 21 texts without labels are new" in lines
+    assert sum(line.startswith("teacher ") for line in lines) == 2
+    assert any(line.startswith("learning from ") for line in lines)
+    assert told == sorted(told)
+    assert told[-1] == pytest.approx(1)
+    assert found.version == "1"
+    with registry.tracking() as client:
+        assert client.get_run(found.run_id).data.params["unlabelled_texts"] == "20"
