@@ -1,6 +1,6 @@
 """What a change to the training recipe is worth: the same data, split anew and trained anew for each seed.
 
-    python benchmarks/recipes.py DATA [--map FILE.json] [--seeds 1 2 3] [--share 0.5] [--set rough=0 ...]
+    python benchmarks/recipes.py DATA [--map FILE.json] [--seeds 1 2 3] [--share 0.5] [--set noisy_share=0 ...]
         [--trial NAME[=VALUE] ...] [--json]
 
 Data without splits of its own gives up a fifth of its reviews, drawn by the seed, as the development split; else its

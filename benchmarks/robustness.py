@@ -25,8 +25,8 @@ from reviews_parsing.errors import ReviewsParsingError
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect, Review
 from reviews_parsing.settings import Settings
+from reviews_parsing.training.augmentation import rewritten
 from reviews_parsing.training.evaluate import evaluate
-from reviews_parsing.training.rough import rewritten
 
 # A disturbance says, for each code point of a review, what stands there instead.
 Disturbance = Callable[[Review, random.Random], list[str]]

@@ -63,8 +63,10 @@ def trainer(change: Callable[[type[Any]], type[Any]]) -> Iterator[None]:
 @contextmanager
 def reviews(change: Callable[[list[Review]], list[Review]]) -> Iterator[None]:
     """`fit` learns from other reviews."""
-    featurize_them = fitting.with_rough
-    with patch.object(fitting, "with_rough", lambda its, *reading: featurize_them(change(list(its)), *reading)):
+    featurize_them = fitting.with_noisy_versions
+    with patch.object(
+        fitting, "with_noisy_versions", lambda its, *reading: featurize_them(change(list(its)), *reading)
+    ):
         yield
 
 
@@ -251,7 +253,7 @@ def single(_: float) -> Iterator[None]:
     taxonomy_of = Taxonomy.of
 
     def of(its: Iterable[Review]) -> Taxonomy:
-        return replace(taxonomy_of(its), several=False)
+        return replace(taxonomy_of(its), multi_label=False)
 
     with patch.object(features, "readings", lambda review: [review]), patch.object(Taxonomy, "of", of):
         yield
@@ -315,19 +317,19 @@ def taught(backbone: str) -> Iterator[None]:
             teacher = fit(train, validation, taxonomy, theirs, Path(room), **{**given, "foundation": None})
             model = fitting.build_tagger(str(teacher.checkpoint), taxonomy, **recipe.weights).eval()
             tokenizer = load_tokenizer(str(teacher.checkpoint))
-        featurize_them = fitting.with_rough
+        featurize_them = fitting.with_noisy_versions
 
         def with_answers(its: Sequence[Review], *reading: Any) -> list[dict[str, Any]]:
             ours = featurize_them(its, *reading)
-            # The same rough versions, as they are drawn by the seed.
+            # The same noisy versions, as they are drawn by the seed.
             seen = featurize_them(its, tokenizer.backend_tokenizer, *reading[1:])
             for student, read in zip(ours, seen, strict=True):
-                for its_own, its_teachers in zip([student, *student["rough"]], [read, *read["rough"]], strict=True):
+                for its_own, its_teachers in zip([student, *student["noisy"]], [read, *read["noisy"]], strict=True):
                     its_own["answers"] = _answers(model, its_teachers, tokenizer.pad_token_id or 0)
             return ours
 
         with (
-            patch.object(fitting, "with_rough", with_answers),
+            patch.object(fitting, "with_noisy_versions", with_answers),
             patch.object(fitting, "collate", _collate_answers),
             learning(_student_loss),
         ):

@@ -16,8 +16,8 @@ from safetensors.torch import load_file
 from reviews_parsing import AspectParser, data
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.training import fit as fitting
+from reviews_parsing.training.augmentation import rewritten
 from reviews_parsing.training.fit import Recipe
-from reviews_parsing.training.rough import rewritten
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -77,7 +77,7 @@ TRIALS = load("trials")
 
 def learnt(wish: str | None, reviews: list[Review], folder: Path) -> dict[str, Any]:
     """The weights after an epoch, with a trial or without."""
-    recipe = Recipe(epochs=1, batch_size=2, rough=0.5)
+    recipe = Recipe(epochs=1, batch_size=2, noisy_share=0.5)
     with TRIALS.trial(wish) if wish else nullcontext():
         # Looked up while the trial is on, as `recipes` does.
         fitted = fitting.fit(reviews, reviews[:2], Taxonomy.of(reviews), recipe, folder)

@@ -19,7 +19,7 @@ from reviews_parsing import AspectParser, DataError, ModelError, data
 from reviews_parsing.encoder import MOST, PADDING, Encoder
 from reviews_parsing.model_folder import ParserConfig
 from reviews_parsing.tagging import words
-from reviews_parsing.tagging.decode import ANSWER_FROM
+from reviews_parsing.tagging.decode import DEFAULT_THRESHOLD
 from reviews_parsing.training.evaluate import evaluate
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -61,7 +61,7 @@ def test_a_span_is_words_of_the_text_and_overlaps_no_other(parser: AspectParser,
     assert parser.parse([text], spans_only=True)[0].aspects == tuple(explicit)
     for aspect in parsed.aspects[len(explicit) :]:
         assert (aspect.word, aspect.start, aspect.end) == (None, None, None)
-        assert parser.config.calibration.answer_from <= (aspect.score or 0) <= 1
+        assert parser.config.calibration.threshold <= (aspect.score or 0) <= 1
         assert 0 <= (aspect.polarity_score or -1) <= 1
     for aspect in parsed.aspects:
         if opinion := aspect.opinion:
@@ -193,7 +193,7 @@ def test_a_model_of_before_is_read_without_what_it_does_not_know(champion_folder
     old = tmp_path / "old"
     shutil.copytree(champion_folder, old)
     form = json.loads((old / "parser.json").read_text())
-    for name in ("implicit", "opinions", "several"):
+    for name in ("implicit", "opinions", "multi_label"):
         del form["taxonomy"][name]
     for name in ("implicit_scale", "implicit_bias"):
         del form["calibration"][name]
@@ -204,8 +204,8 @@ def test_a_model_of_before_is_read_without_what_it_does_not_know(champion_folder
         assert before.aspects == tuple(replace(aspect, opinion=None) for aspect in after.aspects)
 
 
-def answers_from(answer_from: float, config: ParserConfig, folder: Path) -> AspectParser:
-    replace(config, calibration=replace(config.calibration, answer_from=answer_from)).write(folder)
+def answers_from(threshold: float, config: ParserConfig, folder: Path) -> AspectParser:
+    replace(config, calibration=replace(config.calibration, threshold=threshold)).write(folder)
     return AspectParser(folder)
 
 
@@ -216,8 +216,8 @@ def test_an_answer_is_what_is_half_as_probable_as_answers_are_right(champion_fol
     validation = data.read_splits("corpus")["validation"]
     texts = [review.text for review in validation]
     found = AspectParser(champion_folder)
-    reached = evaluate(answers_from(ANSWER_FROM, config, folder), validation).f1
-    assert found.config.calibration.answer_from == pytest.approx(reached / 2, abs=0.001)
+    reached = evaluate(answers_from(DEFAULT_THRESHOLD, config, folder), validation).f1
+    assert found.config.calibration.threshold == pytest.approx(reached / 2, abs=0.001)
     # Who asks for more probable aspects gets the same as from a model that gives no others.
     assert answers_from(0.6, config, folder).parse(texts) == found.parse(texts, min_score=0.6)
 
@@ -237,14 +237,14 @@ def test_words_have_several_categories_where_the_labels_had(champion_folder: Pat
     folder = tmp_path / "several"
     shutil.copytree(champion_folder, folder)
     config = ParserConfig.read(folder)
-    assert not config.taxonomy.several
+    assert not config.taxonomy.multi_label
     plain, found = (
-        answers_from(0.01, replace(config, taxonomy=replace(config.taxonomy, several=several)), folder)
+        answers_from(0.01, replace(config, taxonomy=replace(config.taxonomy, multi_label=several)), folder)
         .parse([LONG], spans_only=True)[0]
         .aspects
         for several in (False, True)
     )
-    assert ParserConfig.read(folder).taxonomy.several
+    assert ParserConfig.read(folder).taxonomy.multi_label
     first_of = {aspect.span: aspect for aspect in reversed(found) if aspect.span}
     assert tuple(first_of[aspect.span] if aspect.span else aspect for aspect in plain) == plain
     others = [aspect for aspect in found if aspect not in plain]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reviews_parsing import engines
-from reviews_parsing.tagging.chain import Floats
+from reviews_parsing.tagging.crf import Floats
 
 # What a graph calls its outputs; all but the first may be missing.
 OUTPUTS = ("tag_logits", "polarity_logits", "implicit_logits", "opinion_logits", "link_logits")

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from reviews_parsing.cores import usable_cores
 from reviews_parsing.errors import ModelError
-from reviews_parsing.tagging.chain import Floats, Ints
+from reviews_parsing.tagging.crf import Floats, Ints
 
 ENGINES = ("onnxruntime", "openvino", "auto")
 # What `auto` times: runs of so many texts of so many tokens.

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from reviews_parsing.errors import ModelError
 from reviews_parsing.schema import Taxonomy
-from reviews_parsing.tagging.decode import ANSWER_FROM
+from reviews_parsing.tagging.decode import DEFAULT_THRESHOLD
 
-# Models of format 1 know no transitions, those of 2 no `answer_from`, those of 3 no `link_bias`.
+# Models of format 1 know no transitions, those of 2 no `threshold`, those of 3 no `link_bias`.
 FORMAT = 4
 MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parser.json"
 # Beside what the parser needs: a sample of training in numbers (`monitor.Profile`), and the parameters of the training.
@@ -23,7 +23,7 @@ class Calibration:
 
     Logits of tags and their transitions are multiplied by `tag_scale`, those of polarities by `polarity_scale`
     (temperature scaling, Guo et al., 2017); an implicit aspect's probability is sigmoid(implicit_scale * logit +
-    implicit_bias) (Platt, 1999). What is less than `answer_from` probable is no answer: the best threshold for F1 is
+    implicit_bias) (Platt, 1999). What is less than `threshold` probable is no answer: the best threshold for F1 is
     half the F1 that it reaches (Lipton, Elkan and Naryanaswamy, 2014).
     Models of before scale a span's logit in the same way with `span_scale` and `span_bias`.
     """
@@ -34,7 +34,7 @@ class Calibration:
     polarity_scale: float = 1.0
     implicit_scale: float = 1.0
     implicit_bias: float = 0.0
-    answer_from: float = ANSWER_FROM
+    threshold: float = DEFAULT_THRESHOLD
 
 
 Matrix = tuple[tuple[float, ...], ...]
@@ -77,15 +77,18 @@ class ParserConfig:
                     f"{folder} has format {form['format']}, not 1 to {FORMAT}; install the version that made it"
                 )
             known = form["taxonomy"]
-            # Models of before know neither the implicit nor opinions, nor spans of several categories.
+            # Older models lack these; until format 4 `multi_label` was `several`, and `threshold` `answer_from`.
             taxonomy = Taxonomy(
                 tuple(known["categories"]),
                 tuple(known["polarities"]),
                 tuple(known.get("implicit", ())),
                 known.get("opinions", False),
-                known.get("several", False),
+                known.get("multi_label", known.get("several", False)),
             )
-            calibration = Calibration(**form["calibration"])
+            fitted = dict(form["calibration"])
+            if "answer_from" in fitted:
+                fitted["threshold"] = fitted.pop("answer_from")
+            calibration = Calibration(**fitted)
             transitions, opinion_transitions = (
                 tuple(map(tuple, form.get(name, ()))) for name in ("transitions", "opinion_transitions")
             )

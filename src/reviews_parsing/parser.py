@@ -29,16 +29,16 @@ from reviews_parsing.tagging import (
     boundaries,
     decode,
     line_starts,
-    linked,
+    link_opinions,
+    max_over_words,
     sigmoid,
     softmax,
     special_tokens,
-    strongest,
     tokenize,
     windows,
 )
-from reviews_parsing.tagging.chain import Floats, Ints
-from reviews_parsing.tagging.link import BUCKETS_A_SIDE, NONE
+from reviews_parsing.tagging.crf import Floats, Ints
+from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE, NONE
 
 # What is worked on at once: enough texts to find some of like length, few enough to hold.
 CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 250_000
@@ -75,7 +75,7 @@ class Prepared:
 
 
 class Implicit(NamedTuple):
-    """Aspects that are no span, the numbers of their texts, and of their strongest words among all: shape [k]."""
+    """Aspects that are no span, the numbers of their texts, and of their max_over_words words among all: shape [k]."""
 
     aspects: list[Aspect]
     text: Ints
@@ -223,13 +223,13 @@ class AspectParser:
         """Return the probability of each implicit category and polarity: shape [texts, categories * polarities]."""
         calibration, taxonomy = self.config.calibration, self.taxonomy
         logits_of_words = logits.implicit[:, : len(taxonomy.implicit) * max(1, len(taxonomy.polarities))]
-        strongest_of_texts = strongest(logits_of_words, prepared.first)
+        strongest_of_texts = max_over_words(logits_of_words, prepared.first)
         return sigmoid(calibration.implicit_scale * strongest_of_texts + calibration.implicit_bias)
 
     def finish(self, prepared: Prepared, logits: Logits) -> list[ParsedReview]:
         """Spans and probabilities from `logits`."""
-        least, several = self.config.calibration.answer_from, self.taxonomy.several
-        spans = decode(self.tags(prepared, logits), logits.polarities, prepared.first, least, several)
+        options = (self.config.calibration.threshold, self.taxonomy.multi_label)
+        spans = decode(self.tags(prepared, logits), logits.polarities, prepared.first, *options)
         implicit = self._implicit(logits.implicit, prepared.first)
         texts = np.concatenate([spans.text, implicit.text])
         offset = prepared.first[spans.text]
@@ -267,8 +267,8 @@ class AspectParser:
         calibration, taxonomy = self.config.calibration, self.taxonomy
         per_category = max(1, len(taxonomy.polarities))
         logits = logits[:, : len(taxonomy.implicit) * per_category]
-        scores = sigmoid(calibration.implicit_scale * strongest(logits, first) + calibration.implicit_bias)
-        texts, pairs = np.nonzero(scores >= calibration.answer_from)
+        scores = sigmoid(calibration.implicit_scale * max_over_words(logits, first) + calibration.implicit_bias)
+        texts, pairs = np.nonzero(scores >= calibration.threshold)
         aspects, words = [], []
         for text, pair in zip(texts.tolist(), pairs.tolist(), strict=True):
             category, polarity = divmod(pair, per_category)
@@ -293,7 +293,7 @@ class AspectParser:
             return
         tags = self.opinion_tags(prepared, logits)
         spans = decode(tags, np.empty((len(logits.opinions), 0)), prepared.first)
-        chosen = linked(
+        chosen = link_opinions(
             logits.links, spans, texts, words, stops, prepared.first, self._link_bias, cache(prepared.sentence_of)
         )
         for number, opinion in zip(texts.tolist(), chosen.tolist(), strict=True):

@@ -148,14 +148,14 @@ class Taxonomy:
     """The categories and polarities that a model knows, each sorted; all come from the data.
 
     `categories` are those of spans, `implicit` those of aspects that have none; `opinions` says whether the words that
-    judge are known, and `several` whether one span may have several categories.
+    judge are known, and `multi_label` whether one span may have several categories.
     """
 
     categories: tuple[str, ...]
     polarities: tuple[str, ...] = ()
     implicit: tuple[str, ...] = ()
     opinions: bool = False
-    several: bool = False
+    multi_label: bool = False
 
     @classmethod
     def of(cls, reviews: Iterable[Review]) -> Taxonomy:
@@ -167,7 +167,7 @@ class Taxonomy:
             tuple(sorted({a.polarity for a in aspects if a.span and a.polarity is not None})),
             tuple(sorted({a.entity_group for a in aspects if not a.span})),
             any(a.opinion for a in aspects),
-            any(map(_has_several, reviews)),
+            any(map(_is_multi_label, reviews)),
         )
 
     def union(self, other: Taxonomy) -> Taxonomy:
@@ -177,7 +177,7 @@ class Taxonomy:
             tuple(sorted({*self.polarities, *other.polarities})),
             tuple(sorted({*self.implicit, *other.implicit})),
             self.opinions or other.opinions,
-            self.several or other.several,
+            self.multi_label or other.multi_label,
         )
 
     @property
@@ -186,7 +186,7 @@ class Taxonomy:
         return ("O", *(f"{prefix}-{category}" for category in self.categories for prefix in "BI"))
 
 
-def _has_several(review: Review) -> bool:
+def _is_multi_label(review: Review) -> bool:
     """Whether a span of it has more than one category."""
     named = {(a.span, a.entity_group) for a in review.aspects if a.span}
     return len({span for span, _ in named}) < len(named)

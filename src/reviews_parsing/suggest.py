@@ -27,7 +27,7 @@ from reviews_parsing.data.duplicates import pairs
 from reviews_parsing.encoder import Logits
 from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview, Review
-from reviews_parsing.tagging import decode, sigmoid, softmax, strongest
+from reviews_parsing.tagging import decode, max_over_words, sigmoid, softmax
 
 # The number of errors expected of each thing that a parser may be wrong about.
 Doubts = defaultdict[Any, float]
@@ -177,7 +177,7 @@ def _doubts(parser: AspectParser, prepared: Prepared, logits: Logits) -> list[Do
             start, end = prepared.bounds(text, word, word + 1)
             found[text]["word", prepared.texts[text][start:end].casefold()] += float(doubt[row])
     known = len(parser.taxonomy.implicit) * max(1, len(parser.taxonomy.polarities))
-    implicit = strongest(logits.implicit[:, :known], first)
+    implicit = max_over_words(logits.implicit[:, :known], first)
     chance = sigmoid(calibration.implicit_scale * implicit + calibration.implicit_bias)
     unsure = np.minimum(chance, 1 - chance)
     for at, pair in zip(*(axis.tolist() for axis in np.nonzero(unsure > LEAST)), strict=True):

@@ -151,7 +151,7 @@ def test_the_local_store_says_what_the_champion_is_now(with_champion: Path) -> N
         source = client.get_model_version(MODEL_NAME, "1").source
         client.create_model_version(MODEL_NAME, source, registry.versions()[0].run_id)
     assert registry.fetch(CHAMPION)[1] == "1"
-    registry.crown("2", {})
+    registry.set_champion("2", {})
     assert registry.fetch(CHAMPION)[1] == "2"
     with registry.tracking() as client:
         client.delete_model_version(MODEL_NAME, "2")

@@ -147,7 +147,7 @@ def test_the_checkpoint_is_a_token_classification_pipeline(
     assert sum(name != "O" for name in theirs) > 50
     logits = parser.encode(prepared).tags
     of_theirs = logits[range(len(words)), [tagger.model.config.label2id[name] for name in theirs]]
-    # The strongest, or as good as.
+    # The max_over_words, or as good as.
     assert of_theirs == pytest.approx(logits.max(axis=1), abs=1e-3)
 
 

@@ -287,7 +287,7 @@ def test_what_waits_in_the_old_version_is_answered_by_it(
         waiting = [clients.submit(server.infer, [LONG] * 6) for _ in range(2)]
         while server.counter("reviews_parsing_requests_in_progress") < 2:
             assert not any(each.done() for each in waiting)
-        registry.crown("2", {})
+        registry.set_champion("2", {})
         assert server.ask({}, LOAD).status == 200
         assert rest_version(server) == "2"
         assert not all(each.done() for each in waiting)
@@ -301,7 +301,7 @@ def test_reloads_that_meet_take_turns(start: Start, two_versions: Path) -> None:
         enough = Event()
         with asking(rest_version, server, 1, enough), asking(reload, server, 3, enough) as reloads:
             for champion in "21":
-                registry.crown(champion, {})
+                registry.set_champion(champion, {})
                 goal = len(reloads[0]) + 2
                 until(lambda goal=goal: enough.is_set() or len(reloads[0]) >= goal, "reloads")
         assert rest_version(server) == "1"
@@ -351,7 +351,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def test_a_damaged_version_is_refused_and_the_one_that_runs_goes_on(start: Start, with_champion: Path) -> None:
     version = damaged(with_champion, DAMAGES["cut off"])
     with start(REVIEWS_PARSING_HOME=str(with_champion)) as server:
-        registry.crown(version, {})
+        registry.set_champion(version, {})
         with asking(rest_version, server, 1, Event()) as answered:
             refused = server.ask({}, LOAD)
             assert refused.status == 503
@@ -371,7 +371,7 @@ def test_a_damaged_version_is_refused_and_the_one_that_runs_goes_on(start: Start
 @pytest.mark.parametrize("damage", DAMAGES)
 @pytest.mark.parametrize("mlserver", [False, True])
 def test_a_damaged_version_is_one_line_at_the_start(with_champion: Path, damage: str, mlserver: bool) -> None:
-    registry.crown(damaged(with_champion, DAMAGES[damage]), {})
+    registry.set_champion(damaged(with_champion, DAMAGES[damage]), {})
     code, log = run_to_its_end(mlserver, with_champion)
     assert code == 1
     errors = [line for line in log if "rror" in line]

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reviews_parsing.tagging import Chain, Marginals, decode, sigmoid, strongest
-from reviews_parsing.tagging.decode import FAINTEST
+from reviews_parsing.tagging import Chain, Marginals, decode, max_over_words, sigmoid
+from reviews_parsing.tagging.decode import MIN_LOGIT
 
 logits = st.integers(0, 6).flatmap(lambda n: arrays(np.float64, (n, 5), elements=st.floats(-20, 20)))
 
@@ -44,33 +44,33 @@ def every_span(read: Marginals, first: np.ndarray) -> Spans:
     return found
 
 
-def found_in(words: np.ndarray, first: np.ndarray, least: float, several: bool) -> Spans:
-    found = decode(PLAIN.marginals(words, first), np.zeros((len(words), 0)), first, least, several)
+def found_in(words: np.ndarray, first: np.ndarray, least: float, multi_label: bool) -> Spans:
+    found = decode(PLAIN.marginals(words, first), np.zeros((len(words), 0)), first, least, multi_label)
     return list(zip(found.text, found.start, found.stop, found.category, sigmoid(found.logit), strict=True))
 
 
 @given(texts, st.floats(0.001, 1), st.booleans())
 def test_what_is_probable_is_an_answer_unless_it_shares_a_word_with_what_is_more_so(
-    drawn: list[np.ndarray], least: float, several: bool
+    drawn: list[np.ndarray], least: float, multi_label: bool
 ) -> None:
     words, first = together(drawn)
     expected: Spans = []
     for span in sorted(every_span(PLAIN.marginals(words, first), first), key=lambda its: -its[4]):
         touched = [its for its in expected if its[0] == span[0] and its[1] < span[2] and span[1] < its[2]]
-        if span[4] >= least and (not touched or (several and all(its[:3] == span[:3] for its in touched))):
+        if span[4] >= least and (not touched or (multi_label and all(its[:3] == span[:3] for its in touched))):
             expected.append(span)
     expected.sort(key=lambda its: (*its[:3], -its[4]))
-    found = found_in(words, first, least, several)
+    found = found_in(words, first, least, multi_label)
     assert [its[:4] for its in found] == [its[:4] for its in expected]
     assert [its[4] for its in found] == pytest.approx([its[4] for its in expected], abs=1e-8)
 
 
 @given(texts, st.floats(0.001, 1), st.floats(0.001, 1), st.booleans())
 def test_who_asks_for_more_probable_spans_gets_some_of_the_same(
-    drawn: list[np.ndarray], one: float, other: float, several: bool
+    drawn: list[np.ndarray], one: float, other: float, multi_label: bool
 ) -> None:
     words, first = together(drawn)
-    more, fewer = (found_in(words, first, least, several) for least in sorted((one, other)))
+    more, fewer = (found_in(words, first, least, multi_label) for least in sorted((one, other)))
     assert fewer == [its for its in more if its in fewer]
 
 
@@ -101,14 +101,14 @@ def test_a_text_is_decoded_as_if_it_were_alone(drawn: list[np.ndarray]) -> None:
 @given(texts)
 def test_a_text_is_as_strong_as_its_strongest_word(drawn: list[np.ndarray]) -> None:
     words, first = together(drawn)
-    expected = [text.max(axis=0, initial=FAINTEST) for text in drawn]
-    assert strongest(words, first).tolist() == [row.tolist() for row in expected]
+    expected = [text.max(axis=0, initial=MIN_LOGIT) for text in drawn]
+    assert max_over_words(words, first).tolist() == [row.tolist() for row in expected]
 
 
 def test_an_i_without_its_b_joins_the_likelier_reading() -> None:
     # Words: O, then I-0 far above all else: B-0 is the only valid way to say so.
     strong = np.array([[9.0, 0, 0, 0, 0], [0, 4.0, 8.0, 0, 0], [9.0, 0, 0, 0, 0]])
-    assert [its[:4] for its in found_in(strong, np.array([0, 3]), 0.5, several=False)] == [(0, 1, 2, 0)]
+    assert [its[:4] for its in found_in(strong, np.array([0, 3]), 0.5, multi_label=False)] == [(0, 1, 2, 0)]
 
 
 def test_polarity_is_the_mean_over_the_words_of_the_span() -> None:

@@ -13,7 +13,7 @@ from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
 from reviews_parsing.tagging import Chain
 from reviews_parsing.training.backbone import build_tagger, load_tokenizer
-from reviews_parsing.training.chain import chain
+from reviews_parsing.training.crf import chain
 from reviews_parsing.training.distillation import answer, soft_features, unlabelled
 from reviews_parsing.training.export import write_fp32
 from reviews_parsing.training.features import IGNORE, collate, featurize

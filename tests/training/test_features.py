@@ -7,7 +7,7 @@ from dataclasses import replace
 from tokenizers import Tokenizer
 
 from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
-from reviews_parsing.training.features import IGNORE, featurize, readings, with_rough
+from reviews_parsing.training.features import IGNORE, featurize, readings, with_noisy_versions
 
 TEXT = "Yum! The beef stew was far too salty, the room lovely."
 SALTY = Opinion("far too salty", 23, 36)
@@ -76,11 +76,11 @@ def test_a_category_that_only_held_out_reviews_have_is_nothing_to_learn(tokenize
 def test_a_review_is_learnt_once_for_each_category_of_a_span(tokenizer: Tokenizer) -> None:
     stew, room, yum = REVIEW.aspects
     assert readings(REVIEW) == [REVIEW]
-    assert not Taxonomy.of([REVIEW]).several
+    assert not Taxonomy.of([REVIEW]).multi_label
     dear, odd = (replace(stew, entity_group=group, polarity="positive") for group in ("PRICE", "STYLE"))
     several = replace(REVIEW, aspects=(stew, room, dear, yum, stew, odd))
     taxonomy = Taxonomy.of([several])
-    assert taxonomy.several
+    assert taxonomy.multi_label
     versions = readings(several)
     assert all(sorted(map(repr, version.aspects)) == sorted(map(repr, several.aspects)) for version in versions)
     learnt = []
@@ -94,4 +94,4 @@ def test_a_review_is_learnt_once_for_each_category_of_a_span(tokenizer: Tokenize
         ({"B-PRICE", "I-PRICE", "B-AMBIENCE"}, {1}),
         ({"B-STYLE", "I-STYLE", "B-AMBIENCE"}, {1}),
     ]
-    assert len(with_rough([several, REVIEW], tokenizer, taxonomy, 128, 16, seed=1)) == 4
+    assert len(with_noisy_versions([several, REVIEW], tokenizer, taxonomy, 128, 16, seed=1)) == 4

@@ -23,7 +23,7 @@ REVISION, MODEL, VERSION = "revision", "model", "version"
 class Imported:
     """How many corrections were saved, how many the store had already, and what kept others from being saved.
 
-    `loose` counts the words that judge, but are linked to no aspect, and so were left out.
+    `loose` counts the words that judge, but are link_opinions to no aspect, and so were left out.
     """
 
     saved: int

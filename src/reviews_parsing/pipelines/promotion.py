@@ -12,7 +12,7 @@ from reviews_parsing.errors import ModelError, PromotionRefused
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.registry.fetch import fetch
 from reviews_parsing.registry.runs import fetch_file
-from reviews_parsing.registry.versions import champion, crown, register, run_of, tag
+from reviews_parsing.registry.versions import champion, register, run_of, set_champion, tag
 from reviews_parsing.schema import Review
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.evaluate import Evaluation, evaluate
@@ -97,7 +97,7 @@ def _record(verdict: Verdict) -> None:
             "gate_interval_95": f"{low:+.4f} {high:+.4f}",
         }
     if verdict.promoted:
-        crown(verdict.version, tags)
+        set_champion(verdict.version, tags)
     else:
         tag(verdict.version, tags)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from reviews_parsing.registry.fetch import fetch, locate
 from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, tracking, tracking_uri
-from reviews_parsing.registry.versions import Version, challenger, champion, crown, register, rollback, versions
+from reviews_parsing.registry.versions import Version, challenger, champion, register, rollback, set_champion, versions
 
 __all__ = [
     "ARTIFACT",
@@ -15,11 +15,11 @@ __all__ = [
     "Version",
     "challenger",
     "champion",
-    "crown",
     "fetch",
     "locate",
     "register",
     "rollback",
+    "set_champion",
     "tracking",
     "tracking_uri",
     "versions",

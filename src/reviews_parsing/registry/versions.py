@@ -73,7 +73,7 @@ def challenger() -> str | None:
     return newest.version
 
 
-def crown(version: str, tags: Mapping[str, str]) -> str | None:
+def set_champion(version: str, tags: Mapping[str, str]) -> str | None:
     """Make `version` the champion, tagged with why; returns the champion before, which `rollback` returns to."""
     name = Settings().model_name
     with tracking() as client:

@@ -3,7 +3,7 @@
 The checkpoint stays one that `transformers.pipeline("token-classification", FOLDER)` loads: the other heads are extra
 weights which that pipeline passes over, and so are the transitions of tags, which are learnt as sequences
 (`tagging.Chain`). What a text says of no word in particular ("Yum!") is scored at every word, and a text says it where
-its strongest word does.
+its max_over_words word does.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from reviews_parsing.errors import ModelError
 from reviews_parsing.schema import OPINION_TAGS, Taxonomy
-from reviews_parsing.tagging.decode import FAINTEST
-from reviews_parsing.tagging.link import BUCKETS_A_SIDE
-from reviews_parsing.training.chain import chain
+from reviews_parsing.tagging.decode import MIN_LOGIT
+from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE
+from reviews_parsing.training.crf import chain
 
 EMBEDDED = "minilm-l6"
 WEIGHTS = "model.safetensors"
@@ -226,10 +226,10 @@ def _with_heads(base: Any) -> Any:
                 share = word.sum() / (word.sum() + (soft == 2).sum()).clamp(min=1)
                 loss = share * loss + (1 - share) * self._soft_loss(outputs, soft, starts, others)
                 word = word | (soft > 0)
-            strongest = None
+            max_over_words = None
             if config.implicit:
-                logits = outputs["implicit_logits"].float().masked_fill(~word.unsqueeze(-1), FAINTEST)
-                said, strongest = logits.max(dim=1)
+                logits = outputs["implicit_logits"].float().masked_fill(~word.unsqueeze(-1), MIN_LOGIT)
+                said, max_over_words = logits.max(dim=1)
                 present = others["implicit_labels"]
                 known = present >= 0
                 wrong = binary_cross_entropy_with_logits(said[known], present[known].float(), reduction="sum")
@@ -241,7 +241,7 @@ def _with_heads(base: Any) -> Any:
                         outputs["opinion_logits"].float(), others["soft_opinions"], soft == 2, soft > 0, starts
                     )
                     opinions = share * opinions + (1 - share) * learnt
-                links = self._link_loss(outputs["link_logits"].float(), word, strongest, others)
+                links = self._link_loss(outputs["link_logits"].float(), word, max_over_words, others)
                 loss = loss + weights.get("opinion", 1) * (opinions + links)
             return {"loss": loss, **outputs}
 
@@ -259,21 +259,21 @@ def _with_heads(base: Any) -> Any:
             return loss
 
         def _link_loss(
-            self, links: Tensor, word: Tensor, strongest: Tensor | None, labels: dict[str, Tensor]
+            self, links: Tensor, word: Tensor, max_over_words: Tensor | None, labels: dict[str, Tensor]
         ) -> Tensor:
             """How far each aspect is from pointing at its opinion's first token, or at token 0 where it has none."""
             looks, offers = links.chunk(2, dim=-1)
             places = word.cumsum(dim=1)
             apart = places.unsqueeze(1) - places.unsqueeze(2)
             fit = looks @ offers.transpose(1, 2) + self.link_distance(_buckets(apart)).squeeze(-1).float()
-            fit = fit.masked_fill(~word.unsqueeze(1), FAINTEST)
+            fit = fit.masked_fill(~word.unsqueeze(1), MIN_LOGIT)
             # Nothing fits with 0: `tagging.linked` holds opinions against that.
             nothing = torch.zeros_like(fit[:, :, :1])
             fit = torch.cat([nothing, fit[:, :, 1:]], dim=2)
             loss = of_words(fit, labels["link_labels"])
-            if strongest is not None:
+            if max_over_words is not None:
                 # An aspect without a span points from the word that says it most.
-                rows = strongest.unsqueeze(-1).expand(-1, -1, fit.shape[2])
+                rows = max_over_words.unsqueeze(-1).expand(-1, -1, fit.shape[2])
                 loss = loss + of_words(fit.gather(1, rows), labels["implicit_link_labels"])
             return loss
 

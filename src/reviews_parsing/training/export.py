@@ -15,10 +15,10 @@ from reviews_parsing.encoder import EMBEDDING
 from reviews_parsing.model_folder import MODEL_FILE, TOKENIZER_FILE, Calibration, ParserConfig
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review, Taxonomy
-from reviews_parsing.tagging import Chain, decode, line_starts, softmax, strongest
-from reviews_parsing.tagging.chain import Floats
+from reviews_parsing.tagging import Chain, decode, line_starts, max_over_words, softmax
+from reviews_parsing.tagging.crf import Floats
 from reviews_parsing.training.backbone import build_tagger
-from reviews_parsing.training.chain import transitions
+from reviews_parsing.training.crf import transitions
 from reviews_parsing.training.evaluate import Evaluation, evaluate
 from reviews_parsing.training.features import implicit_labels, word_labels
 from reviews_parsing.training.fit import Recipe
@@ -26,7 +26,7 @@ from reviews_parsing.training.quantize import quantize
 
 MAX_INT8_LOSS = 0.005
 # A few reviews cannot tell what is worth an answer.
-MIN_ANSWER_FROM, MAX_ANSWER_FROM = 0.2, 0.4
+MIN_THRESHOLD, MAX_THRESHOLD = 0.2, 0.4
 CALIBRATION_TEXTS = 150
 
 
@@ -100,8 +100,8 @@ def calibrate(folder: Path, reviews: Sequence[Review]) -> None:
     calibration = _calibration(AspectParser(folder), reviews)
     replace(config, calibration=calibration).write(folder)
     half = evaluate(AspectParser(folder), reviews).f1 / 2
-    answer_from = round(min(max(half, MIN_ANSWER_FROM), MAX_ANSWER_FROM), 3)
-    replace(config, calibration=replace(calibration, answer_from=answer_from)).write(folder)
+    threshold = round(min(max(half, MIN_THRESHOLD), MAX_THRESHOLD), 3)
+    replace(config, calibration=replace(calibration, threshold=threshold)).write(folder)
 
 
 def _calibration(parser: AspectParser, reviews: Sequence[Review]) -> Calibration:
@@ -127,7 +127,7 @@ def _calibration(parser: AspectParser, reviews: Sequence[Review]) -> Calibration
             offset = words[-1]
             words += [offset + at for at in line_starts(review.text, text.bounds)]
             words.append(len(tag_gold))
-        implicit_logits += strongest(encoded.implicit, prepared.first).ravel().tolist()
+        implicit_logits += max_over_words(encoded.implicit, prepared.first).ravel().tolist()
         implicit_right += [bool(label) for review in chunk for label in implicit_labels(review, taxonomy)]
         spans = decode(parser.tags(prepared, encoded), encoded.polarities, prepared.first)
         for text, start, stop, category, its_polarities in zip(

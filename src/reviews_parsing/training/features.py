@@ -22,12 +22,12 @@ from reviews_parsing.tagging import (
     tokenize,
     windows,
 )
-from reviews_parsing.training.rough import roughen
+from reviews_parsing.training.augmentation import add_noise
 
 IGNORE = -100
 WORD_LABELS = ("labels", "polarity_labels", "opinion_labels", "link_labels", "line_starts")
 TEXT_LABELS = ("implicit_labels", "implicit_link_labels")
-ROUGH_VERSIONS = 4
+NOISY_VERSIONS = 4
 
 
 def featurize(
@@ -72,20 +72,20 @@ def featurize(
     return features
 
 
-def with_rough(
+def with_noisy_versions(
     reviews: Sequence[Review], tokenizer: Any, taxonomy: Taxonomy, window: int, margin: int, seed: int
 ) -> list[dict[str, Any]]:
-    """The features of `reviews`, each with the same window of a few rough versions of its review under `rough`.
+    """The features of `reviews`, each with the same window of a few noisy versions of its review under `noisy`.
 
     A review with spans of several categories is there once for each.
     """
     rng = random.Random(seed)  # noqa: S311
     features: list[dict[str, Any]] = []
     for review in itertools.chain.from_iterable(map(readings, reviews)):
-        its = [roughen(review, rng) for _ in range(ROUGH_VERSIONS)]
-        clean, *rough = (featurize([version], tokenizer, taxonomy, window, margin) for version in (review, *its))
-        same = [version for version in rough if len(version) == len(clean)]
-        features += [{**feature, "rough": [version[i] for version in same]} for i, feature in enumerate(clean)]
+        its = [add_noise(review, rng) for _ in range(NOISY_VERSIONS)]
+        clean, *noisy = (featurize([version], tokenizer, taxonomy, window, margin) for version in (review, *its))
+        same = [version for version in noisy if len(version) == len(clean)]
+        features += [{**feature, "noisy": [version[i] for version in same]} for i, feature in enumerate(clean)]
     return features
 
 
@@ -106,13 +106,13 @@ def readings(review: Review) -> list[Review]:
     ]
 
 
-def some_rough(features: Sequence[Mapping[str, Any]], share: float) -> list[Mapping[str, Any]]:
-    """The features, about `share` of those that have rough versions in one of them, drawn by torch's generator."""
+def draw_versions(features: Sequence[Mapping[str, Any]], share: float) -> list[Mapping[str, Any]]:
+    """The features, about `share` of those that have noisy versions in one of them, drawn by torch's generator."""
     import torch
 
     chosen = []
     for feature, (draw, which) in zip(features, torch.rand(len(features), 2).tolist(), strict=True):
-        versions = feature.get("rough") if draw < share else None
+        versions = feature.get("noisy") if draw < share else None
         chosen.append(versions[int(which * len(versions))] if versions else feature)
     return chosen
 

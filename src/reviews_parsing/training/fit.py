@@ -15,19 +15,19 @@ from reviews_parsing import pretrained
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.tagging import Chain, decode, tags_to_spans
-from reviews_parsing.tagging.chain import Floats
+from reviews_parsing.tagging.crf import Floats
 from reviews_parsing.training.backbone import EMBEDDED, build_tagger, inherit, load_tokenizer
 from reviews_parsing.training.batches import TokenBatches
-from reviews_parsing.training.chain import transitions
+from reviews_parsing.training.crf import transitions
 from reviews_parsing.training.distillation import SoftReview, soft_features
 from reviews_parsing.training.features import (
     IGNORE,
     TEXT_LABELS,
     WORD_LABELS,
     collate,
+    draw_versions,
     featurize,
-    some_rough,
-    with_rough,
+    with_noisy_versions,
 )
 from reviews_parsing.training.metrics import Entity, flatten, score
 from reviews_parsing.training.threads import settle
@@ -45,7 +45,7 @@ class Recipe:
     a share of all steps. The learning rate ends at zero, and the last epoch is kept: nothing is chosen on the
     validation split, so that probabilities calibrated there mean what they say elsewhere. With `patience`, training
     stops after so many epochs without a better validation F1 of span + category, and the best is kept.
-    `freeze_embeddings` saves a quarter of the time. `rough` is the share of reviews that a step sees in a rough
+    `freeze_embeddings` saves a quarter of the time. `noisy_share` is the share of reviews that a step sees in a noisy
     version. Training begins with the weights of `foundation`: `pretrained` (the shipped checkpoint), `none` (the
     backbone alone), a checkpoint folder or `runs:/ID`; by default `pretrained` for the embedded backbone and `none` for
     others. With texts without labels, `teachers` models of the backbone `teacher` (by default the same) are trained
@@ -71,7 +71,7 @@ class Recipe:
     implicit_weight: float = 0.25
     opinion_weight: float = 0.2
     freeze_embeddings: bool = True
-    rough: float = 0.15
+    noisy_share: float = 0.15
     window: int = 128
     margin: int = 12
     seed: int = 13
@@ -176,9 +176,9 @@ def fit(
         model=model,
         args=arguments,
         recipe=recipe,
-        train_dataset=[*with_rough(train, *reading, recipe.seed), *soft_features(soft, *reading)],
+        train_dataset=[*with_noisy_versions(train, *reading, recipe.seed), *soft_features(soft, *reading)],
         eval_dataset=featurize(validation, *reading),
-        data_collator=lambda features: collate(some_rough(features, recipe.rough), padding),
+        data_collator=lambda features: collate(draw_versions(features, recipe.noisy_share), padding),
         compute_metrics=lambda prediction: window_metrics(prediction, taxonomy, transitions(model.tag_chain)),
         callbacks=[Report(), *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])],
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from reviews_parsing.tagging.chain import Floats, Ints
+from reviews_parsing.tagging.crf import Floats, Ints
 from reviews_parsing.tagging.decode import Spans
 
 NONE = -1
@@ -28,7 +28,7 @@ def distance_buckets(words: Ints) -> Ints:
     return np.where(words < 0, BUCKETS_A_SIDE - 1 - exponent, BUCKETS_A_SIDE + exponent)
 
 
-def linked(
+def link_opinions(
     logits: Floats,
     opinions: Spans,
     text: Ints,

@@ -10,13 +10,13 @@ from tokenizers import Tokenizer
 
 from reviews_parsing import data
 from reviews_parsing.schema import Aspect, Review, Taxonomy
-from reviews_parsing.training.features import some_rough, with_rough
-from reviews_parsing.training.rough import rewritten, roughen
+from reviews_parsing.training.augmentation import add_noise, rewritten
+from reviews_parsing.training.features import draw_versions, with_noisy_versions
 
 
 def test_labels_stay_on_their_words() -> None:
     for review in data.read_splits("corpus")["test"]:
-        found = roughen(review, random.Random(review.id))
+        found = add_noise(review, random.Random(review.id))
         assert [(a.entity_group, a.polarity) for a in found.aspects] == [
             (a.entity_group, a.polarity) for a in review.aspects
         ]
@@ -39,13 +39,15 @@ def test_any_piece_may_become_any_text(text: str, drawn: st.DataObject) -> None:
 
 def test_about_a_share_of_what_is_learnt_is_rough(tokenizer: Tokenizer) -> None:
     reviews = data.read_splits("corpus")["validation"]
-    features = with_rough(reviews, tokenizer, Taxonomy.of(reviews), 128, 16, seed=1)
+    features = with_noisy_versions(reviews, tokenizer, Taxonomy.of(reviews), 128, 16, seed=1)
     assert len(features) >= len(reviews)
     clean = {tuple(feature["input_ids"]) for feature in features}
 
     def share(wanted: float) -> float:
-        return sum(tuple(feature["input_ids"]) not in clean for feature in some_rough(features, wanted)) / len(features)
+        return sum(tuple(feature["input_ids"]) not in clean for feature in draw_versions(features, wanted)) / len(
+            features
+        )
 
     assert share(0) == 0
     assert 0.2 < share(0.4) < 0.6
-    assert all(len(feature["labels"]) == len(feature["input_ids"]) for feature in some_rough(features, 1))
+    assert all(len(feature["labels"]) == len(feature["input_ids"]) for feature in draw_versions(features, 1))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from reviews_parsing.tagging import Chain, decode, may_follow, sigmoid, softmax, tags_to_spans
-from reviews_parsing.training.chain import chain
+from reviews_parsing.training.crf import chain
 
 TAGS = 5
 Sequences = dict[tuple[int, ...], float]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from reviews_parsing.tagging import may_follow
-from reviews_parsing.tagging.chain import Floats
+from reviews_parsing.tagging.crf import Floats
 
 IMPOSSIBLE = -1e4
 # Above the smallest number of float32.

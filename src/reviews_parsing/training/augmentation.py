@@ -1,6 +1,6 @@
-"""Reviews as people in a hurry write them: no punctuation, doubled letters, slips of the finger; labels move along.
+"""Data augmentation: noisy versions of labelled reviews, without punctuation or with typos; the labels move along.
 
-A tagger that has seen some of its training reviews so is not thrown by the real ones.
+A tagger that has learnt some of its training reviews so loses less on real ones.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from itertools import accumulate
 from reviews_parsing.schema import Opinion, Review
 from reviews_parsing.tagging import words
 
-# Of rough reviews, those without punctuation; of the words of the others, those with a slip.
-UNPUNCTUATED, SLIPS = 0.6, 0.1
+# Share of noisy versions without punctuation; share of words with a typo in the others.
+UNPUNCTUATED, TYPOS = 0.6, 0.1
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
-def roughen(review: Review, rng: random.Random) -> Review:
-    """The review without punctuation, or with slips in some of its words."""
+def add_noise(review: Review, rng: random.Random) -> Review:
+    """Return the review without punctuation, or with typos in some of its words."""
     if rng.random() < UNPUNCTUATED:
         return rewritten(review, [its if its.isalnum() or its.isspace() else "" for its in review.text])
     pieces = list(review.text)
     for start, end in words(review.text):
-        if end - start > 2 and review.text[start:end].isalpha() and rng.random() < SLIPS:
-            _slip(pieces, rng.randrange(start, end - 1), rng)
+        if end - start > 2 and review.text[start:end].isalpha() and rng.random() < TYPOS:
+            _add_typo(pieces, rng.randrange(start, end - 1), rng)
     return rewritten(review, pieces)
 
 
-def _slip(pieces: list[str], at: int, rng: random.Random) -> None:
+def _add_typo(pieces: list[str], at: int, rng: random.Random) -> None:
     match rng.randrange(4):
         case 0:
             pieces[at] *= rng.randint(2, 4)
@@ -42,7 +42,7 @@ def _slip(pieces: list[str], at: int, rng: random.Random) -> None:
 
 
 def rewritten(review: Review, pieces: Sequence[str]) -> Review:
-    """The review with `pieces[i]` in place of its i-th code point; an aspect whose words are gone is gone too."""
+    """Return the review with `pieces[i]` in place of its i-th code point; aspects whose words are gone are dropped."""
     text, ends = "".join(pieces), [0, *accumulate(map(len, pieces))]
     aspects = []
     for aspect in review.aspects:

@@ -1,4 +1,4 @@
-"""An aspect is linked to the opinion that scores best, near it, in its own text and sentence."""
+"""An aspect is link_opinions to the opinion that scores best, near it, in its own text and sentence."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviews_parsing.tagging import Spans, linked
-from reviews_parsing.tagging.link import BUCKETS_A_SIDE, NONE, distance_buckets
+from reviews_parsing.tagging import Spans, link_opinions
+from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE, NONE, distance_buckets
 
 WIDTH = 2
 
@@ -31,7 +31,7 @@ def test_it_is_the_best_fit_of_the_text_that_does_not_overlap(lengths: list[int]
     aspects = [(text, word) for text, word in words if drawn.draw(st.booleans())]
     texts = np.array([text for text, _ in aspects], np.int64)
     at = np.array([first[text] + word for text, word in aspects], np.int64)
-    found = linked(logits, spans(opinions), texts, at, at + 1, first, bias, lambda text: sentences[text])
+    found = link_opinions(logits, spans(opinions), texts, at, at + 1, first, bias, lambda text: sentences[text])
     for (text, word), answer in zip(aspects, found.tolist(), strict=True):
         fit = {
             number: float(logits[first[text] + word, :WIDTH] @ logits[first[text] + start, WIDTH:])
@@ -48,11 +48,11 @@ def test_without_sentences_and_bias_distance_does_not_matter() -> None:
     logits[0], logits[299] = (1, 0), (0, 1)
     at = np.array([0])
     first = np.array([0, 300])
-    assert linked(logits, spans([(0, 299, 300)]), np.array([0]), at, at + 1, first).tolist() == [0]
+    assert link_opinions(logits, spans([(0, 299, 300)]), np.array([0]), at, at + 1, first).tolist() == [0]
     apart = np.repeat(np.arange(3), 100)
-    assert linked(logits, spans([(0, 299, 300)]), np.array([0]), at, at + 1, first, None, lambda _: apart).tolist() == [
-        NONE
-    ]
+    assert link_opinions(
+        logits, spans([(0, 299, 300)]), np.array([0]), at, at + 1, first, None, lambda _: apart
+    ).tolist() == [NONE]
 
 
 def test_buckets_double_in_width_and_tell_the_side() -> None:
