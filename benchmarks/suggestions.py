@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.table import Table
 
 from reviews_parsing import data
-from reviews_parsing.data.files import write_bytes
 from reviews_parsing.errors import ReviewsParsingError
+from reviews_parsing.io.files import write_bytes
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.suggest import suggest

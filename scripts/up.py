@@ -24,8 +24,8 @@ from rich.panel import Panel
 from reviews_parsing import registry
 from reviews_parsing.cli.output import err, out, scores_table, show
 from reviews_parsing.errors import ReviewsParsingError
+from reviews_parsing.io.ports import free_port
 from reviews_parsing.schema import Aspect, ParsedReview
-from reviews_parsing.serving import free_port
 from reviews_parsing.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent

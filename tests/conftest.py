@@ -1,4 +1,4 @@
-"""What tests share: a clean environment, and the default model, trained once and kept until its sources change."""
+"""Shared fixtures: a clean environment, and a home whose champion is the pretrained model."""
 
 from __future__ import annotations
 
@@ -22,11 +22,8 @@ PACKAGE = PROJECT / "src" / "reviews_parsing"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker trains the default model at once, others do what needs none; what takes longest is not last."""
-    need = {item.path for item in items if "champion_home" in getattr(item, "fixturenames", ())}
-    trains = next((item.path for item in items if item.path in need), None)
-    late = {trains: 0} | dict.fromkeys(need - {trains}, 3) | {PROJECT / "tests" / "test_readme.py": 2}
-    items.sort(key=lambda item: late.get(item.path, 1))
+    """Run README's test, which is slow and a single file, early: the last file to finish would run alone."""
+    items.sort(key=lambda item: item.path != PROJECT / "tests" / "test_readme.py")
 
 
 @pytest.fixture(autouse=True)
@@ -52,29 +49,25 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def champion_home(request: pytest.FixtureRequest) -> Path:
-    """A home whose champion is the default model, in a few epochs. Read it, do not write to it."""
-    sources = [PACKAGE / "parser.py", PACKAGE / "schema.py"]
-    for room in ("training", "tagging", "data", "registry", "monitor"):
-        sources += [path for path in (PACKAGE / room).rglob("*") if path.suffix in (".py", ".jsonl")]
-    state = hashlib.sha256()
-    for path in sorted(sources):
-        state.update(path.read_bytes())
-    trained = Path(request.config.cache.mkdir("champion"))
-    home = trained / state.hexdigest()[:16]
-    with FileLock(trained / "lock"):
+    """A home whose champion is the pretrained model, registered as version 1. Read it, do not write to it."""
+    state = hashlib.sha256((PACKAGE / "pretrained" / "SHA256SUMS").read_bytes())
+    for room in ("registry", "pipelines"):
+        for path in sorted((PACKAGE / room).rglob("*.py")):
+            state.update(path.read_bytes())
+    homes = Path(request.config.cache.mkdir("champion"))
+    home = homes / state.hexdigest()[:16]
+    with FileLock(homes / "lock"):
         if not (home / "done").is_file():
             from reviews_parsing import pipelines
-            from reviews_parsing.training.fit import Recipe
 
-            for other in trained.iterdir():
+            for other in homes.iterdir():
                 if other.is_dir():
                     shutil.rmtree(other)
             home.mkdir()
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("REVIEWS_PARSING_HOME", str(home))
                 patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-                run = pipelines.train("corpus", Recipe(epochs=6))
-                pipelines.promote(version=run.version)
+                pipelines.promote(version=pipelines.publish().version)
             (home / "done").touch()
     return home
 

@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from reviews_parsing.batch import parse_files
-from reviews_parsing.batch.places import Folder
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.filesystems import Folder
 from reviews_parsing.parser import AspectParser
 
 from .tables import PRAISE

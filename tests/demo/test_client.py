@@ -17,8 +17,8 @@ from reviews_parsing.demo import client as room
 from reviews_parsing.demo.client import Client, Stream
 from reviews_parsing.demo.one import Reviews
 from reviews_parsing.errors import InferenceError, Stopped
+from reviews_parsing.io.ports import free_port
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.serving import free_port
 from reviews_parsing.settings import MODEL_NAME
 from serving.client import Server
 

@@ -20,7 +20,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from reviews_parsing.serving import free_port
+from reviews_parsing.io.ports import free_port
 from reviews_parsing.serving.metrics import SECONDS
 from serving.client import Server
 from serving.conftest import start  # noqa: F401  a fixture

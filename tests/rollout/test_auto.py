@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binom
 
+from reviews_parsing.io.ports import free_port
 from reviews_parsing.rollout import duration
 from reviews_parsing.rollout.prometheus import Figures
 from reviews_parsing.rollout.watch import AT_END, MEANWHILE, judged, tail
-from reviews_parsing.serving import free_port
 
 from .api import NAME, NAMESPACE, Cluster, model
 from .conftest import Run

@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 
 from reviews_parsing import registry
+from reviews_parsing.io.ports import free_port
 from reviews_parsing.rollout import Service, plan
-from reviews_parsing.serving import free_port
 from reviews_parsing.settings import CHAMPION, MODEL_NAME
 
 from .api import NAME, NAMESPACE, TOKEN, Cluster, Refusal, model

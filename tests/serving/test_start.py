@@ -16,8 +16,9 @@ import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
 from reviews_parsing.errors import ServingError
+from reviews_parsing.io.ports import free_port
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.serving import free_port, serve
+from reviews_parsing.serving import serve
 from reviews_parsing.serving.server import SETTINGS
 from reviews_parsing.settings import MODEL_NAME
 

@@ -18,8 +18,8 @@ import pytest
 import tritonclient.grpc
 from tritonclient.utils import InferenceServerException
 
+from reviews_parsing.io.ports import free_port
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.serving import free_port
 from reviews_parsing.serving.traces import jaeger_endpoint
 from reviews_parsing.settings import MODEL_NAME
 

@@ -19,9 +19,9 @@ from reviews_parsing.model_folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 from reviews_parsing.parser import AspectParser
 
 if TYPE_CHECKING:
-    from reviews_parsing.batch.places import Folder
     from reviews_parsing.batch.source import Part
     from reviews_parsing.batch.tally import Tally
+    from reviews_parsing.io.filesystems import Folder
 
 MOST_BLOCKS = 2000
 """Parts beyond as many share a block of Ray Data's."""
@@ -95,8 +95,8 @@ class Worker:
         import ray
 
         from reviews_parsing.batch import manifest
-        from reviews_parsing.batch.places import Folder
         from reviews_parsing.batch.plan import Options
+        from reviews_parsing.io.filesystems import Folder
 
         with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as files:
             for name, content in ray.get(model).items():

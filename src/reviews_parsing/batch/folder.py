@@ -17,14 +17,15 @@ from contextlib import closing
 from itertools import groupby
 from typing import Any
 
-from reviews_parsing.batch import flow, manifest, places, rejects, sinks
+from reviews_parsing.batch import flow, manifest, rejects, sinks
 from reviews_parsing.batch import plan as plans
 from reviews_parsing.batch.cluster import Ray
-from reviews_parsing.batch.places import Folder
 from reviews_parsing.batch.plan import Options, Plan
 from reviews_parsing.batch.source import Part, Source
 from reviews_parsing.batch.tally import Report, Tally
 from reviews_parsing.errors import DataError
+from reviews_parsing.io import filesystems
+from reviews_parsing.io.filesystems import Folder
 from reviews_parsing.parser import AspectParser
 
 Progress = Callable[[int, int, int], None]
@@ -54,7 +55,7 @@ def parse_folder(
     progress: Progress | None,
 ) -> Report:
     """Parse into a folder, or with `resume` what is left of it. Raises DataError where that cannot be."""
-    started, folder = time.perf_counter(), Folder(places.absolute(output))
+    started, folder = time.perf_counter(), Folder(filesystems.absolute(output))
     there = set(folder.names())
     if there and not resume:
         hint = "go on with it by --resume, or " if manifest.NAME in there else ""
@@ -131,7 +132,7 @@ def _counted(folder: Folder, numbers: Sequence[int]) -> Tally:
     def read(number: int) -> Tally:
         path = folder.path(part_name(number))
         try:
-            with places.native(path) as file:
+            with filesystems.native(path) as file:
                 return Tally.from_json(json.loads(pq.read_metadata(file).metadata[_TALLY]))
         except (pa.ArrowException, OSError, KeyError, ValueError, TypeError):
             raise DataError(f"{path} is damaged: remove it, and --resume makes it anew") from None

@@ -6,14 +6,14 @@ import glob
 import re
 from pathlib import Path
 
-from reviews_parsing.batch import places
+from reviews_parsing.io import filesystems
 
 _MAGIC = re.compile(r"[*?\[]")
 
 
 def is_glob(name: str) -> bool:
     """Whether a name is a pattern, and not that of a file or folder which is there."""
-    return bool(_MAGIC.search(name)) and (places.is_url(name) or not places.exists(name))
+    return bool(_MAGIC.search(name)) and (filesystems.is_url(name) or not filesystems.exists(name))
 
 
 def matches(pattern: str) -> list[str]:
@@ -21,13 +21,13 @@ def matches(pattern: str) -> list[str]:
 
     Raises DataError where the store does not answer.
     """
-    if not places.is_url(pattern):
+    if not filesystems.is_url(pattern):
         # A pattern may be absolute, which Path.glob refuses.
         found = glob.glob(pattern, recursive=True)  # noqa: PTH207
         return sorted(file for file in found if Path(file).is_file())
     whole = _MAGIC.split(pattern)[0]
     shape = re.compile(translate(pattern))
-    return [file for file in places.listed(whole[: whole.rindex("/") + 1]) if shape.fullmatch(file)]
+    return [file for file in filesystems.listed(whole[: whole.rindex("/") + 1]) if shape.fullmatch(file)]
 
 
 def translate(pattern: str) -> str:

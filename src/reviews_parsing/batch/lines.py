@@ -9,8 +9,8 @@ import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, Self, cast
 
-from reviews_parsing.batch import places
 from reviews_parsing.errors import DataError
+from reviews_parsing.io import filesystems
 
 LONGEST = 2**21
 """Bytes of the longest row: a file without line ends cannot fill the memory."""
@@ -52,7 +52,7 @@ class Lines:
         """Raises DataError where the file cannot be opened."""
         self._next, self._read = Place(), 0
         try:
-            self._raw = places.opened(self._where)
+            self._raw = filesystems.opened(self._where)
         except OSError as error:
             raise unreadable(self.name, error) from None
         self._file = _unzipped(self._raw, self._where)
@@ -111,7 +111,7 @@ class Lines:
 
 
 def unreadable(name: str, error: Exception) -> DataError:
-    return DataError(f"{name} cannot be read ({places.reason(error)}): give a whole file that you may read")
+    return DataError(f"{name} cannot be read ({filesystems.reason(error)}): give a whole file that you may read")
 
 
 def not_text(place: Place, data: bytes) -> str:

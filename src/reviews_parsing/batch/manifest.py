@@ -11,11 +11,11 @@ from typing import Any
 
 from reviews_parsing.batch.columns import Column
 from reviews_parsing.batch.lines import Place
-from reviews_parsing.batch.places import Stat
 from reviews_parsing.batch.plan import Options, Plan
 from reviews_parsing.batch.source import Input, Part, Source
 from reviews_parsing.batch.sources import reopened
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.filesystems import Stat
 from reviews_parsing.model_folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 from reviews_parsing.parser import AspectParser
 

@@ -8,13 +8,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reviews_parsing.batch import places
 from reviews_parsing.batch.chunks import Batch, as_json
 from reviews_parsing.batch.columns import Column, refuse_twins
 from reviews_parsing.batch.lines import LONGEST, Place, unreadable
 from reviews_parsing.batch.records import Reject
 from reviews_parsing.batch.source import PART_BYTES, Input, Part, Scan
 from reviews_parsing.errors import DataError
+from reviews_parsing.io import filesystems
 from reviews_parsing.parser import CHUNK_TEXTS
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Parquet:
 
         try:
             with (
-                places.native(self.input.where) as raw,
+                filesystems.native(self.input.where) as raw,
                 pq.ParquetFile(raw, buffer_size=BUFFER, pre_buffer=False) as file,
             ):
                 refuse_twins(file.schema_arrow.names, self.input.name)

@@ -9,8 +9,8 @@ from pathlib import PurePath
 from tempfile import TemporaryFile
 from typing import Protocol
 
-from reviews_parsing.batch import places
 from reviews_parsing.batch.flow import Parsed
+from reviews_parsing.io import filesystems
 
 
 class Keep(Protocol):
@@ -37,10 +37,10 @@ def to_file(name: str, always: bool) -> Iterator[Keep]:
         yield keep
         if file.tell() or always:
             file.seek(0)
-            with places.replacing(name) as temporary, temporary.open("xb") as target:
+            with filesystems.replacing(name) as temporary, temporary.open("xb") as target:
                 shutil.copyfileobj(file, target)
-        elif places.stat(name):
-            places.remove(name)
+        elif filesystems.stat(name):
+            filesystems.remove(name)
 
 
 def lines(some: Parsed) -> Iterable[bytes]:

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any
 
-from reviews_parsing.batch import columns, delimited, places
+from reviews_parsing.batch import columns, delimited
 from reviews_parsing.batch.chunks import Chunk
 from reviews_parsing.batch.columns import ASPECTS, Column
 from reviews_parsing.batch.records import Row
 from reviews_parsing.batch.source import Source
 from reviews_parsing.errors import DataError
+from reviews_parsing.io import filesystems
 from reviews_parsing.schema import aspects_arrow_type
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def to_file(output: str, inputs: Sequence[Sequence[Column]]) -> Iterator[Write]:
 
     Raises DataError where writing fails, as on a full disk.
     """
-    with places.replacing(output) as temporary, temporary.open("xb") as file:
+    with filesystems.replacing(output) as temporary, temporary.open("xb") as file:
         with _WRITERS[PurePath(output).suffix.lower()](file, inputs) as write:
             yield write
         file.flush()
@@ -52,7 +53,7 @@ def to_function(on_rows: Callable[[list[Row]], None] | None) -> Write:
 
 def is_folder(output: str) -> bool:
     """Whether the output is a folder of parts: it says so, it is one, or its name has no ending."""
-    if output.endswith("/") or (not places.is_url(output) and places.is_folder(output)):
+    if output.endswith("/") or (not filesystems.is_url(output) and filesystems.is_folder(output)):
         return True
     return not PurePath(output).suffix
 
@@ -63,7 +64,7 @@ def check(output: str, inputs: Sequence[Source]) -> None:
     if ending.lower() not in _WRITERS:
         known = ", ".join(_WRITERS)
         raise DataError(f"{output}: the ending '{ending}' says no format: give one of {known}, or a folder/")
-    where = places.absolute(output)
+    where = filesystems.absolute(output)
     if any(source.input.where == where for source in inputs):
         raise DataError(f"{output} is also an input: write to another file")
     check_folder(output)
@@ -71,11 +72,11 @@ def check(output: str, inputs: Sequence[Source]) -> None:
 
 def check_folder(output: str) -> None:
     """Raises DataError where the folder that a file goes into is not there, or may not be written to."""
-    if places.is_url(output):
-        places.refuse_missing_bucket(output)
+    if filesystems.is_url(output):
+        filesystems.refuse_missing_bucket(output)
         return
     folder = Path(output).parent
-    if not places.is_folder(str(folder)):
+    if not filesystems.is_folder(str(folder)):
         raise DataError(f"{folder} is no folder: make it, or write elsewhere")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise DataError(f"{folder} cannot be written to (no permission): write elsewhere")

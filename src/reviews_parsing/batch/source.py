@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from reviews_parsing.batch import places
 from reviews_parsing.batch.chunks import Chunk
 from reviews_parsing.batch.columns import Column
 from reviews_parsing.batch.lines import Place
-from reviews_parsing.batch.places import Stat
 from reviews_parsing.errors import DataError
+from reviews_parsing.io import filesystems
+from reviews_parsing.io.filesystems import Stat
 
 PART_ROWS, PART_BYTES = 4096, 2**25
 """A part ends at as many rows, or, where they are long, at as many bytes."""
@@ -42,7 +42,7 @@ class Input:
 
     def refuse_change(self) -> None:
         """Raises DataError where the file is not what it was."""
-        if not self.copied and places.stat(self.where) != self.stat:
+        if not self.copied and filesystems.stat(self.where) != self.stat:
             raise DataError(f"{self.name} has changed while it was read: start again when it is whole")
 
 

@@ -12,14 +12,15 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from reviews_parsing.batch import delimited, globs, places
+from reviews_parsing.batch import delimited, globs
 from reviews_parsing.batch.lines import Lines
 from reviews_parsing.batch.parquet import Parquet
-from reviews_parsing.batch.places import Stat
 from reviews_parsing.batch.records import Row
 from reviews_parsing.batch.source import PART_ROWS, Input, Part, Source
 from reviews_parsing.batch.textual import Read, Textual, read_json, read_plain
 from reviews_parsing.errors import DataError
+from reviews_parsing.io import filesystems
+from reviews_parsing.io.filesystems import Stat
 
 STDIN = "-"
 _BY_LINES: dict[str, Read] = {
@@ -46,7 +47,7 @@ def opened(inputs: Sequence[str]) -> Iterator[list[Source]]:
     if inputs.count(STDIN) > 1:
         raise DataError("standard input is named twice: give - once")
     names = [file for name in inputs for file in _files(name)]
-    twin, count = Counter(map(places.absolute, names)).most_common(1)[0]
+    twin, count = Counter(map(filesystems.absolute, names)).most_common(1)[0]
     if count > 1:
         raise DataError(f"{twin} is named twice: give it once")
     with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as folder:
@@ -96,17 +97,17 @@ def _format(name: str) -> str | None:
 
 def _files(name: str) -> list[str]:
     """The files that a name stands for: itself, those in a folder of a known ending, or those that a glob matches."""
-    if name == STDIN or (not places.is_url(name) and places.is_file(name)):
+    if name == STDIN or (not filesystems.is_url(name) and filesystems.is_file(name)):
         return [name]
     if globs.is_glob(name):
         found = [file for file in globs.matches(name) if _format(file)]
         what = "matches no file"
-    elif places.is_url(name) or places.is_folder(name):
-        if places.is_url(name) and not name.endswith("/") and places.stat(name):
+    elif filesystems.is_url(name) or filesystems.is_folder(name):
+        if filesystems.is_url(name) and not name.endswith("/") and filesystems.stat(name):
             return [name]
-        found = [file for file in places.listed(name) if _format(file)]
-        what = "does not exist, or holds no file" if places.is_url(name) else "holds no file"
-    elif places.exists(name):
+        found = [file for file in filesystems.listed(name) if _format(file)]
+        what = "does not exist, or holds no file" if filesystems.is_url(name) else "holds no file"
+    elif filesystems.exists(name):
         raise DataError(f"{name} is no regular file: give a file, or pipe it into -")
     else:
         raise DataError(f"{name} does not exist: check the path")
@@ -116,7 +117,7 @@ def _files(name: str) -> list[str]:
 
 
 def _file(name: str) -> Source:
-    stat = places.stat(name)
+    stat = filesystems.stat(name)
     if stat is None:
         raise DataError(f"{name} does not exist: check the path")
     if _format(name) is None:
@@ -125,7 +126,7 @@ def _file(name: str) -> Source:
         raise DataError(f"{name}: the ending '{ending}' says no format: give {_KNOWN}, or a text form with {zipped}")
     if stat.size == 0:
         raise DataError(f"{name} is empty: give a file with at least one review")
-    return reopened(Input(name, places.absolute(name), stat))
+    return reopened(Input(name, filesystems.absolute(name), stat))
 
 
 def _stdin(folder: Path) -> Source:

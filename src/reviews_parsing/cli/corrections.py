@@ -84,7 +84,7 @@ def export_corrections(
     from reviews_parsing import data
     from reviews_parsing.corrections import Store, as_review, as_tasks
     from reviews_parsing.data import labelstudio
-    from reviews_parsing.data.files import write_bytes
+    from reviews_parsing.io.files import write_bytes
     from reviews_parsing.schema import Review, Taxonomy
 
     kept = Store(store)

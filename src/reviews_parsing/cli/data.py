@@ -148,7 +148,7 @@ def suggest(
     from reviews_parsing.batch import read_rows
     from reviews_parsing.batch.columns import texts_of
     from reviews_parsing.data import labelstudio
-    from reviews_parsing.data.files import write_bytes
+    from reviews_parsing.io.files import write_bytes
     from reviews_parsing.suggest import suggest as pick
 
     parser = load_parser(model)

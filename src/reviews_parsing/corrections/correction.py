@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from reviews_parsing.data.files import encode_utf8
 from reviews_parsing.data.labels import problems
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import encode_utf8
 from reviews_parsing.schema import Aspect, Review
 
 

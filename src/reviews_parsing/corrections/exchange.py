@@ -11,9 +11,9 @@ from pathlib import Path
 from reviews_parsing.corrections.correction import Correction
 from reviews_parsing.corrections.store import Saved, Store
 from reviews_parsing.data import labelstudio
-from reviews_parsing.data.files import read_bytes
 from reviews_parsing.data.mapping import apply
 from reviews_parsing.errors import CorrectionConflict, DataError
+from reviews_parsing.io.files import read_bytes
 from reviews_parsing.schema import Review
 
 REVISION, MODEL, VERSION = "revision", "model", "version"

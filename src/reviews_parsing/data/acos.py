@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-from reviews_parsing.data.files import decode_utf8, encode_utf8
 from reviews_parsing.data.tokens import Bounds, cut
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import decode_utf8, encode_utf8
 from reviews_parsing.schema import Aspect, Opinion, Review
 from reviews_parsing.tagging import covering
 

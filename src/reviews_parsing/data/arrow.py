@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reviews_parsing.data import hf, jsonl
-from reviews_parsing.data.files import read_bytes, replacing
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import read_bytes, replacing
 from reviews_parsing.schema import Review
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from reviews_parsing.data import comments
-from reviews_parsing.data.files import decode_utf8, encode_utf8
 from reviews_parsing.data.tokens import TAG, align, from_tokens, to_tokens
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import decode_utf8, encode_utf8
 from reviews_parsing.schema import Review
 
 _DOCSTART = "-DOCSTART-"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reviews_parsing.data import acos, arrow, conll, jsonl, labelstudio, semeval14, semeval16, xmltree
-from reviews_parsing.data.files import decode_utf8
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import decode_utf8
 from reviews_parsing.schema import Review
 
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from reviews_parsing.data.files import decode_utf8, encode_utf8
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import decode_utf8, encode_utf8
 from reviews_parsing.schema import Aspect, Opinion, Review
 
 _ASPECT = frozenset(Aspect.__dataclass_fields__)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from reviews_parsing.data.files import decode_utf8, read_bytes
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import decode_utf8, read_bytes
 from reviews_parsing.schema import Review
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reviews_parsing.data import arrow, folders, formats, hub
-from reviews_parsing.data.files import read_bytes
 from reviews_parsing.data.mapping import apply
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import read_bytes
 from reviews_parsing.schema import Review
 
 CORPUS = Path(__file__).parent / "corpus"

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from xml.etree.ElementTree import Element
 
 from reviews_parsing.data import xmltree
-from reviews_parsing.data.files import encode_utf8
 from reviews_parsing.data.semeval import (
     HEAD,
     Form,
@@ -23,6 +22,7 @@ from reviews_parsing.data.semeval import (
 )
 from reviews_parsing.data.tokens import UNCATEGORISED
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import encode_utf8
 from reviews_parsing.schema import Aspect, Review
 
 ROOT = "sentences"

@@ -12,7 +12,6 @@ from typing import Any
 from xml.etree.ElementTree import Element, SubElement
 
 from reviews_parsing.data import xmltree
-from reviews_parsing.data.files import encode_utf8
 from reviews_parsing.data.semeval import (
     HEAD,
     Form,
@@ -27,6 +26,7 @@ from reviews_parsing.data.semeval import (
 )
 from reviews_parsing.data.tokens import UNCATEGORISED
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import encode_utf8
 from reviews_parsing.schema import Aspect, Review
 
 ROOT, GROUP, LIST = "Reviews", "Review", "sentences"

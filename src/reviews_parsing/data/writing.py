@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from reviews_parsing.data import arrow, formats
-from reviews_parsing.data.files import write_bytes
 from reviews_parsing.data.loss import compare
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import write_bytes
 from reviews_parsing.schema import Review
 
 

@@ -8,8 +8,8 @@ from typing import NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
-from reviews_parsing.data.files import decode_utf8
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import decode_utf8
 
 _MAX_DEPTH = 64
 _FORBIDDEN = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

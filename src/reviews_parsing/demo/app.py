@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reviews_parsing.errors import ServingError
-from reviews_parsing.serving.ports import require_free
+from reviews_parsing.io.ports import require_free
 from reviews_parsing.settings import Settings
 
 if TYPE_CHECKING:

@@ -10,8 +10,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from reviews_parsing.batch import places, sinks
-from reviews_parsing.data.files import replacing, write_bytes
+from reviews_parsing.batch import sinks
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights.report import check_page
 from reviews_parsing.insights.tables import (
@@ -28,6 +27,8 @@ from reviews_parsing.insights.tables import (
     Test,
     Word,
 )
+from reviews_parsing.io import filesystems
+from reviews_parsing.io.files import replacing, write_bytes
 
 Row = dict[str, Any]
 _KINDS: Mapping[str, type] = {
@@ -105,9 +106,9 @@ def check_targets(page: Path | None, folder: Path | None) -> None:
 
 def check_folder(target: Path) -> None:
     """Raises DataError where no folder can be made or written to there, before any work is done for it."""
-    if places.is_folder(str(target)):
+    if filesystems.is_folder(str(target)):
         sinks.check_folder(str(target / "categories.csv"))
-    elif places.exists(str(target)):
+    elif filesystems.exists(str(target)):
         raise DataError(f"{target} is a file: give the name of a folder")
     else:
         sinks.check_folder(str(target))

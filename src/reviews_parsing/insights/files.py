@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from reviews_parsing.batch import globs, places
+from reviews_parsing.batch import globs
 from reviews_parsing.errors import DataError
+from reviews_parsing.io import filesystems
 
 PARQUET = ".parquet"
 JSON, DELIMITED = (".jsonl", ".ndjson", ".json"), (".csv", ".tsv")
@@ -22,12 +23,12 @@ def expand(path: str) -> list[str]:
         if found := globs.matches(path):
             return found
         raise DataError(f"{path} matches no file: check the path")
-    url = places.is_url(path)
-    if not url and not places.exists(path):
+    url = filesystems.is_url(path)
+    if not url and not filesystems.exists(path):
         raise DataError(f"{path} does not exist: check the path")
-    if not (url and path.endswith("/")) and places.stat(path):
+    if not (url and path.endswith("/")) and filesystems.stat(path):
         return [path]
-    inside = places.listed(path)
+    inside = filesystems.listed(path)
     for kinds in ((PARQUET,), (*JSON, *DELIMITED)):
         if found := [file for file in inside if kind_of(file) in kinds]:
             return found

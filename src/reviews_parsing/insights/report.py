@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reviews_parsing.batch import places, sinks
-from reviews_parsing.data.files import write_bytes
+from reviews_parsing.batch import sinks
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import groups, plots_groups, plots_time, summary
 from reviews_parsing.insights.counting import NEGATIVE, POSITIVE
@@ -16,6 +15,8 @@ from reviews_parsing.insights.figures import MOST as MOST_BARS
 from reviews_parsing.insights.figures import figures
 from reviews_parsing.insights.svg import inline
 from reviews_parsing.insights.tables import Insights, Sentence, Span
+from reviews_parsing.io import filesystems
+from reviews_parsing.io.files import write_bytes
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIDES = (("Praised", POSITIVE), ("Blamed", NEGATIVE))
@@ -40,7 +41,7 @@ def check_page(target: Path) -> None:
     """Raises DataError where no page can be written there, before any work is done for it."""
     if target.suffix.lower() not in (".html", ".htm"):
         raise DataError(f"{target}: the report is a page: give a name that ends in .html")
-    if places.is_folder(str(target)):
+    if filesystems.is_folder(str(target)):
         raise DataError(f"{target} is a folder: give the name of a file, such as {target / 'report.html'}")
     sinks.check_folder(str(target))
 

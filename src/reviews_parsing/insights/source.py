@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from reviews_parsing.batch import places
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights.files import DELIMITED, HOW, JSON, PARQUET, expand, kind_of, packed
+from reviews_parsing.io import filesystems
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -94,7 +94,7 @@ def opened(paths: Sequence[str | Path]) -> Iterator[Reviews]:
     except ImportError:
         raise DataError("insights need DuckDB: pip install 'reviews-parsing[insights]'") from None
     found = [name for path in paths for name in expand(str(path))]
-    names = list({places.absolute(name): name for name in found}.values())
+    names = list({filesystems.absolute(name): name for name in found}.values())
     if not names:
         raise DataError("no input: give files, folders or globs that reviews-parsing parse wrote")
     with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as folder:
@@ -122,10 +122,10 @@ def _fetched(names: Sequence[str], folder: Path) -> list[Path]:
     """The files themselves, or copies of those that lie in buckets."""
 
     def fetch(number: int, name: str) -> Path:
-        if not places.is_url(name):
+        if not filesystems.is_url(name):
             return Path(name)
         copy = folder / f"fetched-{number}{kind_of(name)}{packed(name)}"
-        places.fetch(name, copy)
+        filesystems.fetch(name, copy)
         return copy
 
     with ThreadPoolExecutor(FETCHED_AT_ONCE) as pool:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reviews_parsing.data.files import write_bytes
 from reviews_parsing.errors import ModelError
+from reviews_parsing.io.files import write_bytes
 from reviews_parsing.model_folder import PROFILE_FILE
 from reviews_parsing.monitor.numbers import DIRECTIONS, Floats, Gauge, Numbers
 from reviews_parsing.parser import AspectParser

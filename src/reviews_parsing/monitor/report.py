@@ -30,7 +30,7 @@ def write_report(
     comparison: Comparison,
 ) -> None:
     """Write `path` (HTML). What drifted there is what drifted in `comparison`. Raises DataError where that fails."""
-    from reviews_parsing.data.files import write_bytes
+    from reviews_parsing.io.files import write_bytes
 
     # It would tell its makers how it is used.
     os.environ["DO_NOT_TRACK"] = os.environ["EVIDENTLY_DISABLE_TELEMETRY"] = "1"

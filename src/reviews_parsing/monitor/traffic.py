@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from reviews_parsing.data.files import write_bytes
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import write_bytes
 from reviews_parsing.monitor.numbers import Numbers
 from reviews_parsing.monitor.profile import Profile, from_parquet, to_numbers, to_parquet, to_table
 

@@ -139,7 +139,7 @@ def _require_files(folder: Path, what: str, advice: str) -> None:
 
 
 def _note_checksums(folder: Path, target: Path) -> None:
-    from reviews_parsing.data.files import write_bytes
+    from reviews_parsing.io.files import write_bytes
 
     lines = [f"{_digest(file)}  {file.name}\n" for file in sorted(folder.iterdir()) if file.is_file()]
     write_bytes(_checksums(target), "".join(lines).encode())

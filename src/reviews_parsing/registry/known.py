@@ -21,7 +21,7 @@ def remember(wanted: Reference, found: Resolved) -> None:
     # A file is asked itself: it is as near as the record of what it said.
     if tracking_uri().startswith(SQLITE) or recall(wanted) == found:
         return
-    from reviews_parsing.data.files import write_bytes
+    from reviews_parsing.io.files import write_bytes
 
     form = {"store": public(tracking_uri()), **asdict(wanted), **asdict(found)}
     with suppress(DataError, OSError):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from reviews_parsing.errors import ServingError
-from reviews_parsing.serving.ports import require_free
+from reviews_parsing.io.ports import require_free
 
 if TYPE_CHECKING:
     from mlserver import Settings

@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reviews_parsing.data import jsonl
-from reviews_parsing.data.files import decode_utf8
 from reviews_parsing.data.labelstudio.config import IMPLICIT, OPINION, POLARITY, TEXT
 from reviews_parsing.data.labelstudio.encoding import META, REVIEW_ID
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import decode_utf8
 from reviews_parsing.schema import Aspect, Opinion, Review
 
 _MIN = "annotation_id"

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from reviews_parsing.data.files import encode_utf8
 from reviews_parsing.data.labelstudio.config import CATEGORY, IMPLICIT, JUDGED_BY, JUDGES, OPINION, POLARITY, TEXT
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import encode_utf8
 from reviews_parsing.schema import Aspect, Opinion, Review
 
 REVIEW_ID, META = "review_id", "meta"

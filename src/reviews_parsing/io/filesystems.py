@@ -15,8 +15,8 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
-from reviews_parsing.data import files
 from reviews_parsing.errors import DataError
+from reviews_parsing.io import files
 
 if TYPE_CHECKING:
     import pyarrow as pa
