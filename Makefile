@@ -1,5 +1,7 @@
 # make up    everything from nothing to a running system, until Ctrl-C
+# make install  .venv with everything that this project uses
 # make test  lint, types, all tests
+# make docs  build the documentation into build/site; make docs-serve serves it and rebuilds on changes
 # make ci-X  a stage of the Jenkinsfile; see below
 # make lock  pin the newest dependencies that pyproject.toml allows
 # make image    build the server's image, and list what is in it beside it
@@ -13,9 +15,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: up test lint lock dashboards clean image audit compose compose-down
+.PHONY: install up test lint docs docs-serve lock dashboards clean image audit compose compose-down
 .PHONY: kind-up kind-down kind-logins gke-up gke-down gke-logins
 .PHONY: agent-image ci-check ci-test ci-image ci-gate ci-canary ci-smoke ci-promote ci-undo ci-notify
+
+install: $(STAMP)
 
 up: $(STAMP)
 	@$(BIN)/python scripts/up.py
@@ -27,6 +31,13 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/codespell *.md docs src deploy/*/README.md
+
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
+docs-serve: $(STAMP)
+	$(BIN)/mkdocs serve --dev-addr 127.0.0.1:8001
 
 $(STAMP): pyproject.toml requirements.lock scripts/install.py
 	@$(PYTHON) scripts/install.py

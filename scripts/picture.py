@@ -1,4 +1,4 @@
-"""Draw docs/parsed.svg: a review as `reviews-parsing parse` shows it, parsed by the champion."""
+"""Draw docs/images/parsed.svg: a review as `reviews-parsing parse` shows it, parsed by the champion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TEXT = (
     "Booked for the view, stayed for the squid ink risotto, which was superb. Our waiter was charming, but the music "
     "was far too loud and the cocktails were overpriced."
 )
-TARGET = Path(__file__).resolve().parent.parent / "docs" / "parsed.svg"
+TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "parsed.svg"
 
 
 def main() -> None:

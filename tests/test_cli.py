@@ -7,10 +7,12 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+import reviews_parsing
 from reviews_parsing import data, registry
 from reviews_parsing.cli import output
 from reviews_parsing.schema import Aspect, ParsedReview
@@ -38,6 +40,19 @@ def refused(*arguments: str, stdin: str | None = None, cwd: Path | None = None, 
     (line,) = err.strip().splitlines()
     assert line.startswith("error: ")
     return line
+
+
+def test_the_version_is_that_of_the_installed_package() -> None:
+    assert reviews_parsing.__version__ == version("reviews-parsing")
+    assert run("--version") == (0, f"reviews-parsing {version('reviews-parsing')}\n", "")
+
+
+def test_the_shell_completes_commands() -> None:
+    completing = {"_REVIEWS_PARSING_COMPLETE": "complete_bash", "COMP_WORDS": "reviews-parsing ro", "COMP_CWORD": "1"}
+    assert run(**completing) == (0, "rollback\nrollout\n", "")
+    code, script, _ = run("--show-completion", "bash")
+    assert code == 0
+    assert "_REVIEWS_PARSING_COMPLETE=complete_bash" in script
 
 
 def test_a_text_becomes_json_lines_in_a_pipe(with_champion: Path) -> None:

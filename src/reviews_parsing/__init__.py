@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from reviews_parsing.errors import DataError, ModelError, PromotionRefused, ReviewsParsingError, TrackingError
     from reviews_parsing.parser import AspectParser
     from reviews_parsing.schema import Aspect, Opinion, ParsedReview, Review, Taxonomy
@@ -36,7 +37,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Loads what is asked for when it is asked for: `import reviews_parsing` by itself costs nothing."""
+    """Import a public name on first access, so that `import reviews_parsing` alone loads nothing heavy."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("reviews-parsing")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -57,7 +57,7 @@ def test_every_variable_is_one_that_the_server_knows() -> None:
     variables = {e["name"] for e in pod["containers"][0]["env"]}
     login = {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
     assert {name for name in variables if not name.startswith("OTEL_")} - login <= known
-    documented = (PROJECT / "docs" / "serving.md").read_text(encoding="utf-8")
+    documented = (PROJECT / "docs" / "reference" / "serving.md").read_text(encoding="utf-8")
     assert all(name in documented for name in variables if name.startswith("OTEL_"))
 
 
@@ -119,7 +119,7 @@ def test_metrics_are_taken_from_a_port_that_has_them_and_scale_what_is_there() -
     query = scaled["triggers"][0]["metadata"]["query"]
     assert 'namespace="reviews-parsing"' in query
     (metric,) = re.findall(r"reviews_parsing_\w+", query)
-    assert f"`{metric}`" in (PROJECT / "docs" / "serving.md").read_text(encoding="utf-8")
+    assert f"`{metric}`" in (PROJECT / "docs" / "reference" / "serving.md").read_text(encoding="utf-8")
     still = rendered("reviews-parsing", "gke", {"autoscaling": {"enabled": False}})
     assert not of_kind(still, "ScaledObject")
     assert autoscaler_of(still) == "none"

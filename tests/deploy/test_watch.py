@@ -178,7 +178,7 @@ def test_each_alert_says_what_is_wrong_and_where_to_read_on() -> None:
         assert rule["labels"]["severity"] in {"critical", "warning"}
         assert sorted(rule["annotations"]) == ["description", "runbook_url", "summary"]
         assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{rule['alert']}.md"
-    assert sorted(path.stem for path in RUNBOOKS.iterdir()) == ALERT_NAMES
+    assert sorted(path.stem for path in RUNBOOKS.glob("ReviewsParsing*.md")) == ALERT_NAMES
 
 
 @pytest.mark.parametrize("name", ALERT_NAMES)

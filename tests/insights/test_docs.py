@@ -1,4 +1,4 @@
-"""What docs/insights.md shows, runs."""
+"""What docs/how-to/insights.md shows, runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.insights.making import parquet, review
 
-DOCS = Path(__file__).parents[2] / "docs" / "insights.md"
+DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "insights.md"
 
 
 def test_the_example_in_python_runs(

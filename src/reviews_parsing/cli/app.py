@@ -24,7 +24,6 @@ from reviews_parsing.errors import DataError, ReviewsParsingError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -48,8 +47,20 @@ Format = Annotated[
 ]
 
 
+def _print_version(value: bool) -> None:
+    if value:
+        import reviews_parsing
+
+        typer.echo(f"reviews-parsing {reviews_parsing.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def about() -> None:
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Reads public reviews and returns their aspects: what people talk about, and how they feel about it.
 
     [bold]First steps[/bold]
@@ -411,7 +422,7 @@ app.command()(monitor)
 def main() -> None:
     """Run the command; a user's mistake is one line on stderr and exit status 1."""
     try:
-        app()
+        app(prog_name="reviews-parsing")
     except ReviewsParsingError as error:
         output.err.print(f"[bold red]error[/]: {escape(str(error))}", soft_wrap=True)
         sys.exit(1)

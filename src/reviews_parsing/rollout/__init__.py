@@ -1,6 +1,6 @@
 """A registered version onto a cluster: KServe's InferenceService, canary, promotion, undo.
 
-Nothing of the Kubernetes client is imported before it is needed. How it works: docs/rollout.md.
+Nothing of the Kubernetes client is imported before it is needed. How it works: docs/how-to/rollout.md.
 """
 
 from __future__ import annotations
