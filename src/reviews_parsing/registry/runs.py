@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,14 +89,18 @@ class RunLog:
             ),
         )
         pinned = ("reviews-parsing", "onnxruntime", "tokenizers", "numpy", "regex", "pandas")
-        mlflow.pyfunc.log_model(
-            name=ARTIFACT,
-            python_model=str(Path(__file__).with_name("pyfunc.py")),
-            artifacts={MODEL_FOLDER: str(folder)},
-            signature=signature,
-            input_example=[example],
-            pip_requirements=[f"{package}=={version(package)}" for package in pinned],
-        )
+        with tempfile.TemporaryDirectory() as scratch:
+            # MLflow keeps the name of the folder, and fetching looks for this one.
+            named = Path(scratch) / MODEL_FOLDER
+            named.symlink_to(folder.resolve(), target_is_directory=True)
+            mlflow.pyfunc.log_model(
+                name=ARTIFACT,
+                python_model=str(Path(__file__).with_name("pyfunc.py")),
+                artifacts={MODEL_FOLDER: str(named)},
+                signature=signature,
+                input_example=[example],
+                pip_requirements=[f"{package}=={version(package)}" for package in pinned],
+            )
 
 
 def fetch_file(run_id: str, path: str, folder: Path) -> Path:
