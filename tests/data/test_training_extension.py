@@ -1,4 +1,4 @@
-"""More reviews for training: what is held out is neither touched nor taught."""
+"""Additions to the training split: held-out splits do not change and do not leak into training."""
 
 from __future__ import annotations
 
@@ -16,35 +16,41 @@ SPLITS = {
 }
 
 
-def test_new_texts_are_added_and_known_ones_get_their_new_labels() -> None:
+def test_new_texts_are_added_and_existing_ones_are_relabelled() -> None:
     better = Review("x", "The soup was bland.", (Aspect("FOOD", "soup", 4, 8, "negative"),))
-    found = data.add(SPLITS, [Review("y", "Fine tea."), Review("w", "The soup was bland."), better])
-    assert found.splits["train"] == [
+    extension = data.extend_training_split(
+        SPLITS, [Review("y", "Fine tea."), Review("w", "The soup was bland."), better]
+    )
+    assert extension.splits["train"] == [
         Review("a", better.text, better.aspects),
         SPLITS["train"][1],
         Review("y", "Fine tea."),
     ]
-    assert (found.new, found.replaced, found.left_out) == (1, 1, [])
-    assert "1 reviews added, 1 replaced" in str(found)
+    assert (extension.added_count, extension.relabelled_count, extension.excluded_ids) == (1, 1, [])
+    assert "1 reviews added, 1 replaced" in str(extension)
 
 
-def test_what_repeats_a_held_out_review_is_left_out_and_said_so() -> None:
-    nearly = Review("x", "our waiter forgot the bread twice and never said sorry for it")
-    twin = Review("w", nearly.text.upper())
-    other = Review("z", "Cheap, but not cheerful.")
-    found = data.add(SPLITS, [nearly, twin, Review("y", "CHEAP and cheerful!"), other])
-    assert found.left_out == ["x", "w", "y"]
-    assert found.splits == {**SPLITS, "train": [*SPLITS["train"], other]}
-    assert str(found).endswith("; 3 left out, they repeat validation or test reviews: x, w, y")
+def test_reviews_that_repeat_a_held_out_review_are_excluded_and_reported() -> None:
+    near_duplicate = Review("x", "our waiter forgot the bread twice and never said sorry for it")
+    duplicate = Review("w", near_duplicate.text.upper())
+    different = Review("z", "Cheap, but not cheerful.")
+    extension = data.extend_training_split(
+        SPLITS, [near_duplicate, duplicate, Review("y", "CHEAP and cheerful!"), different]
+    )
+    assert extension.excluded_ids == ["x", "w", "y"]
+    assert extension.splits == {**SPLITS, "train": [*SPLITS["train"], different]}
+    assert str(extension).endswith("; 3 left out, they repeat validation or test reviews: x, w, y")
 
 
 @properties
-@given(given_reviews=lists(reviews()), more=lists(reviews()))
-def test_held_out_splits_never_change_and_every_added_text_is_accounted_for(
-    given_reviews: list[Review], more: list[Review]
+@given(given_reviews=lists(reviews()), additions=lists(reviews()))
+def test_held_out_splits_never_change_and_every_text_is_counted(
+    given_reviews: list[Review], additions: list[Review]
 ) -> None:
     splits = {"train": given_reviews[:1], "validation": given_reviews[1:2], "test": given_reviews[2:]}
-    found = data.add(splits, more)
-    assert (found.splits["validation"], found.splits["test"]) == (splits["validation"], splits["test"])
-    assert len(found.splits["train"]) == 1 + found.new
-    assert found.new + found.replaced + len(found.left_out) == len({review.text for review in more})
+    extension = data.extend_training_split(splits, additions)
+    assert (extension.splits["validation"], extension.splits["test"]) == (splits["validation"], splits["test"])
+    assert len(extension.splits["train"]) == 1 + extension.added_count
+    assert extension.added_count + extension.relabelled_count + len(extension.excluded_ids) == len(
+        {review.text for review in additions}
+    )

@@ -1,4 +1,4 @@
-"""What a format did not hold: reviews as they were given against reviews as the written file gives them back."""
+"""Conversion loss: the differences between reviews and the same reviews decoded from the written file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from reviews_parsing.schema import Aspect, Review
 
-_FIELDS: dict[str, Callable[[Aspect], Any]] = {
+_ASPECT_FIELDS: dict[str, Callable[[Aspect], Any]] = {
     "categories": lambda aspect: aspect.entity_group,
     "words": lambda aspect: aspect.word,
     "polarities": lambda aspect: aspect.polarity,
@@ -17,58 +17,58 @@ _FIELDS: dict[str, Callable[[Aspect], Any]] = {
 }
 
 
-def compare(before: Sequence[Review], after: Sequence[Review]) -> Counter[str]:
-    """How much of what `before` says `after` does not say, by kind; empty where nothing is lost.
+def count_losses(originals: Sequence[Review], decoded_reviews: Sequence[Review]) -> Counter[str]:
+    """Count what a format did not preserve, by kind; empty for a lossless format.
 
     Kinds: ids, texts, categories, words, polarities, opinions, scores, implicit aspects, overlapping aspects, aspects
-    that cover no token, span edges, and `meta KEY`. The order of a review's aspects does not count.
+    that cover no token, span edges, and `meta KEY`. The order of a review's aspects is ignored.
     """
-    lost: Counter[str] = Counter()
-    for old, new in zip(before, after, strict=True):
-        lost["ids"] += old.id != new.id
-        lost["texts"] += old.text != new.text
-        _compare_aspects(old.aspects, new.aspects, lost)
-        for key, value in old.meta.items():
-            lost[f"meta {key}"] += key not in new.meta or new.meta[key] != value
-    return +lost
+    losses: Counter[str] = Counter()
+    for original, decoded in zip(originals, decoded_reviews, strict=True):
+        losses["ids"] += original.id != decoded.id
+        losses["texts"] += original.text != decoded.text
+        _count_aspect_losses(original.aspects, decoded.aspects, losses)
+        for key, value in original.meta.items():
+            losses[f"meta {key}"] += key not in decoded.meta or decoded.meta[key] != value
+    return +losses
 
 
-def _compare_aspects(before: Sequence[Aspect], after: Sequence[Aspect], lost: Counter[str]) -> None:
-    """Pair the aspects, most alike first; what finds no partner is lost whole."""
-    left, pool = list(before), list(after)
-    for alike in _ALIKE:
-        unmatched = []
-        for old in left:
-            new = next((candidate for candidate in pool if alike(old, candidate)), None)
-            if new is None:
-                unmatched.append(old)
+def _count_aspect_losses(originals: Sequence[Aspect], decoded_aspects: Sequence[Aspect], losses: Counter[str]) -> None:
+    """Match the aspects greedily, closest first; an aspect without a match is lost entirely."""
+    unmatched, candidates = list(originals), list(decoded_aspects)
+    for is_match in _MATCHERS:
+        pending, unmatched = unmatched, []
+        for original in pending:
+            decoded = next((candidate for candidate in candidates if is_match(original, candidate)), None)
+            if decoded is None:
+                unmatched.append(original)
                 continue
-            pool.remove(new)
-            lost["span edges"] += old.span != new.span
-            for kind, field in _FIELDS.items():
-                # Where the edges moved, the word did with them.
-                lost[kind] += field(old) != field(new) and not (kind == "words" and old.span != new.span)
-        left = unmatched
-    for old in left:
-        if old.span is None:
-            lost["implicit aspects"] += 1
-        elif any(_touch(old, other) for other in before if other is not old):
-            lost["overlapping aspects"] += 1
+            candidates.remove(decoded)
+            is_moved = original.span != decoded.span
+            losses["span edges"] += is_moved
+            for kind, field in _ASPECT_FIELDS.items():
+                # A moved span has another word; count it once.
+                losses[kind] += field(original) != field(decoded) and not (kind == "words" and is_moved)
+    for original in unmatched:
+        if original.span is None:
+            losses["implicit aspects"] += 1
+        elif any(_overlap(original, aspect) for aspect in originals if aspect is not original):
+            losses["overlapping aspects"] += 1
         else:
-            lost["aspects that cover no token"] += 1
+            losses["aspects that cover no token"] += 1
 
 
-def _touch(a: Aspect, b: Aspect) -> bool:
-    """Whether the spans share a character, or are one and the same."""
+def _overlap(a: Aspect, b: Aspect) -> bool:
+    """Return True if the spans are equal or share a character."""
     if a.span is None or b.span is None:
         return False
     return a.span == b.span or max(a.span[0], b.span[0]) < min(a.span[1], b.span[1])
 
 
-_ALIKE: tuple[Callable[[Aspect, Aspect], bool], ...] = (
+_MATCHERS: tuple[Callable[[Aspect, Aspect], bool], ...] = (
     lambda a, b: a == b,
     lambda a, b: (a.span, a.entity_group, a.polarity) == (b.span, b.entity_group, b.polarity),
     lambda a, b: (a.span, a.entity_group) == (b.span, b.entity_group),
-    lambda a, b: a.entity_group == b.entity_group and _touch(a, b),
+    lambda a, b: a.entity_group == b.entity_group and _overlap(a, b),
     lambda a, b: a.span is not None and a.span == b.span,
 )
