@@ -55,7 +55,7 @@ def more(arm: str, labelled: Sequence[Review], rest: Sequence[Review], step: int
     by_id = {review.id: review for review in rest}
     pool = ((review.text, {"id": review.id}) for review in rest)
     found = suggest(parser, pool, step, [review.text for review in labelled])
-    return [by_id[one.given["id"]] for one in found]
+    return [by_id[one.source_row["id"]] for one in found]
 
 
 def learnable(reviews: Sequence[Review], labelled: Sequence[Review]) -> list[Review]:

@@ -76,9 +76,9 @@ def teacher() -> Path:
 
 def train(unlabelled: list[str], backbone: str, teachers: int, seed: int) -> str:
     """Train with the command that anybody has; return the run's id."""
-    from reviews_parsing.data.reading import UNLABELLED
+    from reviews_parsing.data.reading import UNLABELLED_FILE
 
-    files = [argument for file in [str(UNLABELLED), *unlabelled] for argument in ("--unlabelled", file)]
+    files = [argument for file in [str(UNLABELLED_FILE), *unlabelled] for argument in ("--unlabelled", file)]
     options = ["--foundation", "none", "--teacher", backbone, "--teachers", str(teachers), "--seed", str(seed)]
     command = [sys.executable, "-m", "reviews_parsing.cli", "train", "corpus", *options, *files, "--resume", "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

@@ -2,7 +2,7 @@
 
 ReviewsParsingError         root: one line that says what, where and what to do
 ├── DataError               a file, a row or a label that cannot be read or written
-├── CorrectionConflict      a correction of a text that somebody else corrected meanwhile
+├── CorrectionConflict      a text was corrected concurrently (defined in corrections/store.py)
 ├── ModelError              a model folder, version or alias that does not exist or is incomplete
 │   └── NoSuchAlias         a registered model without the alias that was asked for
 ├── TrackingError           the tracking server or store cannot be used
@@ -18,11 +18,6 @@ ReviewsParsingError         root: one line that says what, where and what to do
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from reviews_parsing.corrections import Saved
-
 
 class ReviewsParsingError(Exception):
     """Root of all errors raised on purpose; the command line prints its message and exits with 1."""
@@ -30,14 +25,6 @@ class ReviewsParsingError(Exception):
 
 class DataError(ReviewsParsingError):
     """A file, a row or a label that cannot be read or written."""
-
-
-class CorrectionConflict(ReviewsParsingError):
-    """A correction of a text that somebody else corrected meanwhile; `theirs` is what they saved."""
-
-    def __init__(self, message: str, theirs: Saved) -> None:
-        super().__init__(message)
-        self.theirs = theirs
 
 
 class ModelError(ReviewsParsingError):

@@ -1,13 +1,13 @@
-"""Which reviews would teach a model most, if somebody labelled them.
+"""Active learning: select the unlabelled reviews whose labels would improve the model most.
 
-A review is what the parser doubts in it: the words whose tags it may have got wrong, the tags that it cannot tell
-apart, the polarities, the aspects without a span, each with the number of errors to be expected there. What is doubted
-often in the pool is worth learning, and less so the more of it is chosen already: the choice maximises
+A review is represented by features with an expected number of model errors each: words with an uncertain tag, pairs of
+tags or of polarities that the model confuses, uncertain implicit aspects. Features that are uncertain in many reviews
+of the pool weigh more, with diminishing returns for each selected review that has them. The selection maximises
 
-    sum over doubts f of sqrt(errors expected of f in the pool) * log(1 + 2 * errors expected of f in the choice)
+    sum over features f of sqrt(errors expected of f in the pool) * log(1 + 2 * errors expected of f in the selection)
 
-a monotone submodular function (feature-based coverage; Wei, Iyer and Bilmes, 2015), of which taking the best review one
-by one reaches at least 63 % of the maximum. So uncertainty brings a review in, and diversity keeps its likes out.
+a monotone submodular function (feature-based coverage; Wei, Iyer and Bilmes, 2015); greedy selection reaches at least
+63 % of its maximum. It combines uncertainty with diversity.
 """
 
 from __future__ import annotations
@@ -18,168 +18,169 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import count
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from reviews_parsing.data.duplicates import pairs
+from reviews_parsing.data.duplicates import find_duplicates
 from reviews_parsing.encoder import Logits
 from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview, Review
-from reviews_parsing.tagging import decode, max_over_words, sigmoid, softmax
+from reviews_parsing.tagging import decode, softmax
 
-# The number of errors expected of each thing that a parser may be wrong about.
-Doubts = defaultdict[Any, float]
-# Less than this is no doubt.
-LEAST = 0.01
-# Half an error that somebody has put right teaches as much as the next whole one.
-HALF = 0.5
-# How many candidates for a place are kept, whatever the size of the pool.
-CANDIDATES, AT_LEAST = 20, 2000
+ExpectedErrors = defaultdict[Any, float]
+"""Expected number of model errors by feature."""
+MIN_ERROR_PROBABILITY = 0.01
+"""Lower probabilities do not count as uncertain."""
+HALF_SATURATION_ERRORS = 0.5
+"""Expected errors of a feature in the selection, after which a further one gains half as much."""
+CANDIDATES_PER_SUGGESTION, MIN_CANDIDATES = 20, 2000
+"""Limit the candidates in memory, so that the pool can have any size."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A review to label: what came in with its text, what the model makes of it, and in how much that may be wrong.
+    """A review to label: its source row, the model's prediction, and the expected number of wrong labels in it."""
 
-    `errors` is the number of labels of the review that are expected to be wrong.
-    """
-
-    given: Mapping[str, Any]
-    parsed: ParsedReview
+    source_row: Mapping[str, Any]
+    parsed_review: ParsedReview
     errors: float
 
-    def as_review(self) -> Review:
-        """The answer as labels to correct; `meta` has what came in, and `errors`."""
-        meta = {key: value for key, value in self.given.items() if key not in ("id", "review_id", "aspects")}
-        name = hashlib.sha256(self.parsed.text.encode("utf-8", "replace")).hexdigest()[:12]
-        review_id = str(self.given.get("id") or self.given.get("review_id") or f"review-{name}")
-        return Review(review_id, self.parsed.text, self.parsed.aspects, meta | {"errors": round(self.errors, 2)})
+    def to_review(self) -> Review:
+        """Return the predicted labels for correction; `meta` has the source row and `errors`."""
+        meta = {key: value for key, value in self.source_row.items() if key not in ("id", "review_id", "aspects")}
+        digest = hashlib.sha256(self.parsed_review.text.encode("utf-8", "replace")).hexdigest()[:12]
+        review_id = str(self.source_row.get("id") or self.source_row.get("review_id") or f"review-{digest}")
+        meta["errors"] = round(self.errors, 2)
+        return Review(review_id, self.parsed_review.text, self.parsed_review.aspects, meta)
 
 
-class _Candidate(NamedTuple):
-    """Ordered by what it is worth by itself, and among equals the earlier the better."""
+class _RankedReview(NamedTuple):
+    """A candidate, ordered by expected errors per cost; of equal candidates the earlier one is greater."""
 
-    worth: float
+    score: float
     order: int
     cost: float
-    doubts: Doubts
+    expected_errors: ExpectedErrors
     suggestion: Suggestion
 
 
 def suggest(
     parser: AspectParser,
     pool: Iterable[tuple[str, Mapping[str, Any]]],
-    wanted: int,
-    known: Iterable[str] = (),
-    progress: Callable[[int], None] = lambda done: None,
+    count: int,
+    excluded_texts: Iterable[str] = (),
+    progress: Callable[[int], None] = lambda reviews_read: None,
 ) -> list[Suggestion]:
-    """The `wanted` reviews of the pool that are worth labelling most, the most worth first.
+    """Return the `count` reviews of the pool that are most worth labelling, best first.
 
-    `pool` gives (text, whatever belongs to it). Texts that are blank, among `known`, or (nearly) given twice are left
-    out. A review twice as long must teach 1.4 times as much. Memory is flat but for the words of the pool. `progress`
-    hears how many reviews are read.
+    `pool` yields (text, source row). Blank, excluded and (nearly) duplicate texts are skipped. The cost of a review is
+    the square root of its length in words. Memory is constant but for the vocabulary of the pool. `progress` is called
+    with the number of reviews read.
     """
-    expected: Doubts = defaultdict(float)
-    best: list[_Candidate] = []
-    room = max(AT_LEAST, CANDIDATES * wanted)
-    order = count(0, -1)
-    for done, (given, parsed, words, doubts) in enumerate(_read(parser, pool, known), start=1):
-        _add(expected, doubts)
-        errors, cost = sum(share for key, share in doubts.items() if key[0] != "word"), math.sqrt(words + 1)
-        found = _Candidate(errors / cost, next(order), cost, doubts, Suggestion(given, parsed, errors))
-        (heapq.heappush if len(best) < room else heapq.heappushpop)(best, found)
-        progress(done)
-    return list(_chosen(_different(best), expected, wanted))
+    pool_errors: ExpectedErrors = defaultdict(float)
+    candidates: list[_RankedReview] = []
+    max_candidates = max(MIN_CANDIDATES, CANDIDATES_PER_SUGGESTION * count)
+    parsed_pool = _parse_pool(parser, pool, excluded_texts)
+    for number, (source_row, parsed_review, words, expected_errors) in enumerate(parsed_pool):
+        _add(pool_errors, expected_errors)
+        # The features of words repeat the errors of their tags and polarities.
+        errors = sum(expected for feature, expected in expected_errors.items() if feature[0] != "word")
+        cost = math.sqrt(words + 1)
+        suggestion = Suggestion(source_row, parsed_review, errors)
+        candidate = _RankedReview(errors / cost, -number, cost, expected_errors, suggestion)
+        (heapq.heappush if len(candidates) < max_candidates else heapq.heappushpop)(candidates, candidate)
+        progress(number + 1)
+    return list(_select(_deduplicate(candidates), pool_errors, count))
 
 
-def _different(candidates: list[_Candidate]) -> list[_Candidate]:
-    """Of candidates that are nearly word for word the same only the best."""
+def _deduplicate(candidates: list[_RankedReview]) -> list[_RankedReview]:
+    """Return the best candidate of each group of near-duplicates."""
     ranked = sorted(candidates, reverse=True)
-    texts = [candidate.suggestion.parsed.text for candidate in ranked]
-    again = {pair.later for pair in pairs(texts, [""] * len(texts))}
-    return [candidate for number, candidate in enumerate(ranked) if number not in again]
+    texts = [candidate.suggestion.parsed_review.text for candidate in ranked]
+    duplicates = {pair.later for pair in find_duplicates(texts, [""] * len(texts))}
+    return [candidate for number, candidate in enumerate(ranked) if number not in duplicates]
 
 
-def _chosen(candidates: list[_Candidate], expected: Doubts, wanted: int) -> Iterator[Suggestion]:
-    """The candidates that add most, one by one; lazily, as what one adds can only shrink (Minoux, 1978)."""
-    weight = {key: math.sqrt(share) for key, share in expected.items()}
-    covered: Doubts = defaultdict(float)
+def _select(candidates: list[_RankedReview], pool_errors: ExpectedErrors, count: int) -> Iterator[Suggestion]:
+    """Select greedily by gain; gains are updated lazily, since they can only decrease (Minoux, 1978)."""
+    weights = {feature: math.sqrt(expected) for feature, expected in pool_errors.items()}
+    covered_errors: ExpectedErrors = defaultdict(float)
 
-    def gain(candidate: _Candidate) -> float:
-        rise = (weight[f] * math.log1p(x / (covered[f] + HALF)) for f, x in candidate.doubts.items())
-        return sum(rise) / candidate.cost
+    def gain(candidate: _RankedReview) -> float:
+        gains = (
+            weights[feature] * math.log1p(expected / (covered_errors[feature] + HALF_SATURATION_ERRORS))
+            for feature, expected in candidate.expected_errors.items()
+        )
+        return sum(gains) / candidate.cost
 
     heap = [(-gain(candidate), -candidate.order, candidate) for candidate in candidates]
     heapq.heapify(heap)
-    while heap and wanted:
+    while heap and count:
         _, order, candidate = heapq.heappop(heap)
-        now = (-gain(candidate), order, candidate)
-        if heap and now > heap[0]:
-            heapq.heappush(heap, now)
+        updated_entry = (-gain(candidate), order, candidate)
+        if heap and updated_entry > heap[0]:
+            heapq.heappush(heap, updated_entry)
             continue
-        _add(covered, candidate.doubts)
-        wanted -= 1
+        _add(covered_errors, candidate.expected_errors)
+        count -= 1
         yield candidate.suggestion
 
 
-def _add(total: Doubts, some: Doubts) -> None:
-    for key, share in some.items():
-        total[key] += share
+def _add(total: ExpectedErrors, expected_errors: ExpectedErrors) -> None:
+    for feature, expected in expected_errors.items():
+        total[feature] += expected
 
 
-def _read(
-    parser: AspectParser, pool: Iterable[tuple[str, Mapping[str, Any]]], known: Iterable[str]
-) -> Iterator[tuple[Mapping[str, Any], ParsedReview, int, Doubts]]:
-    """(what belongs to it, what is found, number of words, doubts) of each review that may be labelled."""
-    seen = set(map(_key, known)) | {""}
-    waiting: list[Mapping[str, Any]] = []
+def _parse_pool(
+    parser: AspectParser, pool: Iterable[tuple[str, Mapping[str, Any]]], excluded_texts: Iterable[str]
+) -> Iterator[tuple[Mapping[str, Any], ParsedReview, int, ExpectedErrors]]:
+    """Yield (source row, prediction, number of words, expected errors) for each text that is not skipped."""
+    skipped_texts = set(map(_normalize, excluded_texts)) | {""}
+    pending_rows: list[Mapping[str, Any]] = []
 
     def texts() -> Iterator[str]:
-        for text, given in pool:
-            if (key := _key(text)) not in seen:
-                seen.add(key)
-                waiting.append(given)
+        for text, source_row in pool:
+            if (key := _normalize(text)) not in skipped_texts:
+                skipped_texts.add(key)
+                pending_rows.append(source_row)
                 yield text
 
     for prepared, logits in parser.encoded(texts()):
-        given, waiting[: len(prepared.texts)] = waiting[: len(prepared.texts)], []
+        size = len(prepared.texts)
+        rows, pending_rows[:size] = pending_rows[:size], []
         words = np.diff(prepared.first).tolist()
-        yield from zip(given, parser.finish(prepared, logits), words, _doubts(parser, prepared, logits), strict=True)
+        expected = _expect_errors(parser, prepared, logits)
+        yield from zip(rows, parser.finish(prepared, logits), words, expected, strict=True)
 
 
-def _key(text: str) -> str:
+def _normalize(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _doubts(parser: AspectParser, prepared: Prepared, logits: Logits) -> list[Doubts]:
-    """For each text what the parser may be wrong about, and the number of errors expected there."""
-    found: list[Doubts] = [defaultdict(float) for _ in prepared.texts]
+def _expect_errors(parser: AspectParser, prepared: Prepared, logits: Logits) -> list[ExpectedErrors]:
+    """Return the expected errors of each text, from the probabilities of tags, polarities and implicit aspects."""
+    expected_errors: list[ExpectedErrors] = [defaultdict(float) for _ in prepared.texts]
     first = prepared.first
-    calibration = parser.config.calibration
     tags = parser.tags(prepared, logits)
     spans = decode(tags, logits.polarities, first)
-    text_of = np.repeat(np.arange(len(prepared.texts)), np.diff(first))
-    polarities = spans.polarity_logits * calibration.polarity_scale
-    for kind, shares, places in (
-        ("tag", tags.probabilities, text_of),
-        ("polarity", softmax(polarities) if polarities.size else polarities, spans.text),
+    polarities = spans.polarity_logits * parser.config.calibration.polarity_scale
+    text_of_word = np.repeat(np.arange(len(prepared.texts)), np.diff(first))
+    for kind, probabilities, text_of_row, word_of_row in (
+        ("tag", tags.probabilities, text_of_word, np.arange(len(text_of_word)) - first[text_of_word]),
+        ("polarity", softmax(polarities) if polarities.size else polarities, spans.text, spans.start),
     ):
-        if shares.shape[0] == 0 or shares.shape[1] < 2:
+        if probabilities.shape[0] == 0 or probabilities.shape[1] < 2:
             continue
-        second, top = np.argsort(shares, axis=1)[:, -2:].T
-        doubt = 1 - shares[np.arange(len(shares)), top]
-        for row in np.flatnonzero(doubt > LEAST).tolist():
-            text = int(places[row])
-            found[text][kind, int(top[row]), int(second[row])] += float(doubt[row])
-            word = row - int(first[text]) if kind == "tag" else int(spans.start[row])
+        second, top = np.argsort(probabilities, axis=1)[:, -2:].T
+        error_probability = 1 - probabilities[np.arange(len(probabilities)), top]
+        for row in np.flatnonzero(error_probability > MIN_ERROR_PROBABILITY).tolist():
+            text, word, error = int(text_of_row[row]), int(word_of_row[row]), float(error_probability[row])
             start, end = prepared.bounds(text, word, word + 1)
-            found[text]["word", prepared.texts[text][start:end].casefold()] += float(doubt[row])
-    known = len(parser.taxonomy.implicit) * max(1, len(parser.taxonomy.polarities))
-    implicit = max_over_words(logits.implicit[:, :known], first)
-    chance = sigmoid(calibration.implicit_scale * implicit + calibration.implicit_bias)
-    unsure = np.minimum(chance, 1 - chance)
-    for at, pair in zip(*(axis.tolist() for axis in np.nonzero(unsure > LEAST)), strict=True):
-        found[at]["implicit", pair] += float(unsure[at, pair])
-    return found
+            expected_errors[text][kind, int(top[row]), int(second[row])] += error
+            expected_errors[text]["word", prepared.texts[text][start:end].casefold()] += error
+    implicit = parser.implicit_scores(prepared, logits)
+    error_probability = np.minimum(implicit, 1 - implicit)
+    for text, category in np.argwhere(error_probability > MIN_ERROR_PROBABILITY).tolist():
+        expected_errors[text]["implicit", category] += float(error_probability[text, category])
+    return expected_errors

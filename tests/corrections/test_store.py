@@ -1,4 +1,4 @@
-"""The store of corrections: every revision kept, nobody's work overwritten, wrong labels refused."""
+"""Store of corrections: append-only, with conflict detection and label checks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 
 from data.strategies import properties, reviews
-from reviews_parsing.corrections import Correction, CorrectionConflict, Store
+from reviews_parsing.corrections import Correction, CorrectionConflict, CorrectionStore
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Aspect, Opinion, Review
 
@@ -29,58 +29,61 @@ def correction(*aspects: Aspect, text: str = TEXT, author: str | None = None) ->
     return Correction(text, aspects, ANSWER, "reviews-parsing-ner-aspects", "3", author)
 
 
-def test_what_is_saved_is_found_again_in_any_process(tmp_path: Path) -> None:
-    given = correction(RAMEN, HOST, Aspect("OVERALL", polarity="positive"), author="Ana")
-    assert Store(tmp_path / "new" / "folder" / "c.db").save(given, seen=None) == 1
-    found = Store(tmp_path / "new" / "folder" / "c.db").latest(TEXT)
-    assert found is not None
-    assert (found.revision, found.correction) == (1, given)
-    assert Store(tmp_path / "new" / "folder" / "c.db").latest("Never seen.") is None
+def test_a_saved_correction_is_read_by_another_store(tmp_path: Path) -> None:
+    original = correction(RAMEN, HOST, Aspect("OVERALL", polarity="positive"), author="Ana")
+    assert CorrectionStore(tmp_path / "new" / "folder" / "c.db").save(original, base_revision=None) == 1
+    latest = CorrectionStore(tmp_path / "new" / "folder" / "c.db").find_latest(TEXT)
+    assert latest is not None
+    assert (latest.number, latest.correction) == (1, original)
+    assert CorrectionStore(tmp_path / "new" / "folder" / "c.db").find_latest("Never seen.") is None
 
 
-def test_unset_the_store_is_in_the_home_folder(tmp_path: Path) -> None:
-    assert Store().path == tmp_path / "home" / "corrections.db"
-    assert (Store().latest(TEXT), Store().all()) == (None, [])
-    assert not Store().path.exists()
+def test_the_default_file_is_in_the_home_folder(tmp_path: Path) -> None:
+    assert CorrectionStore().path == tmp_path / "home" / "corrections.db"
+    assert (CorrectionStore().find_latest(TEXT), CorrectionStore().list_latest()) == (None, [])
+    assert not CorrectionStore().path.exists()
 
 
-def test_every_revision_is_kept_and_the_last_one_counts(tmp_path: Path) -> None:
-    store = Store(tmp_path / "c.db")
-    other = "Fine soup."
+def test_every_revision_is_stored_and_the_last_one_counts(tmp_path: Path) -> None:
+    store = CorrectionStore(tmp_path / "c.db")
+    second_text = "Fine soup."
     assert store.save(correction(RAMEN), None) == 1
-    assert store.save(correction(text=other), None) == 1
-    assert store.save(correction(RAMEN, HOST), seen=1) == 2
-    assert [saved.correction.aspects for saved in store.history(TEXT)] == [(RAMEN,), (RAMEN, HOST)]
-    assert [(saved.correction.text, saved.revision) for saved in store.all()] == [(other, 1), (TEXT, 2)]
+    assert store.save(correction(text=second_text), None) == 1
+    assert store.save(correction(RAMEN, HOST), base_revision=1) == 2
+    assert [revision.correction.aspects for revision in store.list_revisions(TEXT)] == [(RAMEN,), (RAMEN, HOST)]
+    assert [(revision.correction.text, revision.number) for revision in store.list_latest()] == [
+        (second_text, 1),
+        (TEXT, 2),
+    ]
 
 
-def test_who_comes_second_hears_of_the_first_and_loses_nothing(tmp_path: Path) -> None:
-    store = Store(tmp_path / "c.db")
+def test_a_concurrent_correction_is_a_conflict_with_the_stored_one(tmp_path: Path) -> None:
+    store = CorrectionStore(tmp_path / "c.db")
     store.save(correction(RAMEN, author="Ana"), None)
-    for seen in (None, 7):
-        with pytest.raises(CorrectionConflict, match=r"Ana corrected this text meanwhile \(revision 1, ") as refused:
-            store.save(correction(HOST, author="Bo"), seen)
-        assert refused.value.theirs.correction.aspects == (RAMEN,)
-    assert store.save(correction(HOST, author="Bo"), refused.value.theirs.revision) == 2
+    for base_revision in (None, 7):
+        with pytest.raises(CorrectionConflict, match=r"Ana corrected this text meanwhile \(revision 1, ") as error:
+            store.save(correction(HOST, author="Bo"), base_revision)
+        assert error.value.latest.correction.aspects == (RAMEN,)
+    assert store.save(correction(HOST, author="Bo"), error.value.latest.number) == 2
 
 
-def test_two_who_say_the_same_do_not_quarrel(tmp_path: Path) -> None:
-    store = Store(tmp_path / "c.db")
+def test_equal_concurrent_corrections_do_not_conflict(tmp_path: Path) -> None:
+    store = CorrectionStore(tmp_path / "c.db")
     assert [store.save(correction(RAMEN), None) for _ in range(2)] == [1, 1]
-    assert len(store.history(TEXT)) == 1
+    assert len(store.list_revisions(TEXT)) == 1
 
 
-def test_labels_of_people_have_no_scores_and_times_are_utc(tmp_path: Path) -> None:
-    store = Store(tmp_path / "c.db")
-    at = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=2)))
-    store.save(replace(correction(*ANSWER[:1]), at=at), None)
-    found = store.all()[0].correction
-    assert (found.aspects, found.answer) == ((RAMEN,), ANSWER)
-    assert (found.at, found.at.tzinfo) == (at, UTC)
+def test_corrected_aspects_have_no_scores_and_times_are_utc(tmp_path: Path) -> None:
+    store = CorrectionStore(tmp_path / "c.db")
+    time = datetime(2026, 3, 1, 12, tzinfo=timezone(timedelta(hours=2)))
+    store.save(replace(correction(*ANSWER[:1]), corrected_at=time), None)
+    latest = store.list_latest()[0].correction
+    assert (latest.aspects, latest.predicted_aspects) == ((RAMEN,), ANSWER)
+    assert (latest.corrected_at, latest.corrected_at.tzinfo) == (time, UTC)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "because"),
+    ("invalid", "message"),
     [
         (replace(RAMEN, word="Ramen"), "is misaligned, 'ramen' stands there"),
         (replace(RAMEN, word="", end=9), "is empty"),
@@ -91,119 +94,119 @@ def test_labels_of_people_have_no_scores_and_times_are_utc(tmp_path: Path) -> No
         (Aspect("FOOD", "ramen"), "has no offsets"),
     ],
 )
-def test_wrong_labels_are_refused_and_nothing_is_saved(tmp_path: Path, wrong: Aspect, because: str) -> None:
-    store = Store(tmp_path / "c.db")
-    with pytest.raises(DataError, match=because):
-        store.save(correction(HOST, wrong), None)
-    assert store.all() == []
+def test_invalid_labels_are_errors_and_nothing_is_saved(tmp_path: Path, invalid: Aspect, message: str) -> None:
+    store = CorrectionStore(tmp_path / "c.db")
+    with pytest.raises(DataError, match=message):
+        store.save(correction(HOST, invalid), None)
+    assert store.list_latest() == []
 
 
-def test_words_may_have_two_categories(tmp_path: Path) -> None:
-    both = (HOST, replace(HOST, entity_group="SERVICE"))
-    store = Store(tmp_path / "c.db")
-    store.save(correction(*both), None)
-    assert store.all()[0].correction.aspects == both
+def test_a_span_may_have_two_categories(tmp_path: Path) -> None:
+    aspects = (HOST, replace(HOST, entity_group="SERVICE"))
+    store = CorrectionStore(tmp_path / "c.db")
+    store.save(correction(*aspects), None)
+    assert store.list_latest()[0].correction.aspects == aspects
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "half \ud83c"])
-def test_texts_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+def test_blank_and_unencodable_texts_are_errors(tmp_path: Path, text: str) -> None:
     with pytest.raises(DataError, match=r"the text is empty|lone surrogate U\+D83C"):
-        Store(tmp_path / "c.db").save(correction(text=text), None)
+        CorrectionStore(tmp_path / "c.db").save(correction(text=text), None)
     with pytest.raises(DataError, match="half of a surrogate pair"):
-        Store(tmp_path / "c.db").save(correction(author="\udc00"), None)
+        CorrectionStore(tmp_path / "c.db").save(correction(author="\udc00"), None)
 
 
 @properties
 @given(review=reviews())
-def test_any_review_comes_back_as_it_was(tmp_path_factory: pytest.TempPathFactory, review: Review) -> None:
-    store = Store(tmp_path_factory.mktemp("store") / "c.db")
-    given = Correction(review.text, review.aspects, review.aspects, review.id)
+def test_any_review_survives_the_round_trip(tmp_path_factory: pytest.TempPathFactory, review: Review) -> None:
+    store = CorrectionStore(tmp_path_factory.mktemp("store") / "c.db")
+    original = Correction(review.text, review.aspects, review.aspects, review.id)
     try:
-        store.save(given, None)
+        store.save(original, None)
     except DataError:
-        assert store.all() == []
+        assert store.list_latest() == []
     else:
-        assert [saved.correction for saved in store.all()] == [given]
+        assert [revision.correction for revision in store.list_latest()] == [original]
 
 
 WRITER = """
 import sys
 from pathlib import Path
-from reviews_parsing.corrections import Correction, CorrectionConflict, Store
+from reviews_parsing.corrections import Correction, CorrectionConflict, CorrectionStore
 from reviews_parsing.schema import Aspect
-store = Store(Path(sys.argv[1]))
+store = CorrectionStore(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.read()
 for number in range(20):
-    seen = store.latest("Good.")
+    latest = store.find_latest("Good.")
     while True:
         try:
-            mine = Correction("Good.", (Aspect(f"{sys.argv[2]}-{number}"),), (), "model")
-            store.save(mine, seen.revision if seen else None)
+            correction = Correction("Good.", (Aspect(f"{sys.argv[2]}-{number}"),), (), "model")
+            store.save(correction, latest.number if latest else None)
             break
         except CorrectionConflict as conflict:
-            seen = conflict.theirs
+            latest = conflict.latest
 """
 
 
-def test_among_processes_and_threads_every_correction_is_kept_once(tmp_path: Path) -> None:
-    place = tmp_path / "c.db"
+def test_concurrent_processes_and_threads_save_every_correction_once(tmp_path: Path) -> None:
+    path = tmp_path / "c.db"
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, place, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", WRITER, path, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for name in "ABC"
     ]
     for writer in writers:
         assert writer.stdout
         assert writer.stdout.readline() == "ready\n"
-    store = Store(place)
+    store = CorrectionStore(path)
     with ThreadPoolExecutor(4) as threads:
-        done = [threads.submit(store.save, correction(text=f"Text {number}."), None) for number in range(40)]
+        futures = [threads.submit(store.save, correction(text=f"Text {number}."), None) for number in range(40)]
         for writer in writers:
             assert writer.communicate()[1] is None
-    assert [future.result() for future in done] == [1] * 40
+    assert [future.result() for future in futures] == [1] * 40
     assert [writer.returncode for writer in writers] == [0, 0, 0]
-    found = store.history("Good.")
-    assert [saved.revision for saved in found] == list(range(1, 61))
-    said = [saved.correction.aspects[0].entity_group for saved in found]
+    revisions = store.list_revisions("Good.")
+    assert [revision.number for revision in revisions] == list(range(1, 61))
+    groups = [revision.correction.aspects[0].entity_group for revision in revisions]
     for name in "ABC":
-        assert [group for group in said if group.startswith(name)] == [f"{name}-{number}" for number in range(20)]
-    assert len(store.all()) == 41
+        assert [group for group in groups if group.startswith(name)] == [f"{name}-{number}" for number in range(20)]
+    assert len(store.list_latest()) == 41
 
 
-def test_a_store_that_is_locked_says_so_in_one_line(tmp_path: Path) -> None:
-    store = Store(tmp_path / "c.db", wait=0.05)
+def test_a_locked_store_is_a_one_line_error(tmp_path: Path) -> None:
+    store = CorrectionStore(tmp_path / "c.db", lock_timeout=0.05)
     store.save(correction(RAMEN), None)
-    with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
-        other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(DataError, match=r"c\.db is locked by another program for more than 0\.05 s: .+"):
+    with closing(sqlite3.connect(store.path, isolation_level=None)) as blocker:
+        blocker.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(DataError, match=r"c\.db was locked by another program for 0\.05 s: .+"):
             store.save(correction(HOST), 1)
-        assert len(store.all()) == 1  # who reads need not wait
+        assert len(store.list_latest()) == 1  # readers do not wait
     assert store.save(correction(HOST), 1) == 2
 
 
-def test_a_file_that_is_no_store_is_left_alone(tmp_path: Path) -> None:
+def test_files_that_are_not_stores_are_unchanged(tmp_path: Path) -> None:
     for name in ("prose", "other", "later", "folder"):
-        place = tmp_path / name
+        path = tmp_path / name
         if name == "prose":
-            place.write_text("Dear diary, " * 100)
+            path.write_text("Dear diary, " * 100)
         elif name == "folder":
-            place.mkdir()
+            path.mkdir()
         else:
-            with closing(sqlite3.connect(place)) as others, others:
-                others.execute("CREATE TABLE notes (a)" if name == "other" else "CREATE TABLE corrections (a)")
-                others.execute(f"PRAGMA user_version = {0 if name == 'other' else 9}")
-    for name, because in (
-        ("prose", "is no SQLite file"),
-        ("other", "is no such store"),
-        ("later", "is a store of format 9, not 1"),
+            with closing(sqlite3.connect(path)) as database, database:
+                database.execute("CREATE TABLE notes (a)" if name == "other" else "CREATE TABLE corrections (a)")
+                database.execute(f"PRAGMA user_version = {0 if name == 'other' else 9}")
+    for name, message in (
+        ("prose", "is not a SQLite file"),
+        ("other", "is another SQLite database"),
+        ("later", "has format 9, not 1"),
         ("folder", "cannot be used"),
     ):
-        was = (tmp_path / name).read_bytes() if name != "folder" else b""
-        with pytest.raises(DataError, match=because) as refused:
-            Store(tmp_path / name).save(correction(RAMEN), None)
-        assert "\n" not in str(refused.value)
-        assert name == "folder" or (tmp_path / name).read_bytes() == was
+        content = (tmp_path / name).read_bytes() if name != "folder" else b""
+        with pytest.raises(DataError, match=message) as error:
+            CorrectionStore(tmp_path / name).save(correction(RAMEN), None)
+        assert "\n" not in str(error.value)
+        assert name == "folder" or (tmp_path / name).read_bytes() == content
     with pytest.raises(DataError, match="cannot be used"):
-        Store(tmp_path / "prose" / "c.db").save(correction(RAMEN), None)
+        CorrectionStore(tmp_path / "prose" / "c.db").save(correction(RAMEN), None)

@@ -1,4 +1,4 @@
-"""Any text, any review: what the property tests draw from."""
+"""Hypothesis strategies for arbitrary texts and reviews."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ names = st.one_of(st.sampled_from(["FOOD", "STAFF", "FOOD#QUALITY", "ASPECT"]), 
 polarities = st.sampled_from([None, "positive", "negative", "neutral", "conflict"])
 
 
-def in_xml(text: str) -> bool:
-    """Whether XML 1.0 can hold the text (its section 2.2)."""
+def is_xml_text(text: str) -> bool:
+    """Return True if XML 1.0 can hold the text (section 2.2)."""
     return all(c in "\t\n\r" or "\x20" <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" for c in text)
 
 
-def on_a_line(text: str) -> bool:
+def is_single_line(text: str) -> bool:
     return not any(c in text for c in "\t\r\n")
 
 
 @st.composite
 def aspects(draw: Callable[..., Any], text: str, groups: st.SearchStrategy[str] = names) -> Aspect:
-    """An aspect of the text, explicit wherever there is something to point at."""
+    """Draw an aspect of the text; it has a span only if the text is not empty."""
     polarity = draw(polarities)
     if not text or draw(st.booleans()):
         return Aspect(draw(groups), polarity=polarity)

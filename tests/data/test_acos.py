@@ -1,4 +1,4 @@
-"""ACOS: sentences of tokens with quads."""
+"""ACOS reader and writer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from reviews_parsing import data
 from reviews_parsing.data import acos
-from reviews_parsing.data.loss import compare
+from reviews_parsing.data.conversion_loss import count_losses
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Aspect, Opinion, Review
 
@@ -20,13 +20,13 @@ LINE = "the tofu stew was too salty , but cheap\t1,3 FOOD#QUALITY 0 4,6\t-1,-1 F
 words = st.text(st.characters(exclude_characters=" \t\r\n", exclude_categories=["Cs"]), min_size=1, max_size=4)
 
 
-def one(text: str) -> Review:
-    (found,) = acos.decode(text.encode(), "x")
-    return found[1]
+def decode_one(text: str) -> Review:
+    ((_, review),) = acos.decode(text.encode(), "x")
+    return review
 
 
-def test_a_line_is_a_text_with_quads() -> None:
-    review = one(LINE)
+def test_decode_reads_text_and_quads() -> None:
+    review = decode_one(LINE)
     assert review.text == "the tofu stew was too salty , but cheap"
     assert review.aspects == (
         Aspect("FOOD#QUALITY", "tofu stew", 4, 13, "negative", Opinion("too salty", 18, 27)),
@@ -35,50 +35,50 @@ def test_a_line_is_a_text_with_quads() -> None:
     )
 
 
-def test_no_tokens_are_none() -> None:
-    assert one("dear\t-1,-1 PRICE 0 1,1").aspects == (Aspect("PRICE", polarity="negative"),)
+def test_negative_and_empty_token_ranges_are_implicit() -> None:
+    assert decode_one("dear\t-1,-1 PRICE 0 1,1").aspects == (Aspect("PRICE", polarity="negative"),)
 
 
 @properties
 @given(st.data())
-def test_what_was_read_is_written_as_it_was(drawn: st.DataObject) -> None:
-    tokens = drawn.draw(st.lists(words, min_size=1, max_size=6))
-    place = st.tuples(st.integers(0, len(tokens) - 1), st.integers(1, len(tokens))).filter(lambda p: p[0] < p[1])
-    pairs = st.one_of(st.just((-1, -1)), place).map(lambda p: f"{p[0]},{p[1]}")
-    quads = drawn.draw(st.lists(st.tuples(pairs, st.sampled_from("012"), pairs), max_size=3))
+def test_decode_then_encode_restores_the_line(draw: st.DataObject) -> None:
+    tokens = draw.draw(st.lists(words, min_size=1, max_size=6))
+    token_range = st.tuples(st.integers(0, len(tokens) - 1), st.integers(1, len(tokens))).filter(lambda p: p[0] < p[1])
+    pairs = st.one_of(st.just((-1, -1)), token_range).map(lambda p: f"{p[0]},{p[1]}")
+    quads = draw.draw(st.lists(st.tuples(pairs, st.sampled_from("012"), pairs), max_size=3))
     rows = [f"{aspect} FOOD {polarity} {opinion}" for aspect, polarity, opinion in quads]
     line = "\t".join([" ".join(tokens), *rows])
-    assert acos.encode([one(line)]).decode() == f"{line}\n"
+    assert acos.encode([decode_one(line)]).decode() == f"{line}\n"
 
 
 @properties
 @given(lists(reviews()))
-def test_any_review_is_written_or_refused(given_reviews: list[Review]) -> None:
+def test_encode_preserves_any_review_or_rejects_it(given_reviews: list[Review]) -> None:
     try:
         written = acos.encode(given_reviews)
     except DataError:
         return
-    found = [review for _, review in acos.decode(written, "x")]
-    assert not {"polarities", "categories"} & set(compare(given_reviews, found))
-    for review in found:
+    decoded = [review for _, review in acos.decode(written, "x")]
+    assert not {"polarities", "categories"} & set(count_losses(given_reviews, decoded))
+    for review in decoded:
         assert all(review.text[a.start : a.end] == a.word for a in review.aspects if a.span)
 
 
 @pytest.mark.parametrize(
-    ("quad", "said"),
+    ("quad", "message"),
     [
-        ("1,3 FOOD 3 4,5", "x:1: '1,3 FOOD 3 4,5' is no quad"),
-        ("1,3 FOOD 2", "is no quad"),
-        ("2,4 FOOD 2 0,1", "x:1: tokens 2,4 are none of the 3"),
-        ("2,1 FOOD 2 0,1", "tokens 2,1 are none"),
+        ("1,3 FOOD 3 4,5", "x:1: '1,3 FOOD 3 4,5' is not a quad"),
+        ("1,3 FOOD 2", "is not a quad"),
+        ("2,4 FOOD 2 0,1", "x:1: tokens 2,4 are not among the 3"),
+        ("2,1 FOOD 2 0,1", "tokens 2,1 are not among"),
     ],
 )
-def test_a_bad_quad_is_named(quad: str, said: str) -> None:
-    with pytest.raises(DataError, match=said):
-        one(f"good tofu stew\t{quad}")
+def test_invalid_quads_are_errors(quad: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        decode_one(f"good tofu stew\t{quad}")
 
 
-def test_a_file_of_quads_is_known_by_its_first_line(tmp_path: Path) -> None:
+def test_format_is_detected_by_the_first_line(tmp_path: Path) -> None:
     (tmp_path / "train.tsv").write_text(f"{LINE}\n")
     (review,) = data.read(tmp_path / "train.tsv")
     assert len(review.aspects) == 3

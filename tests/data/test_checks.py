@@ -43,25 +43,25 @@ def review(*aspects: Aspect, text: str = TEXT, **meta: Any) -> Review:
         (review(TROUT, tags=["S-FOOD"]), "tags", "warning", "token 1: S-FOOD after O is not IOB2"),
     ],
 )
-def test_a_planted_defect_is_found_with_its_place(
+def test_a_planted_defect_is_reported_with_its_location(
     tmp_path: Path, planted: Review, kind: str, severity: str, message: str
 ) -> None:
     file = tmp_path / "labels.jsonl"
     lines = [json.dumps(r.to_json()) for r in (Review("fine", "We sat by the stove.", ()), planted)]
     file.write_text("\n\n".join(lines))
-    (found,) = data.check(file, categories=["PRICE", "FOOD"])
-    assert (found.file, found.line, found.review, found.kind, found.severity) == (
+    (finding,) = data.check(file, categories=["PRICE", "FOOD"])
+    assert (finding.file, finding.line, finding.review, finding.kind, finding.severity) == (
         str(file),
         3,
         "planted",
         kind,
         severity,
     )
-    assert message in found.message
-    assert str(found).startswith(f"{file}:3: {severity}: {kind}: review planted: ")
+    assert message in finding.message
+    assert str(finding).startswith(f"{file}:3: {severity}: {kind}: review planted: ")
 
 
-def test_good_labels_have_no_findings() -> None:
+def test_valid_labels_have_no_findings() -> None:
     good = review(
         TROUT,
         Aspect("PRICE", "smoked trout", 4, 16),
@@ -71,20 +71,26 @@ def test_good_labels_have_no_findings() -> None:
     assert data.check({"train": [good]}) == []
 
 
-def test_ids_given_twice_are_found_but_not_those_that_readers_number() -> None:
+def test_repeated_ids_are_reported_but_not_positional_ids() -> None:
     splits = {
         "train": [Review("#1", "Soup was thin"), Review("a", "Bread was stale"), Review("a", "Wine was corked")],
         "test": [Review("#1", "Lamb was pink"), Review("a", "Crust was crisp")],
     }
-    found = data.check(splits)
-    assert [(f.file, f.line, f.kind, f.severity) for f in found] == [
+    findings = data.check(splits)
+    assert [(f.file, f.line, f.kind, f.severity) for f in findings] == [
         ("train", 3, "id", "error"),
         ("test", 2, "id", "error"),
     ]
-    assert "also that of train:2" in found[0].message
+    assert "also that of train:2" in findings[0].message
 
 
-def test_repeats_are_found_within_and_across_splits(tmp_path: Path) -> None:
+def test_repeated_ids_on_one_line_are_reported(tmp_path: Path) -> None:
+    sentences = '<sentence id="a"><text>Ribs</text></sentence><sentence id="a"><text>Slaw</text></sentence>'
+    (tmp_path / "x.xml").write_text(f"<sentences>{sentences}</sentences>")
+    assert [finding.kind for finding in data.check(tmp_path / "x.xml")] == ["id"]
+
+
+def test_duplicates_are_reported_within_and_across_splits(tmp_path: Path) -> None:
     changed = TEXT.replace("fair measure", "fair glass")
     train = [
         Review("t1", TEXT),
@@ -95,27 +101,27 @@ def test_repeats_are_found_within_and_across_splits(tmp_path: Path) -> None:
     test = [Review("e1", changed + " Twice."), Review("e2", "nothing like  it, at all")]
     data.write(train, tmp_path / "train.jsonl")
     data.write(test, tmp_path / "test.conll")
-    found = data.check(tmp_path)
-    assert [(f.review, f.kind, f.severity) for f in found] == [
+    findings = data.check(tmp_path)
+    assert [(f.review, f.kind, f.severity) for f in findings] == [
         ("t2", "near-duplicate", "warning"),
         ("t4", "duplicate", "error"),
         ("e1", "near-duplicate", "error"),
         ("e2", "duplicate", "error"),
     ]
-    assert f"{tmp_path / 'train.jsonl'}:3 (review t3), which is in train" in found[3].message
-    assert found[3].file == str(tmp_path / "test.conll")
+    assert f"{tmp_path / 'train.jsonl'}:3 (review t3), which is in train" in findings[3].message
+    assert findings[3].file == str(tmp_path / "test.conll")
 
 
-def test_misaligned_labels_of_other_formats_are_reported_on_their_line(tmp_path: Path) -> None:
+def test_misaligned_labels_of_other_formats_have_a_line(tmp_path: Path) -> None:
     (tmp_path / "x.xml").write_text(
         "<sentences>\n<sentence><text>Ribs</text><aspectTerms>\n"
         '<aspectTerm term="Rib" from="1" to="4"/></aspectTerms></sentence></sentences>'
     )
-    (found,) = data.check(tmp_path / "x.xml")
-    assert (found.line, found.review, found.kind) == (2, "#1", "offsets")
+    (finding,) = data.check(tmp_path / "x.xml")
+    assert (finding.line, finding.review, finding.kind) == (2, "#1", "offsets")
 
 
-def test_a_mapping_applies_before_categories_are_checked() -> None:
+def test_the_mapping_applies_before_categories_are_checked() -> None:
     splits = {"all": [review(Aspect("FISH", "smoked trout", 4, 16))]}
     assert [finding.kind for finding in data.check(splits, categories=["FOOD"])] == ["category"]
     assert data.check(splits, mapping={"FISH": "FOOD"}, categories=["FOOD"]) == []

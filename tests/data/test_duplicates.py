@@ -4,7 +4,7 @@ import time
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviews_parsing.data.duplicates import NEAR, pairs
+from reviews_parsing.data.duplicates import SIMILARITY_THRESHOLD, find_duplicates
 
 from .strategies import properties
 
@@ -18,29 +18,29 @@ def shingles(text: str) -> frozenset[tuple[str, ...]]:
 
 
 def similarity(a: str, b: str) -> float:
-    one, other = shingles(a), shingles(b)
-    return len(one & other) / len(one | other) if one | other else 0.0
+    first, second = shingles(a), shingles(b)
+    return len(first & second) / len(first | second) if first | second else 0.0
 
 
 @properties
 @given(st.lists(st.tuples(short, st.sampled_from(["train", "test"])), max_size=12))
-def test_finds_the_texts_that_comparing_all_with_all_finds(given_texts: list[tuple[str, str]]) -> None:
+def test_finds_the_same_duplicates_as_comparing_all_pairs(given_texts: list[tuple[str, str]]) -> None:
     texts, groups = [text for text, _ in given_texts], [group for _, group in given_texts]
-    found = {(pair.later, groups[pair.earlier] == groups[pair.later]) for pair in pairs(texts, groups)}
+    detected = {(pair.later, groups[pair.earlier] == groups[pair.later]) for pair in find_duplicates(texts, groups)}
     expected = {
         (later, groups[earlier] == groups[later])
         for later in range(len(texts))
         for earlier in range(later)
-        if texts[later] and similarity(texts[later], texts[earlier]) >= NEAR
+        if texts[later] and similarity(texts[later], texts[earlier]) >= SIMILARITY_THRESHOLD
     }
-    # A text whose twin is in its own split is found by that twin alone.
-    twins = {later for later in range(len(texts)) if given_texts[later] in given_texts[:later]}
-    assert {pair for pair in found if pair[0] not in twins} == {pair for pair in expected if pair[0] not in twins}
-    assert {(later, True) for later in twins if texts[later]} <= found
+    # A text with an exact duplicate in its own split is only compared with that one.
+    exact = {later for later in range(len(texts)) if given_texts[later] in given_texts[:later]}
+    assert {pair for pair in detected if pair[0] not in exact} == {pair for pair in expected if pair[0] not in exact}
+    assert {(later, True) for later in exact if texts[later]} <= detected
 
 
-def test_case_punctuation_and_white_space_do_not_count() -> None:
-    (pair,) = pairs(["Best SOUP, ever!", "best soup\never"], ["x", "x"])
+def test_case_punctuation_and_white_space_are_ignored() -> None:
+    (pair,) = find_duplicates(["Best SOUP, ever!", "best soup\never"], ["x", "x"])
     assert pair == (1, 0, 1.0)
 
 
@@ -50,7 +50,7 @@ def test_ten_thousand_reviews_take_seconds() -> None:
     texts = [" ".join(rng.choices(vocabulary, k=50)) for _ in range(9_000)]
     texts += [f"Visit {i}: the same long words of praise that a form letter holds, all alike" for i in range(1_000)]
     texts[5_000] = texts[10] + " indeed"
-    began = time.perf_counter()
-    found = list(pairs(texts, ["train"] * 5_000 + ["test"] * 5_000))
-    assert (5_000, 10) in {pair[:2] for pair in found}
-    assert time.perf_counter() - began < 20
+    start = time.perf_counter()
+    detected = list(find_duplicates(texts, ["train"] * 5_000 + ["test"] * 5_000))
+    assert (5_000, 10) in {pair[:2] for pair in detected}
+    assert time.perf_counter() - start < 20

@@ -1,20 +1,21 @@
 from reviews_parsing import data
 
 
-def test_the_room_exports_this_and_no_more() -> None:
+def test_public_names() -> None:
     assert data.__all__ == [
-        "CORPUS",
-        "Added",
+        "CORPUS_FOLDER",
         "Finding",
-        "Statistics",
-        "add",
+        "SplitStatistics",
+        "TrainingExtension",
         "check",
-        "digest",
+        "compute_digest",
+        "compute_statistics",
+        "extend_training_split",
         "read",
         "read_mapping",
         "read_splits",
         "split",
-        "statistics",
         "write",
+        "write_splits",
     ]
     assert all(hasattr(data, name) for name in data.__all__)

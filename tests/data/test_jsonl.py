@@ -14,11 +14,11 @@ from .strategies import lists, properties, reviews
 
 @properties
 @given(lists(reviews()))
-def test_any_reviews_come_back_as_they_were(given_reviews: list[Review]) -> None:
+def test_encode_then_decode_preserves_any_reviews(given_reviews: list[Review]) -> None:
     assert [review for _, review in jsonl.decode(jsonl.encode(given_reviews), "x")] == given_reviews
 
 
-def test_a_line_is_what_to_json_says(tmp_path: Path) -> None:
+def test_a_line_is_the_json_form_of_a_review(tmp_path: Path) -> None:
     aspect = Aspect("FOOD", "gnocchi", 0, 7, "positive", Opinion("airy", 8, 12), score=0.5, polarity_score=0.25)
     review = Review("a", "gnocchi airy", (aspect, Aspect("STAFF", polarity="negative")), {"city": "Graz"})
     assert not data.write([review], tmp_path / "x.jsonl")
@@ -26,9 +26,9 @@ def test_a_line_is_what_to_json_says(tmp_path: Path) -> None:
     assert data.read(tmp_path / "x.jsonl") == [review]
 
 
-def test_blank_lines_and_a_byte_order_mark_are_skipped_and_lines_still_counted() -> None:
-    found = list(jsonl.decode(b'\xef\xbb\xbf{"text": "Warm"}\r\n\n{"id": "b", "text": "Cold"}', "x"))
-    assert [(line, review.id, review.text) for line, review in found] == [(1, "#1", "Warm"), (3, "b", "Cold")]
+def test_blank_lines_and_a_byte_order_mark_are_skipped() -> None:
+    numbered = list(jsonl.decode(b'\xef\xbb\xbf{"text": "Warm"}\r\n\n{"id": "b", "text": "Cold"}', "x"))
+    assert [(line, review.id, review.text) for line, review in numbered] == [(1, "#1", "Warm"), (3, "b", "Cold")]
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_blank_lines_and_a_byte_order_mark_are_skipped_and_lines_still_counted()
         ('{"text": "a", "aspects": 3}', "x:2: 'aspects' must be a list"),
     ],
 )
-def test_a_bad_line_is_named(line: str, message: str) -> None:
+def test_invalid_lines_are_errors(line: str, message: str) -> None:
     with pytest.raises(DataError, match=message) as error:
         list(jsonl.decode(f'{{"id": "a", "text": "Fine"}}\n{line}\n'.encode(), "x"))
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("value", [float("nan"), object(), "\ud83c"])
-def test_what_json_cannot_hold_is_refused_with_the_review(value: object) -> None:
+def test_encode_rejects_values_that_json_cannot_hold(value: object) -> None:
     with pytest.raises(DataError, match="review a"):
         jsonl.encode([Review("a", "Fine", (), {"extra": value})])

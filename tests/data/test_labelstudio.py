@@ -1,4 +1,4 @@
-"""Label Studio: tasks out, exports in, and the labelling configuration."""
+"""Label Studio: encoder of tasks, decoder of exports, labelling configuration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given
 
 from reviews_parsing import data
 from reviews_parsing.data import labelstudio
-from reviews_parsing.data.loss import compare
+from reviews_parsing.data.conversion_loss import count_losses
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
 
@@ -34,13 +34,13 @@ def region(name: str, start: int, end: int, label: str, **more: Any) -> dict[str
 
 
 def export(*result: dict[str, Any], text: str = TEXT, **more: Any) -> bytes:
-    """What Label Studio exports of one task."""
+    """Return the Label Studio export of one task."""
     annotation = {"id": 7, "completed_by": 3, "result": result, "was_cancelled": False, "ground_truth": False}
     return json.dumps([{"id": 12, "data": {"text": text}, "annotations": [{**annotation, **more}]}]).encode()
 
 
-def one(exported: bytes) -> labelstudio.Task:
-    (task,) = labelstudio.tasks(exported, "export.json")
+def decode_task(exported: bytes) -> labelstudio.Task:
+    (task,) = labelstudio.decode_tasks(exported, "export.json")
     return task
 
 
@@ -49,7 +49,7 @@ def read(form: dict[str, Any]) -> Review:
     return review
 
 
-def test_everything_that_a_label_says_comes_back(tmp_path: Path) -> None:
+def test_labels_survive_the_round_trip(tmp_path: Path) -> None:
     assert not data.write([RICH, Review("r-2", "Fine.")], tmp_path / "tasks.json", "label-studio")
     assert data.read(tmp_path / "tasks.json") == [
         replace(RICH, aspects=(RAMEN, HOST, YUM, DEAR)),
@@ -60,13 +60,13 @@ def test_everything_that_a_label_says_comes_back(tmp_path: Path) -> None:
 
 @properties
 @given(given_reviews=lists(reviews()))
-def test_any_reviews_come_back_but_for_what_is_said_twice(given_reviews: list[Review]) -> None:
-    once = [replace(review, aspects=tuple(dict.fromkeys(review.aspects))) for review in given_reviews]
-    found = [review for _, review in labelstudio.decode(labelstudio.encode(once), "x")]
-    assert not compare(once, found)
+def test_any_reviews_survive_the_round_trip_without_repeated_aspects(given_reviews: list[Review]) -> None:
+    unique = [replace(review, aspects=tuple(dict.fromkeys(review.aspects))) for review in given_reviews]
+    decoded = [review for _, review in labelstudio.decode(labelstudio.encode(unique), "x")]
+    assert not count_losses(unique, decoded)
 
 
-def test_what_a_model_answered_is_a_prediction_with_its_scores() -> None:
+def test_aspects_with_scores_are_a_prediction() -> None:
     answer = (replace(RAMEN, score=0.91, polarity_score=0.8), replace(HOST, score=0.6, polarity_score=0.7))
     (form,) = json.loads(labelstudio.encode([replace(RICH, aspects=answer)]))
     assert "annotations" not in form
@@ -78,21 +78,21 @@ def test_what_a_model_answered_is_a_prediction_with_its_scores() -> None:
         0.7,
     ]
     assert read(form).aspects == answer
-    both = labelstudio.task(replace(RICH, aspects=(HOST,)), answer=answer, model="reviews/3")
-    task = one(json.dumps([both, form]).encode())
-    assert (task.model, task.answer, task.review.aspects) == ("reviews/3", answer, (HOST,))
+    both = labelstudio.to_task(replace(RICH, aspects=(HOST,)), predicted_aspects=answer, model_version="reviews/3")
+    task = decode_task(json.dumps([both, form]).encode())
+    assert (task.model_version, task.predicted_aspects, task.review.aspects) == ("reviews/3", answer, (HOST,))
 
 
-def test_people_come_before_models_and_the_last_word_counts() -> None:
-    def said(label: str, at: str, **more: Any) -> dict[str, Any]:
+def test_annotations_come_before_predictions_and_the_last_annotation_counts() -> None:
+    def annotation(label: str, at: str, **more: Any) -> dict[str, Any]:
         return {"result": [region("a", 14, 19, label)], "updated_at": at, "was_cancelled": False, **more}
 
     early, late = (
-        said("FOOD", "2026-03-01T10:00:00Z", completed_by={"id": 1, "email": "a@b.c"}),
-        said("STAFF", "2026-03-02"),
+        annotation("FOOD", "2026-03-01T10:00:00Z", completed_by={"id": 1, "email": "a@b.c"}),
+        annotation("STAFF", "2026-03-02"),
     )
-    skipped = said("VIEW", "2026-03-03", was_cancelled=True)
-    form = {"id": 1, "data": {"text": TEXT}, "predictions": [said("MODEL", "2026-03-09", model_version=2)]}
+    skipped = annotation("VIEW", "2026-03-03", was_cancelled=True)
+    form = {"id": 1, "data": {"text": TEXT}, "predictions": [annotation("MODEL", "2026-03-09", model_version=2)]}
 
     def label(*annotations: dict[str, Any]) -> str:
         return read(form | {"annotations": annotations}).aspects[0].entity_group
@@ -101,64 +101,64 @@ def test_people_come_before_models_and_the_last_word_counts() -> None:
     assert label({**early, "ground_truth": True}, late) == "FOOD"
     assert label(skipped) == "MODEL"
     with pytest.raises(DataError, match="none of its 1 tasks is labelled"):
-        labelstudio.tasks(json.dumps([form]).encode(), "x")
-    task = one(json.dumps([form | {"annotations": [early]}, form]).encode())
-    assert (task.author, task.at, task.model) == ("a@b.c", datetime(2026, 3, 1, 10, tzinfo=UTC), "2")
+        labelstudio.decode_tasks(json.dumps([form]).encode(), "x")
+    task = decode_task(json.dumps([form | {"annotations": [early]}, form]).encode())
+    assert (task.author, task.labelled_at, task.model_version) == ("a@b.c", datetime(2026, 3, 1, 10, tzinfo=UTC), "2")
 
 
 @pytest.mark.parametrize(("start", "end"), [(14, 19), (17, 22)])
-def test_offsets_are_code_points_and_those_of_old_releases_too(start: int, end: int) -> None:
-    """Three characters before the word are two UTF-16 code units each, as JavaScript's strings count."""
-    (found,) = one(export(region("a", start, end, "FOOD", text="ramen"))).review.aspects
-    assert found == Aspect("FOOD", "ramen", 14, 19)
+def test_offsets_are_code_points_or_utf16_code_units(start: int, end: int) -> None:
+    """Three characters before the word are two UTF-16 code units each."""
+    (aspect,) = decode_task(export(region("a", start, end, "FOOD", text="ramen"))).review.aspects
+    assert aspect == Aspect("FOOD", "ramen", 14, 19)
 
 
 @properties
 @given(review=reviews())
-def test_utf16_offsets_of_any_span_are_found(review: Review) -> None:
+def test_utf16_offsets_of_any_span_are_resolved(review: Review) -> None:
     spans = [aspect for aspect in review.aspects if aspect.span]
 
-    def units(at: int | None) -> int:
-        return len(review.text[:at].encode("utf-16-le")) // 2
+    def units(offset: int | None) -> int:
+        return len(review.text[:offset].encode("utf-16-le")) // 2
 
-    counted = [region(str(n), units(a.start), units(a.end), "X", text=a.word) for n, a in enumerate(spans)]
-    for aspect, found in zip(spans, one(export(*counted, text=review.text)).review.aspects, strict=True):
-        assert review.text[found.start : found.end] == found.word
-        assert "".join((found.word or "").split()) == "".join((aspect.word or "").split())
+    regions = [region(str(n), units(a.start), units(a.end), "X", text=a.word) for n, a in enumerate(spans)]
+    for aspect, decoded in zip(spans, decode_task(export(*regions, text=review.text)).review.aspects, strict=True):
+        assert review.text[decoded.start : decoded.end] == decoded.word
+        assert "".join((decoded.word or "").split()) == "".join((aspect.word or "").split())
 
 
-def test_line_breaks_and_spaces_as_the_editor_writes_them() -> None:
+def test_line_breaks_and_spaces_may_differ_from_the_text() -> None:
     text = "Soft  \r\nnoodles"
-    (found,) = one(export(region("a", 0, 15, "FOOD", text="Soft \\n\\nnoodles"), text=text)).review.aspects
-    assert found.word == text
+    (aspect,) = decode_task(export(region("a", 0, 15, "FOOD", text="Soft \\n\\nnoodles"), text=text)).review.aspects
+    assert aspect.word == text
 
 
-def test_words_that_stand_nowhere_are_left_to_the_check(tmp_path: Path) -> None:
+def test_misaligned_regions_are_reported_by_the_check(tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(export(region("a", 3, 8, "FOOD", text="ramen")))
     (finding,) = data.check(tmp_path / "x.json")
     assert "misaligned" in finding.message
     assert finding.message.endswith("it is at 14:19")
 
 
-def test_relations_hold_whichever_way_they_are_drawn_and_loose_ends_are_counted() -> None:
+def test_relations_hold_in_both_directions_and_unlinked_opinions_are_counted() -> None:
     opinion = {**region("o", 23, 29, "opinion", text="divine"), "from_name": "opinion"}
     late = {**region("p", 47, 50, "opinion"), "from_name": "opinion"}
     for ends in (("a", "o"), ("o", "a")):
         relation = {"type": "relation", "from_id": ends[0], "to_id": ends[1], "direction": "right"}
-        task = one(export(region("a", 14, 19, "FOOD"), opinion, late, relation))
-        assert (task.review.aspects[0].opinion, task.loose) == (RAMEN.opinion, 1)
+        task = decode_task(export(region("a", 14, 19, "FOOD"), opinion, late, relation))
+        assert (task.review.aspects[0].opinion, task.unlinked_opinions) == (RAMEN.opinion, 1)
 
 
 def row(**outputs: Any) -> bytes:
-    """A row of JSON-MIN."""
-    about = {"id": 12, "annotator": 3, "annotation_id": 7, "created_at": "2026-03-01T10:00:00.5Z", "lead_time": 2.5}
-    return json.dumps([{"text": TEXT, "review_id": "r-1", **about, **outputs}]).encode()
+    """Return a JSON-MIN export of one row."""
+    metadata = {"id": 12, "annotator": 3, "annotation_id": 7, "created_at": "2026-03-01T10:00:00.5Z", "lead_time": 2.5}
+    return json.dumps([{"text": TEXT, "review_id": "r-1", **metadata, **outputs}]).encode()
 
 
-def test_json_min_gives_spans_polarities_and_what_is_implicit() -> None:
+def test_json_min_has_spans_polarities_and_implicit_aspects() -> None:
     ramen, host = ({"start": a.start, "end": a.end, "text": a.word, "labels": [a.entity_group]} for a in (RAMEN, HOST))
     yum = {"start": 47, "end": 50, "text": "Yum"}
-    task = one(
+    task = decode_task(
         row(
             category=[ramen, host],
             polarity=["positive", "negative"],
@@ -169,21 +169,27 @@ def test_json_min_gives_spans_polarities_and_what_is_implicit() -> None:
         )
     )
     assert task.review == Review("r-1", TEXT, (replace(RAMEN, opinion=None), HOST, YUM, DEAR), {"stars": 4})
-    assert (task.author, task.at, task.loose) == ("3", datetime(2026, 3, 1, 10, 0, 0, 500_000, tzinfo=UTC), 0)
-    assert one(row(category=[host], polarity="negative")).review.aspects == (HOST,)
-    given_place = [{"start": 35, "end": 39, "choices": ["negative"]}]
-    assert one(row(category=[ramen, host], polarity=given_place)).review.aspects[1] == HOST
-    assert one(row()).review.aspects == ()
+    assert (task.author, task.labelled_at, task.unlinked_opinions) == (
+        "3",
+        datetime(2026, 3, 1, 10, 0, 0, 500_000, tzinfo=UTC),
+        0,
+    )
+    assert decode_task(row(category=[host], polarity="negative")).review.aspects == (HOST,)
+    region_polarity = [{"start": 35, "end": 39, "choices": ["negative"]}]
+    assert decode_task(row(category=[ramen, host], polarity=region_polarity)).review.aspects[1] == HOST
+    assert decode_task(row()).review.aspects == ()
 
 
-def test_a_plain_project_of_other_names_is_read() -> None:
+def test_projects_with_other_control_names_are_read() -> None:
     form = json.loads(export({**region("x", 14, 19, "Dish"), "from_name": "label"}))
     form[0]["data"] = {"body": TEXT, "stars": 2}
-    assert one(json.dumps(form).encode()).review == Review("12", TEXT, (Aspect("Dish", "ramen", 14, 19),), {"stars": 2})
+    assert decode_task(json.dumps(form).encode()).review == Review(
+        "12", TEXT, (Aspect("Dish", "ramen", 14, 19),), {"stars": 2}
+    )
 
 
 @pytest.mark.parametrize(
-    ("content", "because"),
+    ("content", "message"),
     [
         (b'[{"data": {"text": "x"},\n', r"x\.json: not JSON \(.+ at line 2, column 1\): export it again"),
         (b"[{}]", r"x\.json: task 1: neither a task \('data'\) nor a row of JSON-MIN"),
@@ -192,7 +198,7 @@ def test_a_plain_project_of_other_names_is_read() -> None:
         (b"[]", "x.json holds no reviews"),
         (b'[{"data": {"text": "x"}}]', "none of its 1 tasks is labelled"),
         (b'[{"data": {"a": "x", "b": "y"}, "annotations": [{"result": []}]}]', "has no 'text', only a, b"),
-        (b'[{"data": {"text": "x"}, "annotations": [{"result": [7]}]}]', "a result is no object"),
+        (b'[{"data": {"text": "x"}, "annotations": [{"result": [7]}]}]', "a result is not an object"),
         (export(region("a", 0, 3, "X") | {"value": {"start": "/p[1]", "end": "/p[1]"}}), "no 'start' and 'end'"),
         (export(region("a", 0, 3, "X", labels=[7])), "'labels' are not strings"),
         (
@@ -201,22 +207,24 @@ def test_a_plain_project_of_other_names_is_read() -> None:
             ),
             "the span at 0:3 has 2 polarities",
         ),
-        (export({"type": "taxonomy", "value": {"taxonomy": [["a", "b", "c"]]}}), "is no category with a polarity"),
+        (export({"type": "taxonomy", "value": {"taxonomy": [["a", "b", "c"]]}}), "is not a category with a polarity"),
         (row(category=[{"start": 0, "end": 3, "labels": ["X"]}] * 2, polarity="positive"), "of 2 spans its 1 pol"),
         (b'[{"data": {"text": "\\ud800"}}]', "half of a surrogate pair"),
-        (b'[{"data": NaN}]', "NaN is no number"),
+        (b'[{"data": NaN}]', "NaN is not a number"),
     ],
 )
-def test_a_damaged_export_is_one_line(tmp_path: Path, content: bytes, because: str) -> None:
+def test_damaged_exports_are_one_line_errors(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "x.json").write_bytes(content)
-    with pytest.raises(DataError, match=because) as refused:
+    with pytest.raises(DataError, match=message) as error:
         data.read(tmp_path / "x.json")
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(error.value)
 
 
-def test_the_configuration_offers_what_the_taxonomy_knows() -> None:
-    root = ET.fromstring(labelstudio.labelling_config(Taxonomy(("A&B", "C"), ("bad", "good"), ("C",), opinions=True)))
-    values = {name: [label.get("value") for label in control] for name, control in named(root).items()}
+def test_the_configuration_has_the_controls_of_the_taxonomy() -> None:
+    root = ET.fromstring(
+        labelstudio.build_labelling_config(Taxonomy(("A&B", "C"), ("bad", "good"), ("C",), opinions=True))
+    )
+    values = {name: [label.get("value") for label in control] for name, control in controls_by_name(root).items()}
     assert values == {
         "category": ["A&B", "C"],
         "opinion": ["opinion"],
@@ -225,20 +233,20 @@ def test_the_configuration_offers_what_the_taxonomy_knows() -> None:
         "judges": ["C"],
         "implicit": ["C"],
     }
-    assert [choice.get("value") for choice in named(root)["implicit"][0]] == ["bad", "good"]
-    assert named(root)["polarity"].get("perRegion") == "true"
+    assert [choice.get("value") for choice in controls_by_name(root)["implicit"][0]] == ["bad", "good"]
+    assert controls_by_name(root)["polarity"].get("perRegion") == "true"
     assert root.find("Relations/Relation") is not None
-    plain = ET.fromstring(labelstudio.labelling_config(Taxonomy(("FOOD",))))
-    assert set(named(plain)) == {"category", "text"}
+    plain = ET.fromstring(labelstudio.build_labelling_config(Taxonomy(("FOOD",))))
+    assert set(controls_by_name(plain)) == {"category", "text"}
     assert plain.find("Relations") is None
 
 
-def test_a_configuration_that_cannot_be_is_refused() -> None:
+def test_impossible_configurations_are_errors() -> None:
     with pytest.raises(DataError, match="no category is known"):
-        labelstudio.labelling_config(Taxonomy(()))
+        labelstudio.build_labelling_config(Taxonomy(()))
     with pytest.raises(DataError, match=r"XML cannot hold the character U\+0000"):
-        labelstudio.labelling_config(Taxonomy(("\0",)))
+        labelstudio.build_labelling_config(Taxonomy(("\0",)))
 
 
-def named(root: ET.Element) -> dict[str, ET.Element]:
+def controls_by_name(root: ET.Element) -> dict[str, ET.Element]:
     return {name: element for element in root.iter() if (name := element.get("name"))}

@@ -4,12 +4,17 @@ from pathlib import Path
 import pytest
 
 from reviews_parsing import data
-from reviews_parsing.data.reading import locate
+from reviews_parsing.data.reading import read_located_splits
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Aspect, Review
 
 REVIEW = Review("a", "Ribs fell apart", (Aspect("FOOD", "Ribs", 0, 4),))
 LINE = json.dumps(REVIEW.to_json())
+SEMEVAL = (
+    '<Reviews><Review rid="a"><sentences><sentence id="a"><text>Ribs fell apart</text>'
+    '<Opinions><Opinion target="Ribs" category="FOOD" from="0" to="4"/></Opinions>'
+    "</sentence></sentences></Review></Reviews>"
+)
 
 
 @pytest.mark.parametrize(
@@ -19,28 +24,23 @@ LINE = json.dumps(REVIEW.to_json())
         ("x.unknown", LINE),
         ("x.conll", "# id = a\nRibs B-FOOD\nfell O\napart O\n"),
         ("x", "# id = a\nRibs B-FOOD\nfell O\napart O\n"),
-        (
-            "x.xml",
-            '<Reviews><Review rid="a"><sentences><sentence id="a"><text>Ribs fell apart</text>'
-            '<Opinions><Opinion target="Ribs" category="FOOD" from="0" to="4"/></Opinions>'
-            "</sentence></sentences></Review></Reviews>",
-        ),
+        ("x.xml", SEMEVAL),
         ("x.json", '{"id": "a", "tokens": ["Ribs", "fell", "apart"], "ner_tags": ["B-FOOD", "O", "O"]}'),
     ],
 )
-def test_the_format_follows_from_ending_and_content(tmp_path: Path, name: str, content: str) -> None:
+def test_the_format_is_detected_by_ending_and_content(tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
     assert data.read(tmp_path / name) == [REVIEW]
 
 
-def test_format_overrides_the_ending(tmp_path: Path) -> None:
+def test_an_explicit_format_overrides_the_ending(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text(LINE)
     assert data.read(tmp_path / "x.txt", format="jsonl") == [REVIEW]
     with pytest.raises(DataError, match=r"x.txt:1: the last column"):
         data.read(tmp_path / "x.txt")
 
 
-def test_a_mapping_renames_and_drops_wherever_labelled_data_is_read(tmp_path: Path) -> None:
+def test_the_mapping_applies_to_files_and_splits(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text(LINE)
     (review,) = data.read(tmp_path / "train.jsonl", {"FOOD": "DISH", "OTHER": None})
     assert review.aspects == (Aspect("DISH", "Ribs", 0, 4),)
@@ -59,7 +59,7 @@ def test_a_mapping_renames_and_drops_wherever_labelled_data_is_read(tmp_path: Pa
         (b"\xef\xbb\xbf\n", "holds no reviews"),
     ],
 )
-def test_a_bad_file_is_one_line(tmp_path: Path, content: bytes, message: str) -> None:
+def test_invalid_files_are_one_line_errors(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "x.jsonl").write_bytes(content)
     with pytest.raises(DataError, match=message) as error:
         data.read(tmp_path / "x.jsonl")
@@ -70,7 +70,7 @@ def test_a_bad_file_is_one_line(tmp_path: Path, content: bytes, message: str) ->
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.csv", "a,b\n1,2\n", "its format is unknown: give one of jsonl, conll, hf, semeval14, semeval16"),
+        ("x.csv", "a,b\n1,2\n", "unknown format: give one of jsonl, conll, hf, semeval14, semeval16"),
         ("x.xml", "<Tweets/>", "XML with the root <Tweets>"),
         ("x.xml", "", "is empty"),
         ("x.xml", "<sentences/>", "holds no reviews"),
@@ -78,25 +78,25 @@ def test_a_bad_file_is_one_line(tmp_path: Path, content: bytes, message: str) ->
         ("x.parquet", '{"tokens": ["a"]}', "no column 'ner_tags' among tokens"),
     ],
 )
-def test_a_file_of_no_known_form_is_one_line(tmp_path: Path, name: str, content: str, message: str) -> None:
+def test_unknown_formats_are_one_line_errors(tmp_path: Path, name: str, content: str, message: str) -> None:
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=message):
         data.read(tmp_path / name)
 
 
-def test_what_is_not_there_is_one_line(tmp_path: Path) -> None:
+def test_missing_sources_are_one_line_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none.jsonl does not exist: check the path"):
         data.read(tmp_path / "none.jsonl")
     with pytest.raises(DataError, match="does not exist"):
-        data.read("absent/none.jsonl")  # a file by its ending, not a name on the hub
+        data.read("absent/none.jsonl")  # the ending marks it as a file, not as a name on the hub
     with pytest.raises(DataError, match=r"holds no labelled splits: .*train.jsonl, validation.jsonl, test.jsonl"):
         data.read_splits(tmp_path)
     with pytest.raises(DataError, match="unknown format 'excel': give one of jsonl, conll"):
         data.read(tmp_path / "none.jsonl", format="excel")
 
 
-def test_splits_of_a_folder_may_be_named_and_written_in_any_way(tmp_path: Path) -> None:
-    data.write([REVIEW], tmp_path / "Restaurants_Train.xml")
+def test_splits_of_a_folder_may_have_any_names_and_formats(tmp_path: Path) -> None:
+    (tmp_path / "Restaurants_Train.xml").write_text(SEMEVAL)
     data.write([REVIEW], tmp_path / "dev.conll")
     data.write([REVIEW], tmp_path / "rest-test.jsonl")
     (tmp_path / "README.md").write_text("# Reviews")
@@ -107,7 +107,7 @@ def test_splits_of_a_folder_may_be_named_and_written_in_any_way(tmp_path: Path) 
         data.read(tmp_path)
 
 
-def test_two_files_for_one_split_are_not_guessed_between(tmp_path: Path) -> None:
+def test_two_files_for_one_split_are_an_error(tmp_path: Path) -> None:
     data.write([REVIEW], tmp_path / "train.jsonl")
     data.write([REVIEW], tmp_path / "train.conll")
     with pytest.raises(DataError, match=r"several files for train \(train.conll, train.jsonl\): keep one"):
@@ -117,22 +117,22 @@ def test_two_files_for_one_split_are_not_guessed_between(tmp_path: Path) -> None
         data.read_splits(tmp_path)
 
 
-def test_a_single_file_is_one_split(tmp_path: Path) -> None:
+def test_a_single_file_is_the_split_all(tmp_path: Path) -> None:
     data.write([REVIEW], tmp_path / "x.jsonl")
     assert data.read_splits(tmp_path / "x.jsonl") == {"all": [REVIEW]}
 
 
-def test_the_word_corpus_means_the_shipped_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert data.CORPUS.parent == Path(data.__file__).parent
+def test_the_word_corpus_is_the_shipped_corpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert data.CORPUS_FOLDER.parent == Path(data.__file__).parent
     for split in ("train", "validation", "test"):
         data.write([REVIEW], tmp_path / f"{split}.jsonl")
-    monkeypatch.setattr("reviews_parsing.data.reading.CORPUS", tmp_path)
+    monkeypatch.setattr("reviews_parsing.data.reading.CORPUS_FOLDER", tmp_path)
     assert data.read_splits("corpus") == {split: [REVIEW] for split in ("train", "validation", "test")}
 
 
-def test_each_review_knows_its_file_and_line(tmp_path: Path) -> None:
+def test_each_review_has_a_file_and_a_line(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text(f"\n{LINE}\n\n{LINE}\n")
-    places = locate(tmp_path)["train"]
-    assert [(place.file, place.line) for place in places] == [(str(tmp_path / "train.jsonl"), n) for n in (2, 4)]
+    located = read_located_splits(tmp_path)["train"]
+    assert [(file, line) for file, line, _ in located] == [(str(tmp_path / "train.jsonl"), n) for n in (2, 4)]
     (tmp_path / "x.xml").write_text("<sentences>\n\n<sentence><text>Hm</text></sentence>\n</sentences>")
-    assert [place.line for place in locate(tmp_path / "x.xml")["all"]] == [3]
+    assert [line for _, line, _ in read_located_splits(tmp_path / "x.xml")["all"]] == [3]

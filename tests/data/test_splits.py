@@ -17,7 +17,7 @@ grouped = st.lists(st.integers(0, 30), max_size=60).map(
 
 @properties
 @given(grouped, st.integers())
-def test_parts_are_disjoint_complete_and_never_cut_a_review(sentences: list[Review], seed: int) -> None:
+def test_parts_are_disjoint_complete_and_never_divide_a_review(sentences: list[Review], seed: int) -> None:
     parts = data.split(sentences, seed)
     assert sorted(r.id for part in parts.values() for r in part) == sorted(r.id for r in sentences)
     groups = [{review.meta["review"] for review in part} for part in parts.values()]
@@ -33,7 +33,7 @@ def test_parts_depend_on_the_seed_and_not_on_the_order(sentences: list[Review], 
     assert {k: {r.id for r in v} for k, v in first.items()} == {k: {r.id for r in v} for k, v in second.items()}
 
 
-def test_parts_have_the_sizes_asked_for_and_keep_the_order() -> None:
+def test_parts_have_the_requested_sizes_and_the_input_order() -> None:
     given_reviews = [Review(str(i), "Tea") for i in range(200)]
     parts = data.split(given_reviews, seed=1, fractions={"train": 0.7, "validation": 0.2, "test": 0.1})
     assert {name: len(part) for name, part in parts.items()} == {"train": 140, "validation": 40, "test": 20}
@@ -43,22 +43,22 @@ def test_parts_have_the_sizes_asked_for_and_keep_the_order() -> None:
 
 
 @pytest.mark.parametrize("fractions", [{}, {"train": 0.5}, {"train": 1.5, "test": -0.5}])
-def test_fractions_that_are_none_are_refused(fractions: dict[str, float]) -> None:
+def test_invalid_fractions_are_errors(fractions: dict[str, float]) -> None:
     with pytest.raises(DataError, match="do not sum to 1"):
         data.split([Review("a", "Tea")], 0, fractions)
 
 
 @properties
 @given(lists(reviews()))
-def test_the_digest_changes_with_any_content_and_with_nothing_else(given_reviews: list[Review]) -> None:
-    digest = data.digest({"train": given_reviews, "test": []})
-    assert digest == data.digest({"test": [], "train": [Review.from_json(r.to_json()) for r in given_reviews]})
+def test_the_digest_depends_on_the_content_alone(given_reviews: list[Review]) -> None:
+    digest = data.compute_digest({"train": given_reviews, "test": []})
+    assert digest == data.compute_digest({"test": [], "train": [Review.from_json(r.to_json()) for r in given_reviews]})
     first, *rest = given_reviews
     changed = Review(first.id, first.text, (*first.aspects, Aspect("NEW")), first.meta)
-    assert digest != data.digest({"train": [changed, *rest], "test": []})
-    assert digest != data.digest({"train": rest, "test": [first]})
+    assert digest != data.compute_digest({"train": [changed, *rest], "test": []})
+    assert digest != data.compute_digest({"train": rest, "test": [first]})
 
 
-def test_the_digest_is_the_same_everywhere() -> None:
+def test_the_digest_is_the_same_on_every_machine() -> None:
     splits = {"all": [Review("a", "Thé 🍵", (Aspect("BEVERAGE", "Thé", 0, 3, "positive"),), {"b": 1, "a": 2})]}
-    assert data.digest(splits) == "bfafe291cecfd964193e9247bff90c8901998026d7a8c17d698bc422d3da7f46"
+    assert data.compute_digest(splits) == "bfafe291cecfd964193e9247bff90c8901998026d7a8c17d698bc422d3da7f46"

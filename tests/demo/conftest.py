@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ports import free_port
-from reviews_parsing.corrections import Store
+from reviews_parsing.corrections import CorrectionStore
 from serving.client import DEADLINE, Server, environment
 from serving.conftest import Start, start
 
@@ -36,8 +36,8 @@ class Site:
     log_file: Path
 
     @property
-    def store(self) -> Store:
-        return Store(self.home / "corrections.db")
+    def store(self) -> CorrectionStore:
+        return CorrectionStore(self.home / "corrections.db")
 
     def files(self) -> list[Path]:
         return [path for path in self.temporary.rglob("*") if path.is_file()]

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from reviews_parsing import data, registry
 from reviews_parsing.cli.app import app
-from reviews_parsing.corrections import Store
+from reviews_parsing.corrections import CorrectionStore
 from reviews_parsing.schema import Aspect, Review
 from reviews_parsing.settings import MODEL_NAME
 from serving.client import Server
@@ -106,11 +106,13 @@ def test_corrections_on_the_page_become_a_better_version_that_the_gate_lets_thro
         taught = [told_at_length(sentences("SERVICE", SPA, begin, 6)) for begin in (0, 6, 12)]
         for wanted in [*taught, splits["test"][-1]]:
             put_right(page, wanted)
-        kept = [saved.correction for saved in Store().all()]
+        kept = [saved.correction for saved in CorrectionStore().list_latest()]
         said = [tuple(replace(aspect, opinion=None) for aspect in its.aspects) for its in kept[:3]]
         assert said == [wanted.aspects for wanted in taught]
         assert {its.version for its in kept} == {"1"}
-        assert [[a.to_json() for a in k.answer] for k in kept] == server.infer([k.text for k in kept]).predictions
+        assert [[a.to_json() for a in k.predicted_aspects] for k in kept] == server.infer(
+            [k.text for k in kept]
+        ).predictions
 
         assert run("corrections", "export", tmp_path / "corrections.jsonl").exit_code == 0
         options = ("--add", tmp_path / "corrections.jsonl", "--epochs", 8, "--batch-size", 4, "--seed", 3)

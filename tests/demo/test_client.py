@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviews_parsing.corrections import Store
+from reviews_parsing.corrections import CorrectionStore
 from reviews_parsing.demo import client as room
 from reviews_parsing.demo.client import Client, Stream
 from reviews_parsing.demo.one import Reviews
@@ -102,7 +102,7 @@ def test_a_stream_that_is_stopped_asks_no_more(nobody: Client) -> None:
 
 
 def test_without_a_server_the_page_says_so_and_keeps_the_text(nobody: Client, tmp_path: Path) -> None:
-    shown = Reviews(nobody, None, Store(tmp_path / "corrections.db")).show(TEXT, 0)
+    shown = Reviews(nobody, None, CorrectionStore(tmp_path / "corrections.db")).show(TEXT, 0)
     assert "no server answers" in shown.message
     assert "Your text is still here" in shown.message
     assert shown.answer is None
@@ -112,7 +112,7 @@ def test_without_a_server_the_page_says_so_and_keeps_the_text(nobody: Client, tm
 def test_a_second_server_that_is_away_takes_nothing_from_the_first(
     client: Client, nobody: Client, tmp_path: Path
 ) -> None:
-    shown = Reviews(client, nobody, Store(tmp_path / "corrections.db")).show(TEXT, 0)
+    shown = Reviews(client, nobody, CorrectionStore(tmp_path / "corrections.db")).show(TEXT, 0)
     assert "pho" in shown.first
     assert "no server answers" in shown.second
 

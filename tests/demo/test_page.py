@@ -86,7 +86,7 @@ def test_an_answer_is_corrected_by_keyboard_alone(page: Page, site: Site, server
     page.get_by_label("Your name").fill("Ada")
     page.get_by_role("button", name="Save the correction").press("Enter")
     expect(page.locator(".rp-said-by-editor")).to_have_text("Saved as revision 1. Thank you.")
-    kept = site.store.latest(text)
+    kept = site.store.find_latest(text)
     assert kept is not None
     labels = {(a.word, a.entity_group, a.polarity) for a in kept.correction.aspects if a.span}
     assert ("pho", "FOOD", "neutral") in labels
@@ -96,7 +96,7 @@ def test_an_answer_is_corrected_by_keyboard_alone(page: Page, site: Site, server
     assert all(text[a.start : a.end] == a.word for a in kept.correction.aspects if a.span)
     assert (kept.correction.version, kept.correction.author) == ("1", "Ada")
     [answer] = server.infer([text]).predictions
-    assert [a.to_json() for a in kept.correction.answer] == answer
+    assert [a.to_json() for a in kept.correction.predicted_aspects] == answer
 
 
 def test_two_people_who_correct_one_review_lose_nothing(page: Page, visit: Visit, site: Site) -> None:
@@ -114,7 +114,7 @@ def test_two_people_who_correct_one_review_lose_nothing(page: Page, visit: Visit
     expect(told).to_contain_text("“pho” · FOOD · negative")
     second.get_by_role("button", name="Save my version over it").click()
     expect(second.locator(".rp-said-by-editor")).to_contain_text("revision 2")
-    theirs, mine = (saved.correction.aspects for saved in site.store.history(text))
+    theirs, mine = (saved.correction.aspects for saved in site.store.list_revisions(text))
     assert {a.polarity for a in theirs if a.word == "pho"} == {"negative"}
     assert [a for a in mine if a.word == "pho"]
     assert not [a for a in mine if a.word == "waiter"]

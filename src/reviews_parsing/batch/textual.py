@@ -26,7 +26,7 @@ Read = Callable[[Lines, Place | None], tuple[list[str], Iterator[Record]]]
 
 def read_json(lines: Lines, start: Place | None = None) -> tuple[list[str], Iterator[Record]]:
     """An object a line; blank lines are left out."""
-    return [], (_checked(record, jsonl.form_of) for record in _rows(lines, start))
+    return [], (_checked(record, jsonl.parse_object) for record in _rows(lines, start))
 
 
 def read_plain(lines: Lines, start: Place | None = None) -> tuple[list[str], Iterator[Record]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,31 +31,31 @@ def list_corrections(store: StoreFile = None, as_json: AsJson = False) -> None:
 
         reviews-parsing corrections list
     """
-    from reviews_parsing.corrections import Store
+    from reviews_parsing.corrections import CorrectionStore
 
-    kept = Store(store)
-    found = kept.all()
+    corrections = CorrectionStore(store)
+    latest = corrections.list_latest()
     if as_json:
         output.print_json(
             [
                 {
-                    "text": its.text,
-                    "revision": saved.revision,
-                    "aspects": [aspect.to_json() for aspect in its.aspects],
-                    "answer": [aspect.to_json() for aspect in its.answer],
-                    "model": its.model,
-                    "version": its.version,
-                    "author": its.author,
-                    "at": its.at.isoformat(),
+                    "text": correction.text,
+                    "revision": revision.number,
+                    "aspects": [aspect.to_json() for aspect in correction.aspects],
+                    "answer": [aspect.to_json() for aspect in correction.predicted_aspects],
+                    "model": correction.model,
+                    "version": correction.version,
+                    "author": correction.author,
+                    "at": correction.corrected_at.isoformat(),
                 }
-                for saved in found
-                for its in [saved.correction]
+                for revision in latest
+                for correction in [revision.correction]
             ]
         )
-    elif found:
-        output.corrections(found)
+    elif latest:
+        output.corrections(latest)
     else:
-        output.out.print(f"no corrections in {kept.path} yet")
+        output.out.print(f"no corrections in {corrections.path} yet")
 
 
 @corrections_app.command("export")
@@ -82,25 +81,27 @@ def export_corrections(
         reviews-parsing corrections export tasks.json --to label-studio --config labels.xml
     """
     from reviews_parsing import data
-    from reviews_parsing.corrections import Store, as_review, as_tasks
+    from reviews_parsing.corrections import CorrectionStore, to_review, to_tasks
     from reviews_parsing.data import labelstudio
     from reviews_parsing.io.files import write_bytes
     from reviews_parsing.schema import Review, Taxonomy
 
-    kept = Store(store)
-    found = kept.all()
-    if not found:
-        raise DataError(f"no corrections in {kept.path} yet: correct an answer on the page, or import some")
-    reviews = [as_review(saved) for saved in found]
+    corrections = CorrectionStore(store)
+    latest = corrections.list_latest()
+    if not latest:
+        raise DataError(f"no corrections in {corrections.path} yet: correct an answer on the page, or import some")
+    reviews = [to_review(revision) for revision in latest]
     if config:
-        answers = [Review("", saved.correction.text, saved.correction.answer) for saved in found]
-        known = _taxonomy(model)
-        taxonomy = Taxonomy.of([*reviews, *answers])
-        xml = labelstudio.labelling_config(taxonomy.union(known) if known else taxonomy)
+        predictions = [
+            Review("", revision.correction.text, revision.correction.predicted_aspects) for revision in latest
+        ]
+        model_taxonomy = _taxonomy(model)
+        taxonomy = Taxonomy.of([*reviews, *predictions])
+        xml = labelstudio.build_labelling_config(taxonomy.union(model_taxonomy) if model_taxonomy else taxonomy)
         write_bytes(config, xml.encode())
     lost: dict[str, int] = {}
     if to == LABEL_STUDIO:
-        write_bytes(target, as_tasks(found))
+        write_bytes(target, to_tasks(latest))
     else:
         lost = dict(data.write(reviews, target, to))
     if as_json:
@@ -137,25 +138,26 @@ def import_corrections(
 
         reviews-parsing corrections import project-1.json --categories FOOD,STAFF,PARKING
     """
-    from reviews_parsing.corrections import Store, import_tasks
+    from reviews_parsing.corrections import CorrectionStore, import_tasks
     from reviews_parsing.data import read_mapping
 
     known = {name.strip() for name in categories.split(",")} if categories else None
     if known is None and (taxonomy := _taxonomy(model)):
         known = {*taxonomy.categories, *taxonomy.implicit}
     mapping = read_mapping(map_file) if map_file else None
-    found = import_tasks(Store(store), source, mapping=mapping, categories=known, force=force)
+    report = import_tasks(CorrectionStore(store), source, mapping=mapping, categories=known, force=force)
     if as_json:
-        output.print_json(asdict(found))
+        counts = {"saved": report.saved, "unchanged": report.unchanged, "conflicts": report.conflicts}
+        output.print_json({**counts, "loose": report.unlinked_opinions})
     else:
-        output.out.print(f"{found.saved} corrections saved, {found.unchanged} were there already")
-        if found.loose:
+        output.out.print(f"{report.saved} corrections saved, {report.unchanged} were there already")
+        if report.unlinked_opinions:
             output.out.print(
-                f"{found.loose} opinions left out, no relation links them (JSON-MIN has none: export JSON)"
+                f"{report.unlinked_opinions} opinions left out, no relation links them (JSON-MIN has none: export JSON)"
             )
-    for conflict in found.conflicts:
+    for conflict in report.conflicts:
         output.err.print(conflict, style="yellow", markup=False, soft_wrap=True)
-    if found.conflicts:
+    if report.conflicts:
         raise typer.Exit(1)
 
 

@@ -67,7 +67,9 @@ def stats(source: Source = "corpus", data_format: Format = None, map_file: Map =
     """
     from reviews_parsing import data
 
-    found = data.statistics(data.read_splits(source, data.read_mapping(map_file) if map_file else None, data_format))
+    found = data.compute_statistics(
+        data.read_splits(source, data.read_mapping(map_file) if map_file else None, data_format)
+    )
     if as_json:
         output.print_json({name: its.to_json() for name, its in found.items()})
         return
@@ -84,32 +86,46 @@ def stats(source: Source = "corpus", data_format: Format = None, map_file: Map =
 @data_app.command()
 def convert(
     source: Annotated[str, typer.Argument(help="Labelled reviews to read.")],
-    target: Annotated[Path, typer.Argument(help=".jsonl, .conll, .xml, .parquet, or a folder for a HF dataset.")],
+    target: Annotated[
+        Path,
+        typer.Argument(
+            help="File to write (.jsonl, .conll, .parquet, .acos), or a folder for one Parquet file per split."
+        ),
+    ],
     data_format: Format = None,
-    to: Annotated[str | None, typer.Option(help="Format to write. Default: by the ending of TARGET.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(help="Format to write: jsonl, conll, hf, acos or label-studio. Default: by the ending of TARGET."),
+    ] = None,
     map_file: Map = None,
-    split: Annotated[str | None, typer.Option(help="Which split, where the source has splits.")] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split to write. Default: all splits to a folder, the only split to a file.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write labelled reviews in another format; what that format cannot hold is counted.
+    """Write labelled reviews in another format, and count what that format cannot hold.
 
-    Example:
+    A folder is written for `datasets.load_dataset`. SemEval XML can be read but not written.
+
+    Examples:
 
         reviews-parsing data convert restaurants.xml restaurants.jsonl --map categories.json
+
+        reviews-parsing data convert corpus dataset/
     """
     from reviews_parsing import data
 
     splits = data.read_splits(source, data.read_mapping(map_file) if map_file else None, data_format)
-    if len(splits) > 1 and split is None:
-        raise DataError(f"{source} has splits {', '.join(splits)}; name one with --split")
     if split is not None and split not in splits:
         raise DataError(f"{source} has no split '{split}'; it has {', '.join(splits)}")
-    reviews = splits[split] if split else next(iter(splits.values()))
-    lost = data.write(reviews, target, to)
+    if split is not None:
+        splits = {split: splits[split]}
+    lost = data.write_splits(splits, target, to)
+    count = sum(map(len, splits.values()))
     if as_json:
-        output.print_json({"target": str(target), "reviews": len(reviews), "lost": dict(lost)})
+        output.print_json({"target": str(target), "reviews": count, "lost": dict(lost)})
         return
-    output.written(len(reviews), target, lost)
+    output.written(count, target, lost)
 
 
 @data_app.command()
@@ -156,9 +172,9 @@ def suggest(
     with output.progress_bar("reading") as update, closing(read_rows(pool)) as rows:
         texts = texts_of(rows, ", ".join(pool), text_column)
         found = pick(parser, texts, count, known, lambda done: update(None, f"{done:,} reviews"))
-    reviews = [one.as_review() for one in found]
+    reviews = [suggestion.to_review() for suggestion in found]
     if config:
-        write_bytes(config, labelstudio.labelling_config(parser.taxonomy).encode())
+        write_bytes(config, labelstudio.build_labelling_config(parser.taxonomy).encode())
     if out is None:
         for review in reviews if not as_json else ():
             sys.stdout.write(json.dumps(review.to_json(), ensure_ascii=False) + "\n")

@@ -30,7 +30,7 @@ from reviews_parsing.schema import Aspect, ParsedReview
 
 if TYPE_CHECKING:
     from reviews_parsing.batch import Report
-    from reviews_parsing.corrections import Saved
+    from reviews_parsing.corrections import CorrectionRevision
     from reviews_parsing.pipelines import Verdict
     from reviews_parsing.registry import Version
     from reviews_parsing.training.evaluate import Mistake
@@ -171,14 +171,16 @@ def written(reviews: int, target: Path, lost: Mapping[str, int]) -> None:
         out.print("this format has no place for " + ", ".join(f"{n} {kind}" for kind, n in lost.items()))
 
 
-def corrections(found: Sequence[Saved]) -> None:
+def corrections(found: Sequence[CorrectionRevision]) -> None:
     """Corrections with how many of the model's aspects were right, how many wrong, and how many it had missed."""
     rows = []
     for saved in found:
         its = saved.correction
-        said, answered = ({(a.entity_group, a.span, a.polarity) for a in some} for some in (its.aspects, its.answer))
+        said, answered = (
+            {(a.entity_group, a.span, a.polarity) for a in aspects} for aspects in (its.aspects, its.predicted_aspects)
+        )
         counts = [len(said & answered), len(answered - said), len(said - answered)]
-        who = [f"{its.at:%Y-%m-%d %H:%M}", its.author or "", its.version or "", saved.revision]
+        who = [f"{its.corrected_at:%Y-%m-%d %H:%M}", its.author or "", its.version or "", saved.number]
         rows.append([*who, *counts, shorten(its.text, 60, placeholder=" ...")])
     columns = ["saved (UTC)", "author", "version", "revision", "right", "wrong", "missed", "text"]
     table("", columns, rows)

@@ -1,17 +1,16 @@
-"""Corrections: what people say a text's aspects are, beside what a model answered, and the store that keeps them."""
+"""Corrections of predicted aspects: the store, and exchange with training data and Label Studio."""
 
 from reviews_parsing.corrections.correction import Correction
-from reviews_parsing.corrections.exchange import Imported, as_review, as_tasks, import_tasks
-from reviews_parsing.corrections.store import Saved, Store
-from reviews_parsing.errors import CorrectionConflict
+from reviews_parsing.corrections.exchange import ImportReport, import_tasks, to_review, to_tasks
+from reviews_parsing.corrections.store import CorrectionConflict, CorrectionRevision, CorrectionStore
 
 __all__ = [
     "Correction",
     "CorrectionConflict",
-    "Imported",
-    "Saved",
-    "Store",
-    "as_review",
-    "as_tasks",
+    "CorrectionRevision",
+    "CorrectionStore",
+    "ImportReport",
     "import_tasks",
+    "to_review",
+    "to_tasks",
 ]

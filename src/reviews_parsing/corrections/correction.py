@@ -1,51 +1,41 @@
-"""What somebody says of a text that a model had answered."""
+"""Correction record: the labels a person gave a text, next to the model's prediction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
-from reviews_parsing.data.labels import problems
+from reviews_parsing.data.labels import find_label_problems
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import encode_utf8
 from reviews_parsing.schema import Aspect, Review
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """`aspects` are those of the text as corrected, `answer` those that version `version` of `model` gave.
+    """Corrected aspects of a text, and the aspects that `version` of `model` predicted.
 
-    `model` is None where none had answered, `version` where it has none (a folder), `author` where nobody said who they
-    are. `at` is a time with its zone.
+    `model` is None if there was no prediction, `version` if the model is an unregistered folder, `author` if the
+    author is anonymous. `corrected_at` is timezone-aware.
     """
 
     text: str
     aspects: tuple[Aspect, ...]
-    answer: tuple[Aspect, ...]
+    predicted_aspects: tuple[Aspect, ...]
     model: str | None = None
     version: str | None = None
     author: str | None = None
-    at: datetime = field(default_factory=_now)
+    corrected_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def checked(self) -> Correction:
-        """The correction as it is kept: a person's labels have no scores, and its time is UTC.
+    def normalize(self) -> Correction:
+        """Validate the correction; return it with its time in UTC and without scores on the corrected aspects.
 
-        Raises DataError where the text is blank or cannot be stored, where `text[start:end] == word` does not hold of
-        an aspect or its opinion, or where two aspects share a character; two categories may share a span.
+        Raises DataError if the text is blank or not encodable, if `text[start:end] != word` for an aspect or its
+        opinion, or if two aspects overlap. Two aspects of different categories may share one span.
         """
         encode_utf8(self.text, "the correction")
-        aspects = as_labelled(self.aspects)
-        for problem in problems(Review("", self.text, aspects), None):
+        aspects = tuple(replace(aspect, score=None, polarity_score=None) for aspect in self.aspects)
+        for problem in find_label_problems(Review("", self.text, aspects), categories=None):
             if problem.severity == "error" or problem.kind == "overlap":
                 raise DataError(f"the correction is not saved: {problem.message}")
-        return replace(self, aspects=aspects, at=self.at.astimezone(UTC))
-
-
-def as_labelled(aspects: Iterable[Aspect]) -> tuple[Aspect, ...]:
-    """Aspects without the probabilities that only models give."""
-    return tuple(replace(aspect, score=None, polarity_score=None) for aspect in aspects)
+        return replace(self, aspects=aspects, corrected_at=self.corrected_at.astimezone(UTC))

@@ -1,4 +1,4 @@
-"""Corrections on their way to people and models: as labelled reviews, as Label Studio's tasks, and back."""
+"""Conversion of corrections to labelled reviews and Label Studio tasks, and import of annotated tasks."""
 
 from __future__ import annotations
 
@@ -9,114 +9,112 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reviews_parsing.corrections.correction import Correction
-from reviews_parsing.corrections.store import Saved, Store
+from reviews_parsing.corrections.store import CorrectionConflict, CorrectionRevision, CorrectionStore
 from reviews_parsing.data import labelstudio
-from reviews_parsing.data.mapping import apply
-from reviews_parsing.errors import CorrectionConflict, DataError
+from reviews_parsing.data.mapping import map_categories
+from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import read_bytes
 from reviews_parsing.schema import Review
 
-REVISION, MODEL, VERSION = "revision", "model", "version"
-
 
 @dataclass(frozen=True, slots=True)
-class Imported:
-    """How many corrections were saved, how many the store had already, and what kept others from being saved.
+class ImportReport:
+    """Numbers of saved and of unchanged corrections, a message per conflict, and the number of unlinked opinions.
 
-    `loose` counts the words that judge, but are link_opinions to no aspect, and so were left out.
+    Opinions without a relation to an aspect are not imported.
     """
 
     saved: int
     unchanged: int
     conflicts: list[str]
-    loose: int
+    unlinked_opinions: int
 
 
-def as_review(saved: Saved) -> Review:
-    """The text with its corrected labels; its id is the same in every revision."""
-    correction = saved.correction
-    about = {
-        REVISION: saved.revision,
-        MODEL: correction.model,
-        VERSION: correction.version,
+def to_review(revision: CorrectionRevision) -> Review:
+    """Return the correction as a labelled review; all revisions of a text have the same id."""
+    correction = revision.correction
+    meta = {
+        "revision": revision.number,
+        "model": correction.model,
+        "version": correction.version,
         "author": correction.author,
-        "at": correction.at.isoformat(timespec="seconds"),
+        "at": correction.corrected_at.isoformat(timespec="seconds"),
     }
     review_id = f"correction-{hashlib.sha256(correction.text.encode()).hexdigest()[:12]}"
-    meta = {key: value for key, value in about.items() if value is not None}
+    meta = {key: value for key, value in meta.items() if value is not None}
     return Review(review_id, correction.text, correction.aspects, meta)
 
 
-def as_tasks(corrections: Sequence[Saved]) -> bytes:
-    """Tasks for Label Studio: the labels as annotations, and what the model had answered as predictions."""
+def to_tasks(revisions: Sequence[CorrectionRevision]) -> bytes:
+    """Return a file of Label Studio tasks: corrected labels as annotations, the model's aspects as predictions."""
     return labelstudio.encode_tasks(
-        labelstudio.task(as_review(saved), answer=saved.correction.answer, model=_name(saved.correction))
-        for saved in corrections
+        labelstudio.to_task(
+            to_review(revision),
+            predicted_aspects=revision.correction.predicted_aspects,
+            model_version="/".join(filter(None, (revision.correction.model, revision.correction.version))) or None,
+        )
+        for revision in revisions
     )
 
 
 def import_tasks(
-    store: Store,
+    store: CorrectionStore,
     path: Path,
     *,
     mapping: Mapping[str, str | None] | None = None,
     categories: Collection[str] | None = None,
     force: bool = False,
-) -> Imported:
-    """Save what people labelled in Label Studio, from its JSON or JSON-MIN export.
+) -> ImportReport:
+    """Save the annotations of a Label Studio export (JSON or JSON-MIN) as corrections.
 
-    A text that somebody else corrected since it was exported is left as they left it, and said to be a conflict; with
-    `force` it is saved as the next revision all the same. Raises DataError, and saves nothing, where the file cannot be
-    read, a label is wrong, or a category is not among `categories`.
+    A text that was corrected after the export is a conflict and is skipped; with `force` the import becomes its next
+    revision. All or nothing for invalid input: raises DataError and saves nothing if the file cannot be read, a label
+    is invalid, or a category is not in `categories`.
     """
-    found = []
-    for task in labelstudio.tasks(read_bytes(path), str(path)):
-        review = apply(task.review, mapping or {})
-        latest = store.latest(review.text)
+    imports = []
+    for task in labelstudio.decode_tasks(read_bytes(path), str(path)):
+        review = map_categories(task.review, mapping or {})
+        latest = store.find_latest(review.text)
         try:
-            _refuse_unknown(review, categories)
-            found.append((task, _correction(task, review, latest).checked(), latest))
+            _check_categories(review, categories)
+            imports.append((task, _to_correction(task, review, latest).normalize(), latest))
         except DataError as error:
             raise DataError(f"{path}: task {task.number}: {error}") from None
     saved = unchanged = 0
     conflicts = []
-    for task, correction, latest in found:
+    for task, correction, latest in imports:
         if latest and set(latest.correction.aspects) == set(correction.aspects):
             unchanged += 1
             continue
-        seen = task.review.meta.get(REVISION)
+        base_revision = task.review.meta.get("revision")
         if force:
-            seen = latest.revision if latest else None
+            base_revision = latest.number if latest else None
         try:
-            store.save(correction, seen)
+            store.save(correction, base_revision)
             saved += 1
         except CorrectionConflict as conflict:
             conflicts.append(f"{path}: task {task.number}: {conflict}")
-    return Imported(saved, unchanged, conflicts, sum(task.loose for task, *_ in found))
+    return ImportReport(saved, unchanged, conflicts, sum(task.unlinked_opinions for task, *_ in imports))
 
 
-def _refuse_unknown(review: Review, categories: Collection[str] | None) -> None:
+def _check_categories(review: Review, categories: Collection[str] | None) -> None:
     for aspect in review.aspects:
         if categories is not None and aspect.entity_group not in categories:
             raise DataError(
                 f"category '{aspect.entity_group}' is not one of {', '.join(sorted(categories))}: "
-                "rename it with --map, or name all with --categories"
+                "rename it with --map, or list all categories with --categories"
             )
 
 
-def _correction(task: labelstudio.Task, review: Review, latest: Saved | None) -> Correction:
-    """What was labelled, beside what the task or else the store says was answered."""
-    known = latest.correction if latest else None
-    model, version = review.meta.get(MODEL), review.meta.get(VERSION)
-    if model is None and task.model is not None:
-        head, _, tail = task.model.rpartition("/")
-        model, version = (head, tail) if head and tail.isdigit() else (task.model, None)
-    if task.answer is None and known:
-        model, version = known.model, known.version
-    answer = task.answer if task.answer is not None else known.answer if known else ()
-    at = task.at or datetime.now(UTC)
-    return Correction(review.text, review.aspects, answer, model, version, task.author, at)
-
-
-def _name(correction: Correction) -> str | None:
-    return "/".join(filter(None, (correction.model, correction.version))) or None
+def _to_correction(task: labelstudio.Task, review: Review, latest: CorrectionRevision | None) -> Correction:
+    """Return the task as a correction; the prediction is the task's, else that of the latest stored correction."""
+    model, version = review.meta.get("model"), review.meta.get("version")
+    predicted_aspects = task.predicted_aspects
+    if model is None and task.model_version is not None:
+        head, _, tail = task.model_version.rpartition("/")
+        model, version = (head, tail) if head and tail.isdigit() else (task.model_version, None)
+    if predicted_aspects is None and latest:
+        model, version = latest.correction.model, latest.correction.version
+        predicted_aspects = latest.correction.predicted_aspects
+    labelled_at = task.labelled_at or datetime.now(UTC)
+    return Correction(review.text, review.aspects, predicted_aspects or (), model, version, task.author, labelled_at)

@@ -1,4 +1,4 @@
-"""Where corrections are kept: one SQLite file, safe among threads and processes, in which nothing is overwritten."""
+"""Store of corrections: an append-only SQLite file, safe for concurrent threads and processes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from datetime import datetime
 from pathlib import Path
 
 from reviews_parsing.corrections.correction import Correction
-from reviews_parsing.errors import CorrectionConflict, DataError, ReviewsParsingError
+from reviews_parsing.errors import DataError, ReviewsParsingError
 from reviews_parsing.schema import Aspect
 from reviews_parsing.settings import Settings
 
-FORMAT = 1
-# How long a write may hold up another, in seconds; a write takes milliseconds.
-WAIT = 10.0
-_TABLE = """
+FORMAT_VERSION = 1
+LOCK_TIMEOUT_SECONDS = 10.0
+_CREATE_TABLE = """
     CREATE TABLE IF NOT EXISTS corrections (
         id INTEGER PRIMARY KEY,
         digest BLOB NOT NULL,
@@ -35,140 +34,154 @@ _TABLE = """
     )
 """
 _SELECT = "SELECT revision, text, aspects, answer, model, version, author, at FROM corrections"
-_LATEST = "revision = (SELECT MAX(revision) FROM corrections AS other WHERE other.digest = corrections.digest)"
+_IS_LATEST = "revision = (SELECT MAX(revision) FROM corrections AS other WHERE other.digest = corrections.digest)"
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """A correction in the store; the revisions of one text are numbered from 1."""
+class CorrectionRevision:
+    """A correction with its revision number; the revisions of a text count from 1."""
 
-    revision: int
+    number: int
     correction: Correction
 
 
-class Store:
-    """The corrections in a SQLite file, which is made by the first that is saved.
+class CorrectionConflict(ReviewsParsingError):
+    """A correction of a text that was corrected concurrently; `latest` is the newest revision in the store."""
 
-    Its methods may be called by any number of threads and processes at once. Each raises DataError where the file
-    cannot be read or written, or is none of ours.
+    def __init__(self, message: str, latest: CorrectionRevision) -> None:
+        super().__init__(message)
+        self.latest = latest
+
+
+class CorrectionStore:
+    """Corrections in a SQLite file, which the first save creates.
+
+    Thread-safe and process-safe. Every method raises DataError if the file cannot be read or written, or is not a store
+    of corrections.
     """
 
-    def __init__(self, path: Path | None = None, wait: float = WAIT) -> None:
-        """`path` is by default `corrections.db` in the home folder; `wait` is in seconds, for a lock of others."""
+    def __init__(self, path: Path | None = None, lock_timeout: float = LOCK_TIMEOUT_SECONDS) -> None:
+        """Use the file at `path` (default: `corrections.db` in the home folder); `lock_timeout` is in seconds."""
         self.path = path or Settings().home / "corrections.db"
-        self._wait = wait
+        self._lock_timeout = lock_timeout
 
-    def save(self, correction: Correction, seen: int | None) -> int:
-        """Keep the correction as the next revision of its text, whose number is returned.
+    def save(self, correction: Correction, base_revision: int | None) -> int:
+        """Append the correction as the next revision of its text; return the revision number.
 
-        `seen` is the latest revision that the author knew of, None for none. Raises DataError where the labels are
-        wrong, and CorrectionConflict where somebody else saved another correction of that text meanwhile; where theirs
-        says the same of the text, there is nothing to save, and its number is returned.
+        `base_revision` is the revision that the author edited, None if the text had no correction. If the latest
+        revision is a newer one with the same aspects, nothing is written and its number is returned. Raises DataError
+        if the labels are invalid, CorrectionConflict if a newer revision has other aspects.
         """
-        correction = correction.checked()
-        with self._opened(write=True) as store:
-            store.execute("BEGIN IMMEDIATE")
-            latest = _latest(store, correction.text)
-            revision = latest.revision if latest else 0
-            if latest and latest.revision != seen:
+        correction = correction.normalize()
+        with self._connect(write=True) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            latest = _select_latest(connection, correction.text)
+            number = latest.number if latest else 0
+            if latest and latest.number != base_revision:
                 if latest.correction.aspects == correction.aspects:
-                    return revision
+                    return number
                 raise _conflict(latest)
             values = (
                 _digest(correction.text),
-                revision + 1,
+                number + 1,
                 correction.text,
-                _json(correction.aspects),
-                _json(correction.answer),
+                _to_json(correction.aspects),
+                _to_json(correction.predicted_aspects),
                 correction.model,
                 correction.version,
                 correction.author,
-                correction.at.isoformat(),
+                correction.corrected_at.isoformat(),
             )
-            store.execute(f"INSERT INTO corrections VALUES (NULL{', ?' * len(values)})", values)
-            store.execute("COMMIT")
-        return revision + 1
+            connection.execute(f"INSERT INTO corrections VALUES (NULL{', ?' * len(values)})", values)
+            connection.execute("COMMIT")
+        return number + 1
 
-    def latest(self, text: str) -> Saved | None:
-        """The last correction of the text, None where it has none."""
-        with self._opened() as store:
-            return _latest(store, text)
+    def find_latest(self, text: str) -> CorrectionRevision | None:
+        """Return the latest revision of a text, None if it has no correction."""
+        with self._connect() as connection:
+            return _select_latest(connection, text)
 
-    def history(self, text: str) -> list[Saved]:
-        """Every correction of the text, oldest first."""
-        with self._opened() as store:
-            return [_saved(row) for row in store.execute(f"{_SELECT} WHERE digest = ? ORDER BY id", [_digest(text)])]
+    def list_revisions(self, text: str) -> list[CorrectionRevision]:
+        """Return all revisions of a text, oldest first."""
+        with self._connect() as connection:
+            rows = connection.execute(f"{_SELECT} WHERE digest = ? ORDER BY id", [_digest(text)])
+            return [_from_row(row) for row in rows]
 
-    def all(self) -> list[Saved]:
-        """The last correction of each text, in the order in which they were saved."""
-        with self._opened() as store:
-            return [_saved(row) for row in store.execute(f"{_SELECT} WHERE {_LATEST} ORDER BY id")]
+    def list_latest(self) -> list[CorrectionRevision]:
+        """Return the latest revision of each text, in the order of saving."""
+        with self._connect() as connection:
+            return [_from_row(row) for row in connection.execute(f"{_SELECT} WHERE {_IS_LATEST} ORDER BY id")]
 
     @contextmanager
-    def _opened(self, write: bool = False) -> Iterator[sqlite3.Connection]:
-        """A connection of its own: SQLite's are no thread's but one."""
+    def _connect(self, write: bool = False) -> Iterator[sqlite3.Connection]:
+        """Open a connection per call; SQLite connections are not thread-safe."""
         try:
             if write:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            # What is only read is not made: where there is no file, there are no corrections.
-            place = str(self.path) if write or self.path.exists() else ":memory:"
-            with closing(sqlite3.connect(place, timeout=self._wait, isolation_level=None)) as store:
-                self._prepare(store)
-                yield store
+            # Reading must not create the file.
+            database = str(self.path) if write or self.path.exists() else ":memory:"
+            with closing(sqlite3.connect(database, timeout=self._lock_timeout, isolation_level=None)) as connection:
+                self._create_table(connection)
+                yield connection
         except ReviewsParsingError:
             raise
         except UnicodeEncodeError:
             raise DataError("the correction holds half of a surrogate pair: remove that character") from None
         except (sqlite3.Error, OSError) as error:
-            raise DataError(self._reason(error)) from error
+            raise DataError(self._describe(error)) from error
 
-    def _prepare(self, store: sqlite3.Connection) -> None:
-        """The table is there, in a form that this version knows."""
-        (found,) = store.execute("PRAGMA user_version").fetchone()
-        if found == FORMAT:
+    def _create_table(self, connection: sqlite3.Connection) -> None:
+        """Create the table in a new file. Raises DataError if the file has another format."""
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        if version == FORMAT_VERSION:
             return
-        tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        if found or (tables and tables != ["corrections"]):
-            what = f"is a store of format {found}, not {FORMAT}" if "corrections" in tables else "is no such store"
-            raise DataError(f"the store of corrections {self.path} {what}: give its file, or the version that made it")
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        if version or (tables and tables != ["corrections"]):
+            if "corrections" in tables:
+                problem = f"has format {version}, not {FORMAT_VERSION}"
+            else:
+                problem = "is another SQLite database"
+            raise DataError(
+                f"the store of corrections {self.path} {problem}: give another file, or use the release that created it"
+            )
         try:
-            # Readers then do not wait for who writes. Two who both begin would wait for each other: one is enough.
-            store.execute("PRAGMA journal_mode = WAL")
+            # In WAL mode readers do not wait for a writer. The switch fails while another process switches.
+            connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError as error:
-            if _code(error) != sqlite3.SQLITE_BUSY:
+            if _result_code(error) != sqlite3.SQLITE_BUSY:
                 raise
-        store.execute("BEGIN IMMEDIATE")
-        store.execute(_TABLE)
-        store.execute(f"PRAGMA user_version = {FORMAT}")
-        store.execute("COMMIT")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(_CREATE_TABLE)
+        connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
+        connection.execute("COMMIT")
 
-    def _reason(self, error: sqlite3.Error | OSError) -> str:
-        place = f"the store of corrections {self.path}"
-        code = _code(error)
+    def _describe(self, error: sqlite3.Error | OSError) -> str:
+        subject = f"the store of corrections {self.path}"
+        code = _result_code(error)
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return f"{place} is locked by another program for more than {self._wait:g} s: end it, or try again"
+            return f"{subject} was locked by another program for {self._lock_timeout:g} s: stop it, or try again"
         if code == sqlite3.SQLITE_NOTADB:
-            return f"{place} is no SQLite file: give the file of the store, or move this one away"
+            return f"{subject} is not a SQLite file: give the file of the store, or move this file away"
         reason = getattr(error, "strerror", None) or error
-        return f"{place} cannot be used ({reason}): check that you may write there, and that the disk has room"
+        return f"{subject} cannot be used ({reason}): check the permissions and the free space on the disk"
 
 
-def _code(error: Exception) -> int:
-    """SQLite's primary result code; 0 where the error is not SQLite's."""
+def _result_code(error: Exception) -> int:
+    """Return SQLite's primary result code, 0 for other errors."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
-def _latest(store: sqlite3.Connection, text: str) -> Saved | None:
-    found = store.execute(f"{_SELECT} WHERE digest = ? ORDER BY revision DESC LIMIT 1", [_digest(text)]).fetchone()
-    return _saved(found) if found else None
+def _select_latest(connection: sqlite3.Connection, text: str) -> CorrectionRevision | None:
+    query = f"{_SELECT} WHERE digest = ? ORDER BY revision DESC LIMIT 1"
+    row = connection.execute(query, [_digest(text)]).fetchone()
+    return _from_row(row) if row else None
 
 
-def _conflict(latest: Saved) -> CorrectionConflict:
-    theirs = latest.correction
-    who = theirs.author or "somebody else"
+def _conflict(latest: CorrectionRevision) -> CorrectionConflict:
+    correction = latest.correction
     return CorrectionConflict(
-        f"{who} corrected this text meanwhile (revision {latest.revision}, {theirs.at:%Y-%m-%d %H:%M} UTC): look at "
-        "that correction, then save yours again",
+        f"{correction.author or 'somebody else'} corrected this text meanwhile (revision {latest.number}, "
+        f"{correction.corrected_at:%Y-%m-%d %H:%M} UTC): look at that correction, then save yours again",
         latest,
     )
 
@@ -177,12 +190,17 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _json(aspects: tuple[Aspect, ...]) -> str:
+def _to_json(aspects: tuple[Aspect, ...]) -> str:
     return json.dumps([aspect.to_json() for aspect in aspects], ensure_ascii=False)
 
 
-def _saved(row: tuple[int, str, str, str, str | None, str | None, str | None, str]) -> Saved:
-    revision, text, aspects, answer, model, version, author, at = row
-    as_corrected, as_answered = (tuple(Aspect.from_json(form) for form in json.loads(a)) for a in (aspects, answer))
-    time = datetime.fromisoformat(at)
-    return Saved(revision, Correction(text, as_corrected, as_answered, model, version, author, time))
+def _from_json(aspects: str) -> tuple[Aspect, ...]:
+    return tuple(Aspect.from_json(aspect) for aspect in json.loads(aspects))
+
+
+def _from_row(row: tuple[int, str, str, str, str | None, str | None, str | None, str]) -> CorrectionRevision:
+    number, text, aspects, predicted_aspects, model, version, author, time = row
+    correction = Correction(
+        text, _from_json(aspects), _from_json(predicted_aspects), model, version, author, datetime.fromisoformat(time)
+    )
+    return CorrectionRevision(number, correction)

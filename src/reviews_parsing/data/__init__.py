@@ -1,25 +1,25 @@
-"""Labelled reviews in and out: a small reader and writer per format, the shipped corpus, checks, splits, statistics."""
+"""Labelled reviews: readers and writers per format, the shipped corpus, checks, splits and statistics."""
 
-from reviews_parsing.data.additions import Added, add
 from reviews_parsing.data.checks import Finding, check
 from reviews_parsing.data.mapping import read_mapping
-from reviews_parsing.data.reading import CORPUS, read, read_splits
-from reviews_parsing.data.splits import digest, split
-from reviews_parsing.data.stats import Statistics, statistics
-from reviews_parsing.data.writing import write
+from reviews_parsing.data.reading import CORPUS_FOLDER, read, read_splits
+from reviews_parsing.data.splits import TrainingExtension, compute_digest, extend_training_split, split
+from reviews_parsing.data.stats import SplitStatistics, compute_statistics
+from reviews_parsing.data.writing import write, write_splits
 
 __all__ = [
-    "CORPUS",
-    "Added",
+    "CORPUS_FOLDER",
     "Finding",
-    "Statistics",
-    "add",
+    "SplitStatistics",
+    "TrainingExtension",
     "check",
-    "digest",
+    "compute_digest",
+    "compute_statistics",
+    "extend_training_split",
     "read",
     "read_mapping",
     "read_splits",
     "split",
-    "statistics",
     "write",
+    "write_splits",
 ]

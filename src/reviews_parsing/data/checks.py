@@ -1,4 +1,4 @@
-"""Checks of labelled reviews: every defect with its file, line and review."""
+"""Checks of labelled datasets: each finding has a file, a line and a review."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from reviews_parsing.data.duplicates import pairs
-from reviews_parsing.data.labels import Severity, problems
-from reviews_parsing.data.mapping import apply
-from reviews_parsing.data.reading import Located, locate
+from reviews_parsing.data.duplicates import find_duplicates
+from reviews_parsing.data.labels import Severity, find_label_problems
+from reviews_parsing.data.mapping import map_categories
+from reviews_parsing.data.reading import LocatedReview, read_located_splits
 from reviews_parsing.schema import Review
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Finding:
-    """One defect. `review` is the review's id; `line` its row in formats without lines.
+    """A defect of a dataset. `review` is the id of the review; `line` is its row in formats without lines.
 
     Kinds: offsets, opinion, overlap, inside-word, white-space, category, empty, tags, id, duplicate, near-duplicate.
     """
@@ -38,53 +38,57 @@ def check(
     format: str | None = None,
     categories: Collection[str] | None = None,
 ) -> list[Finding]:
-    """What is wrong with the labelled reviews at `source`, as `read_splits` takes it, in the order of the data.
+    """Return the defects of a dataset, in the order of its reviews.
 
-    Splits that are already read can be given too; their names then stand for files, positions for lines. Categories
-    that are not among `categories` are errors where those are given. What one split repeats of another is an error
-    (the test would measure memory); near-duplicates within one split are warnings. Raises DataError where the source
-    cannot be read.
+    `source` is as in `read_splits`, or a mapping of splits; then split names replace files, and positions lines. If
+    `categories` are given, other categories are errors. Duplicates across splits leak test reviews into training, so
+    they are errors; near-duplicates within a split are warnings. Raises DataError if the source cannot be read.
     """
     if isinstance(source, Mapping):
         splits = {
-            split: [Located(split, line, apply(review, mapping or {})) for line, review in enumerate(reviews, start=1)]
+            split: [
+                LocatedReview(split, line, map_categories(review, mapping or {}))
+                for line, review in enumerate(reviews, start=1)
+            ]
             for split, reviews in source.items()
         }
     else:
-        splits = locate(source, mapping, format)
-    places = list(chain.from_iterable(splits.values()))
-    found: list[Finding] = []
-    for place in places:
-        for kind, message, severity in problems(place.review, categories):
-            found.append(Finding(place.file, place.line, place.review.id, kind, message, severity))
+        splits = read_located_splits(source, mapping, format)
+    located_reviews = list(chain.from_iterable(splits.values()))
     groups = [split for split, members in splits.items() for _ in members]
-    found += chain(_ids(places), _repeats(places, groups))
-    position = {(place.file, place.line): position for position, place in enumerate(places)}
-    return sorted(found, key=lambda finding: position[finding.file, finding.line])
+    findings = [
+        Finding(file, line, review.id, *problem)
+        for file, line, review in located_reviews
+        for problem in find_label_problems(review, categories)
+    ]
+    findings += chain(_check_ids(located_reviews), _check_duplicates(located_reviews, groups))
+    order = {(file, line): position for position, (file, line, _) in enumerate(located_reviews)}
+    return sorted(findings, key=lambda finding: order[finding.file, finding.line])
 
 
-def _ids(places: Sequence[Located]) -> Iterator[Finding]:
-    """Ids given twice; ids that a reader gave by position (#1, #2) repeat from file to file and mean nothing."""
-    first: dict[str, Located] = {}
-    for place in places:
-        review_id = place.review.id
-        earlier = first.setdefault(review_id, place)
-        positional = review_id.startswith("#") and review_id[1:].isdigit() and earlier.file != place.file
-        if earlier is not place and not positional:
-            message = f"the id is also that of {earlier.file}:{earlier.line}: give each review its own"
-            yield Finding(place.file, place.line, review_id, "id", message)
+def _check_ids(located_reviews: Sequence[LocatedReview]) -> Iterator[Finding]:
+    """Find repeated ids, but not the positional ids (#1, #2) that readers assign per file."""
+    first_with_id: dict[str, LocatedReview] = {}
+    for member in located_reviews:
+        file, line, review = member
+        first = first_with_id.setdefault(review.id, member)
+        is_positional = review.id.startswith("#") and review.id[1:].isdigit() and first.file != file
+        # Compare identities, since several reviews can be on one line.
+        if first is not member and not is_positional:
+            message = f"the id is also that of {first.file}:{first.line}: give each review its own"
+            yield Finding(file, line, review.id, "id", message)
 
 
-def _repeats(places: Sequence[Located], groups: Sequence[str]) -> Iterator[Finding]:
-    for later, earlier, similarity in pairs([place.review.text for place in places], groups):
-        place, other = places[later], places[earlier]
-        where = f"{other.file}:{other.line} (review {other.review.id})"
-        leak = groups[later] != groups[earlier]
-        across = f", which is in {groups[earlier]}" if leak else ""
+def _check_duplicates(located_reviews: Sequence[LocatedReview], groups: Sequence[str]) -> Iterator[Finding]:
+    for later, earlier, similarity in find_duplicates([review.text for _, _, review in located_reviews], groups):
+        file, line, review = located_reviews[later]
+        is_leak = groups[later] != groups[earlier]
+        earlier_file, earlier_line, earlier_review = located_reviews[earlier]
+        original = f"{earlier_file}:{earlier_line} (review {earlier_review.id})"
+        original += f", which is in {groups[earlier]}" if is_leak else ""
         if similarity == 1.0:
-            message = f"repeats {where}{across}: keep one of the two"
-            yield Finding(place.file, place.line, place.review.id, "duplicate", message)
+            message = f"repeats {original}: keep one of the two"
+            yield Finding(file, line, review.id, "duplicate", message)
         else:
-            message = f"{similarity:.0%} the same as {where}{across}: keep one of the two"
-            severity: Severity = "error" if leak else "warning"
-            yield Finding(place.file, place.line, place.review.id, "near-duplicate", message, severity)
+            message = f"{similarity:.0%} the same as {original}: keep one of the two"
+            yield Finding(file, line, review.id, "near-duplicate", message, "error" if is_leak else "warning")

@@ -1,4 +1,4 @@
-"""Texts that say the same, or nearly: word 3-grams with a Jaccard similarity of at least 0.8."""
+"""Detection of duplicate and near-duplicate texts: Jaccard similarity of word trigrams."""
 
 from __future__ import annotations
 
@@ -10,63 +10,68 @@ from typing import NamedTuple
 
 from reviews_parsing.tagging import words
 
-NEAR = 0.8
-_SIZE = 3
+SIMILARITY_THRESHOLD = 0.8
+_SHINGLE_WORDS = 3
 
 Shingle = tuple[str, ...]
+"""Consecutive words of a text."""
 
 
-class Pair(NamedTuple):
-    """Text number `later` repeats text number `earlier`; `similarity` is 1 where their words are the same."""
+class DuplicatePair(NamedTuple):
+    """Indices of two similar texts, and their similarity, which is 1 if their words are the same."""
 
     later: int
     earlier: int
     similarity: float
 
 
-class _Place(NamedTuple):
-    """Where a shingle stands in some indexed texts: in their split, their size, how many rarer ones they hold."""
+class _IndexKey(NamedTuple):
+    """Key of indexed texts: their group, their number of shingles, and the number of rarer shingles they have."""
 
     group: str
     size: int
-    rarer: int
+    rank: int
 
 
-def pairs(texts: Sequence[str], groups: Sequence[str]) -> Iterator[Pair]:
-    """For each text, one earlier text of its own group that it repeats, and one of any other group.
+def find_duplicates(texts: Sequence[str], groups: Sequence[str]) -> Iterator[DuplicatePair]:
+    """Yield, for each text, one similar earlier text of its group and one of any other group, if there are any.
 
-    Exact, without comparing all with all: similar sets share one of their rarest members (prefix filter; Bayardo, Ma
-    and Srikant, 2007), and early among those (positional filter; Xiao, Wang, Lin and Yu, 2008). Case, punctuation and
-    white space do not count; texts without a word are left out.
+    Exact, without comparing all pairs: similar sets share one of their rarest elements (prefix filter; Bayardo, Ma and
+    Srikant, 2007), near the start of both when ordered by rarity (positional filter; Xiao, Wang, Lin and Yu, 2008).
+    Case, punctuation and white space are ignored, and so are texts without words.
     """
     keys = [tuple(text[start:end].casefold() for start, end in words(text) if text[start].isalnum()) for text in texts]
-    shingles = [frozenset(zip(*(key[i:] for i in range(min(_SIZE, len(key)))), strict=False)) for key in keys]
+    shingles = [frozenset(zip(*(key[i:] for i in range(min(_SHINGLE_WORDS, len(key)))), strict=False)) for key in keys]
     counts = Counter(chain.from_iterable(shingles))
-    twins: dict[Shingle, dict[str, int]] = defaultdict(dict)
-    index: dict[Shingle, dict[_Place, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for text, (key, own, group) in enumerate(zip(keys, shingles, groups, strict=True)):
+    exact_matches: dict[Shingle, dict[str, int]] = defaultdict(dict)
+    index: dict[Shingle, dict[_IndexKey, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for text, (key, shingle_set, group) in enumerate(zip(keys, shingles, groups, strict=True)):
         if not key:
             continue
-        found = {other == group: Pair(text, earlier, 1.0) for other, earlier in twins[key].items()}
-        if group in twins[key]:
-            yield from found.values()
-            continue  # its twin is indexed already
-        twins[key][group] = text
-        least = ceil(NEAR * len(own) - 1e-9)
-        rare = sorted(own, key=lambda shingle: (counts[shingle], shingle))[: len(own) - least + 1]
-        for rarer, shingle in enumerate(rare):
-            for place, candidates in index[shingle].items():
-                inside = place.group == group
-                shared = min(len(own) - rarer, place.size - place.rarer)  # at most
-                if inside not in found and _similarity(shared, len(own), place.size) >= NEAR:
-                    near = ((c, _similarity(len(own & shingles[c]), len(own), place.size)) for c in candidates)
-                    match = next((Pair(text, *one) for one in near if one[1] >= NEAR), None)
-                    found |= {inside: match} if match else {}
-        for rarer, shingle in enumerate(rare):
-            index[shingle][_Place(group, len(own), rarer)].append(text)
-        yield from found.values()
+        matches = exact_matches[key].items()
+        pairs = {earlier_group == group: DuplicatePair(text, earlier, 1.0) for earlier_group, earlier in matches}
+        if group in exact_matches[key]:
+            yield from pairs.values()
+            continue  # the earlier duplicate is in the index
+        exact_matches[key][group] = text
+        size = len(shingle_set)
+        min_shared = ceil(SIMILARITY_THRESHOLD * size - 1e-9)
+        prefix = sorted(shingle_set, key=lambda shingle: (counts[shingle], shingle))[: size - min_shared + 1]
+        for rank, shingle in enumerate(prefix):
+            for entry, candidates in index[shingle].items():
+                same_group = entry.group == group
+                max_shared = min(size - rank, entry.size - entry.rank)
+                if same_group in pairs or _jaccard(max_shared, size, entry.size) < SIMILARITY_THRESHOLD:
+                    continue
+                for candidate in candidates:
+                    similarity = _jaccard(len(shingle_set & shingles[candidate]), size, entry.size)
+                    if similarity >= SIMILARITY_THRESHOLD:
+                        pairs[same_group] = DuplicatePair(text, candidate, similarity)
+                        break
+        for rank, shingle in enumerate(prefix):
+            index[shingle][_IndexKey(group, size, rank)].append(text)
+        yield from pairs.values()
 
 
-def _similarity(shared: int, size: int, other: int) -> float:
-    """Jaccard similarity of two sets."""
-    return shared / (size + other - shared)
+def _jaccard(shared: int, size: int, other_size: int) -> float:
+    return shared / (size + other_size - shared)

@@ -1,4 +1,4 @@
-"""Which files of a folder are which split."""
+"""Files of each split in a dataset folder, by file name."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from reviews_parsing.data import arrow, formats
+from reviews_parsing.data import parquet
+from reviews_parsing.data.formats import FORMAT_BY_ENDING
 from reviews_parsing.errors import DataError
 
 T = TypeVar("T")
 
 SPLITS = ("train", "validation", "test")
-_NAMES = {
+_SPLIT_BY_WORD = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -21,52 +22,52 @@ _NAMES = {
 _SHARD = re.compile(r"[-_]?\d{5}-of-\d{5}.*")
 
 
-def splits(folder: Path) -> dict[str, list[Path]]:
-    """The files (or saved datasets) of each split in the folder, or in its `data` folder, as the hub lays them out.
+def find_splits(folder: Path) -> dict[str, list[Path]]:
+    """Return the files or saved datasets of each split in the folder, or in its subfolder `data` (the hub's layout).
 
-    Raises DataError where there are none, or two that claim the same split without being parts of one file.
+    Raises DataError if there are no splits, or if several files that are not shards of one file belong to a split.
     """
-    for place in (folder, folder / "data"):
-        found = by_split({str(path): path for path in sorted(place.glob("*")) if _is_data(path)})
-        if found:
-            return {split: _one(split, paths) for split, paths in found.items()}
+    for parent in (folder, folder / "data"):
+        splits = group_by_split({str(path): path for path in sorted(parent.glob("*")) if _is_labelled(path)})
+        if splits:
+            return {split: _list_files(split, paths) for split, paths in splits.items()}
     names = ", ".join(f"{split}.jsonl" for split in SPLITS)
     raise DataError(f"{folder} holds no labelled splits: give a file, or a folder with files named like {names}")
 
 
-def by_split(named: Mapping[str, T]) -> dict[str, list[T]]:
-    """What belongs to each split, by the words of its name; what names no split is left out.
+def group_by_split(named_values: Mapping[str, T]) -> dict[str, list[T]]:
+    """Return the values of each split that a word of their name denotes; values that name no split are omitted.
 
-    Raises DataError where something names two.
+    Raises DataError if a name denotes two splits.
     """
-    found: dict[str, list[T]] = {split: [] for split in SPLITS}
-    for name, value in named.items():
+    splits: dict[str, list[T]] = {split: [] for split in SPLITS}
+    for name, value in named_values.items():
         words = re.split(r"[^a-z]+", Path(name).name.lower())
-        claimed = {_NAMES[word] for word in words if word in _NAMES}
-        if len(claimed) > 1:
-            raise DataError(f"{name}: is it {' or '.join(sorted(claimed))}? Rename it after one split")
-        for split in claimed:
-            found[split].append(value)
-    return {split: values for split, values in found.items() if values}
+        matches = {_SPLIT_BY_WORD[word] for word in words if word in _SPLIT_BY_WORD}
+        if len(matches) > 1:
+            raise DataError(f"{name}: is it {' or '.join(sorted(matches))}? Rename it after one split")
+        for split in matches:
+            splits[split].append(value)
+    return {split: values for split, values in splits.items() if values}
 
 
-def _is_data(path: Path) -> bool:
+def _is_labelled(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     if path.is_dir():
-        return path.name.lower() in _NAMES and (arrow.is_saved(path) or bool(_parts(path)))
-    return path.suffix.lower() in formats.SUFFIXES
+        return path.name.lower() in _SPLIT_BY_WORD and (parquet.is_saved_dataset(path) or bool(_list_shards(path)))
+    return path.suffix.lower() in FORMAT_BY_ENDING
 
 
-def _one(split: str, paths: list[Path]) -> list[Path]:
-    """The one file of a split, or its parts."""
+def _list_files(split: str, paths: list[Path]) -> list[Path]:
+    """Return the file or the shards of a split."""
     if len({_SHARD.sub("", path.stem) for path in paths}) > 1 or len({path.suffix for path in paths}) > 1:
         names = ", ".join(path.name for path in paths)
         raise DataError(f"{paths[0].parent} holds several files for {split} ({names}): keep one of them")
-    return [part for path in paths for part in (_parts(path) if path.is_dir() else [path])]
+    return [shard for path in paths for shard in (_list_shards(path) if path.is_dir() else [path])]
 
 
-def _parts(folder: Path) -> list[Path]:
-    if arrow.is_saved(folder):
+def _list_shards(folder: Path) -> list[Path]:
+    if parquet.is_saved_dataset(folder):
         return [folder]
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in formats.SUFFIXES)
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in FORMAT_BY_ENDING)

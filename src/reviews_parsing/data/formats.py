@@ -1,4 +1,4 @@
-"""The formats by name: how each is recognised, read and written."""
+"""Table of the label file formats: name, file endings, decoder and encoder, and detection by ending and content."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reviews_parsing.data import acos, arrow, conll, jsonl, labelstudio, semeval14, semeval16, xmltree
+from reviews_parsing.data import acos, conll, jsonl, labelstudio, parquet, semeval
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import decode_utf8
 from reviews_parsing.schema import Review
@@ -14,72 +14,86 @@ from reviews_parsing.schema import Review
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """`decode(data, name)` gives (line, review); `encode` gives the bytes of a file. `name` is for messages."""
+    """Decoder, encoder and file endings of a format; formats that are only read have no encoder.
+
+    `decode(data, name)` yields (line, review); `name` is the file in error messages.
+    """
 
     decode: Callable[[bytes, str], Iterable[tuple[int, Review]]]
-    encode: Callable[[Sequence[Review]], bytes]
+    encode: Callable[[Sequence[Review]], bytes] | None
+    endings: tuple[str, ...] = ()
 
 
 FORMATS = {
-    "jsonl": Format(jsonl.decode, jsonl.encode),
-    "conll": Format(conll.decode, conll.encode),
-    "hf": Format(arrow.decode, arrow.encode),
-    "semeval14": Format(semeval14.decode, semeval14.encode),
-    "semeval16": Format(semeval16.decode, semeval16.encode),
-    "acos": Format(acos.decode, acos.encode),
+    "jsonl": Format(jsonl.decode, jsonl.encode, (".jsonl", ".ndjson", ".json")),
+    "conll": Format(conll.decode, conll.encode, (".conll", ".iob", ".iob2", ".bio", ".tsv", ".txt")),
+    "hf": Format(parquet.decode, parquet.encode, (".parquet", ".arrow")),
+    "semeval14": Format(semeval.decode_2014, None),
+    "semeval16": Format(semeval.decode_2016, None, (".xml",)),
+    "acos": Format(acos.decode, acos.encode, (".acos",)),
     "label-studio": Format(labelstudio.decode, labelstudio.encode),
 }
-# The form of 2016 holds all that the form of 2014 does, so it is the one that `.xml` means on the way out.
-_BY_SUFFIX = {
-    **dict.fromkeys((".jsonl", ".ndjson", ".json"), "jsonl"),
-    **dict.fromkeys((".conll", ".iob", ".iob2", ".bio", ".tsv", ".txt"), "conll"),
-    **dict.fromkeys((".parquet", ".arrow"), "hf"),
-    ".xml": "semeval16",
-    ".acos": "acos",
-}
-SUFFIXES = frozenset(_BY_SUFFIX)
+FORMAT_BY_ENDING = {ending: name for name, entry in FORMATS.items() for ending in entry.endings}
+_WRITABLE_FORMATS = ", ".join(name for name, entry in FORMATS.items() if entry.encode)
+_WRITABLE_ENDINGS = ", ".join(entry.endings[0] for entry in FORMATS.values() if entry.encode and entry.endings)
 
 
-def named(name: str) -> Format:
-    """Raises DataError listing the formats where there is none of that name."""
+def get_format(name: str) -> Format:
+    """Return the format of that name. Raises DataError listing the formats if it does not exist."""
     if name not in FORMATS:
         raise DataError(f"unknown format '{name}': give one of {', '.join(FORMATS)}")
     return FORMATS[name]
 
 
-def for_writing(path: Path) -> str:
-    """The format that the name of a new file means; a name without an ending is a Hugging Face folder."""
-    suffix = path.suffix.lower()
-    if not suffix or path.is_dir():
+def get_encoder(name: str) -> Callable[[Sequence[Review]], bytes]:
+    """Return the encoder of a format. Raises DataError if the format does not exist or is only read."""
+    encode = get_format(name).encode
+    if encode is None:
+        raise DataError(f"format '{name}' can be read but not written: give one of {_WRITABLE_FORMATS}")
+    return encode
+
+
+def infer_target_format(path: Path) -> str:
+    """Return the format to write to a new file, by its ending; a path without an ending is a folder of Parquet files.
+
+    Raises DataError if the ending is unknown or belongs to a format that is only read.
+    """
+    ending = path.suffix.lower()
+    if not ending or path.is_dir():
         return "hf"
-    if suffix not in _BY_SUFFIX:
-        raise DataError(f"{path}: the ending '{suffix}' says no format: give one of {', '.join(FORMATS)}")
-    return _BY_SUFFIX[suffix]
+    if ending not in FORMAT_BY_ENDING:
+        raise DataError(f"{path}: unknown ending '{ending}': give one of {_WRITABLE_ENDINGS}, or name the format")
+    name = FORMAT_BY_ENDING[ending]
+    if FORMATS[name].encode is None or ending == ".arrow":
+        raise DataError(f"{path}: {ending} files can be read but not written: give one of {_WRITABLE_ENDINGS}")
+    return name
 
 
-def of_content(path: Path, data: bytes) -> str:
-    """The format of a file, by its ending and content. Raises DataError where neither tells."""
+def detect_format(path: Path, data: bytes) -> str:
+    """Return the format of a file, by its ending and content. Raises DataError if it is unknown."""
     start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
-    by_suffix = _BY_SUFFIX.get(path.suffix.lower())
-    if data.startswith((arrow.PARQUET, arrow.ARROW, arrow.ARROW_STREAM)):
+    ending = path.suffix.lower()
+    by_ending = FORMAT_BY_ENDING.get(ending)
+    if parquet.is_arrow(data):
         return "hf"
-    if path.suffix.lower() == ".xml" or (by_suffix is None and start.startswith(b"<")):
-        root = xmltree.parse(data, str(path)).root.tag
-        for name, tag in (("semeval14", semeval14.ROOT), ("semeval16", semeval16.ROOT)):
-            if root == tag:
-                return name
-        raise DataError(f"{path}: XML with the root <{root}>: only SemEval's <sentences> and <Reviews> can be read")
-    if by_suffix == "jsonl" or (by_suffix is None and (start.startswith(b"{") or labelstudio.looks_like(start))):
-        return "label-studio" if labelstudio.looks_like(start) else _of_lines(data, str(path))
-    if by_suffix in ("conll", None) and acos.looks_like(decode_utf8(data, str(path))):
+    if ending == ".xml" or (by_ending is None and start.startswith(b"<")):
+        return _detect_xml_format(path, data)
+    if by_ending == "jsonl" or (by_ending is None and (start.startswith(b"{") or labelstudio.is_export(start))):
+        return "label-studio" if labelstudio.is_export(start) else _detect_jsonl_format(path, data)
+    if by_ending in ("conll", None) and acos.is_acos(decode_utf8(data, str(path))):
         return "acos"
-    if by_suffix is not None:
-        return by_suffix
-    if conll.looks_like(decode_utf8(data, str(path))):
-        return "conll"
-    raise DataError(f"{path}: its format is unknown: give one of {', '.join(FORMATS)}")
+    if by_ending is None and not conll.is_conll(decode_utf8(data, str(path))):
+        raise DataError(f"{path}: unknown format: give one of {', '.join(FORMATS)}")
+    return by_ending or "conll"
 
 
-def _of_lines(data: bytes, name: str) -> str:
-    _, first = next(iter(jsonl.rows(data, name)), (0, {}))
-    return "hf" if "tokens" in first and "text" not in first else "jsonl"
+def _detect_xml_format(path: Path, data: bytes) -> str:
+    root = semeval.parse_xml(data, str(path))[0].tag
+    if root not in (semeval.ROOT_2014, semeval.ROOT_2016):
+        raise DataError(f"{path}: XML with the root <{root}>: only SemEval's <sentences> and <Reviews> can be read")
+    return "semeval14" if root == semeval.ROOT_2014 else "semeval16"
+
+
+def _detect_jsonl_format(path: Path, data: bytes) -> str:
+    _, first_object = next(iter(jsonl.decode_objects(data, str(path))), (0, {}))
+    return "hf" if "tokens" in first_object and "text" not in first_object else "jsonl"

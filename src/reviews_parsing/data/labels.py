@@ -1,4 +1,4 @@
-"""What can be wrong with the labels of one review."""
+"""Checks of the labels of one review: offsets, overlaps, categories, tags."""
 
 from __future__ import annotations
 
@@ -6,87 +6,85 @@ from collections.abc import Collection, Iterator
 from itertools import combinations, pairwise
 from typing import Literal, NamedTuple
 
-from reviews_parsing.schema import Aspect, Opinion, Review
+from reviews_parsing.schema import Aspect, Review
 from reviews_parsing.tagging import words
 
 Severity = Literal["error", "warning"]
 
 
-class Problem(NamedTuple):
-    """An error makes a label wrong or unusable; a warning is worth a look."""
+class LabelProblem(NamedTuple):
+    """A problem of a label; an error makes the label wrong or unusable, a warning needs a look."""
 
     kind: str
     message: str
     severity: Severity = "error"
 
 
-def problems(review: Review, categories: Collection[str] | None) -> Iterator[Problem]:
-    """Everything that is wrong within the review; unknown categories only where `categories` are given."""
+def find_label_problems(review: Review, categories: Collection[str] | None) -> Iterator[LabelProblem]:
+    """Yield all problems within the review; unknown categories are problems only if `categories` are given."""
     if not review.text.strip():
-        yield Problem("empty", "the text is empty: remove the review or give its text")
-    inner = {at for start, end in words(review.text) for at in range(start + 1, end)} if review.aspects else set()
+        yield LabelProblem("empty", "the text is empty: remove the review or give its text")
+    inside_words = {i for start, end in words(review.text) for i in range(start + 1, end)} if review.aspects else set()
     for aspect in review.aspects:
-        yield from _target(review.text, aspect, inner)
+        yield from _check_aspect(review.text, aspect, inside_words)
         if aspect.opinion is not None:
-            yield from _span("opinion", "opinion", review.text, aspect.opinion)
+            opinion = aspect.opinion
+            yield from _check_span("opinion", "opinion", review.text, opinion.word, opinion.start, opinion.end)
         if categories is not None and aspect.entity_group not in categories:
-            yield Problem("category", f"category '{aspect.entity_group}' is not one of {', '.join(sorted(categories))}")
-    yield from _overlaps(review.aspects)
-    yield from _tags(review)
+            names = ", ".join(sorted(categories))
+            yield LabelProblem("category", f"category '{aspect.entity_group}' is not one of {names}")
+    yield from _check_overlaps(review.aspects)
+    yield from _check_tags(review)
 
 
-def _target(text: str, aspect: Aspect, inner: set[int]) -> Iterator[Problem]:
+def _check_aspect(text: str, aspect: Aspect, inside_words: set[int]) -> Iterator[LabelProblem]:
     if aspect.start is None or aspect.end is None:
         if aspect.word is not None:
-            yield Problem("offsets", f"'{aspect.word}' has no offsets: give its start and end, or no word")
+            yield LabelProblem("offsets", f"'{aspect.word}' has no offsets: give its start and end, or no word")
         return
-    wrong = list(_span("offsets", aspect.entity_group, text, Opinion(aspect.word or "", aspect.start, aspect.end)))
-    yield from wrong
-    if wrong:
+    problems = list(_check_span("offsets", aspect.entity_group, text, aspect.word or "", aspect.start, aspect.end))
+    if problems:
+        yield from problems
         return
     word = text[aspect.start : aspect.end]
-    place = f"{aspect.entity_group} {word!r} at {aspect.start}:{aspect.end}"
+    location = f"{aspect.entity_group} {word!r} at {aspect.start}:{aspect.end}"
     if word != word.strip():
-        yield Problem("white-space", f"{place} begins or ends with white space: leave it out", "warning")
-    cut = [side for side, at in (("begins", aspect.start), ("ends", aspect.end)) if at in inner]
-    if cut:
-        yield Problem("inside-word", f"{place} {' and '.join(cut)} inside a word: take the whole word", "warning")
+        yield LabelProblem("white-space", f"{location} begins or ends with white space: leave it out", "warning")
+    cuts = [side for side, edge in (("begins", aspect.start), ("ends", aspect.end)) if edge in inside_words]
+    if cuts:
+        message = f"{location} {' and '.join(cuts)} inside a word: take the whole word"
+        yield LabelProblem("inside-word", message, "warning")
 
 
-def _span(kind: str, what: str, text: str, words: Opinion) -> Iterator[Problem]:
-    word, start, end = words.word, words.start, words.end
-    place = f"{what} {word!r} at {start}:{end}"
+def _check_span(kind: str, label: str, text: str, word: str, start: int, end: int) -> Iterator[LabelProblem]:
+    location = f"{label} {word!r} at {start}:{end}"
+    occurrence = text.index(word) if word and text.count(word) == 1 else None
+    remedy = "correct the offsets" if occurrence is None else f"it is at {occurrence}:{occurrence + len(word)}"
     if not 0 <= start < end <= len(text):
-        where = "is empty" if start == end else f"lies outside the text of {len(text)} characters"
-        yield Problem(kind, f"{place} {where}{_elsewhere(text, word)}")
+        problem = "is empty" if start == end else f"lies outside the text of {len(text)} characters"
+        yield LabelProblem(kind, f"{location} {problem}: {remedy}")
     elif text[start:end] != word:
-        yield Problem(kind, f"{place} is misaligned, {text[start:end]!r} stands there{_elsewhere(text, word)}")
+        yield LabelProblem(kind, f"{location} is misaligned, {text[start:end]!r} stands there: {remedy}")
 
 
-def _elsewhere(text: str, word: str | None) -> str:
-    """Where the word really is, if it is in the text once."""
-    if word and text.count(word) == 1:
-        return f": it is at {text.index(word)}:{text.index(word) + len(word)}"
-    return ": correct the offsets"
-
-
-def _overlaps(aspects: tuple[Aspect, ...]) -> Iterator[Problem]:
-    explicit = [(aspect, aspect.span) for aspect in aspects if aspect.span is not None]
-    for (a, span), (b, other) in combinations(explicit, 2):
+def _check_overlaps(aspects: tuple[Aspect, ...]) -> Iterator[LabelProblem]:
+    explicit_aspects = [(aspect, aspect.span) for aspect in aspects if aspect.span is not None]
+    for (a, span_a), (b, span_b) in combinations(explicit_aspects, 2):
         names = " and ".join(f"{x.entity_group} {x.word!r} at {x.start}:{x.end}" for x in (a, b))
-        if span == other:
+        if span_a == span_b:
             if a.entity_group == b.entity_group:
-                yield Problem("overlap", f"{names} share one span: only the first can be learned", "warning")
-        elif max(span[0], other[0]) < min(span[1], other[1]):
-            yield Problem("overlap", f"{names} overlap: keep one, or make the other implicit")
+                yield LabelProblem("overlap", f"{names} share one span: only the first can be learned", "warning")
+        elif max(span_a[0], span_b[0]) < min(span_a[1], span_b[1]):
+            yield LabelProblem("overlap", f"{names} overlap: keep one, or make the other implicit")
 
 
-def _tags(review: Review) -> Iterator[Problem]:
-    """Tags kept from the source that are not IOB2."""
+def _check_tags(review: Review) -> Iterator[LabelProblem]:
+    """Check that the tags of the source are valid IOB2."""
     tags = review.meta.get("tags")
     if not isinstance(tags, list):
         return
-    for number, (before, tag) in enumerate(pairwise(["O", *map(str, tags)]), start=1):
-        continues = before in (f"B{tag[1:]}", f"I{tag[1:]}")
+    for number, (previous, tag) in enumerate(pairwise(["O", *map(str, tags)]), start=1):
+        continues = previous in (f"B{tag[1:]}", f"I{tag[1:]}")
         if not (tag.startswith(("O", "B")) or (tag.startswith("I") and continues)):
-            yield Problem("tags", f"token {number}: {tag} after {before} is not IOB2: say which was meant", "warning")
+            message = f"token {number}: {tag} after {previous} is not IOB2: correct the tag"
+            yield LabelProblem("tags", message, "warning")

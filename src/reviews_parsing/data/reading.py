@@ -1,26 +1,29 @@
-"""Labelled reviews from files, folders, the hub and the shipped corpus."""
+"""Reading of labelled reviews from files, folders, the Hugging Face hub and the shipped corpus."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from reviews_parsing.data import arrow, folders, formats, hub
-from reviews_parsing.data.mapping import apply
+from reviews_parsing.data import folders, formats, parquet
+from reviews_parsing.data.huggingface import decode_rows
+from reviews_parsing.data.mapping import map_categories
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import read_bytes
 from reviews_parsing.schema import Review
 
-CORPUS = Path(__file__).parent / "corpus"
-"""The folder of the shipped corpus: train.jsonl, validation.jsonl, test.jsonl."""
-UNLABELLED = CORPUS / "unlabelled.jsonl"
-"""Reviews without labels that were written beside it."""
+CORPUS_FOLDER = Path(__file__).parent / "corpus"
+"""The shipped corpus: train.jsonl, validation.jsonl, test.jsonl."""
+UNLABELLED_FILE = CORPUS_FOLDER / "unlabelled.jsonl"
+"""Reviews without labels, written together with the corpus."""
+_HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_NETWORK_ERRORS = {"ConnectionError", "OfflineModeIsEnabled", "TimeoutError", "TransportError"}
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
-    """A review and where it came from; `line` is the number of its row in formats without lines."""
+class LocatedReview(NamedTuple):
+    """A review with its file and line; in formats without lines `line` is the row number."""
 
     file: str
     line: int
@@ -28,10 +31,10 @@ class Located:
 
 
 def read(path: str | Path, mapping: Mapping[str, str | None] | None = None, format: str | None = None) -> list[Review]:
-    """The reviews of one labelled file, or of one split that `save_to_disk` wrote, in their order.
+    """Read the reviews of one labelled file, or of one saved dataset split, in order.
 
-    `mapping` renames categories, or drops those that it maps to None. `format` (jsonl, conll, hf, semeval14,
-    semeval16, acos, label-studio) overrides what ending and content say. Raises DataError naming the file and line that
+    `mapping` renames categories, or drops those that map to None. `format` (jsonl, conll, hf, semeval14, semeval16,
+    acos, label-studio) overrides the detection by ending and content. Raises DataError naming the file and line that
     cannot be read.
     """
     splits = read_splits(path, mapping, format)
@@ -43,53 +46,91 @@ def read(path: str | Path, mapping: Mapping[str, str | None] | None = None, form
 def read_splits(
     source: str | Path, mapping: Mapping[str, str | None] | None = None, format: str | None = None
 ) -> dict[str, list[Review]]:
-    """The reviews of each split: train, validation and test as far as they are there.
+    """Read the reviews of each split of a dataset: train, validation and test, as far as they exist.
 
-    `source` is a folder of files named after their splits (dev and val mean validation), a Hugging Face dataset folder,
-    a dataset's name on the hub, the word `corpus` for the shipped one, or a single file, which is one split, "all".
-    Raises DataError where there is nothing to read or a file cannot be read.
+    `source` is a folder with files named after their splits (dev and val mean validation), a folder that
+    `save_to_disk` wrote, the name of a dataset on the hub, the word `corpus` for the shipped corpus, or a single file,
+    which becomes the split "all". Raises DataError if there is nothing to read or a file cannot be read.
     """
-    found = locate(source, mapping, format)
-    return {split: [place.review for place in places] for split, places in found.items()}
+    splits = read_located_splits(source, mapping, format)
+    return {split: [member.review for member in members] for split, members in splits.items()}
 
 
-def locate(
+def read_located_splits(
     source: str | Path, mapping: Mapping[str, str | None] | None = None, format: str | None = None
-) -> dict[str, list[Located]]:
-    """Like `read_splits`, with the file and line of each review."""
+) -> dict[str, list[LocatedReview]]:
+    """Read splits like `read_splits`, with the file and line of each review."""
     if format is not None:
-        formats.named(format)
-    found = _locate(source, format)
-    for split, places in found.items():
-        if not places:
+        formats.get_format(format)
+    splits = _read_source(source, format)
+    for split, members in splits.items():
+        if not members:
             raise DataError(f"{source}: {split} holds no reviews: give a file of labelled reviews")
     if not mapping:
-        return found
-    return {split: [Located(p.file, p.line, apply(p.review, mapping)) for p in found[split]] for split in found}
+        return splits
+    return {
+        split: [LocatedReview(file, line, map_categories(review, mapping)) for file, line, review in members]
+        for split, members in splits.items()
+    }
 
 
-def _locate(source: str | Path, format: str | None) -> dict[str, list[Located]]:
-    path = CORPUS if source == "corpus" else Path(source)
-    if path.is_dir() and not arrow.is_saved(path):
-        files = folders.splits(path)
-        return {split: [place for file in files[split] for place in _file(file, format)] for split in files}
-    if not path.exists() and (hub.is_name(str(source)) or (format == "hf" and len(path.parts) == 1)):
-        named = {
-            name: [Located(f"{source}/{name}", *row) for row in rows] for name, rows in hub.read(str(source)).items()
-        }
-        found = folders.by_split(named)
-        if not found:
-            raise DataError(f"{source} has no train, validation or test split, only {', '.join(named)}: give a file")
-        return {split: [place for places in found[split] for place in places] for split in found}
-    return {"all": _file(path, format)}
+def _read_source(source: str | Path, format: str | None) -> dict[str, list[LocatedReview]]:
+    path = CORPUS_FOLDER if source == "corpus" else Path(source)
+    if path.is_dir() and not parquet.is_saved_dataset(path):
+        files = folders.find_splits(path)
+        return {split: [review for file in files[split] for review in _read_file(file, format)] for split in files}
+    if not path.exists() and (_is_hub_name(str(source)) or (format == "hf" and len(path.parts) == 1)):
+        return _read_hub_dataset(str(source))
+    return {"all": _read_file(path, format)}
 
 
-def _file(path: Path, format: str | None) -> list[Located]:
+def _read_file(path: Path, format: str | None) -> list[LocatedReview]:
     if path.is_dir():
-        return [Located(str(path), *row) for row in arrow.read_saved(path)]
+        return [LocatedReview(str(path), *row) for row in parquet.read_saved_dataset(path)]
     data = read_bytes(path)
-    decode = formats.named(format or formats.of_content(path, data)).decode
-    found = [Located(str(path), *row) for row in decode(data, str(path))]
-    if not found:
+    decode = formats.get_format(format or formats.detect_format(path, data)).decode
+    located_reviews = [LocatedReview(str(path), *row) for row in decode(data, str(path))]
+    if not located_reviews:
         raise DataError(f"{path} holds no reviews: give a file of labelled reviews")
-    return found
+    return located_reviews
+
+
+def _is_hub_name(source: str) -> bool:
+    """Return True if a path that does not exist looks like owner/name on the hub rather than a mistyped path."""
+    path = Path(source)
+    is_file = path.suffix.lower() in formats.FORMAT_BY_ENDING
+    return bool(_HUB_NAME.fullmatch(source)) and not path.parent.exists() and not is_file
+
+
+def _read_hub_dataset(name: str) -> dict[str, list[LocatedReview]]:
+    """Download a dataset from the hub. Raises DataError if `datasets` is missing or the dataset cannot be loaded."""
+    try:
+        import datasets
+    except ImportError:
+        raise DataError(
+            f"{name}: no such file, and the hub needs the datasets library: pip install 'reviews-parsing[train]'"
+        ) from None
+    try:
+        hub_splits = datasets.load_dataset(name)
+        rows = {str(split): (dataset.to_list(), dataset.features.to_dict()) for split, dataset in hub_splits.items()}
+    except Exception as error:  # the library raises the exceptions of its network and file layers unchanged
+        raise DataError(f"{name}: no such file, and {_describe_hub_error(error)}") from error
+    located_reviews = {
+        split: [LocatedReview(f"{name}/{split}", *row) for row in decode_rows(*table, f"{name}/{split}")]
+        for split, table in rows.items()
+    }
+    splits = folders.group_by_split(located_reviews)
+    if not splits:
+        raise DataError(
+            f"{name} has no train, validation or test split, only {', '.join(located_reviews)}: give a file"
+        )
+    return {split: [review for part in parts for review in part] for split, parts in splits.items()}
+
+
+def _describe_hub_error(error: Exception) -> str:
+    errors = [error, error.__cause__, error.__context__]
+    names = {cls.__name__ for link in errors if link is not None for cls in type(link).__mro__}
+    reason = str(error).strip().split("\n")[0]
+    if "DatasetNotFoundError" not in names and names & _NETWORK_ERRORS:
+        return f"the Hugging Face hub cannot be reached ({reason}): give a local file or folder"
+    return f"the Hugging Face hub cannot provide it ({reason}): check the name"

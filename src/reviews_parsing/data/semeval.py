@@ -1,81 +1,177 @@
-"""What the SemEval forms share: a `<sentence>` with its text, and aspects in containers of the form's own.
+"""Reader for SemEval XML: sentences with aspects, in the forms of 2014 (task 4) and of 2015 and 2016 (subtask 1).
 
-Each sentence becomes a review. Attributes that a review has no field for are kept in `meta["attributes"]`, by element;
-a sentence that says more than the form's own elements would (unknown attributes, half-given offsets, empty containers)
-is kept as it stands in `meta["xml"]`.
+Each sentence becomes a review. Attributes of a sentence, and of the elements around it, go to `meta["attributes"]`.
+
+Pontiki et al., SemEval-2014 Task 4: Aspect Based Sentiment Analysis; SemEval-2016 Task 5: Aspect Based Sentiment
+Analysis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
-from xml.etree.ElementTree import Element, SubElement
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NoReturn
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
 
-from reviews_parsing.data import xmltree
+from reviews_parsing.data.tokens import UNCATEGORISED
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.files import decode_utf8
 from reviews_parsing.schema import Aspect, Review
 
-HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
+ROOT_2014, ROOT_2016 = "sentences", "Reviews"
+_IMPLICIT_TARGET = "NULL"
+_ID_ATTRIBUTES = {"Review": "rid", "sentence": "id"}
+_MAX_DEPTH = 64
+
+AspectReader = Callable[[Element, str], tuple[Aspect, ...]]
+"""Reads the aspects of a sentence element with that text."""
 
 
-@dataclass(frozen=True, slots=True)
-class Form:
-    """How one form reads the aspects of a sentence, and builds the containers that hold them."""
+def decode_2014(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
+    """Yield (line, review) for each sentence. Raises DataError naming the invalid line.
 
-    containers: frozenset[str]
-    read: Callable[[Element, str], tuple[Aspect, ...]]
-    build: Callable[[Sequence[Aspect]], list[Element]]
+    Aspect terms have a span and no category; aspect categories become implicit aspects.
+    """
+    root, lines = _parse_root(data, name, ROOT_2014)
+    for number, sentence in enumerate(root, start=1):
+        yield lines[sentence], _read_sentence([root, sentence], number, _read_terms, f"{name}:{lines[sentence]}")
 
 
-def read_sentence(form: Form, sentence: Element, number: int) -> Review:
-    """The review that the `number`th sentence of a file is. Raises DataError without a place."""
+def decode_2016(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
+    """Yield (line, review) for each sentence. Raises DataError naming the invalid line, or for review-level labels.
+
+    The target NULL is an implicit aspect. `meta["review"]` is the id of the review that holds the sentence, unless
+    they have the same id.
+    """
+    root, lines = _parse_root(data, name, ROOT_2016)
+    number = 0
+    for position, group in enumerate(root, start=1):
+        if group.tag != "Review" or [child.tag for child in group] != ["sentences"]:
+            children = ", ".join(child.tag for child in group)
+            raise DataError(
+                f"{name}:{lines[group]}: <{group.tag}> holds ({children}), not just <sentences>: "
+                f"labels of whole reviews cannot be read, give sentence labels"
+            )
+        group_id = group.get("rid", f"#{position}")
+        for sentence in group[0]:
+            number += 1
+            path = [root, group, group[0], sentence]
+            review = _read_sentence(path, number, _read_opinions, f"{name}:{lines[sentence]}")
+            if review.id != group_id:
+                review = replace(review, meta={"review": group_id, **review.meta})
+            yield lines[sentence], review
+
+
+def parse_xml(data: bytes, name: str) -> tuple[Element, dict[Element, int]]:
+    """Return the root and the line of each element. Raises DataError if it is not XML or declares a document type.
+
+    Document types are rejected because their entities can expand to gigabytes or read other files.
+    """
+    head = data[:200]
+    encoding = re.search(rb"<\?xml[^>]*encoding\s*=\s*[\"']([\w.-]+)", head)
+    if not head.startswith((b"\xff\xfe", b"\xfe\xff")) and (not encoding or encoding[1].lower() in (b"utf-8", b"utf8")):
+        decode_utf8(data, name)
+    builder, parser = TreeBuilder(), expat.ParserCreate()
+    lines: dict[Element, int] = {}
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise DataError(f"{name}:{parser.CurrentLineNumber}: nested deeper than {_MAX_DEPTH}: flatten it")
+        lines[builder.start(tag, attributes)] = parser.CurrentLineNumber
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    def reject(*_: object) -> NoReturn:
+        raise DataError(
+            f"{name}:{parser.CurrentLineNumber}: declares a document type or entities: remove the <!DOCTYPE>"
+        )
+
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = builder.data
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = reject
+    try:
+        parser.Parse(data, True)
+    except expat.ExpatError as error:
+        problem = expat.ErrorString(error.code)
+        raise DataError(
+            f"{name}:{error.lineno}: not XML ({problem} at column {error.offset + 1}): correct it"
+        ) from None
+    except (LookupError, ValueError) as error:
+        raise DataError(f"{name}: its encoding cannot be read ({error}): save the file as UTF-8") from None
+    return builder.close(), lines
+
+
+def _parse_root(data: bytes, name: str, tag: str) -> tuple[Element, dict[Element, int]]:
+    root, lines = parse_xml(data, name)
+    if root.tag != tag:
+        raise DataError(f"{name}: the root is <{root.tag}>, not <{tag}>: give another format")
+    return root, lines
+
+
+def _read_sentence(path: list[Element], number: int, read_aspects: AspectReader, location: str) -> Review:
+    """Read the last element of the path from the root. Raises DataError with the location."""
+    sentence = path[-1]
     if sentence.tag != "sentence":
-        raise DataError(f"<{sentence.tag}> where a <sentence> belongs: take it out")
-    text = _text(sentence)
-    default = f"#{number}"
-    attributes = {key: value for key, value in sentence.attrib.items() if key != "id" or value == default}
-    meta = {"attributes": {"sentence": attributes}} if attributes else {}
-    review = Review(sentence.get("id", default), text, form.read(sentence, text), meta)
-    if not xmltree.same(build_sentence(form, review, number), sentence):
-        return replace(review, meta={**meta, "xml": xmltree.render(sentence, None)})
-    return review
+        raise DataError(f"{location}: <{sentence.tag}> where a <sentence> belongs: remove it")
+    texts = sentence.findall("text")
+    if len(texts) != 1:
+        raise DataError(f"{location}: a <sentence> with {len(texts)} <text> elements: give it one")
+    text = "".join(texts[0].itertext())
+    try:
+        aspects = read_aspects(sentence, text)
+    except DataError as error:
+        raise DataError(f"{location}: {error}") from None
+    attributes: dict[str, dict[str, str]] = {}
+    for element in path:
+        values = {key: value for key, value in element.attrib.items() if key != _ID_ATTRIBUTES.get(element.tag)}
+        attributes |= {element.tag: values} if values else {}
+    meta: dict[str, Any] = {"attributes": attributes} if attributes else {}
+    return Review(sentence.get("id", f"#{number}"), text, aspects, meta)
 
 
-def build_sentence(form: Form, review: Review, number: int) -> Element:
-    """The `number`th sentence of a file; the source's own where it still says what the review says."""
-    default, own = f"#{number}", attributes_of(review, "sentence")
-    source = _source(review)
-    if source is not None and (_text(source), form.read(source, review.text)) == (review.text, review.aspects):
-        if source.get("id", default) != review.id:
-            source.set("id", review.id)
-        return source
-    sentence = Element("sentence", {} if review.id == default else {"id": review.id})
-    sentence.attrib.update(own)
-    SubElement(sentence, "text").text = review.text
-    sentence.extend(form.build(review.aspects))
-    if source is not None:
-        sentence.extend(child for child in source if child.tag not in {"text", *form.containers})
-    return sentence
+def _read_terms(sentence: Element, text: str) -> tuple[Aspect, ...]:
+    """Read the aspect terms and aspect categories of the 2014 form."""
+    terms = sentence.iterfind("aspectTerms/aspectTerm")
+    categories = sentence.iterfind("aspectCategories/aspectCategory")
+    return (
+        *(_read_explicit(term, UNCATEGORISED, term.get("term"), text) for term in terms),
+        *(Aspect(c.get("category", UNCATEGORISED), polarity=c.get("polarity")) for c in categories),
+    )
 
 
-def attributes_of(review: Review, tag: str) -> dict[str, str]:
-    """What the source said in the attributes of the element `tag` around the review."""
-    attributes = review.meta.get("attributes")
-    own = attributes.get(tag) if isinstance(attributes, dict) else None
-    return {str(key): str(value) for key, value in own.items()} if isinstance(own, dict) else {}
+def _read_opinions(sentence: Element, text: str) -> tuple[Aspect, ...]:
+    """Read the opinions of the 2016 form."""
+    aspects = []
+    for opinion in sentence.iterfind("Opinions/Opinion"):
+        category, target, span = opinion.get("category", UNCATEGORISED), opinion.get("target"), _read_span(opinion)
+        # NULL may also be a word of the text.
+        is_null = target == _IMPLICIT_TARGET and (span is None or text[slice(*span)] != _IMPLICIT_TARGET)
+        if is_null or (target is None and span is None):
+            aspects.append(Aspect(category, polarity=opinion.get("polarity")))
+        else:
+            aspects.append(_read_explicit(opinion, category, target, text))
+    return tuple(aspects)
 
 
-def with_outer(review: Review, outer: dict[str, dict[str, str]], group: str | None = None) -> Review:
-    """The review with the attributes of the elements around it, and the review that it is a sentence of."""
-    attributes = {tag: own for tag, own in outer.items() if own} | dict(review.meta.get("attributes", {}))
-    kept: dict[str, Any] = {} if group is None else {"review": group}
-    kept |= review.meta
-    return replace(review, meta=kept | {"attributes": attributes} if attributes else kept)
+def _read_explicit(element: Element, category: str, word: str | None, text: str) -> Aspect:
+    """Read an aspect with its offsets as given; `data.check` reports misaligned ones."""
+    span, polarity = _read_span(element), element.get("polarity")
+    if span is None:
+        return Aspect(category, word, polarity=polarity)
+    return Aspect(category, text[slice(*span)] if word is None else word, *span, polarity=polarity)
 
 
-def offsets(element: Element) -> tuple[int, int] | None:
-    """The `from` and `to` of an element, or None where it has neither."""
+def _read_span(element: Element) -> tuple[int, int] | None:
+    """Return (from, to) of an element, None if it has neither."""
     start, end = element.get("from"), element.get("to")
     if start is None and end is None:
         return None
@@ -83,42 +179,3 @@ def offsets(element: Element) -> tuple[int, int] | None:
         return int(start or ""), int(end or "")
     except ValueError:
         raise DataError(f"<{element.tag}> has from={start!r} and to={end!r}: give two whole numbers") from None
-
-
-def explicit(element: Element, group: str, word: str | None, text: str) -> Aspect:
-    """An aspect with the offsets that the element gives, right or wrong; `check` reports the wrong ones."""
-    span, polarity = offsets(element), element.get("polarity")
-    if span is None:
-        return Aspect(group, word, polarity=polarity)
-    return Aspect(group, text[slice(*span)] if word is None else word, *span, polarity=polarity)
-
-
-def element_of(tag: str, **values: str | int | None) -> Element:
-    """An element with those attributes that are not None; a trailing underscore frees a name from Python."""
-    return Element(tag, {key.rstrip("_"): str(value) for key, value in values.items() if value is not None})
-
-
-def container(tag: str, children: Sequence[Element]) -> list[Element]:
-    """The element around its children, or nothing where there are none."""
-    parent = Element(tag)
-    parent.extend(children)
-    return [parent] if children else []
-
-
-def _text(sentence: Element) -> str:
-    texts = sentence.findall("text")
-    if len(texts) != 1:
-        raise DataError(f"a <sentence> with {len(texts)} <text> elements: give it one")
-    return "".join(texts[0].itertext())
-
-
-def _source(review: Review) -> Element | None:
-    source = review.meta.get("xml")
-    if not isinstance(source, str):
-        return None
-    try:
-        root = xmltree.parse(source.encode("utf-8"), "meta xml").root
-        _text(root)
-    except (DataError, ValueError):
-        return None
-    return root if root.tag == "sentence" else None

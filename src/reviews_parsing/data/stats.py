@@ -1,4 +1,4 @@
-"""What is in labelled reviews: counts and shares, for each split and for all."""
+"""Statistics of labelled reviews: counts and shares per split."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _SENTENCE_END = re.compile(r"[.!?…。！？]+[\"'”’)\]]*(?=\s|$)|\n+|$")
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
-    """Counts of one split; punctuation is no word, `sentences` is an estimate, shares are in [0, 1].
+class SplitStatistics:
+    """Statistics of one split. Punctuation does not count as words; `sentences` is an estimate; shares are in [0, 1].
 
-    `by_category` and `by_polarity` count aspects (aspects without a polarity under ""); `mixed_share` is the share of
-    reviews whose aspects differ in polarity, `neutral_share` the share of neutral aspects among those with a polarity.
+    `by_category` and `by_polarity` count aspects, under "" those without a polarity. `mixed_share` is the share of
+    reviews with aspects of different polarities, `neutral_share` that of neutral aspects among those with a polarity.
     """
 
     reviews: int
@@ -44,23 +44,23 @@ class Statistics:
         return asdict(self)
 
 
-def statistics(splits: Mapping[str, Sequence[Review]]) -> dict[str, Statistics]:
-    """The statistics of each split, and under "all" those of everything together."""
-    found = {name: _of(reviews) for name, reviews in splits.items()}
-    if set(found) == {"all"}:
-        return found
-    return {**found, "all": _of([review for reviews in splits.values() for review in reviews])}
+def compute_statistics(splits: Mapping[str, Sequence[Review]]) -> dict[str, SplitStatistics]:
+    """Return the statistics of each split, and those of all reviews under "all"."""
+    statistics = {name: _compute(reviews) for name, reviews in splits.items()}
+    if set(statistics) == {"all"}:
+        return statistics
+    return {**statistics, "all": _compute([review for reviews in splits.values() for review in reviews])}
 
 
-def _of(reviews: Sequence[Review]) -> Statistics:
+def _compute(reviews: Sequence[Review]) -> SplitStatistics:
     lengths = [sum(review.text[start].isalnum() for start, _ in words(review.text)) for review in reviews]
     aspects = [aspect for review in reviews for aspect in review.aspects]
     explicit = sum(aspect.span is not None for aspect in aspects)
     polarities = Counter(aspect.polarity or "" for aspect in aspects)
     mixed = sum(len({aspect.polarity for aspect in review.aspects if aspect.polarity}) > 1 for review in reviews)
-    return Statistics(
+    return SplitStatistics(
         reviews=len(reviews),
-        sentences=sum(_sentences(review.text) for review in reviews),
+        sentences=sum(bool(part.strip()) for review in reviews for part in _SENTENCE_END.split(review.text)),
         words=sum(lengths),
         words_mean=round(sum(lengths) / max(len(lengths), 1), 2),
         words_median=float(median(lengths)) if lengths else 0.0,
@@ -69,20 +69,12 @@ def _of(reviews: Sequence[Review]) -> Statistics:
         explicit=explicit,
         implicit=len(aspects) - explicit,
         with_opinion=sum(aspect.opinion is not None for aspect in aspects),
-        by_category=_sorted(Counter(aspect.entity_group for aspect in aspects)),
-        by_polarity=_sorted(polarities),
+        by_category=dict(sorted(Counter(aspect.entity_group for aspect in aspects).items())),
+        by_polarity=dict(sorted(polarities.items())),
         neutral_share=_share(polarities[NEUTRAL], len(aspects) - polarities[""]),
         mixed_share=_share(mixed, len(reviews)),
         no_aspect_share=_share(sum(not review.aspects for review in reviews), len(reviews)),
     )
-
-
-def _sentences(text: str) -> int:
-    return sum(bool(part.strip()) for part in _SENTENCE_END.split(text))
-
-
-def _sorted(counts: Counter[str]) -> dict[str, int]:
-    return {key: counts[key] for key in sorted(counts) if counts[key]}
 
 
 def _share(part: int, whole: int) -> float:

@@ -1,7 +1,7 @@
-"""Tokens with tags <-> a text with aspects; what the token formats (CoNLL, Hugging Face) share.
+"""Conversion between tokens with IOB2 tags and a text with aspects, for the token formats (CoNLL, Hugging Face).
 
-A review keeps its tokens and tags in `meta` only where text and aspects do not say them already: other tokens than our
-own splitter makes, or tags that are not the IOB2 of the aspects.
+The tokens and tags of the source go to `meta` only if text and aspects do not determine them: if the tokens differ from
+those of our word splitter, or the tags are not the IOB2 tags of the aspects.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from typing import Any
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Aspect, Review
-from reviews_parsing.tagging import WordSpan, covering, tags_to_spans, words
+from reviews_parsing.tagging import covering, tags_to_spans, words
 
 UNCATEGORISED = "ASPECT"
-# IOB2, and the letters of IOBES and BILOU; a bare B or I tags an aspect that has no category.
+# IOB2 with the additional letters of IOBES and BILOU; a bare B or I tags an aspect without a category.
 TAG = re.compile(r"O|[BIESULM](?:-.*)?", re.DOTALL)
 
 Bounds = list[tuple[int, int]]
+"""Character offsets (start, end) of tokens."""
 
 
 def from_tokens(
     tokens: Sequence[str], tags: Sequence[str], text: str | None = None
 ) -> tuple[str, tuple[Aspect, ...], dict[str, Any]]:
-    """Text, aspects and what goes into `meta`. Without a text that the tokens make up, one space joins the tokens.
+    """Return text, aspects and `meta` of tagged tokens. If `text` does not align with them, spaces join the tokens.
 
-    Raises DataError where there are not as many tags as tokens, or a tag is of no known form.
+    Raises DataError if the numbers of tokens and tags differ, or a tag is invalid.
     """
     if len(tokens) != len(tags):
         raise DataError(f"{len(tokens)} tokens but {len(tags)} tags: give each token one tag")
@@ -35,98 +36,100 @@ def from_tokens(
     if text is None or bounds is None:
         text = " ".join(tokens)
         bounds = align(tokens, text) or []
-    aspects = tuple(Aspect(group, text[start:end], start, end) for start, end, group in spans(bounds, tags))
-    return text, aspects, residue(text, aspects, tokens, tags)
+    spans = _decode_tags(bounds, tags)
+    aspects = tuple(Aspect(category, text[start:end], start, end) for start, end, category in spans)
+    return text, aspects, build_token_meta(text, aspects, tokens, tags)
 
 
-def residue(text: str, aspects: Sequence[Aspect], tokens: Sequence[str], tags: Sequence[str]) -> dict[str, Any]:
-    """The part of `tokens` and `tags` that text and aspects do not say."""
-    kept: dict[str, Any] = {}
-    bounds = _split(text, aspects)
+def build_token_meta(
+    text: str, aspects: Sequence[Aspect], tokens: Sequence[str], tags: Sequence[str]
+) -> dict[str, Any]:
+    """Return the entries of `meta` for tokens and tags that text and aspects do not determine."""
+    meta: dict[str, Any] = {}
+    bounds = _split_at_aspects(text, aspects)
     if [text[start:end] for start, end in bounds] != list(tokens):
-        kept["tokens"] = list(tokens)
+        meta["tokens"] = list(tokens)
         bounds = align(tokens, text) or []
-    if _tags(bounds, aspects) != list(tags):
-        kept["tags"] = list(tags)
-    return kept
+    if _encode_tags(bounds, aspects) != list(tags):
+        meta["tags"] = list(tags)
+    return meta
 
 
 def to_tokens(review: Review) -> tuple[list[str], list[str]]:
-    """Tokens and tags of a review: those that its source had, as long as text and aspects still agree with them.
+    """Return tokens and tags of a review; those in `meta` are used if they are consistent with text and aspects.
 
-    Of aspects that overlap the first is tagged; implicit ones are not.
+    Of overlapping aspects only the first is tagged. Implicit aspects are not tagged.
     """
-    tokens, tags = _strings(review.meta.get("tokens")), _strings(review.meta.get("tags"))
+    tokens, tags = _string_list(review.meta.get("tokens")), _string_list(review.meta.get("tags"))
     bounds = align(tokens, review.text) if tokens is not None else None
     if tokens is None or bounds is None:
-        bounds = _split(review.text, review.aspects)
+        bounds = _split_at_aspects(review.text, review.aspects)
         tokens = [review.text[start:end] for start, end in bounds]
     if tags is not None and len(tags) == len(bounds) and all(map(TAG.fullmatch, tags)):
-        explicit = {(*a.span, a.entity_group) for a in review.aspects if a.span is not None}
-        if set(spans(bounds, tags)) == explicit:
+        spans = {(*aspect.span, aspect.entity_group) for aspect in review.aspects if aspect.span is not None}
+        if set(_decode_tags(bounds, tags)) == spans:
             return tokens, tags
-    return tokens, _tags(bounds, review.aspects)
+    return tokens, _encode_tags(bounds, review.aspects)
 
 
 def align(tokens: Sequence[str], text: str) -> Bounds | None:
-    """(start, end) of each token in the text, or None where the text is not these tokens and white space."""
+    """Return the bounds of each token in the text, None if the text is not the tokens with white space between."""
     if text == " ".join(tokens):
         starts = [0]
         for token in tokens:
             starts.append(starts[-1] + len(token) + 1)
-        return [(start, after - 1) for start, after in pairwise(starts)]
-    bounds, at = [], 0
+        return [(start, next_start - 1) for start, next_start in pairwise(starts)]
+    bounds, position = [], 0
     for token in tokens:
-        while not text.startswith(token, at) and at < len(text) and text[at].isspace():
-            at += 1
-        if not text.startswith(token, at):
+        while not text.startswith(token, position) and position < len(text) and text[position].isspace():
+            position += 1
+        if not text.startswith(token, position):
             return None
-        bounds.append((at, at + len(token)))
-        at += len(token)
-    return bounds if not text[at:].strip() else None
+        bounds.append((position, position + len(token)))
+        position += len(token)
+    return bounds if not text[position:].strip() else None
 
 
-def spans(bounds: Bounds, tags: Sequence[str]) -> list[tuple[int, int, str]]:
-    """(start, end, category) of what the tags mark. Raises DataError naming a tag of no known form."""
+def split_words(text: str, edges: Iterable[int]) -> Bounds:
+    """Return the bounds of the words of the text; a word with one of the `edges` inside is split there."""
+    sorted_edges = sorted(set(edges))
+    bounds: Bounds = []
+    for start, end in words(text):
+        bounds += pairwise([start, *(edge for edge in sorted_edges if start < edge < end), end])
+    return bounds
+
+
+def _split_at_aspects(text: str, aspects: Sequence[Aspect]) -> Bounds:
+    return split_words(text, (edge for aspect in aspects if aspect.span is not None for edge in aspect.span))
+
+
+def _decode_tags(bounds: Bounds, tags: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Return (start, end, category) of the tagged spans. Raises DataError naming an invalid tag."""
     for tag in tags:
         if not TAG.fullmatch(tag):
             raise DataError(f"'{tag}' is not an IOB2 tag: tags are O, B-CATEGORY and I-CATEGORY")
-    groups = list(dict.fromkeys(_group(tag) for tag in tags))
-    ids = [0 if tag == "O" else 2 * groups.index(_group(tag)) + (1 if tag[0] in "BSU" else 2) for tag in tags]
-    found: list[WordSpan] = tags_to_spans(ids)
-    return [(bounds[first][0], bounds[stop - 1][1], groups[category]) for first, stop, category in found]
+    categories = list(dict.fromkeys(map(_category_of, tags)))
+    ids = [0 if tag == "O" else 2 * categories.index(_category_of(tag)) + (1 if tag[0] in "BSU" else 2) for tag in tags]
+    return [(bounds[first][0], bounds[stop - 1][1], categories[index]) for first, stop, index in tags_to_spans(ids)]
 
 
-def _group(tag: str) -> str:
+def _category_of(tag: str) -> str:
     return tag[2:] if len(tag) > 1 else UNCATEGORISED
 
 
-def _tags(bounds: Bounds, aspects: Sequence[Aspect]) -> list[str]:
+def _encode_tags(bounds: Bounds, aspects: Sequence[Aspect]) -> list[str]:
+    """Return the IOB2 tags of the aspects that have a span and do not overlap an earlier one."""
     tags = ["O"] * len(bounds)
     for aspect in aspects:
         start, end = aspect.span or (0, 0)
-        touched = covering(bounds, start, end) if start < end else None
-        if touched is not None and all(tag == "O" for tag in tags[slice(*touched)]):
-            first, stop = touched
+        tokens = covering(bounds, start, end) if start < end else None
+        if tokens is not None and all(tag == "O" for tag in tags[slice(*tokens)]):
+            first, stop = tokens
             tags[first:stop] = [f"B-{aspect.entity_group}"] + [f"I-{aspect.entity_group}"] * (stop - first - 1)
     return tags
 
 
-def _split(text: str, aspects: Sequence[Aspect]) -> Bounds:
-    """The words of the text, cut also where an aspect begins or ends inside one."""
-    return cut(text, (edge for a in aspects if a.span is not None for edge in a.span))
-
-
-def cut(text: str, edges: Iterable[int]) -> Bounds:
-    """The words of the text, cut also at those `edges` that are inside one."""
-    ordered = sorted(set(edges))
-    bounds: Bounds = []
-    for start, end in words(text):
-        bounds += pairwise([start, *(edge for edge in ordered if start < edge < end), end])
-    return bounds
-
-
-def _strings(value: Any) -> list[str] | None:
+def _string_list(value: Any) -> list[str] | None:
     if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
         return list(value)
     return None

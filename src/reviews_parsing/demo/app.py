@@ -64,7 +64,7 @@ def create_app(settings: Settings) -> FastAPI:
     import gradio as gr
     from fastapi import FastAPI
 
-    from reviews_parsing.corrections import Store
+    from reviews_parsing.corrections import CorrectionStore
     from reviews_parsing.demo.client import Client
     from reviews_parsing.demo.one import Reviews
     from reviews_parsing.demo.page import build, look
@@ -73,7 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
     rival = None
     if settings.compare_url:
         rival = Client(settings.compare_url, settings.model_name, "REVIEWS_PARSING_COMPARE_URL")
-    page = build(Reviews(client, rival, Store()), client, settings.max_upload_mb)
+    page = build(Reviews(client, rival, CorrectionStore()), client, settings.max_upload_mb)
     _mend_uploads()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_api_route("/healthz", lambda: {"ready": True})

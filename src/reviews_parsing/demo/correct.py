@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reviews_parsing.corrections import Correction, CorrectionConflict, Saved, Store
+from reviews_parsing.corrections import Correction, CorrectionConflict, CorrectionRevision, CorrectionStore
 from reviews_parsing.demo.client import Served
 from reviews_parsing.demo.marks import hues
 from reviews_parsing.errors import DataError, ReviewsParsingError
@@ -19,7 +19,7 @@ Draft = dict[str, Any]
 NEW = "This is what the model answered. Change what is wrong, then save."
 
 
-def draft(parsed: ParsedReview, served: Served, latest: Saved | None) -> Draft:
+def draft(parsed: ParsedReview, served: Served, latest: CorrectionRevision | None) -> Draft:
     """What the editor begins with: the latest correction of the text, or else the answer."""
     known = _known(served.taxonomy, parsed.aspects, latest.correction.aspects if latest else ())
     return {
@@ -29,7 +29,7 @@ def draft(parsed: ParsedReview, served: Served, latest: Saved | None) -> Draft:
         "answer": _forms(parsed.aspects),
         "model": served.name,
         "version": served.version,
-        "seen": latest.revision if latest else None,
+        "seen": latest.number if latest else None,
         "categories": known.categories,
         "implicit": known.implicit,
         "polarities": known.polarities,
@@ -38,7 +38,7 @@ def draft(parsed: ParsedReview, served: Served, latest: Saved | None) -> Draft:
     }
 
 
-def save(store: Store, edited: Mapping[str, Any]) -> Draft:
+def save(store: CorrectionStore, edited: Mapping[str, Any]) -> Draft:
     """Save a draft as it comes back, and what the editor goes on with: saved, refused in words, or told of another's.
 
     A draft that no editor made raises DataError.
@@ -54,9 +54,9 @@ def save(store: Store, edited: Mapping[str, Any]) -> Draft:
     try:
         revision = store.save(correction, seen)
     except CorrectionConflict as conflict:
-        other = conflict.theirs
+        other = conflict.latest
         notice = f"{_who(other)} saved another version of this correction meanwhile. Yours is not saved yet."
-        theirs = {"aspects": _forms(other.correction.aspects), "seen": other.revision, "notice": notice}
+        theirs = {"aspects": _forms(other.correction.aspects), "seen": other.number, "notice": notice}
         return {**goes_on, "theirs": theirs}
     except ReviewsParsingError as error:
         return {**goes_on, "said": str(error)}
@@ -82,5 +82,5 @@ def _ordered(aspects: Iterable[Aspect]) -> tuple[Aspect, ...]:
     return tuple(sorted(aspects, key=lambda a: (a.span is None, a.span or (0, 0), a.entity_group, a.polarity or "")))
 
 
-def _who(saved: Saved) -> str:
-    return f"{saved.correction.author or 'Somebody'} ({saved.correction.at:%Y-%m-%d %H:%M} UTC)"
+def _who(saved: CorrectionRevision) -> str:
+    return f"{saved.correction.author or 'Somebody'} ({saved.correction.corrected_at:%Y-%m-%d %H:%M} UTC)"

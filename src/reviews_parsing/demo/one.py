@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from reviews_parsing.corrections import Store
+from reviews_parsing.corrections import CorrectionStore
 from reviews_parsing.demo import correct, marks
 from reviews_parsing.demo.client import Answer, Client, Served
 from reviews_parsing.errors import InferenceError, ReviewsParsingError
@@ -43,7 +43,7 @@ class Shown:
 class Reviews:
     """Parses and corrects single reviews. `rival` is the server whose answers are shown beside, if there is one."""
 
-    def __init__(self, client: Client, rival: Client | None, store: Store) -> None:
+    def __init__(self, client: Client, rival: Client | None, store: CorrectionStore) -> None:
         self._client = client
         self._rival = rival
         self._store = store
@@ -86,7 +86,7 @@ class Reviews:
         parsed = ParsedReview(kept["text"], tuple(map(Aspect.from_json, kept["aspects"])))
         try:
             served = self._client.describe()
-            latest = self._store.latest(parsed.text)
+            latest = self._store.find_latest(parsed.text)
         except ReviewsParsingError as error:
             return note(str(error)), None
         # The answer is that of the version that gave it, whichever is served by now.

@@ -1,4 +1,4 @@
-"""Bytes in and out of files: one-line errors on the way in, all or nothing on the way out."""
+"""Atomic file writes, and UTF-8 reads whose errors are one line."""
 
 from __future__ import annotations
 
@@ -13,44 +13,44 @@ from reviews_parsing.errors import DataError
 
 
 def read_bytes(path: Path) -> bytes:
-    """Raises DataError where there is no such file, or it is empty or unreadable."""
+    """Return the content of a file. Raises DataError if it does not exist, is empty or cannot be read."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: check the path") from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): give a file that you may read") from error
+        raise DataError(f"{path} cannot be read ({error.strerror}): check that it is a file you may read") from error
     if not data.strip():
         raise DataError(f"{path} is empty: give a file of labelled reviews")
     return data
 
 
 def decode_utf8(data: bytes, name: str) -> str:
-    """The text of a file, without its byte order mark. Raises DataError with the place of the first wrong byte."""
+    """Decode a file and strip its byte order mark. Raises DataError with the line and offset of the first bad byte."""
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise not_utf8(error, name, data.count(b"\n", 0, error.start) + 1) from None
 
 
-def not_utf8(error: UnicodeDecodeError, name: str, line: int, before: int = 0) -> DataError:
-    """What to raise where a line cannot be decoded; `before` bytes of the file lie before what was to be decoded."""
-    byte, offset = error.object[error.start], before + error.start
-    return DataError(f"{name}:{line}: byte {byte:#04x} at offset {offset} is not UTF-8: save the file as UTF-8")
+def not_utf8(error: UnicodeDecodeError, name: str, line: int, offset: int = 0) -> DataError:
+    """Return the error for a line that is not UTF-8; the decoded bytes begin at `offset` of the file."""
+    byte, position = error.object[error.start], offset + error.start
+    return DataError(f"{name}:{line}: byte {byte:#04x} at offset {position} is not UTF-8: save the file as UTF-8")
 
 
 def encode_utf8(text: str, name: str) -> bytes:
-    """Raises DataError where the text holds half of a surrogate pair, which no file can hold."""
+    """Encode a text. Raises DataError if it holds a lone surrogate, which UTF-8 cannot represent."""
     try:
-        # Reading takes one byte order mark off; a text that begins with its own needs a second.
+        # Decoding strips one byte order mark, so a text that begins with one gets a second.
         return (f"\ufeff{text}" if text.startswith("\ufeff") else text).encode("utf-8")
     except UnicodeEncodeError as error:
-        lone = ord(text[error.start])
-        raise DataError(f"{name}: a text holds the lone surrogate U+{lone:04X}: remove that character") from None
+        surrogate = ord(text[error.start])
+        raise DataError(f"{name}: the text has a lone surrogate U+{surrogate:04X}: remove that character") from None
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write the file whole, or leave what was there. Raises DataError where that fails, as on a full disk."""
+    """Write a file atomically. Raises DataError if writing fails, for example on a full disk."""
     with replacing(path) as temporary, temporary.open("xb") as file:
         file.write(data)
         file.flush()
@@ -59,22 +59,22 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` to make a file or folder at; it takes the place of `path` if the block succeeds.
+    """Yield a temporary path for a new file or folder, and move it to `path` if the block succeeds.
 
-    Raises DataError where writing fails; nothing half-written is left behind.
+    Raises DataError if writing fails. A failed block leaves `path` unchanged and no temporary files behind.
     """
-    temporary, old = (path.with_name(f".{path.name}.{secrets.token_hex(4)}.{kind}") for kind in ("new", "old"))
+    temporary, backup = (path.with_name(f".{path.name}.{secrets.token_hex(4)}.{kind}") for kind in ("new", "old"))
     try:
         yield temporary
         if path.is_dir() and temporary.is_dir():
-            path.replace(old)  # a folder that holds something cannot be replaced in one step
+            path.replace(backup)  # rename(2) cannot replace a folder that is not empty
         temporary.replace(path)
     except OSError as error:
-        if old.exists() and not path.exists():
-            old.replace(path)
+        if backup.exists() and not path.exists():
+            backup.replace(path)
         raise DataError(f"{path} cannot be written ({error.strerror or error}): nothing was changed there") from error
     finally:
-        for leftover in (temporary, old):
+        for leftover in (temporary, backup):
             if leftover.is_dir():
                 shutil.rmtree(leftover, ignore_errors=True)
             else:

@@ -42,7 +42,7 @@ def publish(source: str = pretrained.NAME, labelled: str = "corpus", split: str 
     result = evaluate(parser, reviews)
     with run() as log, tempfile.TemporaryDirectory() as scratch:
         log.parameters({"model": source, "precision": parser.config.precision, **_training(folder)})
-        log.parameters({"data_source": labelled, "data_digest": data.digest({split: reviews})})
+        log.parameters({"data_source": labelled, "data_digest": data.compute_digest({split: reviews})})
         log.parameters({"categories": ",".join(parser.taxonomy.categories)})
         log.metrics({f"test_{name}": value for name, value in result.metrics().items()})
         if importlib.util.find_spec("matplotlib"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reviews_parsing import pretrained
-from reviews_parsing.data import digest, read_splits
+from reviews_parsing.data import compute_digest, read_splits
 from reviews_parsing.errors import ModelError
 from reviews_parsing.registry.runs import fetch_file, run
 from reviews_parsing.registry.versions import register
@@ -107,7 +107,7 @@ def _warn_of_known_texts(splits: Mapping[str, Sequence[Review]], recipe: Recipe,
 def log_evaluation(model: str, source: str, reviews: Sequence[Review], result: Evaluation) -> str:
     """Log what `model` made of `reviews` as a run, whose id is returned. Raises TrackingError."""
     with run() as log:
-        log.parameters({"model": model, "data_source": source, "data_digest": digest({"evaluated": reviews})})
+        log.parameters({"model": model, "data_source": source, "data_digest": compute_digest({"evaluated": reviews})})
         log.metrics(result.metrics())
         show(log, result)
     return log.run_id

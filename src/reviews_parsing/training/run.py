@@ -58,7 +58,7 @@ class Job:
     recipe: Recipe
     taxonomy: Taxonomy
     digest: str
-    added: data.Added | None = None
+    added: data.TrainingExtension | None = None
     texts: Sequence[str] = ()
 
     @property
@@ -94,11 +94,12 @@ def prepare(
     DataError.
     """
     splits = complete_splits(data.read_splits(source, mapping, data_format), recipe.seed)
-    added = data.add(splits, [review for file in more for review in data.read(file, mapping)]) if more else None
+    additions = [review for file in more for review in data.read(file, mapping)]
+    added = data.extend_training_split(splits, additions) if more else None
     splits = added.splits if added else splits
     labelled = (review.text for reviews in splits.values() for review in reviews)
     fresh = unlabelled(texts, labelled)
-    return Job(source, splits, recipe, Taxonomy.of(splits["train"]), data.digest(splits), added, fresh)
+    return Job(source, splits, recipe, Taxonomy.of(splits["train"]), data.compute_digest(splits), added, fresh)
 
 
 def execute(
@@ -120,7 +121,11 @@ def execute(
     splits, recipe, taxonomy = job.splits, job.recipe, job.taxonomy
     facts = {"source": job.source, "digest": job.digest} | {f"{n}_reviews": len(r) for n, r in splits.items()}
     if job.added:
-        facts |= {"added": job.added.new, "replaced": job.added.replaced, "left_out": len(job.added.left_out)}
+        facts |= {
+            "added": job.added.added_count,
+            "replaced": job.added.relabelled_count,
+            "left_out": len(job.added.excluded_ids),
+        }
     held_out = [a for name in ("validation", "test") for r in splits[name] for a in r.aspects if a.span]
     unseen = {a.entity_group for a in held_out} - set(taxonomy.categories)
     log.parameters({**asdict(recipe), **{f"data_{key}": value for key, value in facts.items()}})

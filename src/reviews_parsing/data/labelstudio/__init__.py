@@ -1,7 +1,7 @@
-"""Label Studio: the labelling configuration, tasks out, annotated tasks in."""
+"""Label Studio: labelling configuration, encoder of tasks, decoder of exports."""
 
-from reviews_parsing.data.labelstudio.config import labelling_config
-from reviews_parsing.data.labelstudio.decoding import Task, decode, looks_like, tasks
-from reviews_parsing.data.labelstudio.encoding import encode, encode_tasks, task
+from reviews_parsing.data.labelstudio.config import build_labelling_config
+from reviews_parsing.data.labelstudio.decoding import Task, decode, decode_tasks, is_export
+from reviews_parsing.data.labelstudio.encoding import encode, encode_tasks, to_task
 
-__all__ = ["Task", "decode", "encode", "encode_tasks", "labelling_config", "looks_like", "task", "tasks"]
+__all__ = ["Task", "build_labelling_config", "decode", "decode_tasks", "encode", "encode_tasks", "is_export", "to_task"]

@@ -1,9 +1,4 @@
-"""Label Studio's exports, JSON and JSON-MIN, and tasks that are yet to be imported, as reviews.
-
-Offsets count code points, as ours do: its editor counts the items of JavaScript's `[...text]`, and every line feed and
-carriage return as one. Releases before 1.4 counted UTF-16 code units; where only that fits the words that a region says
-it holds, that is how it is read.
-"""
+"""Decoder of Label Studio exports (JSON and JSON-MIN) and of task files for import."""
 
 from __future__ import annotations
 
@@ -13,290 +8,250 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from reviews_parsing.data import jsonl
+from reviews_parsing.data.jsonl import parse_json
 from reviews_parsing.data.labelstudio.config import IMPLICIT, OPINION, POLARITY, TEXT
 from reviews_parsing.data.labelstudio.encoding import META, REVIEW_ID
+from reviews_parsing.data.labelstudio.spans import resolve_spans
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import decode_utf8
 from reviews_parsing.schema import Aspect, Opinion, Review
 
-_MIN = "annotation_id"
-# What JSON-MIN says of an annotation, beside the task's data and the outputs of controls.
-_ABOUT = frozenset((_MIN, "id", "annotator", "created_at", "updated_at", "lead_time", "agreement"))
-_CONTENT = ("labels", "choices", "taxonomy")
+_MIN_KEY = "annotation_id"
+# Keys of a JSON-MIN row that describe the annotation; the others are task data and outputs of controls.
+_MIN_METADATA = frozenset((_MIN_KEY, "id", "annotator", "created_at", "updated_at", "lead_time", "agreement"))
+_RESULT_TYPES = ("labels", "choices", "taxonomy")
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A task as it is labelled; `number` counts from 1.
+    """A task with its labels; `number` counts from 1.
 
-    `answer` is what the version `model` of a model had predicted, None where nothing is said of it. `at` is when it was
-    labelled, by `author`. `loose` counts the words that judge, but nothing that is labelled.
+    `predicted_aspects` are those of `model_version`, None without a prediction. `labelled_at` and `author` are those of
+    the annotation. `unlinked_opinions` is the number of opinions that judge no labelled aspect.
     """
 
     number: int
     review: Review
-    answer: tuple[Aspect, ...] | None = None
-    model: str | None = None
+    is_labelled: bool
+    predicted_aspects: tuple[Aspect, ...] | None = None
+    model_version: str | None = None
     author: str | None = None
-    at: datetime | None = None
-    loose: int = 0
+    labelled_at: datetime | None = None
+    unlinked_opinions: int = 0
 
 
-def looks_like(data: bytes) -> bool:
-    """Whether this can be an export: a JSON list of objects."""
+def is_export(data: bytes) -> bool:
+    """Return True if the data begins like an export: a JSON list of objects."""
     return re.match(rb"\[\s*[{\]]", data) is not None
 
 
 def decode(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
-    """(number, review) of each task that is labelled. Where the file holds predictions alone, those stand for labels.
+    """Yield (number, review) for each labelled task. If there are only predictions, they replace the labels.
 
-    Raises DataError naming the task that cannot be read, or where none is labelled or predicted.
+    Raises DataError naming the invalid task, or if no task has labels or predictions.
     """
-    found = _tasks(data, name)
-    labelled = [task for task, is_labelled in found if is_labelled]
-    predicted = [task for task, _ in found if task.answer is not None]
-    if not labelled:
-        labelled = [replace(task, review=replace(task.review, aspects=task.answer or ())) for task in predicted]
-    if found and not labelled:
-        raise _unlabelled(name, len(found))
-    yield from ((task.number, task.review) for task in labelled)
+    tasks = _read_tasks(data, name)
+    labelled_tasks = [task for task in tasks if task.is_labelled] or [
+        replace(task, review=replace(task.review, aspects=task.predicted_aspects))
+        for task in tasks
+        if task.predicted_aspects is not None
+    ]
+    if tasks and not labelled_tasks:
+        raise _unlabelled_error(name, len(tasks))
+    yield from ((task.number, task.review) for task in labelled_tasks)
 
 
-def tasks(data: bytes, name: str) -> list[Task]:
-    """Each task that is labelled, with its last annotation that was not skipped, or the one marked as ground truth.
+def decode_tasks(data: bytes, name: str) -> list[Task]:
+    """Return each labelled task, with the annotation that is ground truth, else the last one that was not skipped.
 
-    Raises DataError naming the task that cannot be read, or where none is labelled.
+    Raises DataError naming the invalid task, or if no task is labelled.
     """
-    found = _tasks(data, name)
-    labelled = [task for task, is_labelled in found if is_labelled]
-    if not labelled:
-        raise _unlabelled(name, len(found))
-    return labelled
+    tasks = _read_tasks(data, name)
+    labelled_tasks = [task for task in tasks if task.is_labelled]
+    if not labelled_tasks:
+        raise _unlabelled_error(name, len(tasks))
+    return labelled_tasks
 
 
-def _unlabelled(name: str, tasks: int) -> DataError:
-    return DataError(f"{name}: none of its {tasks} tasks is labelled: label some, then export again")
+def _unlabelled_error(name: str, task_count: int) -> DataError:
+    return DataError(f"{name}: none of its {task_count} tasks is labelled: label some, then export again")
 
 
-def _tasks(data: bytes, name: str) -> list[tuple[Task, bool]]:
-    """Every task, and whether it is labelled."""
+def _read_tasks(data: bytes, name: str) -> list[Task]:
     try:
-        forms = jsonl.value_of(decode_utf8(data, name), "export it again")
+        entries = parse_json(decode_utf8(data, name), "export it again")
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
-    if not isinstance(forms, list):
-        raise DataError(f"{name}: a {type(forms).__name__}, not a list of tasks: export JSON or JSON-MIN")
-    found = []
-    for number, form in enumerate(forms, start=1):
+    if not isinstance(entries, list):
+        raise DataError(f"{name}: a {type(entries).__name__}, not a list of tasks: export JSON or JSON-MIN")
+    tasks = []
+    for number, entry in enumerate(entries, start=1):
         try:
-            found.append(_task(number, form))
+            tasks.append(_read_task(number, entry))
         except DataError as error:
             raise DataError(f"{name}: task {number}: {error}") from None
-    return found
+    return tasks
 
 
-def _task(number: int, form: Any) -> tuple[Task, bool]:
-    if not isinstance(form, dict) or not (isinstance(form.get("data"), dict) or _MIN in form):
-        raise DataError(f"neither a task ('data') nor a row of JSON-MIN ('{_MIN}'): export one of the two")
-    content: dict[str, Any]
-    annotation: dict[str, Any] | None
-    if _MIN in form:
-        content, annotation = _of_min(form)
+def _read_task(number: int, entry: Any) -> Task:
+    if not isinstance(entry, dict) or not (isinstance(entry.get("data"), dict) or _MIN_KEY in entry):
+        raise DataError(f"neither a task ('data') nor a row of JSON-MIN ('{_MIN_KEY}'): export one of the two")
+    if _MIN_KEY in entry:
+        data, annotation = _read_min_row(entry)
     else:
-        content, annotation = form["data"], _last(_list(form, "annotations") or _list(form, "completions"))
-    text = _text(content)
-    prediction = _last(_list(form, "predictions"))
-    answer = _aspects(text, prediction["result"])[0] if prediction else None
-    model = prediction.get("model_version") if prediction else None
-    aspects, loose = _aspects(text, annotation["result"]) if annotation else ((), 0)
-    who = (annotation or {}).get("completed_by")
-    author = who.get("email", who.get("id")) if isinstance(who, dict) else who
-    review_id = content.get(REVIEW_ID, form.get("id", f"#{number}"))
-    meta = {key: value for key, value in content.items() if key not in (TEXT, REVIEW_ID) and value != text}
-    if isinstance(own := meta.get(META), dict):
-        meta = {key: value for key, value in meta.items() if key != META} | own
-    review = Review(str(review_id), text, aspects, meta)
-    model, author = (None if one is None else str(one) for one in (model, author))
-    return Task(number, review, answer, model, author, _time(annotation), loose), annotation is not None
+        data = entry["data"]
+        annotation = _select_last(_get_list(entry, "annotations") or _get_list(entry, "completions"))
+    text = _find_text(data)
+    prediction = _select_last(_get_list(entry, "predictions"))
+    predicted_aspects = _read_aspects(text, prediction["result"])[0] if prediction else None
+    aspects, unlinked_opinions = _read_aspects(text, annotation.get("result", ()))
+    author = annotation.get("completed_by")
+    if isinstance(author, dict):
+        author = author.get("email", author.get("id"))
+    meta = {key: value for key, value in data.items() if key not in (TEXT, REVIEW_ID) and value != text}
+    if isinstance(review_meta := meta.get(META), dict):
+        meta = {key: value for key, value in meta.items() if key != META} | review_meta
+    review = Review(str(data.get(REVIEW_ID, entry.get("id", f"#{number}"))), text, aspects, meta)
+    model_version = prediction.get("model_version")
+    model_version, author = (None if value is None else str(value) for value in (model_version, author))
+    source = (model_version, author, _read_time(annotation))
+    return Task(number, review, bool(annotation), predicted_aspects, *source, unlinked_opinions)
 
 
-def _of_min(form: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A row of JSON-MIN as the task's data and an annotation."""
-    outputs = {key: value if isinstance(value, list) else [value] for key, value in form.items() if key not in _ABOUT}
-    outputs = {
-        key: values
-        for key, values in outputs.items()
-        if key in (POLARITY, IMPLICIT) or any(isinstance(v, dict) and any(c in v for c in _CONTENT) for v in values)
-    }
+def _read_min_row(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the data of the task and an annotation like that of a JSON export."""
+    outputs = {}
+    for control, value in row.items():
+        values = value if isinstance(value, list) else [value]
+        if control not in _MIN_METADATA and (control in (POLARITY, IMPLICIT) or any(map(_result_type, values))):
+            outputs[control] = values
     result: list[dict[str, Any]] = []
-    places: dict[Any, str] = {}
-    named: list[str] = []
-    for key, values in outputs.items():
+    region_ids: dict[Any, str] = {}
+    aspect_ids: list[str] = []
+    for control, values in outputs.items():
         for value in values:
-            kind = next((c for c in _CONTENT if isinstance(value, dict) and c in value), None)
-            if kind is None:
+            result_type = _result_type(value)
+            if result_type is None:
                 continue
-            place = (value.get("start"), value.get("end"), key == OPINION)
-            region = f"{key}-{len(result)}" if kind == "labels" else places.get(place) or places.get((*place[:2], True))
-            if kind == "labels":
-                places.setdefault(place, str(region))
-                named += [] if key == OPINION else [str(region)]
-            result.append({"id": region, "from_name": key, "type": kind, "value": value})
+            start, end = value.get("start"), value.get("end")
+            if result_type == "labels":
+                region_id: str | None = f"{control}-{len(result)}"
+                region_ids.setdefault((start, end, control == OPINION), str(region_id))
+                aspect_ids += [] if control == OPINION else [str(region_id)]
+            else:
+                region_id = region_ids.get((start, end, control == OPINION)) or region_ids.get((start, end, True))
+            result.append({"id": region_id, "from_name": control, "type": result_type, "value": value})
     polarities = [value for value in outputs.get(POLARITY, []) if isinstance(value, str)]
-    if polarities and len(polarities) != len(named):
+    if polarities and len(polarities) != len(aspect_ids):
         raise DataError(
-            f"JSON-MIN does not say which of {len(named)} spans its {len(polarities)} polarities are of: export JSON"
+            f"JSON-MIN does not say which of {len(aspect_ids)} spans its {len(polarities)} polarities are of: "
+            "export JSON"
         )
-    for region, polarity in zip(named, polarities, strict=False):
-        result.append({"id": region, "from_name": POLARITY, "type": "choices", "value": {"choices": [polarity]}})
-    content = {key: value for key, value in form.items() if key not in _ABOUT and key not in outputs}
-    return content, {**form, "result": result, "completed_by": form.get("annotator")}
+    for region_id, polarity in zip(aspect_ids, polarities, strict=False):
+        result.append({"id": region_id, "from_name": POLARITY, "type": "choices", "value": {"choices": [polarity]}})
+    data = {key: value for key, value in row.items() if key not in _MIN_METADATA and key not in outputs}
+    return data, {**row, "result": result, "completed_by": row.get("annotator")}
 
 
-def _last(found: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The annotation that counts."""
-    valid = [
-        a for a in found if isinstance(a, dict) and not a.get("was_cancelled") and isinstance(a.get("result"), list)
-    ]
-    times = [str(a.get("updated_at") or a.get("created_at") or "") for a in valid]
-    order = sorted(range(len(valid)), key=lambda i: (bool(valid[i].get("ground_truth")), times[i]))
-    return valid[order[-1]] if order else None
+def _result_type(value: Any) -> str | None:
+    return next((key for key in _RESULT_TYPES if isinstance(value, dict) and key in value), None)
 
 
-def _text(content: Mapping[str, Any]) -> str:
-    strings = {key: value for key, value in content.items() if isinstance(value, str) and key != REVIEW_ID}
+def _select_last(annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the ground truth, else the latest annotation that was not skipped, else {}."""
+    valid_annotations: dict[tuple[bool, str], dict[str, Any]] = {}
+    for item in annotations:
+        if isinstance(item, dict) and not item.get("was_cancelled") and isinstance(item.get("result"), list):
+            time = str(item.get("updated_at") or item.get("created_at") or "")
+            valid_annotations[bool(item.get("ground_truth")), time] = item
+    return valid_annotations[max(valid_annotations)] if valid_annotations else {}
+
+
+def _find_text(data: Mapping[str, Any]) -> str:
+    strings = {key: value for key, value in data.items() if isinstance(value, str) and key != REVIEW_ID}
     if TEXT in strings or len(strings) == 1:
         return strings[TEXT if TEXT in strings else next(iter(strings))]
-    raise DataError(f"its data has no '{TEXT}', only {', '.join(map(str, content)) or 'nothing'}: rename the right one")
+    raise DataError(f"its data has no '{TEXT}', only {', '.join(map(str, data)) or 'nothing'}: rename the right one")
 
 
-def _aspects(text: str, result: Sequence[Any]) -> tuple[tuple[Aspect, ...], int]:
-    """Aspects, and how many opinions are of none of them."""
+def _read_aspects(text: str, result: Sequence[Any]) -> tuple[tuple[Aspect, ...], int]:
+    """Return the aspects of an annotation, and the number of opinions that judge no aspect."""
     for item in result:
         if not isinstance(item, dict) or (item.get("type") != "relation" and not isinstance(item.get("value"), dict)):
-            raise DataError("a result is no object with a 'value': export JSON again")
+            raise DataError("a result is not an object with a 'value': export JSON again")
     regions = [item for item in result if item.get("type") == "labels"]
-    spans = _spans(text, [item["value"] for item in regions])
-    polarities = {i["id"]: i for i in result if i.get("type") == "choices" and "id" in i}
+    spans = resolve_spans(text, [item["value"] for item in regions])
+    polarity_results = {item["id"]: item for item in result if item.get("type") == "choices" and "id" in item}
     opinions: dict[Any, Opinion] = {}
     for item, span in zip(regions, spans, strict=True):
         if item.get("from_name") == OPINION:
             opinions[item.get("id")] = Opinion(*span)
-    judged = _links(result, opinions)
-    used = set(judged.values())
-    found: list[Aspect] = []
+    opinion_ids = _link_opinions(result, opinions)
+    linked_ids = set(opinion_ids.values())
+    aspects: list[Aspect] = []
     for item, (word, start, end) in zip(regions, spans, strict=True):
         if item.get("from_name") == OPINION:
             continue
-        region = item.get("id")
-        chosen = polarities.get(region, {})
-        said = _strings(chosen.get("value", {}), "choices")
-        if len(said) > 1:
-            raise DataError(f"the span at {start}:{end} has {len(said)} polarities: choose one")
-        for category in _strings(item["value"], "labels"):
-            opinion, score = opinions.get(judged.get(region)), _score(item)
-            polarity = said[0] if said else None
-            found.append(Aspect(category, word, start, end, polarity, opinion, score, _score(chosen)))
+        region_id = item.get("id")
+        polarity_result = polarity_results.get(region_id, {})
+        polarities = _get_strings(polarity_result.get("value", {}), "choices")
+        if len(polarities) > 1:
+            raise DataError(f"the span at {start}:{end} has {len(polarities)} polarities: choose one")
+        polarity = polarities[0] if polarities else None
+        opinion = opinions.get(opinion_ids.get(region_id))
+        for category in _get_strings(item["value"], "labels"):
+            scores = (_read_score(item), _read_score(polarity_result))
+            aspects.append(Aspect(category, word, start, end, polarity, opinion, *scores))
     for item in result:
         if item.get("type") == "taxonomy":
             opinion = opinions.get(item.get("id"))
             paths = item["value"].get("taxonomy") or []
-            used |= {item.get("id")} if opinion and paths else set()
-            found += [_implicit(path, opinion) for path in paths]
-    return tuple(found), len(opinions.keys() - used)
+            linked_ids |= {item.get("id")} if opinion and paths else set()
+            aspects += [_read_implicit(path, opinion) for path in paths]
+    return tuple(aspects), len(opinions.keys() - linked_ids)
 
 
-def _links(result: Sequence[Mapping[str, Any]], opinions: Mapping[Any, Opinion]) -> dict[Any, Any]:
-    """For each region the first opinion that a relation links it to, in the order of the text."""
+def _link_opinions(result: Sequence[Mapping[str, Any]], opinions: Mapping[Any, Opinion]) -> dict[Any, Any]:
+    """Return the opinion id of each region, by the relations; of several opinions the first in the text."""
     links: dict[Any, Any] = {}
     for item in result:
         if item.get("type") != "relation":
             continue
         ends = (item.get("from_id"), item.get("to_id"))
-        region, opinion = ends if ends[1] in opinions else ends[::-1]
-        if opinion in opinions and region not in opinions:
-            other = links.get(region)
-            if other is None or opinions[opinion].start < opinions[other].start:
-                links[region] = opinion
+        region_id, opinion_id = ends if ends[1] in opinions else ends[::-1]
+        if opinion_id in opinions and region_id not in opinions:
+            earlier_id = links.get(region_id)
+            if earlier_id is None or opinions[opinion_id].start < opinions[earlier_id].start:
+                links[region_id] = opinion_id
     return links
 
 
-def _implicit(path: Any, opinion: Opinion | None) -> Aspect:
+def _read_implicit(path: Any, opinion: Opinion | None) -> Aspect:
     if not isinstance(path, list) or len(path) not in (1, 2) or not all(isinstance(step, str) for step in path):
-        raise DataError(f"{path!r:.60} is no category with a polarity: use the labelling configuration as exported")
+        raise DataError(f"{path!r:.60} is not a category with a polarity: use the labelling configuration as exported")
     return Aspect(path[0], polarity=path[1] if len(path) == 2 else None, opinion=opinion)
 
 
-def _spans(text: str, values: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
-    """(word, start, end) of regions. Where no way to count fits, a region's word is what it says it holds."""
-    offsets = [_offsets(value) for value in values]
-    given = [value.get("text") for value in values]
-    counts: list[Sequence[int | None]] = [range(len(text) + 1)]
-    if len(text) != (units := len(text.encode("utf-16-le", "surrogatepass")) // 2):
-        counts.append(_code_points(text, units))
-    for count in counts:
-        try:
-            places = [(count[start], count[end]) for start, end in offsets if min(start, end) >= 0]
-        except IndexError:
-            continue
-        words = [text[start:end] for start, end in places]
-        if len(words) == len(offsets) and all(map(_fits, words, places, given)):
-            return [(word, start or 0, end or 0) for word, (start, end) in zip(words, places, strict=True)]
-    return [
-        (said if isinstance(said, str) else text[start:end], start, end)
-        for said, (start, end) in zip(given, offsets, strict=True)
-    ]
-
-
-def _fits(word: str, place: tuple[int | None, int | None], said: Any) -> bool:
-    """Whether a region can stand there; the editor writes line breaks as `\\n` and may leave spaces out."""
-    if None in place:
-        return False
-    return not isinstance(said, str) or _squeezed(word) == _squeezed(said)
-
-
-def _squeezed(text: str) -> str:
-    return "".join(text.replace("\\n", "").split())
-
-
-def _code_points(text: str, units: int) -> list[int | None]:
-    """For each offset in UTF-16 code units the one in code points; None inside a pair."""
-    count: list[int | None] = []
-    for at, char in enumerate(text):
-        count += [at] if ord(char) < 0x10000 else [at, None]
-    return [*count[:units], len(text)]
-
-
-def _offsets(value: Mapping[str, Any]) -> tuple[int, int]:
-    place = value.get("globalOffsets", value)
-    start, end = (place.get(edge) if isinstance(place, dict) else None for edge in ("start", "end"))
-    if type(start) is not int or type(end) is not int:
-        raise DataError("a region has no 'start' and 'end' that are numbers: label a <Text>, then export JSON")
-    return start, end
-
-
-def _strings(value: Mapping[str, Any], key: str) -> list[str]:
-    found = value.get(key, [])
-    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+def _get_strings(value: Mapping[str, Any], key: str) -> list[str]:
+    strings = value.get(key, [])
+    if not isinstance(strings, list) or not all(isinstance(string, str) for string in strings):
         raise DataError(f"a region's '{key}' are not strings: export JSON again")
-    return found
+    return strings
 
 
-def _score(item: Mapping[str, Any]) -> float | None:
+def _get_list(entry: Mapping[str, Any], key: str) -> list[Any]:
+    value = entry.get(key)
+    return value if isinstance(value, list) else []
+
+
+def _read_score(item: Mapping[str, Any]) -> float | None:
     score = item.get("score")
     return score if isinstance(score, int | float) and not isinstance(score, bool) else None
 
 
-def _list(form: Mapping[str, Any], key: str) -> list[Any]:
-    found = form.get(key)
-    return found if isinstance(found, list) else []
-
-
-def _time(annotation: Mapping[str, Any] | None) -> datetime | None:
-    said = (annotation or {}).get("updated_at") or (annotation or {}).get("created_at")
+def _read_time(annotation: Mapping[str, Any]) -> datetime | None:
     try:
-        found = datetime.fromisoformat(str(said))
+        time = datetime.fromisoformat(str(annotation.get("updated_at") or annotation.get("created_at")))
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reviews_parsing import data
-from reviews_parsing.data import arrow
+from reviews_parsing.data import parquet
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Aspect, Opinion, Review
 
@@ -24,27 +24,27 @@ REVIEWS = [
 ]
 
 
-def decoded(file: bytes) -> list[Review]:
-    return [review for _, review in arrow.decode(file, "x")]
+def decode(file: bytes) -> list[Review]:
+    return [review for _, review in parquet.decode(file, "x")]
 
 
 @properties
 @given(lists(reviews()))
-def test_any_reviews_come_back_as_they_were(given_reviews: list[Review]) -> None:
-    found = decoded(arrow.encode(given_reviews))
-    assert [(r.id, r.text, r.aspects) for r in found] == [(r.id, r.text, r.aspects) for r in given_reviews]
-    for review, given_review in zip(found, given_reviews, strict=True):
+def test_encode_then_decode_preserves_any_reviews(given_reviews: list[Review]) -> None:
+    decoded = decode(parquet.encode(given_reviews))
+    assert [(r.id, r.text, r.aspects) for r in decoded] == [(r.id, r.text, r.aspects) for r in given_reviews]
+    for review, given_review in zip(decoded, given_reviews, strict=True):
         assert given_review.meta.items() <= review.meta.items()
 
 
 @properties
 @given(st.lists(st.lists(st.tuples(texts, tags), max_size=5), min_size=1, max_size=3), st.booleans())
-def test_any_tokens_and_tags_survive_valid_or_not(sentences: list[list[tuple[str, str]]], labels: bool) -> None:
+def test_tokens_and_tags_are_preserved_even_if_invalid(sentences: list[list[tuple[str, str]]], labels: bool) -> None:
     rows = [{"tokens": [t for t, _ in s], "ner_tags": [t for _, t in s], "n": i} for i, s in enumerate(sentences)]
     file = dataset(rows, labels=sorted({t for s in sentences for _, t in s}) if labels else None)
-    first = decoded(file)
-    assert decoded(arrow.encode(first)) == first
-    table = pq.read_table(pa.BufferReader(arrow.encode(first)))
+    first = decode(file)
+    assert decode(parquet.encode(first)) == first
+    table = pq.read_table(pa.BufferReader(parquet.encode(first)))
     names = json.loads(table.schema.metadata[b"huggingface"])["info"]["features"]["ner_tags"]["feature"]["names"]
     for row, given_row in zip(table.to_pylist(), rows, strict=True):
         named = [names[tag] for tag in row["ner_tags"]]
@@ -52,36 +52,53 @@ def test_any_tokens_and_tags_survive_valid_or_not(sentences: list[list[tuple[str
 
 
 def dataset(rows: list[dict[str, Any]], labels: list[str] | None) -> bytes:
-    """A Parquet file as the datasets library writes it, with ClassLabel tags where there are labels."""
+    """Return a Parquet file as the datasets library writes it, with ClassLabel tags if there are labels."""
     features: dict[str, Any] = {"ner_tags": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"}}
     if labels is not None:
         rows = [{**row, "ner_tags": [labels.index(tag) for tag in row["ner_tags"]]} for row in rows]
         features = {"ner_tags": {"feature": {"names": labels, "_type": "ClassLabel"}, "_type": "List"}}
-    kinds = pa.schema(
+    schema = pa.schema(
         [("tokens", pa.list_(pa.string())), ("ner_tags", pa.list_(pa.int64() if labels is not None else pa.string()))]
         + [(key, pa.infer_type([row[key] for row in rows])) for key in rows[0] if key not in ("tokens", "ner_tags")]
     )
-    table = pa.Table.from_pylist(rows, schema=kinds)
+    table = pa.Table.from_pylist(rows, schema=schema)
     sink = pa.BufferOutputStream()
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     pq.write_table(table.replace_schema_metadata(metadata), sink)
     return sink.getvalue().to_pybytes()
 
 
-def test_a_saved_folder_comes_back_and_the_datasets_library_reads_it(tmp_path: Path) -> None:
+def test_a_written_folder_is_read_back_and_the_datasets_library_loads_it(tmp_path: Path) -> None:
     import datasets
 
-    assert not data.write(REVIEWS, tmp_path / "saved")
-    assert data.read(tmp_path / "saved") == [
+    assert not data.write(REVIEWS, tmp_path / "dataset")
+    assert data.read(tmp_path / "dataset") == [
         Review(r.id, r.text, r.aspects, {"stars": None, **r.meta}) for r in REVIEWS
     ]
-    loaded = datasets.load_from_disk(str(tmp_path / "saved"))
+    loaded = datasets.load_dataset(str(tmp_path / "dataset"), cache_dir=str(tmp_path / "cache"))["train"]
     assert loaded.features["ner_tags"].feature.names == TAGS
     assert loaded[1]["tokens"] == ["Waiter", "hid"]
     assert loaded[1]["ner_tags"] == [3, 0]
 
 
-def test_folders_of_the_datasets_library_are_read_split_by_split(tmp_path: Path) -> None:
+def test_splits_with_different_labels_and_columns_share_one_schema(tmp_path: Path) -> None:
+    import datasets
+
+    splits = {"train": REVIEWS[:1], "validation": [Review("#1", "Fine tea")], "test": REVIEWS[1:]}
+    assert not data.write_splits(splits, tmp_path / "dataset")
+    assert {path.name for path in (tmp_path / "dataset").iterdir()} == {f"{split}.parquet" for split in splits}
+    decoded = data.read_splits(tmp_path / "dataset")
+    for split, reviews_of_split in splits.items():
+        assert [(r.id, r.text, r.aspects) for r in decoded[split]] == [
+            (r.id, r.text, r.aspects) for r in reviews_of_split
+        ]
+    loaded = datasets.load_dataset(str(tmp_path / "dataset"), cache_dir=str(tmp_path / "cache"))
+    assert list(loaded) == ["train", "validation", "test"]
+    assert {tuple(split.features["ner_tags"].feature.names) for split in loaded.values()} == {tuple(TAGS)}
+    assert loaded["test"][0]["ner_tags"] == [3, 0]
+
+
+def test_datasets_of_the_datasets_library_are_read_per_split(tmp_path: Path) -> None:
     import datasets
 
     features = datasets.Features(
@@ -101,7 +118,7 @@ def test_folders_of_the_datasets_library_are_read_split_by_split(tmp_path: Path)
     assert [review.aspects for reviews in saved.values() for review in reviews] == [(label,), (label,)]
     assert saved["train"][0].meta == {"tag_names": TAGS}
     with pytest.raises(DataError, match="name the labels in a ClassLabel"):
-        data.read_splits(tmp_path / "files")  # JSON says numbers only
+        data.read_splits(tmp_path / "files")  # JSON has the label ids but not their names
     (tmp_path / "files" / "data" / "test.jsonl").unlink()
     assert len(data.read_splits(tmp_path / "files")["train"]) == 2
     assert data.check(tmp_path / "files")[0].file.endswith("train-00001-of-00002.parquet")
@@ -113,18 +130,18 @@ def test_rows_with_string_tags_are_read_from_jsonl(tmp_path: Path) -> None:
     assert data.read(file) == [Review("5", "Good fish", (Aspect("FOOD", "fish", 5, 9),), {"lang": "en"})]
 
 
-def test_columns_that_collide_with_ours_are_kept_apart_and_written_back() -> None:
+def test_columns_with_reserved_names_are_preserved() -> None:
     rows = [{"tokens": ["Fish"], "ner_tags": ["O"], "text": "another", "aspects": "two", "tags": "x", "kind": None}]
-    first = decoded(dataset(rows, labels=None))
+    first = decode(dataset(rows, labels=None))
     assert first[0].text == "Fish"
     assert first[0].meta == {"row": {"tags": "x", "text": "another", "aspects": "two"}, "kind": None}
-    assert decoded(arrow.encode(first)) == first
+    assert decode(parquet.encode(first)) == first
 
 
-def test_a_new_category_gets_a_label_when_the_source_had_none() -> None:
+def test_a_category_that_the_source_lacks_gets_a_label() -> None:
     review = Review("a", "Fish", (Aspect("FISH", "Fish", 0, 4),), {"tag_names": TAGS})
-    (found,) = decoded(arrow.encode([review]))
-    assert found.aspects == review.aspects
+    (decoded,) = decode(parquet.encode([review]))
+    assert decoded.aspects == review.aspects
 
 
 @pytest.mark.parametrize(
@@ -135,10 +152,10 @@ def test_a_new_category_gets_a_label_when_the_source_had_none() -> None:
         ([{"tokens": ["a"], "ner_tags": ["NN"]}], None, "row 1: 'NN' is not an IOB2 tag"),
     ],
 )
-def test_bad_rows_are_named(rows: list[dict[str, Any]], labels: None, message: str) -> None:
+def test_invalid_rows_are_errors(rows: list[dict[str, Any]], labels: None, message: str) -> None:
     file = "\n".join(json.dumps(row) for row in rows).encode()
     with pytest.raises(DataError, match=message):
-        decoded(file)
+        decode(file)
 
 
 def test_a_label_number_without_a_name_is_an_error() -> None:
@@ -147,27 +164,35 @@ def test_a_label_number_without_a_name_is_an_error() -> None:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
     with pytest.raises(DataError, match="row 1: label 7 has no name among 1"):
-        decoded(sink.getvalue().to_pybytes())
+        decode(sink.getvalue().to_pybytes())
 
 
 def test_damaged_files_and_folders_are_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="damaged Parquet or Arrow"):
-        decoded(b"PAR1 and then nothing")
-    data.write(REVIEWS, tmp_path / "saved")
+        decode(b"PAR1 and then nothing")
+    (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "state.json").write_text("{}")
-    with pytest.raises(DataError, match=r"state.json or dataset_info.json is damaged"):
+    with pytest.raises(DataError, match=r"state.json is damaged"):
         data.read(tmp_path / "saved")
 
 
-def test_a_folder_of_something_else_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").write_bytes(b"cat")
-    with pytest.raises(DataError, match="holds something else"):
+    with pytest.raises(DataError, match=r"holds more than train\.parquet"):
         data.write(REVIEWS, tmp_path / "photos")
-    data.write(REVIEWS, tmp_path / "saved")
-    data.write(REVIEWS[:1], tmp_path / "saved")
-    assert len(data.read(tmp_path / "saved")) == 1
-    assert {path.name for path in tmp_path.iterdir()} == {"photos", "saved"}
+    data.write(REVIEWS, tmp_path / "dataset")
+    data.write(REVIEWS[:1], tmp_path / "dataset")
+    assert len(data.read(tmp_path / "dataset")) == 1
+    with pytest.raises(DataError, match=r"holds more than test\.parquet"):
+        data.write_splits({"test": REVIEWS}, tmp_path / "dataset")
+    assert {path.name for path in tmp_path.iterdir()} == {"photos", "dataset"}
+
+
+def test_text_that_utf8_cannot_hold_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="neither Parquet nor JSON can hold the reviews"):
+        data.write([Review("a", "half \ud83c")], tmp_path / "x.parquet")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_dataset_on_the_hub_is_read_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,10 +215,10 @@ def test_a_dataset_on_the_hub_is_read_by_its_name(monkeypatch: pytest.MonkeyPatc
             ConnectionError("Couldn't reach it\nat all"),
             r"hub cannot be reached \(Couldn't reach it\): give a local file",
         ),
-        (ValueError("Config name is missing"), r"not to be read .*Config name is missing\): check the name"),
+        (ValueError("Config name is missing"), r"cannot provide it \(Config name is missing\): check the name"),
     ],
 )
-def test_a_hub_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, error: Exception, message: str) -> None:
+def test_hub_failures_are_one_line_errors(monkeypatch: pytest.MonkeyPatch, error: Exception, message: str) -> None:
     def load(_: str) -> None:
         raise error
 
@@ -203,7 +228,7 @@ def test_a_hub_that_fails_is_one_line(monkeypatch: pytest.MonkeyPatch, error: Ex
     assert "\n" not in str(raised.value)
 
 
-def test_without_the_datasets_library_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_datasets_library_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(DataError, match=r"pip install 'reviews-parsing\[train\]'"):
         data.read_splits("cook/reviews")
