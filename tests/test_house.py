@@ -2,51 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
-import pytest
-
 import reviews_parsing
 from reviews_parsing.settings import Settings
 
 PACKAGE = Path(reviews_parsing.__file__).parent
 PROJECT = PACKAGE.parent.parent
-ROOMS = [
-    "errors",
-    "settings",
-    "schema",
-    "tagging",
-    "data",
-    "corrections",
-    "engines",
-    "encoder",
-    "parser",
-    "suggest",
-    "monitor",
-    "training",
-    "registry",
-    "serving",
-    "batch",
-    "insights",
-    "rollout",
-    "demo",
-    "cli",
-]
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_rooms_above_it(room: str) -> None:
-    files = [PACKAGE / f"{room}.py"] if (PACKAGE / f"{room}.py").exists() else (PACKAGE / room).rglob("*.py")
-    above = ROOMS[: ROOMS.index(room) + 1]
-    for file in files:
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("reviews_parsing."):
-                assert (node.module or "").split(".")[1] in above, f"{file}:{node.lineno}"
+def test_rooms_import_in_one_direction_and_without_circles() -> None:
+    linter = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([linter, "--no-cache"], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_what_the_package_exports() -> None:

@@ -95,7 +95,7 @@ class RunLog:
             named.symlink_to(folder.resolve(), target_is_directory=True)
             mlflow.pyfunc.log_model(
                 name=ARTIFACT,
-                python_model=str(Path(__file__).with_name("pyfunc.py")),
+                python_model=str(Path(__file__).parent.parent / "pyfunc.py"),
                 artifacts={MODEL_FOLDER: str(named)},
                 signature=signature,
                 input_example=[example],
