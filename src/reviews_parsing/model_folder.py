@@ -84,6 +84,7 @@ class ParserConfig:
                 tuple(known.get("implicit", ())),
                 known.get("opinions", False),
                 known.get("multi_label", known.get("several", False)),
+                known.get("unique_mentions", False),
             )
             fitted = dict(form["calibration"])
             if "answer_from" in fitted:

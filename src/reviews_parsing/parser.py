@@ -20,7 +20,7 @@ from reviews_parsing.cores import usable_cores
 from reviews_parsing.encoder import Encoder, Logits, Piece
 from reviews_parsing.errors import DataError, ModelError
 from reviews_parsing.model_folder import MODEL_FILE, TOKENIZER_FILE, Matrix, ParserConfig
-from reviews_parsing.schema import OPINION_TAGS, Aspect, Opinion, ParsedReview
+from reviews_parsing.schema import OPINION_TAGS, Aspect, Opinion, ParsedReview, mention_key
 from reviews_parsing.tagging import (
     Chain,
     Marginals,
@@ -38,7 +38,7 @@ from reviews_parsing.tagging import (
     windows,
 )
 from reviews_parsing.tagging.crf import Floats, Ints
-from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE, NONE
+from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE, CANDIDATE_THRESHOLD, NONE
 
 # What is worked on at once: enough texts to find some of like length, few enough to hold.
 CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 250_000
@@ -237,7 +237,13 @@ class AspectParser:
         stops = np.concatenate([offset + spans.stop, implicit.word])
         opinions = self._opinions(prepared, logits, texts, words, stops)
         found: list[list[Aspect]] = [[] for _ in prepared.texts]
+        mentions: set[tuple[int, tuple[str, str, str | None]]] = set()
         for number, aspect in zip(spans.text.tolist(), self._spans(prepared, spans, opinions), strict=True):
+            if self.taxonomy.unique_mentions:
+                mention = (number, mention_key(aspect))
+                if mention in mentions:
+                    continue
+                mentions.add(mention)
             found[number].append(aspect)
         for number, aspect, opinion in zip(implicit.text.tolist(), implicit.aspects, opinions, strict=True):
             found[number].append(replace(aspect, opinion=opinion))
@@ -292,7 +298,7 @@ class AspectParser:
             yield from itertools.repeat(None, len(texts))
             return
         tags = self.opinion_tags(prepared, logits)
-        spans = decode(tags, np.empty((len(logits.opinions), 0)), prepared.first)
+        spans = decode(tags, np.empty((len(logits.opinions), 0)), prepared.first, CANDIDATE_THRESHOLD)
         chosen = link_opinions(
             logits.links, spans, texts, words, stops, prepared.first, self._link_bias, cache(prepared.sentence_of)
         )

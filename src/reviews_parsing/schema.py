@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # IOB2 of the words that judge: O, B, I.
 OPINION_TAGS = 3
+# Fewer labelled aspects say nothing about whether mentions are unique.
+MIN_UNIQUE_ASPECTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,8 @@ class Taxonomy:
     """The categories and polarities that a model knows, each sorted; all come from the data.
 
     `categories` are those of spans, `implicit` those of aspects that have none; `opinions` says whether the words that
-    judge are known, and `multi_label` whether one span may have several categories.
+    judge are known, and `multi_label` whether one span may have several categories. `unique_mentions` says that the
+    labels never name the same thing twice with the same category and polarity in one review.
     """
 
     categories: tuple[str, ...]
@@ -156,6 +159,7 @@ class Taxonomy:
     implicit: tuple[str, ...] = ()
     opinions: bool = False
     multi_label: bool = False
+    unique_mentions: bool = False
 
     @classmethod
     def of(cls, reviews: Iterable[Review]) -> Taxonomy:
@@ -168,6 +172,7 @@ class Taxonomy:
             tuple(sorted({a.entity_group for a in aspects if not a.span})),
             any(a.opinion for a in aspects),
             any(map(_is_multi_label, reviews)),
+            len(aspects) >= MIN_UNIQUE_ASPECTS and all(map(_has_unique_mentions, reviews)),
         )
 
     def union(self, other: Taxonomy) -> Taxonomy:
@@ -178,12 +183,25 @@ class Taxonomy:
             tuple(sorted({*self.implicit, *other.implicit})),
             self.opinions or other.opinions,
             self.multi_label or other.multi_label,
+            self.unique_mentions and other.unique_mentions,
         )
 
     @property
     def tags(self) -> tuple[str, ...]:
         """IOB2 tags: O, then B- and I- of each category; the tag ids of every model are indices into this."""
         return ("O", *(f"{prefix}-{category}" for category in self.categories for prefix in "BI"))
+
+
+def mention_key(aspect: Aspect) -> tuple[str, str, str | None]:
+    """Return what two mentions of the same thing share: the words without case and plural, category, polarity."""
+    words = (aspect.word or "").casefold().split()
+    singular = " ".join(word.removesuffix("s") if len(word) > 3 else word for word in words)
+    return singular, aspect.entity_group, aspect.polarity
+
+
+def _has_unique_mentions(review: Review) -> bool:
+    keys = [mention_key(aspect) for aspect in review.aspects if aspect.span]
+    return len(set(keys)) == len(keys)
 
 
 def _is_multi_label(review: Review) -> bool:

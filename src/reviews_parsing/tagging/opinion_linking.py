@@ -14,6 +14,8 @@ from reviews_parsing.tagging.crf import Floats, Ints
 from reviews_parsing.tagging.decode import Spans
 
 NONE = -1
+# Opinion expressions this probable are candidates: an aspect nearby that looks for one outweighs a doubtful boundary.
+CANDIDATE_THRESHOLD = 0.05
 # Distances in words fall into buckets that double in width: 1, 2, 3-4, 5-8, ... on either side of the aspect.
 BUCKETS_A_SIDE = 8
 
