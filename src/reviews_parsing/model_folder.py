@@ -44,8 +44,8 @@ Matrix = tuple[tuple[float, ...], ...]
 class ParserConfig:
     """What a model folder says about itself besides its weights. `window` and `margin` are in tokens.
 
-    The transitions are those of `tagging.Chain`, of aspects' tags and of opinions'; empty where none were learnt.
-    `link_bias` is that of `tagging.linked`; empty in models of format 1 to 3.
+    The transitions are those of `tagging.LinearChainCRF`, of aspects' tags and of opinions'; empty where none were
+    learnt. `link_bias` is that of `tagging.linked`; empty in models of format 1 to 3.
     """
 
     taxonomy: Taxonomy

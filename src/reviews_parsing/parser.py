@@ -22,11 +22,13 @@ from reviews_parsing.errors import DataError, ModelError
 from reviews_parsing.model_folder import MODEL_FILE, TOKENIZER_FILE, Matrix, ParserConfig
 from reviews_parsing.schema import OPINION_TAGS, Aspect, Opinion, ParsedReview, mention_key
 from reviews_parsing.tagging import (
-    Chain,
+    LinearChainCRF,
     Marginals,
     Spans,
     TokenizedText,
+    addresses,
     boundaries,
+    covering,
     decode,
     line_starts,
     link_opinions,
@@ -38,6 +40,7 @@ from reviews_parsing.tagging import (
     windows,
 )
 from reviews_parsing.tagging.crf import Floats, Ints
+from reviews_parsing.tagging.decode import MIN_LOGIT
 from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE, CANDIDATE_THRESHOLD, NONE
 
 # What is worked on at once: enough texts to find some of like length, few enough to hold.
@@ -49,7 +52,8 @@ class Prepared:
     """Texts as the encoder reads them.
 
     Text i's words are numbers first[i] to first[i + 1] of all; `lines` are the first words of all lines, and the number
-    of words: no span crosses a line break.
+    of words: no span crosses a line break. `address_words` are those of URLs, e-mail addresses and handles: no span
+    holds one.
     """
 
     texts: Sequence[str]
@@ -57,6 +61,7 @@ class Prepared:
     pieces: list[Piece]
     first: Ints
     lines: Ints
+    address_words: Ints
 
     def sentence_of(self, text: int) -> Ints:
         """Return the number of the sentence that each word of text number `text` begins in; shape [words]."""
@@ -185,9 +190,16 @@ class AspectParser:
                 ids = [*self._prefix, *text.ids[begin : text.first[window.stop]], *self._suffix]
                 pieces.append(Piece(ids, [at + offset for at in text.first[window.keep_start : window.keep_stop]]))
         first = np.cumsum([0, *(len(text.bounds) for text in tokenized)])
+        address_words = [
+            int(offset) + word
+            for text, its_words, offset in zip(texts, tokenized, first, strict=False)
+            for start, end in addresses(text)
+            for word in range(*(covering(its_words.bounds, start, end) or (0, 0)))
+        ]
         begins = [line_starts(text, words.bounds) for text, words in zip(texts, tokenized, strict=True)]
         inner = [at + offset for starts, offset in zip(begins, first.tolist(), strict=False) for at in starts]
-        return Prepared(texts, tokenized, pieces, first, np.unique(np.concatenate([first, np.array(inner, np.int64)])))
+        lines = np.unique(np.concatenate([first, np.array(inner, np.int64)]))
+        return Prepared(texts, tokenized, pieces, first, lines, np.array(address_words, np.int64))
 
     def encode(self, prepared: Prepared) -> Logits:
         """The encoder's answer."""
@@ -209,11 +221,12 @@ class AspectParser:
 
     def tags(self, prepared: Prepared, logits: Logits) -> Marginals:
         """How probable each tag is for each word of `prepared`."""
-        return self._tags.marginals(logits.tags * self.config.calibration.tag_scale, prepared.lines)
+        scaled = logits.tags * self.config.calibration.tag_scale
+        return self._tags.marginals(_outside(scaled, prepared.address_words), prepared.lines)
 
     def opinion_tags(self, prepared: Prepared, logits: Logits) -> Marginals:
         """Return the probabilities of the opinion tags (O, B, I) of each word of `prepared`."""
-        return self._opinion_tags.marginals(logits.opinions, prepared.lines)
+        return self._opinion_tags.marginals(_outside(logits.opinions, prepared.address_words), prepared.lines)
 
     def polarity_scores(self, logits: Logits) -> Floats:
         """Return the probability of each polarity for each word, as if it were a span: shape [words, polarities]."""
@@ -310,12 +323,21 @@ class AspectParser:
             yield Opinion(prepared.texts[number][start:end], start, end)
 
 
-def _chain(transitions: Matrix, tags: int, scale: float = 1.0) -> Chain:
+def _chain(transitions: Matrix, tags: int, scale: float = 1.0) -> LinearChainCRF:
     """Raises ModelError where the transitions are not those of so many tags."""
     matrix = np.array(transitions, np.float64) if transitions else np.zeros((tags, tags))
     if matrix.shape != (tags, tags):
         raise ModelError(f"the model has transitions of shape {matrix.shape} for {tags} tags; fetch it again")
-    return Chain(matrix * scale)
+    return LinearChainCRF(matrix * scale)
+
+
+def _outside(logits: Floats, words: Ints) -> Floats:
+    """Return the logits of tags with O certain for `words`."""
+    if len(words):
+        logits = logits.copy()
+        logits[words] = MIN_LOGIT
+        logits[words, 0] = 0
+    return logits
 
 
 def _link_bias(bias: tuple[float, ...]) -> Floats | None:

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reviews_parsing.tagging import Chain, decode, may_follow, sigmoid, softmax, tags_to_spans
-from reviews_parsing.training.crf import chain
+from reviews_parsing.tagging import LinearChainCRF, decode, may_follow, sigmoid, softmax, tags_to_spans
+from reviews_parsing.training.crf import crf_layer
 
 TAGS = 5
 Sequences = dict[tuple[int, ...], float]
@@ -51,7 +51,7 @@ def test_probabilities_are_sums_over_sequences(
     drawn: list[np.ndarray], steps: np.ndarray, least: float, also: bool
 ) -> None:
     words, first = together(drawn)
-    read = Chain(steps).marginals(words, first)
+    read = LinearChainCRF(steps).marginals(words, first)
     found = decode(read, np.zeros((len(words), 0)), first, least, also)
     spans = list(zip(found.text, found.start, found.stop, found.category, sigmoid(found.logit), strict=True))
     for number, logits in enumerate(drawn):
@@ -76,26 +76,26 @@ def test_the_likelihood_is_that_of_whole_sequences(
         chosen = data.draw(st.sampled_from(sorted(sequences)))
         tags += chosen
         expected += np.log(sequences[chosen])
-    found = Chain(steps).log_likelihood(words, np.array(tags, np.int64), first)
+    found = LinearChainCRF(steps).log_likelihood(words, np.array(tags, np.int64), first)
     assert found == pytest.approx(expected, abs=1e-6)
 
 
 @given(st.lists(texts(40, 500), min_size=1, max_size=5), transitions)
 def test_whatever_comes_in_a_text_is_read_as_if_it_were_alone(drawn: list[np.ndarray], steps: np.ndarray) -> None:
     words, first = together(drawn)
-    read = Chain(steps).marginals(words, first)
+    read = LinearChainCRF(steps).marginals(words, first)
     assert np.allclose(read.probabilities.sum(axis=1), 1)
-    assert ((read.goes_on >= 0) & (read.goes_on <= 1 + 1e-9)).all()
+    assert ((read.continuation >= 0) & (read.continuation <= 1 + 1e-9)).all()
     for number, logits in enumerate(drawn):
-        alone = Chain(steps).marginals(logits, np.array([0, len(logits)]))
+        alone = LinearChainCRF(steps).marginals(logits, np.array([0, len(logits)]))
         own = slice(first[number], first[number + 1])
         assert np.allclose(alone.probabilities, read.probabilities[own])
-        assert np.allclose(alone.goes_on, read.goes_on[own])
+        assert np.allclose(alone.continuation, read.continuation[own])
 
 
 def test_a_word_by_itself_has_the_probabilities_of_its_logits() -> None:
     logits = np.array([[1.0, 2.0, -50.0, 0.5, -50.0]])
-    read = Chain(np.zeros((TAGS, TAGS))).marginals(logits, np.array([0, 1]))
+    read = LinearChainCRF(np.zeros((TAGS, TAGS))).marginals(logits, np.array([0, 1]))
     assert np.allclose(read.probabilities, softmax(logits))
 
 
@@ -117,7 +117,7 @@ def test_the_loss_is_that_of_the_whole_sequence(
     for row, (logits, tags) in enumerate(zip(drawn, gold, strict=True)):
         labels[row, 1 : 2 * len(tags) : 2] = tags
         padded[row, 1 : 2 * len(tags) : 2] = logits
-    module = chain(TAGS).double()
+    module = crf_layer(TAGS).double()
     module.transitions.data = torch.from_numpy(steps)
     loss = module(torch.from_numpy(padded), torch.from_numpy(labels)) if drawn else torch.zeros(())
     words = max(1, sum(map(len, drawn)))
@@ -127,5 +127,5 @@ def test_the_loss_is_that_of_the_whole_sequence(
 def test_a_window_that_begins_amid_a_span_is_no_catastrophe() -> None:
 
     labels = torch.tensor([[2, 0], [-100, -100]])
-    loss = chain(TAGS)(torch.zeros(2, 2, TAGS), labels)
+    loss = crf_layer(TAGS)(torch.zeros(2, 2, TAGS), labels)
     assert 0 < loss.item() < 10

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reviews_parsing.tagging import Chain, Marginals, decode, max_over_words, sigmoid
+from reviews_parsing.tagging import LinearChainCRF, Marginals, decode, max_over_words, sigmoid
 from reviews_parsing.tagging.decode import MIN_LOGIT
 
 logits = st.integers(0, 6).flatmap(lambda n: arrays(np.float64, (n, 5), elements=st.floats(-20, 20)))
@@ -20,7 +20,7 @@ logits = st.integers(0, 6).flatmap(lambda n: arrays(np.float64, (n, 5), elements
 texts = st.lists(logits, min_size=1, max_size=4)
 
 
-PLAIN = Chain(np.zeros((5, 5)))
+PLAIN = LinearChainCRF(np.zeros((5, 5)))
 
 
 def together(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -36,11 +36,14 @@ def every_span(read: Marginals, first: np.ndarray) -> Spans:
     found = []
     for text, (begin, end) in enumerate(pairwise(first.tolist())):
         for start, category in product(range(begin, end), (0, 1)):
-            so_far, goes_on = read.probabilities[start, 2 * category + 1], read.goes_on[start, 2 * category + 1]
+            so_far, continuation = (
+                read.probabilities[start, 2 * category + 1],
+                read.continuation[start, 2 * category + 1],
+            )
             for stop in range(start + 1, end + 1):
-                found.append((text, start - begin, stop - begin, category, so_far * (1 - goes_on)))
-                so_far = so_far * goes_on
-                goes_on = read.goes_on[min(stop, end - 1), 2 * category + 2]
+                found.append((text, start - begin, stop - begin, category, so_far * (1 - continuation)))
+                so_far = so_far * continuation
+                continuation = read.continuation[min(stop, end - 1), 2 * category + 2]
     return found
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from reviews_parsing.tagging import covering, special_tokens, tokenize, words
+from reviews_parsing.tagging import addresses, covering, special_tokens, tokenize, words
 from reviews_parsing.tagging.words import MAX_TOKENS_PER_WORD
 
+INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 any_text = st.text(st.characters(codec="utf-8"), max_size=200)
 
 
@@ -17,7 +21,7 @@ any_text = st.text(st.characters(codec="utf-8"), max_size=200)
 def test_words_and_white_space_make_up_the_whole_text(text: str) -> None:
     at, pieces = 0, []
     for start, end in words(text):
-        assert text[at:start].strip() == "" or text[at:start].isspace()
+        assert INVISIBLE.sub("", text[at:start]).strip() == ""
         assert start < end
         assert not text[start].isspace()
         assert not text[end - 1].isspace()
@@ -106,3 +110,52 @@ def test_a_word_without_end_does_not_fill_a_window(tokenizer: Tokenizer) -> None
 def test_special_tokens_are_those_of_the_encoder(tokenizer: Tokenizer) -> None:
     prefix, suffix = special_tokens(tokenizer)
     assert [tokenizer.id_to_token(i) for i in (*prefix, *suffix)] == ["[CLS]", "[SEP]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "shown"),
+    [
+        ("soup &amp; salad", ["soup", "&amp;", "salad"], ["soup", "&", "salad"]),
+        ("caf&eacute; &#233;clair &#xE9;t", ["caf&eacute;", "&#233;clair", "&#xE9;t"], ["café", "éclair", "ét"]),
+        ("nice<br />view <b>bold</b>", ["nice", "view", "bold"], ["nice", "view", "bold"]),
+        ("wai\u00adter piz\u200bza \ufeffbar", ["wai\u00adter", "piz\u200bza", "bar"], ["waiter", "pizza", "bar"]),
+        ("ｆｏｏｄ ﬁsh 𝗽𝗶𝘇𝘇𝗮", ["ｆｏｏｄ", "ﬁsh", "𝗽𝗶𝘇𝘇𝗮"], ["food", "fish", "pizza"]),
+        ("a&nbsp;b&lt;3", ["a", "b", "&lt;", "3"], ["a", "b", "<", "3"]),
+        (
+            "I <3 it & a < b &unknown; &am",
+            ["I", "<", "3", "it", "&", "a", "<", "b", "&", "unknown", ";", "&", "am"],
+            None,
+        ),
+    ],
+)
+def test_web_text_is_read_as_a_browser_shows_it(
+    tokenizer: Tokenizer, text: str, expected: list[str], shown: list[str] | None
+) -> None:
+    assert [text[start:end] for start, end in words(text)] == expected
+    (read,) = tokenize(tokenizer, [text])
+    (plain,) = tokenize(tokenizer, [" ".join(shown or expected)])
+    assert read.ids == plain.ids
+    assert [text[start:end] for start, end in read.bounds] == expected
+
+
+@given(st.text(st.sampled_from("ab <>/&;#x\u00ad\u200bｆﬁ.@\n"), max_size=40))
+def test_bounds_stay_in_order_whatever_the_markup(text: str) -> None:
+    bounds = words(text)
+    assert all(start < end for start, end in bounds)
+    assert all(earlier[1] <= later[0] for earlier, later in pairwise(bounds))
+    assert all(start >= 0 and end <= len(text) for start, end in bounds)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("see https://x.test/menu?a=1 now", ["https://x.test/menu?a=1"]),
+        ("www.hotel-view.test/rooms", ["www.hotel-view.test/rooms"]),
+        ("write to food@service.co.uk.", ["food@service.co.uk"]),
+        ("@pasta_house rocks, meet @ 5", ["@pasta_house"]),
+        ("booked on booking.com. The room", ["booking.com"]),
+        ("Great food.The waiter. 3.5 stars, e.g. soup", []),
+    ],
+)
+def test_addresses_are_found(text: str, expected: list[str]) -> None:
+    assert [text[start:end] for start, end in addresses(text)] == expected

@@ -11,9 +11,9 @@ import torch
 from reviews_parsing import data, pipelines, registry
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
-from reviews_parsing.tagging import Chain
+from reviews_parsing.tagging import LinearChainCRF
 from reviews_parsing.training.backbone import build_tagger, load_tokenizer
-from reviews_parsing.training.crf import chain
+from reviews_parsing.training.crf import crf_layer
 from reviews_parsing.training.distillation import answer, soft_features, unlabelled
 from reviews_parsing.training.export import write_fp32
 from reviews_parsing.training.features import IGNORE, collate, featurize
@@ -86,7 +86,7 @@ def test_soft_features_stand_on_the_first_tokens_of_words(teachers: list[AspectP
 def test_a_chain_learns_the_marginals_that_are_read_of_certain_words_alone() -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    module = chain(7)
+    module = crf_layer(7)
     module.transitions.data.normal_()
     words = torch.from_numpy(rng.random((4, 9)) > 0.3)
     words[3] = False
@@ -96,7 +96,7 @@ def test_a_chain_learns_the_marginals_that_are_read_of_certain_words_alone() -> 
     targets = torch.randn(4, 9, 7).softmax(dim=-1)
     module.soft(logits, targets, certain, words, starts).backward()
     assert module.transitions.grad is None
-    read = Chain(module.transitions.detach().numpy())
+    read = LinearChainCRF(module.transitions.detach().numpy())
     sure = float((certain & words).sum())
     expected = np.zeros((4, 9, 7))
     for row in range(3):

@@ -48,23 +48,23 @@ def link_opinions(
     returns the sentence number of each of that text's words. `first` is as in `decode`.
     """
     width = logits.shape[1] // 2
-    place = first[opinions.text] + opinions.start
+    position = first[opinions.text] + opinions.start
     end = first[opinions.text] + opinions.stop
-    offers = logits[place, width:]
-    found = np.full(len(text), NONE)
+    keys = logits[position, width:]
+    links = np.full(len(text), NONE)
     begins, ends = (np.searchsorted(opinions.text, text, side=side) for side in ("left", "right"))
     for i in np.flatnonzero(begins < ends):
-        some = slice(begins[i], ends[i])
-        score = offers[some] @ logits[word[i], :width]
+        candidates = slice(begins[i], ends[i])
+        score = keys[candidates] @ logits[word[i], :width]
         if bias is not None:
-            score = score + bias[distance_buckets(place[some] - word[i])]
-        score[(place[some] < stop[i]) & (word[i] < end[some])] = 0
+            score = score + bias[distance_buckets(position[candidates] - word[i])]
+        score[(position[candidates] < stop[i]) & (word[i] < end[candidates])] = 0
         best = int(score.argmax())
         if score[best] > 0 and sentence_of is not None:
             sentence = sentence_of(int(text[i]))
-            own = sentence[word[i] - first[text[i]]]
-            score[np.abs(sentence[place[some] - first[text[i]]] - own) > 1] = 0
+            distance = sentence[position[candidates] - first[text[i]]] - sentence[word[i] - first[text[i]]]
+            score[np.abs(distance) > 1] = 0
             best = int(score.argmax())
         if score[best] > 0:
-            found[i] = begins[i] + best
-    return found
+            links[i] = begins[i] + best
+    return links

@@ -2,8 +2,8 @@
 
 The checkpoint stays one that `transformers.pipeline("token-classification", FOLDER)` loads: the other heads are extra
 weights which that pipeline passes over, and so are the transitions of tags, which are learnt as sequences
-(`tagging.Chain`). What a text says of no word in particular ("Yum!") is scored at every word, and a text says it where
-its max_over_words word does.
+(`tagging.LinearChainCRF`). What a text says of no word in particular ("Yum!") is scored at every word, and a text says
+it where its max_over_words word does.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from reviews_parsing.errors import ModelError
 from reviews_parsing.schema import OPINION_TAGS, Taxonomy
 from reviews_parsing.tagging.decode import MIN_LOGIT
 from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE
-from reviews_parsing.training.crf import chain
+from reviews_parsing.training.crf import crf_layer
 
 EMBEDDED = "minilm-l6"
 WEIGHTS = "model.safetensors"
@@ -169,14 +169,14 @@ def _with_heads(base: Any) -> Any:
         def __init__(self, config: Any) -> None:
             super().__init__(config)
             width = self.classifier.in_features
-            self.tag_chain = chain(config.num_labels)
+            self.tag_chain = crf_layer(config.num_labels)
             if config.polarities:
                 self.polarity_classifier = nn.Linear(width, len(config.polarities))
             if config.implicit:
                 self.implicit_classifier = nn.Linear(width, len(config.implicit) * max(1, len(config.polarities)))
             if config.opinions:
                 self.opinion_classifier = nn.Linear(width, OPINION_TAGS)
-                self.opinion_chain = chain(OPINION_TAGS)
+                self.opinion_chain = crf_layer(OPINION_TAGS)
                 self.link_classifier = nn.Linear(width, 2 * LINK_WIDTH)
                 self.link_distance = nn.Embedding(2 * BUCKETS_A_SIDE, 1)
             # All heads read what the classifier reads, whatever the architecture puts before it.

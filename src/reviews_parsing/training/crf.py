@@ -1,4 +1,4 @@
-"""Learning tags as sequences: the loss of a linear-chain CRF (`tagging.Chain` reads what it learns)."""
+"""Learning tags as sequences: the loss of a linear-chain CRF (`tagging.LinearChainCRF` reads what it learns)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ IMPOSSIBLE = -1e4
 LEAST = 1e-37
 
 
-def chain(tags: int) -> Any:
-    """Return a torch module over so many tags, whose `transitions` of shape [tags, tags] begin at 0."""
+def crf_layer(tags: int) -> Any:
+    """Return a torch CRF layer over `tags` tags, whose `transitions` of shape [tags, tags] start at 0."""
     import torch
     from torch import Tensor, nn
 
     allowed = torch.from_numpy(may_follow(tags))
 
-    class Chain(nn.Module):  # type: ignore[misc]
+    class CRFLayer(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.transitions = nn.Parameter(torch.zeros(tags, tags))
@@ -83,7 +83,7 @@ def chain(tags: int) -> Any:
                     reached = torch.where(word[:, at, None], further, reached)
             return torch.where(word[:, 0], reached.logsumexp(dim=1), 0)
 
-    return Chain()
+    return CRFLayer()
 
 
 def transitions(module: Any) -> Floats:

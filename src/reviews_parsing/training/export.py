@@ -15,7 +15,7 @@ from reviews_parsing.encoder import EMBEDDING
 from reviews_parsing.model_folder import MODEL_FILE, TOKENIZER_FILE, Calibration, ParserConfig
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review, Taxonomy
-from reviews_parsing.tagging import Chain, decode, line_starts, max_over_words, softmax
+from reviews_parsing.tagging import LinearChainCRF, decode, line_starts, max_over_words, softmax
 from reviews_parsing.tagging.crf import Floats
 from reviews_parsing.training.backbone import build_tagger
 from reviews_parsing.training.crf import transitions
@@ -144,7 +144,7 @@ def _calibration(parser: AspectParser, reviews: Sequence[Review]) -> Calibration
         learnt = np.array(parser.config.transitions)
 
         def of_tags(scale: float) -> float:
-            return Chain(learnt * scale).log_likelihood(tags * scale, gold_tags, first)
+            return LinearChainCRF(learnt * scale).log_likelihood(tags * scale, gold_tags, first)
 
         calibration = replace(calibration, tag_scale=_likeliest(of_tags))
     if platt := _platt(implicit_logits, implicit_right):

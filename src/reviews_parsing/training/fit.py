@@ -14,7 +14,7 @@ import numpy as np
 from reviews_parsing import pretrained
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Review, Taxonomy
-from reviews_parsing.tagging import Chain, decode, tags_to_spans
+from reviews_parsing.tagging import LinearChainCRF, decode, tags_to_spans
 from reviews_parsing.tagging.crf import Floats
 from reviews_parsing.training.backbone import EMBEDDED, build_tagger, inherit, load_tokenizer
 from reviews_parsing.training.batches import TokenBatches
@@ -201,7 +201,7 @@ def window_metrics(prediction: Any, taxonomy: Taxonomy, transitions: Floats) -> 
     tag_logits, *others = outputs if isinstance(outputs, tuple) else (outputs,)
     polarity_logits = others[0] if taxonomy.polarities else np.empty((*tag_logits.shape[:2], 0))
     labels, polarity_labels, *_ = prediction.label_ids
-    chain = Chain(transitions)
+    chain = LinearChainCRF(transitions)
     gold, predicted = [], []
     for row in range(len(labels)):
         words = labels[row] != IGNORE
