@@ -37,7 +37,7 @@ class Logits(NamedTuple):
     """Of all wanted tokens of all pieces, in order: shape [n, k]; k is 0 for what the model does not know.
 
     Of tags, of polarities, of each implicit category with each polarity, of tags of opinions, and what links aspects to
-    opinions (`tagging.linked`). `embeddings` are of pieces: shape [pieces, k].
+    opinions (`tagging.link_opinions`). `embeddings` are of pieces: shape [pieces, k].
     """
 
     tags: Floats

@@ -45,7 +45,7 @@ class ParserConfig:
     """What a model folder says about itself besides its weights. `window` and `margin` are in tokens.
 
     The transitions are those of `tagging.LinearChainCRF`, of aspects' tags and of opinions'; empty where none were
-    learnt. `link_bias` is that of `tagging.linked`; empty in models of format 1 to 3.
+    learnt. `link_bias` is that of `tagging.link_opinions`; empty in models of format 1 to 3.
     """
 
     taxonomy: Taxonomy

@@ -1,9 +1,7 @@
-"""The encoder that a tagger grows on, and the tagger: transformers' token classifier with more heads beside it.
+"""The backbone and the tagger: transformers' token classifier with further heads.
 
-The checkpoint stays one that `transformers.pipeline("token-classification", FOLDER)` loads: the other heads are extra
-weights which that pipeline passes over, and so are the transitions of tags, which are learnt as sequences
-(`tagging.LinearChainCRF`). What a text says of no word in particular ("Yum!") is scored at every word, and a text says
-it where its max_over_words word does.
+`transformers.pipeline("token-classification", FOLDER)` loads the checkpoint and ignores the further heads and the CRF's
+transitions. An implicit aspect ("Yum!") is scored at every word; the text's score is the maximum over its words.
 """
 
 from __future__ import annotations
@@ -22,15 +20,17 @@ from reviews_parsing.training.crf import crf_layer
 EMBEDDED = "minilm-l6"
 WEIGHTS = "model.safetensors"
 LINK_WIDTH = 24
-RARE = -4.0
-# Where the bias of distance begins: so much for each doubling.
-FAR = -0.5
+# Initial bias of implicit aspects: most texts have few, and learning that first would disturb the encoder.
+IMPLICIT_BIAS = -4.0
+# Initial bias of the link score for each doubling of the distance.
+DISTANCE_BIAS = -0.5
 
 
 def resolve_backbone(name: str) -> str:
-    """`minilm-l6` as the folder inside the package that carries it; any other folder or hub name as it is.
+    """Return the folder of `minilm-l6` inside the package that carries it, any other folder or hub name unchanged.
 
-    The package is located, never imported: importing it would load sentence-transformers.
+    Locates the package without importing it, which would load sentence-transformers. Raises ModelError if it is
+    missing.
     """
     if name != EMBEDDED:
         return name
@@ -41,7 +41,7 @@ def resolve_backbone(name: str) -> str:
 
 
 def load_tokenizer(backbone: str) -> Any:
-    """transformers' fast tokenizer of a backbone, without truncation. Raises ModelError where there is none."""
+    """Load a backbone's fast tokenizer, without truncation. Raises ModelError if it has none or cannot be loaded."""
     from transformers import AutoTokenizer
 
     try:
@@ -56,16 +56,16 @@ def load_tokenizer(backbone: str) -> Any:
 
 
 def build_tagger(backbone: str, taxonomy: Taxonomy, **weights: float) -> Any:
-    """A tagger over `backbone`: logits [batch, tokens, k] by name, as `encoder.OUTPUTS` has them.
+    """Build a tagger over `backbone`, with logits [batch, tokens, k] named as in `encoder.OUTPUTS`.
 
-    `weights` are those of the losses of `polarity`, `implicit` and `opinion` beside that of tags, 1 each if not given.
-    `backbone` may be a checkpoint of a tagger with the same taxonomy too. Raises ModelError where it cannot be loaded.
+    `weights` multiply the losses of `polarity`, `implicit` and `opinion` (default 1) beside that of tags. `backbone`
+    may also be a checkpoint of a tagger with the same taxonomy. Raises ModelError if it cannot be loaded.
     """
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
     from transformers.utils import logging
 
-    # That the heads are new is no news.
+    # Silence the warning about newly initialised heads.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     tags = dict(enumerate(taxonomy.tags))
@@ -78,7 +78,7 @@ def build_tagger(backbone: str, taxonomy: Taxonomy, **weights: float) -> Any:
         # Random numbers for every pair of tokens take a fifth of the time on a CPU, and bring nothing measurable.
         config.attention_probs_dropout_prob = 0.0
         base = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)]
-        # On CPUs the backward pass of fused attention takes half as long again as that of the plain one.
+        # On CPUs the backward pass of fused attention takes 1.5 times as long as that of eager attention.
         return _with_heads(base).from_pretrained(source, config=config, attn_implementation="eager")
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(_unreachable(backbone, error)) from error
@@ -138,7 +138,7 @@ def write_compact(checkpoint: Path, target: Path) -> None:
 
 
 def _names(config: Any) -> dict[str, list[Any]]:
-    """By head and chain, what each row of its weights is about."""
+    """Return for each head and CRF layer the names of its weight rows."""
     tags = [config.id2label[i] for i in range(config.num_labels)]
     polarities = config.polarities or [None]
     return {
@@ -154,14 +154,14 @@ def _names(config: Any) -> dict[str, list[Any]]:
 
 
 def _with_heads(base: Any) -> Any:
-    """`base`, a token classifier of transformers, with the other heads and all losses."""
+    """Return a subclass of `base`, a transformers token classifier, with the further heads and all losses."""
     import torch
     from torch import Tensor, nn
     from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
     from transformers import initialization as init
 
     def of_words(logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean over labelled words; 0 where there are none."""
+        """Return the mean over labelled words, 0 if there are none."""
         total = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100, reduction="sum")
         return total / (labels >= 0).sum().clamp(min=1)
 
@@ -179,7 +179,7 @@ def _with_heads(base: Any) -> Any:
                 self.opinion_chain = crf_layer(OPINION_TAGS)
                 self.link_classifier = nn.Linear(width, 2 * LINK_WIDTH)
                 self.link_distance = nn.Embedding(2 * BUCKETS_A_SIDE, 1)
-            # All heads read what the classifier reads, whatever the architecture puts before it.
+            # All heads share the classifier's input, whatever layers the architecture puts before it.
             self.classifier.register_forward_pre_hook(self._keep_features)
             self.post_init()
 
@@ -188,11 +188,10 @@ def _with_heads(base: Any) -> Any:
             if hasattr(module, "transitions"):
                 init.zeros_(module.transitions)
             if self.config.implicit and module is self.implicit_classifier:
-                # Most texts say most things not; to learn that first would shake everything else.
-                init.constant_(module.bias, RARE)
+                init.constant_(module.bias, IMPLICIT_BIAS)
             if self.config.opinions and module is self.link_distance:
                 exponents = torch.arange(BUCKETS_A_SIDE, dtype=torch.float)
-                init.copy_(module.weight, FAR * torch.cat([exponents.flip(0), exponents]).unsqueeze(-1))
+                init.copy_(module.weight, DISTANCE_BIAS * torch.cat([exponents.flip(0), exponents]).unsqueeze(-1))
 
         def _keep_features(self, _: Any, inputs: tuple[Tensor, ...]) -> None:
             self._features = inputs[0]
@@ -204,7 +203,7 @@ def _with_heads(base: Any) -> Any:
             labels: Tensor | None = None,
             **others: Tensor,
         ) -> dict[str, Tensor]:
-            """The logits; with `labels` and `others`, as `featurize` makes them, the loss too."""
+            """Return the logits, and with `labels` and `others` (from `features.collate`) the loss."""
             outputs = {"tag_logits": super().forward(input_ids=input_ids, attention_mask=attention_mask).logits}
             for name in ("polarity", "implicit", "opinion", "link"):
                 head = getattr(self, f"{name}_classifier", None)
@@ -261,23 +260,23 @@ def _with_heads(base: Any) -> Any:
         def _link_loss(
             self, links: Tensor, word: Tensor, max_over_words: Tensor | None, labels: dict[str, Tensor]
         ) -> Tensor:
-            """How far each aspect is from pointing at its opinion's first token, or at token 0 where it has none."""
-            looks, offers = links.chunk(2, dim=-1)
+            """Return the loss of pointing each aspect at its opinion's first token, or at token 0 if it has none."""
+            queries, keys = links.chunk(2, dim=-1)
             places = word.cumsum(dim=1)
             apart = places.unsqueeze(1) - places.unsqueeze(2)
-            fit = looks @ offers.transpose(1, 2) + self.link_distance(_buckets(apart)).squeeze(-1).float()
+            fit = queries @ keys.transpose(1, 2) + self.link_distance(_buckets(apart)).squeeze(-1).float()
             fit = fit.masked_fill(~word.unsqueeze(1), MIN_LOGIT)
-            # Nothing fits with 0: `tagging.linked` holds opinions against that.
-            nothing = torch.zeros_like(fit[:, :, :1])
-            fit = torch.cat([nothing, fit[:, :, 1:]], dim=2)
+            # "No opinion" scores 0, which `tagging.link_opinions` compares with.
+            no_opinion = torch.zeros_like(fit[:, :, :1])
+            fit = torch.cat([no_opinion, fit[:, :, 1:]], dim=2)
             loss = of_words(fit, labels["link_labels"])
             if max_over_words is not None:
-                # An aspect without a span points from the word that says it most.
+                # An implicit aspect points from its highest-scoring word.
                 rows = max_over_words.unsqueeze(-1).expand(-1, -1, fit.shape[2])
                 loss = loss + of_words(fit.gather(1, rows), labels["implicit_link_labels"])
             return loss
 
-    # The checkpoint names the plain token classifier, so that anyone can load it.
+    # The checkpoint names the plain token classifier, so that transformers can load it.
     Tagger.__name__ = Tagger.__qualname__ = base.__name__
     return Tagger
 
