@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reviews_parsing.tagging import LinearChainCRF, decode, may_follow, sigmoid, softmax, tags_to_spans
+from reviews_parsing.tagging import LinearChainCRF, allowed_transitions, decode, sigmoid, softmax, tags_to_spans
 from reviews_parsing.training.crf import crf_layer
 
 TAGS = 5
@@ -28,7 +28,7 @@ transitions = arrays(np.float64, (TAGS, TAGS), elements=st.floats(-3, 3))
 
 def every(logits: np.ndarray, steps: np.ndarray) -> Sequences:
     """The probability of every valid sequence of tags."""
-    allowed = may_follow(TAGS)
+    allowed = allowed_transitions(TAGS)
     weight = {}
     for tags in product(range(TAGS), repeat=len(logits)):
         path = list(pairwise((0, *tags)))
@@ -42,8 +42,8 @@ def together(drawn: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate(drawn), np.cumsum([0, *map(len, drawn)])
 
 
-def test_what_may_follow_is_iob2() -> None:
-    assert np.flatnonzero(~may_follow(5).ravel()).tolist() == [2, 4, 9, 14, 17, 22]
+def test_what_allowed_transitions_is_iob2() -> None:
+    assert np.flatnonzero(~allowed_transitions(5).ravel()).tolist() == [2, 4, 9, 14, 17, 22]
 
 
 @given(several, transitions, st.floats(0.001, 1), st.booleans())

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reviews_parsing.tagging import Spans, link_opinions
-from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE, NONE, distance_buckets
+from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE, NO_OPINION, distance_buckets
 
 WIDTH = 2
 
@@ -39,8 +39,8 @@ def test_it_is_the_best_fit_of_the_text_that_does_not_overlap(lengths: list[int]
             for number, (other, start, _) in enumerate(opinions)
             if other == text and start != word and abs(int(sentences[text][start]) - int(sentences[text][word])) <= 1
         }
-        best = max(fit, key=lambda number: fit[number], default=NONE)
-        assert answer == (best if fit and fit[best] > 0 else NONE)
+        best = max(fit, key=lambda number: fit[number], default=NO_OPINION)
+        assert answer == (best if fit and fit[best] > 0 else NO_OPINION)
 
 
 def test_without_sentences_and_bias_distance_does_not_matter() -> None:
@@ -52,7 +52,7 @@ def test_without_sentences_and_bias_distance_does_not_matter() -> None:
     apart = np.repeat(np.arange(3), 100)
     assert link_opinions(
         logits, spans([(0, 299, 300)]), np.array([0]), at, at + 1, first, None, lambda _: apart
-    ).tolist() == [NONE]
+    ).tolist() == [NO_OPINION]
 
 
 def test_buckets_double_in_width_and_tell_the_side() -> None:

@@ -1,6 +1,6 @@
 """Pure functions over text and arrays: words, sentences, windows, IOB2 tags, CRF, decoding, opinion linking."""
 
-from reviews_parsing.tagging.crf import LinearChainCRF, Marginals, may_follow
+from reviews_parsing.tagging.crf import LinearChainCRF, Marginals, allowed_transitions
 from reviews_parsing.tagging.decode import Spans, decode, max_over_words, sigmoid, softmax
 from reviews_parsing.tagging.iob import WordSpan, spans_to_tags, tags_to_spans
 from reviews_parsing.tagging.opinion_linking import link_opinions
@@ -17,13 +17,13 @@ __all__ = [
     "Window",
     "WordSpan",
     "addresses",
+    "allowed_transitions",
     "boundaries",
     "covering",
     "decode",
     "line_starts",
     "link_opinions",
     "max_over_words",
-    "may_follow",
     "sentences",
     "sigmoid",
     "softmax",

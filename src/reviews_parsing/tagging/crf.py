@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
-# Lower bound of a tag's weight relative to the strongest tag of its word, and how many words may be multiplied before
-# the messages are normalised: products of so few never underflow.
+# Lower bound of a tag's weight relative to the strongest tag of its word, and the number of words after which messages
+# are normalised: a product of four such weights does not underflow.
 MIN_WEIGHT, NORMALISE_EVERY = 1e-30, 4
 
 
@@ -35,18 +35,18 @@ def inside_tags(tag_count: int) -> Ints:
     return tags + tags % 2
 
 
-def may_follow(tag_count: int) -> npt.NDArray[np.bool_]:
-    """Return a matrix of shape [tags, tags]: whether tag j may follow tag i in IOB2. A sequence begins as after O."""
+def allowed_transitions(tag_count: int) -> npt.NDArray[np.bool_]:
+    """Return a mask of shape [tags, tags] of the IOB2 transitions from tag i to tag j; a sequence starts after O."""
     i, j = np.indices((tag_count, tag_count))
     allowed: npt.NDArray[np.bool_] = (j == 0) | (j % 2 == 1) | (inside_tags(tag_count)[i] == j)
     return allowed
 
 
 class LinearChainCRF:
-    """Inference with `transitions` of shape [tags, tags]: `transitions[i, j]` is added where tag j follows tag i."""
+    """Inference with `transitions` of shape [tags, tags]; `transitions[i, j]` is the logit of tag j after tag i."""
 
     def __init__(self, transitions: Floats) -> None:
-        allowed = may_follow(len(transitions))
+        allowed = allowed_transitions(len(transitions))
         self._steps = np.exp(np.where(allowed, transitions - transitions[allowed].max(), -np.inf))
 
     def marginals(self, logits: Floats, first: Ints) -> Marginals:
@@ -80,9 +80,9 @@ class LinearChainCRF:
         return float(np.log(np.maximum(probabilities, MIN_WEIGHT)).sum())
 
     def _messages(self, emissions: Floats, first: Ints) -> tuple[Floats, Floats]:
-        """Return the forward and backward messages of each word, its own emission included, rows normalised: [n, tags].
+        """Return the normalised forward and backward messages [n, tags], each including the emission of its word.
 
-        Forward-backward algorithm, both directions at once, all sequences in step.
+        Runs the forward-backward algorithm in both directions at once, with all sequences in step.
         """
         rows, active = _time_steps(first)
         stepwise_emissions = emissions[rows]
@@ -104,7 +104,7 @@ class LinearChainCRF:
         return _normalise(directions[0]), _normalise(directions[1])
 
     def _total(self, following: Floats) -> Floats:
-        """Return for each tag of a word the weight of all tags of the next word, whose backward messages are given."""
+        """Return for each tag of a word the total weight of the next word's tags, given their backward messages."""
         total: Floats = np.maximum(following @ self._steps.T, np.finfo(float).tiny)
         return total
 
@@ -121,16 +121,16 @@ def _normalise(weights: Floats) -> Floats:
 
 
 def _shift_to_previous(rows: Floats, first: Ints) -> Floats:
-    """Return for each word the row of the next word of its sequence; zeros for the last."""
+    """Return for each word the row of the next word in its sequence, zeros for the last word."""
     shifted: Floats = np.vstack([rows[1:], np.zeros((1, rows.shape[1]))])
     shifted[first[1:] - 1] = 0
     return shifted
 
 
 def _time_steps(first: Ints) -> tuple[Ints, list[int]]:
-    """Return word indices by time step, shape [2, n] (from the first and from the last word), and sequences a step.
+    """Return word indices by time step, shape [2, n] (forwards and backwards), and the number of sequences per step.
 
-    Longer sequences come first, so that the active ones of a step are a prefix.
+    Longer sequences come first, so that the active sequences of a step are a prefix.
     """
     lengths = np.diff(first)
     order = np.argsort(-lengths, kind="stable")

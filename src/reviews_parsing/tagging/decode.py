@@ -8,18 +8,18 @@ import numpy as np
 
 from reviews_parsing.tagging.crf import Floats, Ints, Marginals
 
-# Logit of what is certainly absent.
+# Logit of an absent class.
 MIN_LOGIT = -30.0
-# Probability from which a span is an answer: half of an F1 of two thirds (`Calibration.threshold`).
+# Minimum probability of an answer: half of an F1 of two thirds, see `Calibration.threshold`.
 DEFAULT_THRESHOLD = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """k spans in text order: words [start, stop) of text number `text`; shapes [k], `polarity_logits` [k, p].
+    """Arrays of k spans in text order: words [start, stop) of text number `text`, shapes [k].
 
-    Spans of the same words are ordered by probability. `logit` is that of a span's probability, `polarity_logits` the
-    mean over its words.
+    Spans of the same words are ordered by probability. `logit` is the logit of the span's probability;
+    `polarity_logits` of shape [k, p] are means over its words.
     """
 
     text: Ints
@@ -48,26 +48,23 @@ def decode(
     threshold: float = DEFAULT_THRESHOLD,
     multi_label: bool = False,
 ) -> Spans:
-    """Return the spans whose probability is at least `threshold` (over 0), the most probable of those that overlap.
+    """Return the spans with a probability of at least `threshold` (over 0); of overlapping spans the most probable.
 
     `words` are the marginals of n words, `polarity_logits` has shape [n, p] (p may be 0), `first[i]` is the index of
-    the first word of text i and `first[-1]` is n. The probability of a span is that of its first word's tag, of
-    continuing over each of its words, and of not continuing after the last. With `multi_label` the same words may be
-    spans of several categories.
+    the first word of text i and `first[-1]` is n. The probability of a span is the product of the probabilities of its
+    first tag, of each continuation, and of its end after the last word. With `multi_label`, the same words may be spans
+    of several categories.
     """
     start, stop, category, p = _candidates(words, threshold)
-    kept = _without_overlaps(start, stop, p, multi_label)
-    start, stop, category, p = start[kept], stop[kept], category[kept], np.clip(p[kept], 1e-9, 1 - 1e-9)
+    chosen = _without_overlaps(start, stop, p, multi_label)
+    start, stop, category, p = start[chosen], stop[chosen], category[chosen], np.clip(p[chosen], 1e-9, 1 - 1e-9)
     polarity_means = _range_means(polarity_logits.astype(np.float64), start, stop)
     text = np.searchsorted(first, start, side="right") - 1
     return Spans(text, start - first[text], stop - first[text], category, np.log(p / (1 - p)), polarity_means)
 
 
 def max_over_words(logits: Floats, first: Ints) -> Floats:
-    """Return the maximum over each text's words of `logits` [n, k], at least MIN_LOGIT: shape [texts, k].
-
-    `first` is as in `decode`.
-    """
+    """Return the maximum of `logits` [n, k] over the words of each text, at least MIN_LOGIT; shape [texts, k]."""
     maxima = np.full((len(first) - 1, logits.shape[1]), MIN_LOGIT)
     nonempty = np.flatnonzero(np.diff(first))
     if len(nonempty):
@@ -76,7 +73,7 @@ def max_over_words(logits: Floats, first: Ints) -> Floats:
 
 
 def _candidates(words: Marginals, threshold: float) -> tuple[Ints, Ints, Ints, Floats]:
-    """Return (start, stop, category, probability) of every span of at least this probability, overlapping or not."""
+    """Return (start, stop, category, probability) of all spans above the threshold, including overlapping ones."""
     begin_continues, inside_continues = words.continuation[:, 1::2], words.continuation[:, 2::2]
     begins = words.probabilities[:, 1::2]
     start, category = np.nonzero(begins >= threshold)
@@ -94,16 +91,16 @@ def _candidates(words: Marginals, threshold: float) -> tuple[Ints, Ints, Ints, F
 
 
 def _without_overlaps(start: Ints, stop: Ints, p: Floats, multi_label: bool) -> Ints:
-    """Return the indices of the spans to keep, in text order: greedily by probability, none that overlaps a kept one.
+    """Return the indices of non-overlapping spans in text order, selected greedily by probability.
 
-    With `multi_label`, a span of exactly the words of a kept one is kept too, after it.
+    With `multi_label`, spans of exactly the same words do not count as overlapping.
     """
     order = np.lexsort((-p, stop, start))
     start, stop, p = start[order], stop[order], p[order]
     isolated = np.ones(len(order) + 1, dtype=bool)
     isolated[1:-1] = start[1:] >= np.maximum.accumulate(stop)[:-1]
     edges = np.flatnonzero(isolated)
-    kept = np.ones(len(order), dtype=bool)
+    mask = np.ones(len(order), dtype=bool)
     for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         if end - begin == 1:
             continue
@@ -111,14 +108,14 @@ def _without_overlaps(start: Ints, stop: Ints, p: Floats, multi_label: bool) -> 
         for i in (begin + (-p[begin:end]).argsort(kind="stable")).tolist():
             span = int(start[i]), int(stop[i])
             overlapping = [rival for rival in accepted if rival[0] < span[1] and span[0] < rival[1]]
-            kept[i] = not overlapping or (multi_label and overlapping == [span])
+            mask[i] = not overlapping or (multi_label and overlapping == [span])
             if not overlapping:
                 accepted.append(span)
-    return order[kept]
+    return order[mask]
 
 
 def _range_means(rows: Floats, start: Ints, stop: Ints) -> Floats:
-    """Return the mean of rows [start[i], stop[i]) for each i; no range is empty."""
+    """Return the means of the non-empty row ranges [start[i], stop[i])."""
     lengths = stop - start
     begins = np.cumsum(lengths) - lengths
     indices = np.repeat(start - begins, lengths) + np.arange(lengths.sum())

@@ -15,7 +15,7 @@ class WordSpan(NamedTuple):
 
 
 def spans_to_tags(spans: Iterable[WordSpan], count: int) -> list[int]:
-    """Return the tags of `count` words; of overlapping spans the first given wins, later ones are dropped."""
+    """Return the tags of `count` words; spans that overlap an earlier one are dropped."""
     tags = [0] * count
     for start, stop, category in spans:
         if not any(tags[start:stop]):
@@ -24,7 +24,7 @@ def spans_to_tags(spans: Iterable[WordSpan], count: int) -> list[int]:
 
 
 def tags_to_spans(tags: Sequence[int]) -> list[WordSpan]:
-    """Return the spans of any tag sequence; an I tag that does not continue its category begins a new span."""
+    """Return the spans of a tag sequence; an I tag that does not continue its category begins a new span."""
     spans: list[WordSpan] = []
     start, category = 0, -1
     for word, tag in enumerate([*tags, 0]):

@@ -1,7 +1,7 @@
-"""Surface form of web text: HTML entities and tags, invisible characters, full-width and styled letters, addresses.
+"""Surface normalisation of web text: HTML entities and tags, invisible characters, full-width and styled letters.
 
-`normalise` shows the words that a reader sees, with the offsets of each character in the text as it came in;
-`addresses` finds URLs, e-mail addresses and handles, whose parts are not words of the review.
+`normalise` returns the text as a browser renders it, with the original offsets of each character. `addresses` finds
+URLs, e-mail addresses and handles, whose parts are not words of the review.
 """
 
 from __future__ import annotations
@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from functools import cache
 
 import regex
+
+_BLOCK_TAGS = frozenset("br p div li ul ol tr table h1 h2 h3 h4 h5 h6 hr blockquote section article".split())  # noqa: SIM905
+_TAGS = _BLOCK_TAGS | frozenset(
+    "a abbr b big body center cite code dd del dl dt em font footer head header html i img ins main mark nav pre q s "  # noqa: SIM905
+    "small span strike strong style sub sup tbody td th thead tt u video".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +34,9 @@ def _markup() -> regex.Pattern[str]:
     return regex.compile(
         r"(?P<tag></?[a-zA-Z][a-zA-Z0-9]{0,15}(?:\s[^<>]{0,500})?/?>)"
         r"|(?P<entity>&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});)"
-        # Soft hyphen, zero-width space and joiners that no script needs, word joiner, byte order mark, direction marks.
+        # Soft hyphen, zero-width space, word joiner, byte order mark, direction marks; not the joiners of scripts.
         r"|(?P<invisible>[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]+)"
-        # Full-width forms, Latin ligatures, letters of mathematics that people use as bold or cursive type.
+        # Full-width forms, Latin ligatures, mathematical letters used as bold or cursive type.
         r"|(?P<styled>[\uff01-\uff5e\ufb00-\ufb06\U0001d400-\U0001d7ff])"
     )
 
@@ -49,24 +55,21 @@ def _address() -> regex.Pattern[str]:
 
 
 def normalise(text: str) -> SurfaceText | None:
-    """Return the normalised text, None if it is the text itself.
+    """Return the normalised text, or None if nothing changes.
 
-    Tags become white space (`<br>` and block tags a line break), entities their characters, invisible characters
-    nothing, styled letters plain ones (NFKC).
+    Tags become white space (`<br>` and block tags a line break), entities their characters, styled letters plain ones
+    (NFKC); invisible characters are removed.
     """
-    matches = list(_markup().finditer(text))
     pieces: list[tuple[str, int, int]] = []
     position = 0
-    changed = False
-    for match in matches:
-        shown = _shown(match)
-        if shown is None:
+    for match in _markup().finditer(text):
+        replacement = _replacement(match)
+        if replacement is None:
             continue
-        changed = True
         pieces += [(character, i, i + 1) for i, character in enumerate(text[position : match.start()], position)]
-        pieces += [(character, match.start(), match.end()) for character in shown]
+        pieces += [(character, match.start(), match.end()) for character in replacement]
         position = match.end()
-    if not changed:
+    if not position:
         return None
     pieces += [(character, i, i + 1) for i, character in enumerate(text[position:], position)]
     return SurfaceText("".join(p[0] for p in pieces), [p[1] for p in pieces], [p[2] for p in pieces])
@@ -79,85 +82,16 @@ def addresses(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _address().finditer(text)]
 
 
-def _shown(match: regex.Match[str]) -> str | None:
-    """Return what a browser shows for the match; None if that is the text itself."""
+def _replacement(match: regex.Match[str]) -> str | None:
+    """Return the text that a browser renders for the match, or None if it renders the source itself."""
     if match["tag"]:
         name = match["tag"].strip("</>").split()[0].rstrip("/").lower() if match["tag"].strip("</>").split() else ""
         if name not in _TAGS:
             return None
-        return "\n" if name in _BREAKING else " "
+        return "\n" if name in _BLOCK_TAGS else " "
     if match["entity"]:
-        shown = html.unescape(match["entity"])
-        return None if shown == match["entity"] else shown
+        character = html.unescape(match["entity"])
+        return None if character == match["entity"] else character
     if match["invisible"]:
         return ""
     return unicodedata.normalize("NFKC", match["styled"])
-
-
-_BREAKING = frozenset(
-    [
-        "br",
-        "p",
-        "div",
-        "li",
-        "ul",
-        "ol",
-        "tr",
-        "table",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "hr",
-        "blockquote",
-        "section",
-        "article",
-    ]
-)
-_TAGS = _BREAKING | frozenset(
-    [
-        "a",
-        "abbr",
-        "b",
-        "big",
-        "body",
-        "center",
-        "cite",
-        "code",
-        "dd",
-        "del",
-        "dl",
-        "dt",
-        "em",
-        "font",
-        "footer",
-        "head",
-        "header",
-        "html",
-        "i",
-        "img",
-        "ins",
-        "main",
-        "mark",
-        "nav",
-        "pre",
-        "q",
-        "s",
-        "small",
-        "span",
-        "strike",
-        "strong",
-        "style",
-        "sub",
-        "sup",
-        "tbody",
-        "td",
-        "th",
-        "thead",
-        "tt",
-        "u",
-        "video",
-    ]
-)

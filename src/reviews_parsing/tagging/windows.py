@@ -1,4 +1,4 @@
-"""Overlapping windows over texts longer than the encoder's input."""
+"""Overlapping windows over texts that are longer than the encoder's input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Words [start, stop) are encoded; the tags of words [keep_start, keep_stop) are used."""
+    """Words [start, stop) to encode; the tags of words [keep_start, keep_stop) are used, the others are context."""
 
     start: int
     stop: int
@@ -18,12 +18,12 @@ class Window:
 
 
 def windows(first: Sequence[int], size: int, margin: int) -> list[Window]:
-    """Cover all words by one window of at most `size` tokens, or by several of half that size.
+    """Split a text into one window of at most `size` tokens, or into several of about half that size.
 
     `first[w]` is the index of word w's first token and `first[-1]` the number of tokens. Each word is kept by exactly
-    one window, with at least `margin` tokens of context on each side (fewer at either end of the text). `size` must
-    exceed 2 * `margin` by three times the longest word. Windows of long texts are half as large because a tagger is
-    less sure of a word in more context than its training texts had; words and margins that need more get more.
+    one window, with at least `margin` tokens of context on each side except at the ends of the text. `size` must exceed
+    2 * `margin` by three times the longest word. Windows of long texts are half as large because accuracy drops in more
+    context than training texts have.
     """
     count = len(first) - 1
     if first[-1] <= size:

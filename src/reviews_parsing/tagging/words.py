@@ -19,7 +19,7 @@ from reviews_parsing.tagging.surface import normalise
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# A very long "word", such as base64, must not fill a window; its tag is that of its first token.
+# Limits the share of a window that a very long "word", such as base64, can take.
 MAX_TOKENS_PER_WORD = 32
 # Longer words are not corrected for elongation ("gooood").
 MAX_ELONGATED_CHARACTERS = 32
@@ -35,27 +35,27 @@ def _pattern() -> regex.Pattern[str]:
 
 
 def words(text: str) -> list[tuple[int, int]]:
-    """Return (start, end) of each word, in order; white space, markup and invisible characters lie between them."""
+    """Return (start, end) of each word in order, without white space, markup and invisible characters."""
     return _split(text)[0]
 
 
 def _split(text: str) -> tuple[list[tuple[int, int]], list[str]]:
-    """Return the bounds of each word and its normalised form, with the space before it if the text has one there."""
+    """Return the bounds of each word and its normalised form, including a preceding space."""
     surface = normalise(text)
-    shown = text if surface is None else surface.text
-    spans = [match.span() for match in _pattern().finditer(shown)]
-    # Keep a preceding space with its word: byte-level vocabularies distinguish the two.
-    forms = [shown[s - 1 : e] if s and shown[s - 1].isspace() else shown[s:e] for s, e in spans]
+    normalised = text if surface is None else surface.text
+    spans = [match.span() for match in _pattern().finditer(normalised)]
+    # Byte-level vocabularies distinguish words with and without a preceding space.
+    forms = [normalised[s - 1 : e] if s and normalised[s - 1].isspace() else normalised[s:e] for s, e in spans]
     if surface is None:
         return spans, forms
     bounds = [(surface.starts[start], surface.ends[end - 1]) for start, end in spans]
-    # Characters of one entity or ligature may be several words: they share its bounds, and the first stands for all.
-    kept = [i for i, (start, _) in enumerate(bounds) if i == 0 or start >= bounds[i - 1][1]]
-    return [bounds[i] for i in kept], [forms[i] for i in kept]
+    # One entity or ligature may contain several words, which share its bounds: only the first is used.
+    indices = [i for i, (start, _) in enumerate(bounds) if i == 0 or start >= bounds[i - 1][1]]
+    return [bounds[i] for i in indices], [forms[i] for i in indices]
 
 
 def line_starts(text: str, bounds: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the indices of the words that begin a line; the first word of the text is left out."""
+    """Return the indices of words that begin a line, except the first word of the text."""
     starts = set()
     for match in _line_break().finditer(text):
         word = bisect_left(bounds, match.end(), key=lambda word: word[0])
@@ -76,7 +76,7 @@ class TokenizedText:
     """Words and token ids of a text, without special tokens.
 
     `bounds[w]` is (start, end) of word w in code points, `ids[first[w]:first[w + 1]]` are its token ids; the last entry
-    of `first` is the number of tokens. Words that the tokenizer maps to no token (control characters) are left out.
+    of `first` is the number of tokens. Words without tokens (control characters) are omitted.
     """
 
     bounds: list[tuple[int, int]]
@@ -85,9 +85,9 @@ class TokenizedText:
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenizedText]:
-    """Split and tokenize each text. Offsets never pass through the tokenizer, so its normaliser cannot move them.
+    """Split texts into words and tokenize each word; offsets are independent of the tokenizer's normaliser.
 
-    An elongated word ("gooood") gets the token of its dictionary form if the vocabulary has that.
+    An elongated word ("gooood") gets the token of its dictionary form if the vocabulary has that form.
     """
     split = [_split(text) for text in texts]
     pieces = [
@@ -115,7 +115,7 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenizedText]:
 
 @cache
 def _line_break() -> regex.Pattern[str]:
-    """Return the pattern of what ends a line: as for `str.splitlines`, and the HTML tags that break one."""
+    """Return the pattern of line breaks: those of `str.splitlines`, and HTML tags that break a line."""
     return regex.compile(
         r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+|<(?:br|/?p|/?div|/?li|/tr)(?:\s[^<>]{0,200})?/?>", regex.IGNORECASE
     )
@@ -127,9 +127,9 @@ def _elongation() -> regex.Pattern[str]:
 
 
 def _shorten(tokenizer: Tokenizer, word: str) -> str:
-    """Return an elongated word with its repeated letters reduced to one or two, if that is one token and `word` is not.
+    """Return an elongated word with repeated letters reduced to one or two, if that is one token and `word` is not.
 
-    If both forms are tokens, the one with the lower id wins: vocabularies list common words first.
+    If both forms are tokens, the lower id wins because vocabularies list common words first.
     """
     if len(word) > MAX_ELONGATED_CHARACTERS or not _elongation().search(word):
         return word
