@@ -25,7 +25,7 @@ from reviews_parsing.errors import ReviewsParsingError
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect, Review
 from reviews_parsing.settings import Settings
-from reviews_parsing.training.augmentation import rewritten
+from reviews_parsing.training.augmentation import rewrite
 from reviews_parsing.training.evaluate import evaluate
 
 # A disturbance says, for each code point of a review, what stands there instead.
@@ -118,7 +118,7 @@ def measure(
     sets = {"clean": list(reviews)}
     for name, disturbance in DISTURBANCES.items():
         rng = random.Random(seed)  # noqa: S311
-        sets[name] = [rewritten(review, disturbance(review, rng)) for review in reviews]
+        sets[name] = [rewrite(review, disturbance(review, rng)) for review in reviews]
     sets[f"texts of {LONG_WORDS:,} words"] = joined(reviews)
     rows = track(sets.items(), "reading", console=Console(stderr=True))
     return {name: evaluate(parser, its, mapping).f1s for name, its in rows}

@@ -255,7 +255,7 @@ def single(_: float) -> Iterator[None]:
     def of(its: Iterable[Review]) -> Taxonomy:
         return replace(taxonomy_of(its), multi_label=False)
 
-    with patch.object(features, "readings", lambda review: [review]), patch.object(Taxonomy, "of", of):
+    with patch.object(features, "single_label_versions", lambda review: [review]), patch.object(Taxonomy, "of", of):
         yield
 
 

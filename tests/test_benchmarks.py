@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from reviews_parsing import AspectParser, data
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.training import fit as fitting
-from reviews_parsing.training.augmentation import rewritten
+from reviews_parsing.training.augmentation import rewrite
 from reviews_parsing.training.fit import Recipe
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -39,7 +39,7 @@ def robustness() -> ModuleType:
 def test_labels_move_with_the_text(robustness: ModuleType) -> None:
     reviews = data.read_splits("corpus")["test"]
     for name, disturbance in robustness.DISTURBANCES.items():
-        found = [rewritten(review, disturbance(review, random.Random(3))) for review in reviews]
+        found = [rewrite(review, disturbance(review, random.Random(3))) for review in reviews]
         assert sum(a.text != b.text for a, b in zip(reviews, found, strict=True)) > 20, name
         for before, after in zip(reviews, found, strict=True):
             assert [a.entity_group for a in after.aspects] == [a.entity_group for a in before.aspects], name
