@@ -100,38 +100,40 @@ def predict_soft_labels(
         if not first.bounds or any(prediction.bounds != first.bounds for prediction in predictions):
             continue
         tags, polarities, opinions, implicit = (
-            np.mean([getattr(prediction, name) for prediction in predictions], axis=0)
+            np.mean([getattr(prediction, name) for prediction in predictions], axis=0).astype(np.float16)
             for name in ("tags", "polarities", "opinions", "implicit")
         )
         agree = np.all([p.tags.argmax(axis=1) == tags.argmax(axis=1) for p in predictions], axis=0)
         certain = (tags.max(axis=1) >= min_probability) & agree
         if certain.mean() < MIN_CERTAIN_SHARE:
             continue
-        halves = (array.astype(np.float16) for array in (tags, polarities, opinions, implicit))
         links = _agreed_links([prediction.links for prediction in predictions])
-        reviews.append(SoftReview(first.text, first.bounds, *halves, certain, links))
+        reviews.append(SoftReview(first.text, first.bounds, tags, polarities, opinions, implicit, certain, links))
     return reviews
 
 
 def _predict(teacher: AspectParser, texts: Sequence[str]) -> Iterator[SoftReview]:
     """Yield the probabilities of one teacher for each text."""
     for prepared, logits in teacher.encoded(texts):
-        by_word = (
-            teacher.tags(prepared, logits).probabilities,
-            teacher.polarity_scores(logits),
-            teacher.opinion_tags(prepared, logits).probabilities,
+        tags, polarities, opinions, implicit = (
+            array.astype(np.float16)
+            for array in (
+                teacher.tags(prepared, logits).probabilities,
+                teacher.polarity_scores(logits),
+                teacher.opinion_tags(prepared, logits).probabilities,
+                teacher.implicit_scores(prepared, logits),
+            )
         )
-        implicit = teacher.implicit_scores(prepared, logits)
         for number, parsed in enumerate(teacher.finish(prepared, logits)):
             words = slice(prepared.first[number], prepared.first[number + 1])
+            arrays = (tags[words], polarities[words], opinions[words], implicit[number])
             bounds = prepared.tokenized[number].bounds
             links = {}
             for aspect in parsed.aspects:
                 if aspect.span and (target := covering(bounds, *aspect.span)):
                     opinion = aspect.opinion and covering(bounds, aspect.opinion.start, aspect.opinion.end)
                     links[target[0]] = opinion[0] if opinion else None
-            halves = (array.astype(np.float16) for array in (*(a[words] for a in by_word), implicit[number]))
-            yield SoftReview(parsed.text, tuple(bounds), *halves, np.ones(len(bounds), dtype=np.bool_), links)
+            yield SoftReview(parsed.text, tuple(bounds), *arrays, np.ones(len(bounds), dtype=np.bool_), links)
 
 
 def _agreed_links(links: Sequence[Mapping[int, int | None]]) -> dict[int, int | None]:

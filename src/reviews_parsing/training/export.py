@@ -90,13 +90,13 @@ def write_fp32(checkpoint: Path, taxonomy: Taxonomy, recipe: Recipe, folder: Pat
     shutil.copy(checkpoint / TOKENIZER_FILE, folder)
     tagger = build_tagger(str(checkpoint), taxonomy).eval()
     window = min(recipe.window, getattr(tagger.config, "max_position_embeddings", recipe.window))
-    matrices = [
+    tag_matrix, opinion_matrix = (
         tuple(tuple(round(value, 4) for value in row) for row in transitions(layer).tolist()) if layer else ()
         for layer in (tagger.tag_chain, getattr(tagger, "opinion_chain", None))
-    ]
+    )
     distance = getattr(tagger, "link_distance", None)
     bias = () if distance is None else tuple(round(value, 4) for value in distance.weight.squeeze(-1).tolist())
-    ParserConfig(taxonomy, window, recipe.margin, Calibration(), "fp32", *matrices, bias).write(folder)
+    ParserConfig(taxonomy, window, recipe.margin, Calibration(), "fp32", tag_matrix, opinion_matrix, bias).write(folder)
     _write_onnx(tagger, folder / MODEL_FILE)
 
 
