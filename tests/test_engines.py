@@ -17,8 +17,8 @@ def test_every_engine_gives_the_same_answers(champion_folder: Path, parser: Aspe
     assert (parser.engine, openvino.engine) == ("onnxruntime", "openvino")
     equal, differences = 0, []
     for reviews in zip(parser.parse(texts), openvino.parse(texts), strict=True):
-        left, right = ([(a.span, a.entity_group, a.polarity) for a in review.aspects] for review in reviews)
-        if left == right:
+        first, second = ([(a.span, a.entity_group, a.polarity) for a in review.aspects] for review in reviews)
+        if first == second:
             equal += 1
             pairs = zip(*(review.aspects for review in reviews), strict=True)
             differences += [abs((a.score or 0) - (b.score or 0)) for a, b in pairs]
