@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from machine import argument_parser, machine, others
+from machine import argument_parser, background_load, machine
 
 from reviews_parsing import data
 from reviews_parsing.batch import Ray, parse_files
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--model", default=Settings().champion_uri, help="model to parse with, as in `parse`")
     options = parser.parse_args()
     texts = [review.text for reviews in data.read_splits("corpus").values() for review in reviews]
-    busy = others()
+    busy = background_load()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = AspectParser.load(options.model)

@@ -33,7 +33,8 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescript
     """Help with the unchanged module docstring, and with the defaults of options except None and False."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return super()._get_help_string(action) if action.default else action.help
+        hidden = action.default is None or action.default is False or action.default == []
+        return action.help if hidden else super()._get_help_string(action)
 
 
 def argument_parser(doc: str | None, with_json: bool = True) -> argparse.ArgumentParser:
@@ -83,11 +84,11 @@ def int8_peak() -> float:
         )
 
 
-def others() -> float:
+def background_load() -> float:
     """Return the share of the machine that other programs use, 0.0 if it cannot be measured."""
     start = _ticks()
     time.sleep(LOAD_SECONDS)
-    busy, total = (now - then for now, then in zip(_ticks(), start, strict=True))
+    busy, total = (now - earlier for now, earlier in zip(_ticks(), start, strict=True))
     return busy / total if total else 0.0
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from machine import argument_parser, machine, others
+from machine import argument_parser, background_load, machine
 from rich.console import Console
 from rich.table import Table
 
@@ -133,7 +133,11 @@ def main() -> None:
             rows.append({"work": work, "policy": policy, "seconds": times})
             print(f"{work}, {policy}: {times}", file=sys.stderr)
     if options.json:
-        print(json.dumps({"machine": machine(), "others": others(), "quota": options.quota, "rows": rows}, indent=2))
+        print(
+            json.dumps(
+                {"machine": machine(), "others": background_load(), "quota": options.quota, "rows": rows}, indent=2
+            )
+        )
         return
     table = Table(title=f"{options.reviews} reviews; seconds, and the ratio to free cores")
     for column in ("", "", "free", "one core busy", f"quota of {options.quota:g} cores"):

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import HOW, argument_parser, int8_peak, machine, others, versions
+from machine import HOW, argument_parser, background_load, int8_peak, machine, versions
 from peers import PeerJob, PeerProcess, fastest, seconds
 from rich.console import Console
 from rich.progress import track
@@ -288,7 +288,7 @@ def measure(bench: Bench, err: Console) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in systems}
     peaks, loads = [], []
     for _ in track(range(bench.options.runs), "measuring", console=err):
-        loads.append(others())
+        loads.append(background_load())
         peaks.append(int8_peak())
         for name, system in systems.items():
             times[name].append(system.run())

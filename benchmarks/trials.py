@@ -32,6 +32,7 @@ from reviews_parsing.training.export import write_fp32
 from reviews_parsing.training.features import collate
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+Trial = Callable[[Any], AbstractContextManager[None]]
 # Temperature of soft labels (Hinton et al., 2015).
 TEMPERATURE = 2.0
 # Maximum number of self-labelled texts per labelled review.
@@ -52,12 +53,32 @@ def patch_tagger(change: Callable[[Any], None]) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def patch_trainer(subclass: Callable[[type[Any]], type[Any]]) -> Iterator[None]:
-    """Let `fit` use a subclass of its Trainer."""
-    trainer_class = fitting._trainer_class
-    with patch.object(fitting, "_trainer_class", lambda: subclass(trainer_class())):
-        yield
+def trainer_trial(subclass: Callable[[Any, type[Any]], type[Any]]) -> Trial:
+    """Decorate a function of the trial's value and the Trainer that returns a subclass for `fit` to use."""
+
+    @contextmanager
+    def trial(value: Any) -> Iterator[None]:
+        trainer_class = fitting._trainer_class
+        with patch.object(fitting, "_trainer_class", lambda: subclass(value, trainer_class())):
+            yield
+
+    return trial
+
+
+def loss_trial(loss: Callable[[Any, Any, dict[str, Tensor]], Tensor]) -> Trial:
+    """Decorate a function of the trial's value, the model and a batch that returns the training loss."""
+
+    @trainer_trial
+    def trial(value: Any, base: type[Any]) -> type[Any]:
+        class TrialTrainer(base):  # type: ignore[misc]
+            def compute_loss(self, model: Any, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+                if not model.training:
+                    return super().compute_loss(model, inputs, *args, **kwargs)
+                return loss(value, model, inputs)
+
+        return TrialTrainer
+
+    return trial
 
 
 @contextmanager
@@ -75,21 +96,6 @@ def patch_tag_loss(change: Callable[[Loss], Loss]) -> AbstractContextManager[Non
         model.tag_chain.forward = change(model.tag_chain.forward)
 
     return patch_tagger(change_loss)
-
-
-def patch_loss(loss: Callable[[Any, dict[str, Tensor]], Tensor]) -> AbstractContextManager[None]:
-    """Replace the training loss by `loss(model, batch)`."""
-
-    def subclass(base: type[Any]) -> type[Any]:
-        class TrialTrainer(base):  # type: ignore[misc]
-            def compute_loss(self, model: Any, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
-                if not model.training:
-                    return super().compute_loss(model, inputs, *args, **kwargs)
-                return loss(model, inputs)
-
-        return TrialTrainer
-
-    return patch_trainer(subclass)
 
 
 def of_words(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,19 +132,17 @@ def focal(gamma: float) -> AbstractContextManager[None]:
     return patch_tag_loss(lambda crf: loss)
 
 
-def class_weights(power: float) -> AbstractContextManager[None]:
-    def subclass(base: type[Any]) -> type[Any]:
-        class WeightedTrainer(base):  # type: ignore[misc]
-            def __init__(self, **arguments: Any) -> None:
-                super().__init__(**arguments)
-                tags = np.concatenate([feature["labels"] for feature in self.train_dataset])
-                counts = torch.from_numpy(np.bincount(tags[tags >= 0], minlength=self.model.config.num_labels) + 1)
-                weights = (counts.max() / counts).float() ** power
-                self.model.tag_chain.forward = lambda logits, labels: word_loss(logits, labels, weight=weights)
+@trainer_trial
+def class_weights(power: float, base: type[Any]) -> type[Any]:
+    class WeightedTrainer(base):  # type: ignore[misc]
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            tags = np.concatenate([feature["labels"] for feature in self.train_dataset])
+            counts = torch.from_numpy(np.bincount(tags[tags >= 0], minlength=self.model.config.num_labels) + 1)
+            weights = (counts.max() / counts).float() ** power
+            self.model.tag_chain.forward = lambda logits, labels: word_loss(logits, labels, weight=weights)
 
-        return WeightedTrainer
-
-    return patch_trainer(subclass)
+    return WeightedTrainer
 
 
 def dropout(share: float) -> AbstractContextManager[None]:
@@ -150,100 +154,88 @@ def dropout(share: float) -> AbstractContextManager[None]:
     return patch_tagger(change)
 
 
-def adversarial(length: float) -> AbstractContextManager[None]:
-    def loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
-        embeddings, outputs = model.base_model.embeddings, []
-        hook = embeddings.register_forward_hook(lambda module, args, out: outputs.append(out.requires_grad_()) or out)
-        clean = model(**batch)["loss"]
-        hook.remove()
-        (gradient,) = torch.autograd.grad(clean, outputs[0], retain_graph=True)
-        perturbation = length * gradient / gradient.norm(dim=(1, 2), keepdim=True).clamp(min=1e-8)
-        hook = embeddings.register_forward_hook(lambda module, args, out: out + perturbation)
-        perturbed: Tensor = model(**batch)["loss"]
-        hook.remove()
-        return clean + perturbed
-
-    return patch_loss(loss)
+@loss_trial
+def adversarial(length: float, model: Any, batch: dict[str, Tensor]) -> Tensor:
+    embeddings, outputs = model.base_model.embeddings, []
+    hook = embeddings.register_forward_hook(lambda module, args, out: outputs.append(out.requires_grad_()) or out)
+    clean = model(**batch)["loss"]
+    hook.remove()
+    (gradient,) = torch.autograd.grad(clean, outputs[0], retain_graph=True)
+    perturbation = length * gradient / gradient.norm(dim=(1, 2), keepdim=True).clamp(min=1e-8)
+    hook = embeddings.register_forward_hook(lambda module, args, out: out + perturbation)
+    perturbed: Tensor = model(**batch)["loss"]
+    hook.remove()
+    return clean + perturbed
 
 
-def r_drop(weight: float) -> AbstractContextManager[None]:
-    def loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
-        outputs = [model(**batch) for _ in range(2)]
-        p, q = (of_words(out["tag_logits"].float().log_softmax(-1), batch["labels"])[0] for out in outputs)
-        divergence = sum(kl_div(*pair, log_target=True, reduction="batchmean") for pair in ((p, q), (q, p)))
-        total: Tensor = (outputs[0]["loss"] + outputs[1]["loss"]) / 2 + weight * divergence / 2
-        return total
-
-    return patch_loss(loss)
+@loss_trial
+def r_drop(weight: float, model: Any, batch: dict[str, Tensor]) -> Tensor:
+    outputs = [model(**batch) for _ in range(2)]
+    p, q = (of_words(out["tag_logits"].float().log_softmax(-1), batch["labels"])[0] for out in outputs)
+    divergence = sum(kl_div(*pair, log_target=True, reduction="batchmean") for pair in ((p, q), (q, p)))
+    total: Tensor = (outputs[0]["loss"] + outputs[1]["loss"]) / 2 + weight * divergence / 2
+    return total
 
 
-def span_polarity(weight: float) -> AbstractContextManager[None]:
-    def loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
-        out = model(**batch)
-        means, gold = [], []
-        for logits, tags, labels in zip(out["polarity_logits"], batch["labels"], batch["polarity_labels"], strict=True):
-            word_logits, polarities = logits[tags >= 0].float(), labels[tags >= 0]
-            for span in tags_to_spans(tags[tags >= 0].tolist()):
-                if polarities[span.start] >= 0:
-                    means.append(word_logits[span.start : span.stop].mean(dim=0))
-                    gold.append(polarities[span.start])
-        total: Tensor = out["loss"]
-        return total + weight * cross_entropy(torch.stack(means), torch.stack(gold)) if means else total
-
-    return patch_loss(loss)
+@loss_trial
+def span_polarity(weight: float, model: Any, batch: dict[str, Tensor]) -> Tensor:
+    out = model(**batch)
+    means, gold = [], []
+    for logits, tags, labels in zip(out["polarity_logits"], batch["labels"], batch["polarity_labels"], strict=True):
+        word_logits, polarities = logits[tags >= 0].float(), labels[tags >= 0]
+        for span in tags_to_spans(tags[tags >= 0].tolist()):
+            if polarities[span.start] >= 0:
+                means.append(word_logits[span.start : span.stop].mean(dim=0))
+                gold.append(polarities[span.start])
+    total: Tensor = out["loss"]
+    return total + weight * cross_entropy(torch.stack(means), torch.stack(gold)) if means else total
 
 
-def ema(decay: float) -> AbstractContextManager[None]:
-    def subclass(base: type[Any]) -> type[Any]:
-        class AveragingTrainer(base):  # type: ignore[misc]
-            def training_step(self, model: Any, *args: Any, **kwargs: Any) -> Tensor:
-                if not hasattr(self, "mean"):
-                    self.mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-                # The parameters are those after the previous step.
-                self.mean.update_parameters(model)
-                loss: Tensor = super().training_step(model, *args, **kwargs)
-                return loss
+@trainer_trial
+def ema(decay: float, base: type[Any]) -> type[Any]:
+    class AveragingTrainer(base):  # type: ignore[misc]
+        def training_step(self, model: Any, *args: Any, **kwargs: Any) -> Tensor:
+            if not hasattr(self, "mean"):
+                self.mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+            # The parameters are those after the previous step.
+            self.mean.update_parameters(model)
+            loss: Tensor = super().training_step(model, *args, **kwargs)
+            return loss
 
-            def train(self, **kwargs: Any) -> Any:
-                outcome = super().train(**kwargs)
-                self.model.load_state_dict(self.mean.module.state_dict())
-                return outcome
+        def train(self, **kwargs: Any) -> Any:
+            outcome = super().train(**kwargs)
+            self.model.load_state_dict(self.mean.module.state_dict())
+            return outcome
 
-        return AveragingTrainer
-
-    return patch_trainer(subclass)
+    return AveragingTrainer
 
 
-def layer_rates(factor: float) -> AbstractContextManager[None]:
-    def subclass(base: type[Any]) -> type[Any]:
-        class LayerRateTrainer(base):  # type: ignore[misc]
-            def create_optimizer(self, model: Any = None) -> Any:
-                optimizer = super().create_optimizer(model)
-                layers = self.model.base_model.encoder.layer
-                depths = {weight: i for i, layer in enumerate(reversed(layers)) for weight in layer.parameters()}
-                groups = list(optimizer.param_groups)
-                optimizer.param_groups.clear()
-                for group in groups:
-                    for weight in group["params"]:
-                        rate = group["lr"] * factor ** depths.get(weight, 0)
-                        optimizer.add_param_group({**group, "params": [weight], "lr": rate})
-                return optimizer
+@trainer_trial
+def layer_rates(factor: float, base: type[Any]) -> type[Any]:
+    class LayerRateTrainer(base):  # type: ignore[misc]
+        def create_optimizer(self, model: Any = None) -> Any:
+            optimizer = super().create_optimizer(model)
+            layers = self.model.base_model.encoder.layer
+            depths = {weight: i for i, layer in enumerate(reversed(layers)) for weight in layer.parameters()}
+            groups = list(optimizer.param_groups)
+            optimizer.param_groups.clear()
+            for group in groups:
+                for weight in group["params"]:
+                    rate = group["lr"] * factor ** depths.get(weight, 0)
+                    optimizer.add_param_group({**group, "params": [weight], "lr": rate})
+            return optimizer
 
-        return LayerRateTrainer
-
-    return patch_trainer(subclass)
+    return LayerRateTrainer
 
 
-def cosine(_: float) -> AbstractContextManager[None]:
-    def subclass(base: type[Any]) -> type[Any]:
-        class CosineTrainer(base):  # type: ignore[misc]
-            def __init__(self, args: Any, **arguments: Any) -> None:
-                args.lr_scheduler_type = "cosine"
-                super().__init__(args=args, **arguments)
+@trainer_trial
+def cosine(_: float, base: type[Any]) -> type[Any]:
+    class CosineTrainer(base):  # type: ignore[misc]
+        def __init__(self, args: Any, **arguments: Any) -> None:
+            args.lr_scheduler_type = "cosine"
+            super().__init__(args=args, **arguments)
 
-        return CosineTrainer
-
-    return patch_trainer(subclass)
+    return CosineTrainer
 
 
 @contextmanager
@@ -333,7 +325,7 @@ def distil_logits(backbone: str) -> Iterator[None]:
         with (
             patch.object(fitting, "with_noisy_versions", featurize_with_logits),
             patch.object(fitting, "collate", _collate_with_logits),
-            patch_loss(_student_loss),
+            _student_loss(None),
         ):
             return fit(train, validation, taxonomy, recipe, folder, **kwargs)
 
@@ -358,7 +350,8 @@ def _collate_with_logits(features: Sequence[Any], pad: int) -> dict[str, Any]:
     return batch
 
 
-def _student_loss(model: Any, batch: dict[str, Tensor]) -> Tensor:
+@loss_trial
+def _student_loss(_: None, model: Any, batch: dict[str, Tensor]) -> Tensor:
     """Return the loss of the labels plus the divergence from the teacher's softened probabilities."""
     teacher = {name.removeprefix("teacher_"): batch.pop(name) for name in list(batch) if name.startswith("teacher_")}
     out = model(**batch)
@@ -394,7 +387,7 @@ def self_training(path: str) -> Iterator[None]:
 
 
 # Description, default value, context manager.
-TRIALS: dict[str, tuple[str, float | str, Callable[[Any], AbstractContextManager[None]]]] = {
+TRIALS: dict[str, tuple[str, float | str, Trial]] = {
     "words": ("cross entropy of independent words instead of the CRF loss", 0.0, words),
     "words-too": ("cross entropy of words in addition to the CRF loss, by weight", 0.5, words_too),
     "forbidden": ("CRF without learned transitions, only the forbidden ones", 0.0, forbidden),

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -77,14 +76,6 @@ class Prepared:
     def tokens(self) -> int:
         """Number of encoder tokens, including special tokens and the overlap of windows."""
         return sum(len(piece.ids) for piece in self.pieces)
-
-
-class ImplicitAspects(NamedTuple):
-    """Implicit aspects with the index of their text and of their highest-scoring word, shape [k]."""
-
-    aspects: list[Aspect]
-    text: Ints
-    word: Ints
 
 
 class AspectParser:
@@ -248,11 +239,11 @@ class AspectParser:
         """Decode `logits` into parsed reviews."""
         options = (self.config.calibration.threshold, self.taxonomy.multi_label)
         spans = decode(self.tags(prepared, logits), logits.polarities, prepared.first, *options)
-        implicit = self._implicit(prepared, logits)
-        texts = np.concatenate([spans.text, implicit.text])
+        implicit, implicit_texts, implicit_words = self._implicit(prepared, logits)
+        texts = np.concatenate([spans.text, implicit_texts])
         offset = prepared.first[spans.text]
-        words = np.concatenate([offset + spans.start, implicit.word])
-        stops = np.concatenate([offset + spans.stop, implicit.word])
+        words = np.concatenate([offset + spans.start, implicit_words])
+        stops = np.concatenate([offset + spans.stop, implicit_words])
         opinions = self._opinions(prepared, logits, texts, words, stops)
         aspects: list[list[Aspect]] = [[] for _ in prepared.texts]
         mentions: set[tuple[int, tuple[str, str, str | None]]] = set()
@@ -263,7 +254,7 @@ class AspectParser:
                     continue
                 mentions.add(mention)
             aspects[number].append(aspect)
-        for number, aspect, opinion in zip(implicit.text.tolist(), implicit.aspects, opinions, strict=True):
+        for number, aspect, opinion in zip(implicit_texts.tolist(), implicit, opinions, strict=True):
             aspects[number].append(replace(aspect, opinion=opinion))
         return list(map(ParsedReview, prepared.texts, map(tuple, aspects)))
 
@@ -286,8 +277,8 @@ class AspectParser:
             group = taxonomy.categories[category]
             yield Aspect(group, word, start, end, polarity, next(opinions), round(score, 4), polarity_score)
 
-    def _implicit(self, prepared: Prepared, logits: Logits) -> ImplicitAspects:
-        """Return the implicit aspects above the threshold."""
+    def _implicit(self, prepared: Prepared, logits: Logits) -> tuple[list[Aspect], Ints, Ints]:
+        """Return the implicit aspects above the threshold, with the indices of their texts and best words."""
         taxonomy, first = self.taxonomy, prepared.first
         per_category = max(1, len(taxonomy.polarities))
         word_logits, scores = self._implicit_logits(logits), self.implicit_scores(prepared, logits)
@@ -305,7 +296,7 @@ class AspectParser:
                 )
             )
             words.append(first[text] + word_logits[first[text] : first[text + 1], pair].argmax())
-        return ImplicitAspects(aspects, texts, np.array(words, np.int64))
+        return aspects, texts, np.array(words, np.int64)
 
     def _opinions(
         self, prepared: Prepared, logits: Logits, texts: Ints, words: Ints, stops: Ints
