@@ -83,7 +83,7 @@ class Recipe:
     opinion_weight: float = 0.2
     freeze_embeddings: bool = True
     noisy_share: float = 0.15
-    window: int = 128
+    window: int = 256
     margin: int = 12
     seed: int = 13
 
