@@ -139,8 +139,8 @@ def prepare(
 ) -> TrainingJob:
     """Read `source` and complete its splits, see `complete_splits`.
 
-    The recipe's number of epochs is set. Reviews of `extra_files` are added to the training split; `texts` that are also
-    in `source` are omitted. Raises DataError if a source cannot be read or is too small.
+    Set the number of epochs in the recipe. Reviews of `extra_files` are added to the training split; `texts` that are
+    also in `source` are omitted. Raises DataError if a source cannot be read or is too small.
     """
     splits = complete_splits(data.read_splits(source, mapping, data_format), recipe.seed)
     additions = [review for file in extra_files for review in data.read(file, mapping)]
