@@ -21,8 +21,6 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 BUILD = PROJECT / "build" / "pretrained"
 LIMITS = {"model/model.onnx": 25e6, "checkpoint/model.safetensors": 22e6}
-# Passes over corpus and texts, by teachers and student.
-EPOCHS = 8
 NOTE = """
 ## Unlabelled text
 Besides the labelled corpus it learnt from {count:,} texts without labels, which teachers answered: {sources}.
@@ -51,7 +49,7 @@ def train(unlabelled: list[str], teacher: str | None, teachers: int, seed: int) 
     from reviews_parsing.data.reading import UNLABELLED_FILE
 
     files = [argument for file in [str(UNLABELLED_FILE), *unlabelled] for argument in ("--unlabelled", file)]
-    options = ["--foundation", "none", "--epochs", str(EPOCHS), "--teachers", str(teachers), "--seed", str(seed)]
+    options = ["--foundation", "none", "--teachers", str(teachers), "--seed", str(seed)]
     if teacher:
         options += ["--teacher", teacher]
     command = [sys.executable, "-m", "reviews_parsing.cli", "train", "corpus", *options, *files, "--resume", "--json"]

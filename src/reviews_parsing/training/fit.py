@@ -72,7 +72,7 @@ class Recipe:
     epochs: int | None = None
     teacher: str | None = None
     teachers: int = 2
-    polish_epochs: int = 3
+    polish_epochs: int = 2
     polish_rate: float = 0.25
     learning_rate: float = 2e-4
     head_factor: float = 5.0
