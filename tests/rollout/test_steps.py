@@ -155,7 +155,7 @@ def test_of_two_who_start_at_once_one_is_refused(cluster: Cluster, home: Path) -
     together = threading.Barrier(2)
 
     def begin(version: str) -> None:
-        def say(line: str) -> None:
+        def report(line: str) -> None:
             said.append(line)
 
         service = Service(NAME, NAMESPACE)
@@ -172,7 +172,7 @@ def test_of_two_who_start_at_once_one_is_refused(cluster: Cluster, home: Path) -
         service.read = read_together  # type: ignore[method-assign]
         try:
             with service:
-                start(service, version=version, canary=10, say=say)
+                start(service, version=version, canary=10, report=report)
         except RolloutRefused as error:
             said.append(str(error))
 
@@ -329,10 +329,10 @@ def test_what_is_applied_is_what_the_custom_resource_takes(cluster: Cluster) -> 
         pytest.skip(f"{file} is not here")
     canary = plan.Canary("v3", model("3"), "2026-11-23T00:00:00Z", 10, 1)
     whole = plan.Plan(plan.Predictor(model("2"), "2026-11-22T00:00:00Z", model("1")), canary)
-    spec = plan.applied(whole, cluster.object)
+    spec = plan.build_spec(whole, cluster.object)
     body = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "metadata": {}, "spec": spec}
     jsonschema.Draft202012Validator(json.loads(file.read_text(encoding="utf-8"))).validate(body)
-    assert plan.plan_of(body) == whole
+    assert plan.read_plan(body) == whole
 
 
 def _uri(version: str) -> dict[str, str]:
