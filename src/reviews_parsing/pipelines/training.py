@@ -24,7 +24,7 @@ from reviews_parsing.registry.versions import register
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.backbone import EMBEDDED
 from reviews_parsing.training.fit import NO_FOUNDATION, Progress, Recipe
-from reviews_parsing.training.run import Trained, execute, prepare
+from reviews_parsing.training.run import TrainingResult, execute, prepare
 
 if TYPE_CHECKING:
     from reviews_parsing.schema import Review
@@ -36,7 +36,7 @@ class TrainedRun:
 
     run_id: str
     version: str
-    result: Trained
+    result: TrainingResult
 
 
 def train(
@@ -60,8 +60,8 @@ def train(
     call continues a killed training in the same run. Raises DataError, ModelError or TrackingError.
     """
     job = prepare(source, recipe, mapping, data_format, more, texts)
-    if job.added:
-        say(str(job.added))
+    if job.extension:
+        say(str(job.extension))
     if texts:
         say(f"{len(job.texts):,} of {len(texts):,} texts without labels are new")
     folder = Settings().home / "training" / job.key

@@ -36,7 +36,6 @@ from reviews_parsing.registry.resolution import (
     resolve_with_client,
     save_resolution,
 )
-from reviews_parsing.registry.signing import require_trusted
 from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, redacted, sqlite_file, store_uri, tracking
 from reviews_parsing.settings import Settings
 
@@ -81,17 +80,15 @@ def locate(source: str | Path | None = None, *, stale_ok: bool = True) -> tuple[
 
     `source` is a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID` or `pretrained`. Without it, the model is
     the champion, or the pretrained one if nothing is champion yet; a line of log says which. `stale_ok` is as in
-    `fetch`. Raises ModelError if there is no such model or the trust policy forbids it, TrackingError if the store
-    cannot be used.
+    `fetch`. Raises ModelError if there is no such model, TrackingError if the store cannot be used.
     """
     if source is None:
         return _default(stale_ok)
     if str(source).startswith(("models:", "runs:")):
         return fetch(str(source), stale_ok=stale_ok)
-    is_pretrained = source == pretrained.NAME
-    folder = pretrained.model_folder() if is_pretrained else Path(source)
-    require_trusted(folder)
-    return folder, pretrained.NAME if is_pretrained else None
+    if source == pretrained.NAME:
+        return pretrained.model_folder(), pretrained.NAME
+    return Path(source), None
 
 
 def _default(stale_ok: bool) -> tuple[Path, str | None]:
@@ -152,7 +149,6 @@ def _verified(artifact: Artifact) -> Path:
             _download(artifact)
         except (OSError, ModelError, TrackingError) as error:
             raise ModelError(f"{damage}; it cannot be fetched again ({error}); delete {folder}") from error
-    require_trusted(folder)
     return folder
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reviews_parsing.registry.integrity import CHECKSUM_TAG, describe_files, encode_records
-from reviews_parsing.registry.signing import sign_folder
 from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, artifact_location, tracking
 from reviews_parsing.settings import Settings
 
@@ -111,7 +110,7 @@ class RunLog:
         mlflow.log_artifacts(str(path), place)
 
     def model(self, folder: Path, example: str) -> None:
-        """Log a model folder as a pyfunc with signature and input example, sign it if a key is configured.
+        """Log a model folder as a pyfunc with signature and input example.
 
         The SHA-256 and the size of every file become a tag of the run.
         """
@@ -133,8 +132,6 @@ class RunLog:
             # MLflow keeps the name of the folder, and fetching looks for this one.
             copy = Path(scratch) / MODEL_FOLDER
             shutil.copytree(folder, copy)
-            if key := Settings().signing_key:
-                sign_folder(copy, key)
             self.tags({CHECKSUM_TAG: encode_records(describe_files(copy))})
             mlflow.pyfunc.log_model(
                 name=ARTIFACT,
