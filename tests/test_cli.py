@@ -18,9 +18,26 @@ from reviews_parsing.cli import output
 from reviews_parsing.schema import Aspect, ParsedReview
 
 TEXT = "The ramen was great but the waiter was rude."
+ANNOUNCEMENT = "version 1 of reviews-parsing-ner-aspects, the champion, answers\n"
+
+
+def test_stderr_says_which_model_answers(with_champion: Path, tmp_path: Path) -> None:
+    assert call("parse", TEXT)[2] == ANNOUNCEMENT
+    assert call("parse", TEXT, "--model", "models:/reviews-parsing-ner-aspects/1")[2] == ""
+    code, out, err = call("parse", TEXT, REVIEWS_PARSING_HOME=str(tmp_path / "new"))
+    assert (code, [aspect["word"] for aspect in json.loads(out)]) == (0, ["ramen", "waiter"])
+    assert "no version of reviews-parsing-ner-aspects is champion yet: the pretrained model" in err
 
 
 def run(*arguments: str, stdin: str | None = None, cwd: Path | None = None, **environment: str) -> tuple[int, str, str]:
+    """Status and outputs of a command; the line that says that the champion answers is left out."""
+    code, out, err = call(*arguments, stdin=stdin, cwd=cwd, **environment)
+    return code, out, err.replace(ANNOUNCEMENT, "", 1)
+
+
+def call(
+    *arguments: str, stdin: str | None = None, cwd: Path | None = None, **environment: str
+) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, "-m", "reviews_parsing.cli", *arguments],
         capture_output=True,
@@ -273,7 +290,8 @@ def test_mistakes_are_one_line(with_champion: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_champion_the_line_says_how_to_get_one(tmp_path: Path) -> None:
-    assert "reviews-parsing train" in refused("parse", TEXT)
+    champion = "models:/reviews-parsing-ner-aspects@champion"
+    assert "reviews-parsing train" in refused("parse", TEXT, "--model", champion)
 
 
 def test_a_tracking_server_that_is_down_is_one_line(tmp_path: Path) -> None:

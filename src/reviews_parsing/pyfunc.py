@@ -23,7 +23,7 @@ class AspectModel(PythonModel):  # type: ignore[misc]
         self.parser = AspectParser(Path(context.artifacts[MODEL_FOLDER]))
 
     def predict(
-        self, context: Any, model_input: pd.DataFrame | list[str], params: dict[str, Any] | None = None
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> list[list[dict[str, Any]]]:
         """Return the aspects of each text in a list, or in the column `text` of a table.
 

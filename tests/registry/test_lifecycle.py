@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
 import mlflow
+import pandas as pd
 import pytest
 
 from ports import free_port
@@ -20,6 +24,7 @@ from reviews_parsing.settings import Settings
 from reviews_parsing.training.export import write_fp32
 from reviews_parsing.training.fit import Recipe
 
+from .conftest import OBJECT_STORE
 from .servers import answers, until
 
 TEXT = "The noodles were fantastic, but our waiter was rude."
@@ -100,6 +105,11 @@ def test_pyfunc_answers_as_the_parser_does(with_champion: Path) -> None:
     assert model.metadata.signature is not None
     assert model.metadata.saved_input_example_info is not None
     assert model.predict([TEXT], params={"min_score": 1.0}) == [[]]
+    assert model.predict(pd.DataFrame({"text": [TEXT]})) == [expected.to_json()]
+    assert model.predict(pd.DataFrame({"text": [TEXT], "stars": [5]})) == [expected.to_json()]
+    for table in ({"id": ["1"], "text": [TEXT]}, {"review": [TEXT]}):
+        with pytest.raises(ValueError, match=f"the column '{next(iter(table))}' of the table is not 'text'"):
+            model.predict(pd.DataFrame(table))
 
 
 def test_the_checkpoint_is_a_token_classification_pipeline(with_trained: Path, tmp_path: Path) -> None:
@@ -231,6 +241,30 @@ def test_the_life_cycle_on_a_server_with_postgresql_and_s3(
     assert parser.version == "1"
     parser.parse([TEXT])
     assert not (tmp_path / "home" / "mlflow.db").exists()
+
+
+def test_artifacts_come_through_the_server_whatever_its_object_store_is_called(
+    mlflow_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """MLflow would hand out download addresses of the store, which no client outside its network can reach."""
+    tracking(monkeypatch, mlflow_server, tmp_path / "home")
+    monkeypatch.setenv("REVIEWS_PARSING_MODEL_NAME", "behind-an-object-store")
+    with pytest.raises(socket.gaierror):
+        socket.getaddrinfo(OBJECT_STORE, 80)
+    data.write(data.read_splits("corpus")["test"][:20], tmp_path / "labelled.jsonl")
+    published = pipelines.publish(labelled=str(tmp_path / "labelled.jsonl"))
+    uri = f"models:/behind-an-object-store/{published.version}"
+    folder, _ = registry.fetch(uri)
+    assert AspectParser(folder).parse([TEXT])[0].aspects
+    # The server does hand out such addresses.
+    shutil.rmtree(tmp_path / "home" / "models")
+    monkeypatch.setenv("MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD", "true")
+    monkeypatch.setenv("REVIEWS_PARSING_FETCH_TIMEOUT", "8")
+    begin = time.monotonic()
+    with pytest.raises(TrackingError, match=f"version {published.version} of .*|{OBJECT_STORE}") as caught:
+        registry.fetch(uri)
+    assert time.monotonic() - begin < 20
+    assert "\n" not in str(caught.value)
 
 
 def test_what_does_not_exist_is_said_in_one_line(with_champion: Path) -> None:

@@ -29,6 +29,8 @@ from reviews_parsing.training.run import TrainingResult, execute, prepare
 if TYPE_CHECKING:
     from reviews_parsing.schema import Review
 
+HUB_TIMEOUT_SECONDS = 8.0
+
 
 @dataclass(frozen=True, slots=True)
 class TrainedRun:
@@ -59,6 +61,8 @@ def train(
     is called with lines about both, `on_run` with the id of the run before training begins. With `resume`, the same
     call continues a killed training in the same run. Raises DataError, ModelError or TrackingError.
     """
+    for backbone in {recipe.backbone, recipe.teacher or recipe.backbone}:
+        _require_backbone(backbone)
     job = prepare(source, recipe, mapping, data_format, more, texts)
     if job.extension:
         say(str(job.extension))
@@ -100,6 +104,29 @@ def foundation_checkpoint(recipe: Recipe, folder: Path) -> Path | None:
     if not Path(name).is_dir():
         raise ModelError(f"foundation {name} is not a folder; give pretrained, none, a checkpoint folder or runs:/ID")
     return Path(name)
+
+
+def _require_backbone(name: str) -> None:
+    """Ask the hub for a backbone that is not on this machine. Raises ModelError if it has none.
+
+    The libraries that load it would retry for a minute, with a line for each attempt.
+    """
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if name == EMBEDDED or Path(name).is_dir() or constants.HF_HUB_OFFLINE:
+        return
+    try:
+        if try_to_load_from_cache(name, "config.json") is None:
+            HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
+    except HFValidationError:
+        return  # a path, which loading reports
+    except Exception as error:  # besides its own classes, those of its transport
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"backbone {name} cannot be loaded from the hub ({reason}); give {EMBEDDED}, a local folder or the name of "
+            "a model on a hub that can be reached"
+        ) from error
 
 
 def _foundation_texts(recipe: Recipe) -> TrainingTexts | None:
