@@ -258,7 +258,10 @@ def test_tables_are_plain_text_in_a_pipe(with_champion: Path) -> None:
         "promote",
         "rollback",
         "models",
+        "register",
+        "retrain",
         "serve",
+        "data reference add",
         "data check",
         "data suggest",
         "corrections export",
@@ -292,6 +295,24 @@ def test_mistakes_are_one_line(with_champion: Path, tmp_path: Path) -> None:
 def test_without_a_champion_the_line_says_how_to_get_one(tmp_path: Path) -> None:
     champion = "models:/reviews-parsing-ner-aspects@champion"
     assert "reviews-parsing train" in refused("parse", TEXT, "--model", champion)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "give a trigger"),
+        (("--every", "3 weeks"), "write 90m, 24h or 30d"),
+        (("--approve", "2", "--reject", "2"), "give one of --approve and --reject"),
+    ],
+)
+def test_retrain_needs_a_trigger_or_a_decision(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    code, out, err = run("retrain", *arguments, COLUMNS="200")
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_retrain_without_a_champion_is_one_line(tmp_path: Path) -> None:
+    assert "has no champion yet: reviews-parsing register" in refused("retrain", "--now")
 
 
 def test_a_tracking_server_that_is_down_is_one_line(tmp_path: Path) -> None:

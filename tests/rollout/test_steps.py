@@ -13,8 +13,9 @@ import jsonschema
 import pytest
 
 from reviews_parsing import registry
+from reviews_parsing.errors import RolloutRefused
 from reviews_parsing.io.ports import free_port
-from reviews_parsing.rollout import Service, plan
+from reviews_parsing.rollout import CanaryDeployment, Service, plan
 from reviews_parsing.settings import CHAMPION, MODEL_NAME
 
 from .api import NAME, NAMESPACE, TOKEN, Cluster, Refusal, model
@@ -337,3 +338,22 @@ def test_what_is_applied_is_what_the_custom_resource_takes(cluster: Cluster) -> 
 
 def _uri(version: str) -> dict[str, str]:
     return {"name": "REVIEWS_PARSING_MODEL_URI", "value": model(version)}
+
+
+def test_the_canary_of_a_retraining_is_idempotent(cluster: Cluster) -> None:
+    lines: list[str] = []
+    with Service(NAME, NAMESPACE) as service:
+        canary = CanaryDeployment(service, 10, timeout=10, report=lines.append)
+        for _ in range(2):
+            assert canary.start("3") == f"version 3 gets 10 % of the requests of {service.words}"
+            assert cluster.weights == {f"{NAME}-predictor": 90, f"{NAME}-v3-predictor": 10}
+        with pytest.raises(RolloutRefused, match="has no canary of version 2 to promote"):
+            canary.promote("2")
+        for _ in range(2):
+            assert canary.promote("3") == f"version 3 serves all requests of {service.words}"
+            assert cluster.pods() == {"predictor": model("3")}
+        assert "serves version 3 already" in canary.start("3")
+        canary.start("2")
+        for line in ("the canary of version 2 is ended", f"{service.words} has no canary of version 2"):
+            assert canary.undo("2") == line
+        assert cluster.pods() == {"predictor": model("3")}

@@ -117,9 +117,10 @@ class Cycle:
         ended = self.get("step") or ""
         self.set(f"reason.{ended}", reason)
         report(f"{ended}: {reason}")
-        self.set("step", step)
         if step not in STEPS:
             self.client.set_terminated(self.run_id, "FINISHED" if step == DONE else "FAILED")
+        # The step comes last: a call that is killed before is repeated.
+        self.set("step", step)
 
     @property
     def step(self) -> str:
