@@ -7,10 +7,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from reviews_parsing.errors import ModelError
-from reviews_parsing.model_folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, ParserConfig
+from reviews_parsing.model_folder import (
+    CONFIG_FILE,
+    MAX_REASON_CHARACTERS,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    ParserConfig,
+)
 
 CHECKSUM_TAG = "reviews_parsing.files"
 """Tag of a run and of a version: its model files as JSON, `{name: {"sha256": ..., "bytes": ...}}`."""
@@ -110,7 +117,8 @@ def require_loadable(folder: Path) -> None:
         Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         InferenceSession(str(folder / MODEL_FILE), providers=["CPUExecutionProvider"])
     except Exception as error:  # both libraries raise bare exceptions of their own
-        raise ModelError(f"{folder}: the model is damaged ({' '.join(str(error).split())})") from error
+        reason = shorten(" ".join(str(error).split()), MAX_REASON_CHARACTERS, placeholder=" ...")
+        raise ModelError(f"{folder}: the model is damaged ({reason})") from error
 
 
 def _record(file: Path) -> FileRecord:
