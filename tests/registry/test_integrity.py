@@ -75,26 +75,25 @@ def test_a_hostile_file_loads_or_is_one_short_line(folder: Path, name: str) -> N
     draw = random.Random(1)
     contents = [*BYTES, original[: len(original) // 2], original + b"x"]
     contents += [change(document, draw, choices) for _ in range(VARIANTS - len(contents))]
-    refused = 0
+    messages = []
     try:
         for content in contents:
             (folder / name).write_bytes(content)
             try:
                 require_loadable(folder)
             except ModelError as error:
-                refused += 1
-                assert "\n" not in str(error)
-                assert len(str(error).replace(str(folder), "")) < 400
+                messages.append(str(error).replace(str(folder), ""))
     finally:
         (folder / name).write_bytes(original)
-    assert refused > len(BYTES)
+    assert len(messages) > len(BYTES)
+    assert not [message for message in messages if "\n" in message or len(message) > 400]
 
 
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(folder: Path) -> None:
     original = (folder / "tokenizer.json").read_bytes()
     try:
-        os.truncate(folder / "tokenizer.json", 2**40)
-        with pytest.raises(ModelError, match=r"tokenizer.json has 1,099,511,627,776 bytes, more than"):
+        os.truncate(folder / "tokenizer.json", 2**26 + 1)
+        with pytest.raises(ModelError, match=r"tokenizer.json has 67,108,865 bytes, more than"):
             require_loadable(folder)
     finally:
         (folder / "tokenizer.json").write_bytes(original)
