@@ -200,7 +200,7 @@ def retrain(
             approval=Settings().approval,
             decision=decision,
             model_name=registered_model(domain),
-            progress=output.epoch_progress(update, recipe.epochs),
+            progress=output.epoch_progress(update),
             report=output.print_line,
         )
     if as_json:

@@ -174,13 +174,13 @@ def print_line(line: str) -> None:
     err.print(line, markup=False, soft_wrap=True)
 
 
-def epoch_progress(update: Any, epochs: int) -> Callable[[float, dict[str, float]], None]:
+def epoch_progress(update: Any) -> Callable[[float, dict[str, float]], None]:
     """Return a callback that shows the epochs of a training in the progress bar `update`, or as lines in a pipe."""
 
     def progress(share: float, metrics: dict[str, float]) -> None:
         update(share)
         if metrics:
-            line = f"epoch {metrics['epoch']:.0f}/{epochs}  loss {metrics.get('loss', 0):.3f}  "
+            line = f"epoch {metrics['epoch']:.0f}/{metrics['epochs']:.0f}  loss {metrics.get('loss', 0):.3f}  "
             line += f"validation F1 {metrics['eval_aggregated_f1']:.3f}"
             update(share, line) if err.is_terminal else err.print(line)
 

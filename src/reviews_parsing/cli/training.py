@@ -94,7 +94,7 @@ def train(
             more=[str(file) for file in add or ()],
             texts=_texts([str(file) for file in unlabelled or ()], text_column),
             resume=resume,
-            progress=output.epoch_progress(update, recipe.epochs),
+            progress=output.epoch_progress(update),
             say=output.print_line,
             model_name=registered_model(domain),
         )
