@@ -65,7 +65,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     log.close()
 
 
-OBJECT_STORE = "object-store.internal"
+OBJECT_STORE = "object-store"
 RESOLVE = f"""
 import socket
 
