@@ -1,8 +1,8 @@
-"""The steps of a rollout: start, promote, undo, status. Each writes a plan and waits until the cluster holds it.
+"""Steps of a rollout: start, promote, undo, status. Each applies a plan and waits until the cluster has reached it.
 
-A canary starts with no traffic and gets its share once it is ready: KServe 0.20 sends requests to pods that are not.
-Promotion moves the champion's own predictor to the canary's version, pod by pod, and ends the canary after that: to
-rename the predictor, KServe's other way, would delete the champion's pods at once and leave all to the canary's few.
+A canary starts without traffic and gets its share once it is ready: KServe 0.20 routes requests to pods that are not.
+Promotion updates the champion's predictor to the canary's version, pod by pod, then ends the canary. KServe's other
+way, renaming the predictor, would delete the champion's pods at once and leave all requests to the canary's few.
 """
 
 from __future__ import annotations
@@ -11,27 +11,28 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from reviews_parsing.errors import ClusterError, RolloutRefused, RolloutReverted
-from reviews_parsing.registry.store import Reference, glance, resolve, tracking
-from reviews_parsing.rollout.cluster import Changed, Progress, Service
-from reviews_parsing.rollout.plan import Canary, Plan, applied, plan_of, replicas_for
+from reviews_parsing.registry.resolution import ModelReference, resolve
+from reviews_parsing.rollout.cluster import ObjectModified, Progress, Service
+from reviews_parsing.rollout.plan import Canary, Plan, build_spec, read_plan, replicas_for
 from reviews_parsing.settings import Settings
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
+"""Callback for lines about the progress."""
 
-# Seconds: between looks at the cluster; for which it may be away while pods are waited for; for KServe to take a change
-# of traffic; from its route to the gateway.
-POLL = 2.0
-AWAY = 60.0
-TAKE = 60.0
-SETTLE = 5.0
+POLL_SECONDS = 2.0
+MAX_OUTAGE_SECONDS = 60.0
+"""Outage of the cluster's API that does not end the waiting for pods."""
+TRAFFIC_TIMEOUT_SECONDS = 60.0
+"""Time for KServe to write a change of traffic into its route."""
+GATEWAY_DELAY_SECONDS = 5.0
+"""Time for a route to reach the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a service holds now, and how far its pods are with it."""
+    """The plan that a service holds, and the progress of both predictors."""
 
     service: str
     plan: Plan
@@ -40,20 +41,20 @@ class Status:
 
     @property
     def under_way(self) -> str | None:
-        """What goes on, or None where nothing does."""
-        canary, served = self.plan.canary, self.plan.champion
-        if canary is not None and canary.uri == served.uri:
+        """A description of the rollout in progress, None if there is none."""
+        canary, champion = self.plan.canary, self.plan.champion
+        if canary is not None and canary.uri == champion.uri:
             return f"version {canary.version} is being promoted: {self.champion.words}"
         if canary is not None:
             return f"version {canary.version} gets {canary.percent} % of the requests since {canary.since}"
         if not self.champion.rolled:
-            return f"version {served.version} is being rolled out: {self.champion.words}"
+            return f"version {champion.version} is being rolled out: {self.champion.words}"
         return None
 
 
 def status(service: Service) -> Status:
-    """What the service holds now. Raises ClusterError."""
-    return _status(service, plan_of(service.read()))
+    """Return the status of a service. Raises ClusterError."""
+    return _status(service, read_plan(service.read()))
 
 
 def start(
@@ -63,120 +64,128 @@ def start(
     canary: int | None = None,
     timeout: float = 600,
     force: bool = False,
-    say: Say = print,
+    report: Report = print,
 ) -> Status:
-    """Bring `version`, or what champion means now, to the service: to all pods, or `canary` percent of the requests.
+    """Deploy `version` (default: the champion) to all pods, or as a canary for `canary` percent of the requests.
 
-    The alias is resolved here, once; what is written is a number. What does not become ready within `timeout` seconds
-    is undone. `force` takes over fields that others manage. Raises ModelError, TrackingError, ClusterError,
-    RolloutRefused where a rollout is under way, RolloutReverted where it was undone.
+    The alias is resolved here, once; the service gets a number. A version that is not ready within `timeout` seconds is
+    undone. `force` takes over fields of other managers. Raises ModelError, TrackingError, ClusterError, RolloutRefused
+    if a rollout is in progress, RolloutReverted if it was undone.
     """
-    uri = _resolved(version)
-    found = service.read()
-    now = _status(service, plan_of(found))
-    if now.under_way:
-        raise RolloutRefused(f"{service.words}: a rollout is under way: {now.under_way}; promote it or undo it first")
-    before = now.plan
-    if before.champion.uri == uri:
-        say(f"{service.words} serves version {before.champion.version} already")
-        return now
+    uri = _resolve_uri(version)
+    document = service.read()
+    current = _status(service, read_plan(document))
+    if current.under_way:
+        raise RolloutRefused(
+            f"{service.words}: a rollout is under way: {current.under_way}; promote it or undo it first"
+        )
+    former = current.plan
+    if former.champion.uri == uri:
+        report(f"{service.words} serves version {former.champion.version} already")
+        return current
     if canary is None:
-        champion = replace(before.champion, uri=uri, since=_stamp(), before=before.champion.uri)
-        plan = _write(service, before, Plan(champion), force)
-        say(f"version {champion.version} is written to {service.words}, which served {before.champion.version}")
-        failed = _wait(service, plan.champion.name, uri, timeout, say)
-        if failed:
-            _write(service, plan, before)
-            raise RolloutReverted(f"version {champion.version} did not become ready ({failed}); {_stays(before)}")
-        say(f"version {champion.version} serves all requests")
+        champion = replace(former.champion, uri=uri, since=_timestamp(), previous_uri=former.champion.uri)
+        plan = _apply(service, former, Plan(champion), force)
+        report(f"version {champion.version} is written to {service.words}, which served {former.champion.version}")
+        failure = _wait(service, plan.champion.name, uri, timeout, report)
+        if failure:
+            _apply(service, plan, former)
+            raise RolloutReverted(
+                f"version {champion.version} did not become ready ({failure}); {_reverted_to(former)}"
+            )
+        report(f"version {champion.version} serves all requests")
         return status(service)
-    if before.champion.uri is None:
+    if former.champion.uri is None:
         raise RolloutRefused(f"{service.words} serves no version yet to compare with; start without --canary")
-    new = Canary(f"v{_number(uri)}", uri, _stamp(), percent=0, replicas=replicas_for(canary, found))
-    plan = _write(service, before, replace(before, canary=new), force)
-    say(f"version {new.version} starts beside version {before.champion.version}, without requests")
-    failed = _wait(service, new.name, uri, timeout, say)
-    if failed:
-        _write(service, plan, before)
-        raise RolloutReverted(f"version {new.version} did not become ready ({failed}); {_stays(before)}")
-    plan = _write(service, plan, replace(plan, canary=replace(new, percent=canary)))
-    if not _taken(service, plan):
-        end_canary(service, plan, say)
-        raise RolloutReverted(f"KServe did not give version {new.version} its requests; {_stays(before)}")
-    say(f"version {new.version} gets {canary} % of the requests")
+    new = Canary(f"v{uri.rpartition('/')[2]}", uri, _timestamp(), percent=0, replicas=replicas_for(canary, document))
+    plan = _apply(service, former, replace(former, canary=new), force)
+    report(f"version {new.version} starts beside version {former.champion.version}, without requests")
+    failure = _wait(service, new.name, uri, timeout, report)
+    if failure:
+        _apply(service, plan, former)
+        raise RolloutReverted(f"version {new.version} did not become ready ({failure}); {_reverted_to(former)}")
+    plan = _apply(service, plan, replace(plan, canary=replace(new, percent=canary)))
+    if not _has_traffic(service, plan):
+        end_canary(service, plan, report)
+        raise RolloutReverted(f"KServe did not give version {new.version} its requests; {_reverted_to(former)}")
+    report(f"version {new.version} gets {canary} % of the requests")
     return status(service)
 
 
-def promote(service: Service, *, timeout: float = 600, force: bool = False, say: Say = print) -> Status:
-    """Make the canary's version the champion's, pod by pod, then end the canary.
+def promote(service: Service, *, timeout: float = 600, force: bool = False, report: Report = print) -> Status:
+    """Update the champion to the canary's version, pod by pod, then end the canary. Continues an interrupted promotion.
 
-    Raises ClusterError, RolloutRefused where there is no canary, RolloutReverted where it did not become ready.
+    Raises ClusterError, RolloutRefused if there is no canary, RolloutReverted if the version did not become ready.
     """
-    before = plan_of(service.read())
-    canary = before.canary
+    former = read_plan(service.read())
+    canary = former.canary
     if canary is None:
         raise RolloutRefused(f"{service.words} has no canary to promote; begin with: rollout start --canary 10")
-    plan = before
-    if before.champion.uri != canary.uri:  # else: the same promotion was cut off, and goes on
-        champion = replace(before.champion, uri=canary.uri, since=_stamp(), before=before.champion.uri)
-        plan = _write(service, before, replace(before, champion=champion), force)
-    say(f"all pods become version {canary.version}")
-    failed = _wait(service, plan.champion.name, canary.uri, timeout, say)
-    if failed:
-        old = replace(plan.champion, uri=plan.champion.before, before=None) if plan == before else before.champion
-        end_canary(service, _write(service, plan, replace(plan, champion=old)), say)
-        raise RolloutReverted(f"version {canary.version} is not ready everywhere ({failed}); {_stays(Plan(old))}")
-    end_canary(service, plan, say)
-    say(f"version {canary.version} serves all requests")
+    plan = former
+    if former.champion.uri != canary.uri:
+        champion = replace(former.champion, uri=canary.uri, since=_timestamp(), previous_uri=former.champion.uri)
+        plan = _apply(service, former, replace(former, champion=champion), force)
+    report(f"all pods become version {canary.version}")
+    failure = _wait(service, plan.champion.name, canary.uri, timeout, report)
+    if failure:
+        old = former.champion
+        if plan == former:
+            old = replace(plan.champion, uri=plan.champion.previous_uri, previous_uri=None)
+        end_canary(service, _apply(service, plan, replace(plan, champion=old)), report)
+        raise RolloutReverted(
+            f"version {canary.version} is not ready everywhere ({failure}); {_reverted_to(Plan(old))}"
+        )
+    end_canary(service, plan, report)
+    report(f"version {canary.version} serves all requests")
     return status(service)
 
 
-def undo(service: Service, *, timeout: float = 600, force: bool = False, say: Say = print) -> Status:
-    """End the canary; where there is none, return to the version that was served before.
+def undo(service: Service, *, timeout: float = 600, force: bool = False, report: Report = print) -> Status:
+    """End the canary; without a canary, return to the previous version.
 
-    Raises ClusterError, RolloutRefused where there is nothing to undo.
+    Raises ClusterError, RolloutRefused if there is nothing to undo.
     """
-    plan = plan_of(service.read())
+    plan = read_plan(service.read())
     canary, champion = plan.canary, plan.champion
     if canary is not None and canary.uri != champion.uri:
-        end_canary(service, plan, say, force)
-        say(f"version {canary.version} is gone; version {champion.version} serves all requests")
+        end_canary(service, plan, report, force)
+        report(f"version {canary.version} is gone; version {champion.version} serves all requests")
         return status(service)
-    if champion.before is None:
+    if champion.previous_uri is None:
         raise RolloutRefused(f"{service.words} knows no version before {champion.version}: nothing to undo")
-    back = replace(champion, uri=champion.before, since=_stamp(), before=None)
-    plan = _write(service, plan, replace(plan, champion=back), force)
-    say(f"version {back.version} returns to {service.words}, which served {champion.version}")
-    failed = _wait(service, plan.champion.name, back.uri, timeout, say)
+    previous = replace(champion, uri=champion.previous_uri, since=_timestamp(), previous_uri=None)
+    plan = _apply(service, plan, replace(plan, champion=previous), force)
+    report(f"version {previous.version} returns to {service.words}, which served {champion.version}")
+    failure = _wait(service, plan.champion.name, previous.uri, timeout, report)
     if canary is not None:
-        end_canary(service, plan, say)
-    if failed:
-        raise ClusterError(f"version {back.version} is written but not ready ({failed}); look at its pods")
-    say(f"version {back.version} serves all requests")
+        end_canary(service, plan, report)
+    if failure:
+        raise ClusterError(f"version {previous.version} is written but not ready ({failure}); look at its pods")
+    report(f"version {previous.version} serves all requests")
     return status(service)
 
 
-def end_canary(service: Service, plan: Plan, say: Say, force: bool = False) -> None:
-    """First its requests, then its pods, so that none goes to a service that is gone; what hangs ends all the same."""
+def end_canary(service: Service, plan: Plan, report: Report, force: bool = False) -> None:
+    """End the canary of a plan: first its traffic, then its pods, so that no request reaches a deleted service.
+
+    If the change of traffic is not confirmed in time, the pods end nevertheless.
+    """
     if plan.canary is None:
         return
     if plan.canary.percent:
-        plan = _write(service, plan, replace(plan, canary=replace(plan.canary, percent=0)), force)
-        say(f"version {plan.canary.version if plan.canary else ''} gets no more requests")
-        if _taken(service, plan):
-            time.sleep(SETTLE)
-    _write(service, plan, replace(plan, canary=None), force)
+        version = plan.canary.version
+        plan = _apply(service, plan, replace(plan, canary=replace(plan.canary, percent=0)), force)
+        report(f"version {version} gets no more requests")
+        if _has_traffic(service, plan):
+            time.sleep(GATEWAY_DELAY_SECONDS)
+    _apply(service, plan, replace(plan, canary=None), force)
 
 
-def _resolved(version: str | None) -> str:
-    """`models:/NAME/N` of a version that the registry has."""
+def _resolve_uri(version: str | None) -> str:
+    """Return `models:/NAME/N` of a registered version, by default of the champion."""
     settings = Settings()
-    wanted = Reference.of(f"models:/{settings.model_name}/{version}" if version else settings.champion_uri)
-    found = glance(wanted)
-    if found is None:
-        with tracking(patient=False) as client:
-            found = resolve(client, wanted)
-    return f"models:/{settings.model_name}/{found.version}"
+    uri = f"models:/{settings.model_name}/{version}" if version else settings.champion_uri
+    return f"models:/{settings.model_name}/{resolve(ModelReference.parse(uri)).version}"
 
 
 def _status(service: Service, plan: Plan) -> Status:
@@ -184,17 +193,17 @@ def _status(service: Service, plan: Plan) -> Status:
     return Status(service.words, plan, service.progress(plan.champion.name, plan.champion.uri), canary)
 
 
-def _write(service: Service, old: Plan, new: Plan, force: bool = False) -> Plan:
-    """Replace `old` by `new`, or refuse where the service holds something else by now: of two, one goes through."""
+def _apply(service: Service, old: Plan, new: Plan, force: bool = False) -> Plan:
+    """Replace plan `old` by `new` with optimistic locking: of two concurrent changes one is refused."""
     while True:
-        found: dict[str, Any] = service.read()
-        if plan_of(found) != old:
+        document = service.read()
+        if read_plan(document) != old:
             raise RolloutRefused(f"{service.words} was changed by somebody else meanwhile; see: rollout status")
         try:
-            got = service.apply(applied(new, found), found["metadata"]["resourceVersion"], force)
-        except Changed:  # a controller has written its status; only the plan matters
+            applied = service.apply(build_spec(new, document), document["metadata"]["resourceVersion"], force)
+        except ObjectModified:  # a controller has written its status; only the plan matters
             continue
-        if plan_of(got) != new:
+        if read_plan(applied) != new:
             raise ClusterError(
                 f"{service.words} does not hold what was applied: others own the rest; "
                 "see: kubectl get inferenceservice --show-managed-fields -o yaml"
@@ -202,50 +211,46 @@ def _write(service: Service, old: Plan, new: Plan, force: bool = False) -> Plan:
         return new
 
 
-def _wait(service: Service, predictor: str | None, uri: str | None, timeout: float, say: Say) -> str | None:
-    """Until the pods of a predictor serve `uri`: None, or why they do not."""
-    heard = time.monotonic()
-    end = heard + timeout
-    said = ""
+def _wait(service: Service, predictor: str | None, uri: str | None, timeout: float, report: Report) -> str | None:
+    """Wait until the pods of a predictor serve `uri`; returns None, or the reason why they do not."""
+    last_answer = time.monotonic()
+    deadline = last_answer + timeout
+    last_line = ""
     while True:
         try:
             progress = service.progress(predictor, uri)
-            heard = time.monotonic()
+            last_answer = time.monotonic()
         except ClusterError as error:
-            if time.monotonic() - heard > AWAY:
+            if time.monotonic() - last_answer > MAX_OUTAGE_SECONDS:
                 raise
             progress = Progress(False, False, None, str(error))
         if progress.ready:
             return None
         if progress.failed:
             return progress.failed
-        if time.monotonic() > end:
+        if time.monotonic() > deadline:
             return f"{progress.words} after {timeout:.0f} s"
-        if progress.words != said:
-            said = progress.words
-            say(f"  {said}")
-        time.sleep(POLL)
+        if progress.words != last_line:
+            last_line = progress.words
+            report(f"  {last_line}")
+        time.sleep(POLL_SECONDS)
 
 
-def _taken(service: Service, plan: Plan) -> bool:
-    """Until KServe reports the canary's share, which it does after it has written the route."""
-    end = time.monotonic() + TAKE
+def _has_traffic(service: Service, plan: Plan) -> bool:
+    """Wait until KServe reports the canary's share, which it does after writing the route; False after the timeout."""
+    deadline = time.monotonic() + TRAFFIC_TIMEOUT_SECONDS
     canary = plan.canary
-    while canary is not None and time.monotonic() < end:
-        for one in service.read().get("status", {}).get("canaryStatuses") or []:
-            if (one["name"], one["trafficPercent"]) == (canary.name, canary.percent):
+    while canary is not None and time.monotonic() < deadline:
+        for entry in service.read().get("status", {}).get("canaryStatuses") or []:
+            if (entry["name"], entry["trafficPercent"]) == (canary.name, canary.percent):
                 return True
-        time.sleep(POLL)
+        time.sleep(POLL_SECONDS)
     return False
 
 
-def _stays(plan: Plan) -> str:
+def _reverted_to(plan: Plan) -> str:
     return f"undone, {f'version {plan.champion.version}' if plan.champion.uri else 'what was before'} goes on serving"
 
 
-def _number(uri: str) -> str:
-    return uri.rpartition("/")[2]
-
-
-def _stamp() -> str:
+def _timestamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
