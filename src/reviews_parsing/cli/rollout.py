@@ -29,7 +29,7 @@ MinRequests = Annotated[int, typer.Option(min=1, help="Requests that --auto need
 def start(
     version: Annotated[str | None, typer.Option(help="Registered version. Default: what champion means now.")] = None,
     canary: Annotated[
-        int | None, typer.Option(min=1, max=99, help="Percent of the requests. Default: all, at once.")
+        int | None, typer.Option(min=0, max=99, help="Percent of the requests; 0: dark. Default: all, at once.")
     ] = None,
     auto: Auto = False,
     watch_for: For = "10m",
@@ -42,11 +42,15 @@ def start(
     context: Context = None,
     as_json: AsJson = False,
 ) -> None:
-    """Begin a rollout: all requests at once, or a share of them for a canary.
+    """Begin a rollout: all requests at once, or a share of them for a canary; or change the canary's share.
+
+    `--canary 0` starts the version dark: only requests with the header `reviews-parsing-version: N` reach it.
 
     Examples:
 
         reviews-parsing rollout start
+
+        reviews-parsing rollout start --version 7 --canary 0
 
         reviews-parsing rollout start --version 7 --canary 10
 
@@ -54,8 +58,8 @@ def start(
     """
     from reviews_parsing import rollout
 
-    if auto and canary is None:
-        raise typer.BadParameter("--auto watches a canary: add --canary 10")
+    if auto and not canary:
+        raise typer.BadParameter("--auto watches a canary that gets requests: add --canary 10")
     seconds = _seconds(watch_for, "--for")
     patience = _seconds(timeout, "--timeout")
     with _service(service, namespace, context) as where:
@@ -180,10 +184,10 @@ def _show(found: Status, as_json: bool) -> None:
         output.print_json(_form(found))
         return
     champion, canary = found.plan.champion, found.plan.canary
-    rows = [["champion", champion.version or champion.uri or "", 100 - (canary.percent if canary else 0)]]
+    rows = [["champion", champion.version or champion.uri or "", 100 - found.percent]]
     rows[0] += [champion.since or "", found.champion.words]
     if canary is not None and found.canary is not None:
-        rows.append(["canary", canary.version or "", canary.percent, canary.since or "", found.canary.words])
+        rows.append(["canary", canary.version or "", found.percent, canary.since or "", found.canary.words])
     output.table(found.service, ["", "version", "% of requests", "since", "pods"], rows)
     output.out.print(f"\n{found.under_way or 'no rollout is under way'}", markup=False)
 
@@ -194,6 +198,7 @@ def _form(found: Status) -> dict[str, Any]:
     form: dict[str, Any] = {
         "service": found.service,
         "under_way": found.under_way,
+        "gateway": found.gateway,
         "champion": {
             "version": champion.version,
             "model_uri": champion.uri,
@@ -209,7 +214,8 @@ def _form(found: Status) -> dict[str, Any]:
             "version": canary.version,
             "model_uri": canary.uri,
             "deploy_timestamp": canary.since,
-            "percent": canary.percent,
+            "percent": found.percent,
+            "requested_percent": canary.percent,
             "ready": found.canary.ready,
             "pods": found.canary.words,
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 from reviews_parsing.errors import ClusterError
 from reviews_parsing.rollout.plan import VARIABLE
+from reviews_parsing.rollout.route import SUFFIX
 from reviews_parsing.settings import Settings
 
 MANAGER = "reviews-parsing-rollout"
@@ -49,6 +50,7 @@ class Service:
         self._kind: Any = create_namespaced_resource(
             "serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices"
         )
+        self._route: Any = create_namespaced_resource("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
         file = Settings().kubeconfig
         try:
             if context or file:
@@ -88,12 +90,36 @@ class Service:
         with self._errors("change"):
             return dict(self._client.apply(body, force=force))
 
+    def read_route(self) -> dict[str, Any] | None:
+        """Return the HTTPRoute of the service's host: the chart's, else KServe's own, None if there is neither."""
+        from lightkube import ApiError
+
+        for name in (f"{self.name}{SUFFIX}", self.name):
+            with self._errors("read the HTTPRoute of"):
+                try:
+                    return dict(self._client.get(self._route, name))
+                except ApiError as error:
+                    if error.status.code != 404:
+                        raise
+        return None
+
+    def apply_route(self, rules: list[dict[str, Any]], resource_version: str, force: bool) -> dict[str, Any]:
+        """Apply the rules of the chart's HTTPRoute. Raises Changed if `resource_version` is not the newest."""
+        metadata = {"name": f"{self.name}{SUFFIX}", "namespace": self.namespace, "resourceVersion": resource_version}
+        body = self._route({"metadata": metadata, "spec": {"rules": rules}})
+        with self._errors("change the HTTPRoute of"):
+            return dict(self._client.apply(body, force=force))
+
+    def predictor(self, name: str | None) -> str:
+        """Return the name of the Deployment and the Service of a predictor."""
+        return f"{self.name}-{name}-predictor" if name else f"{self.name}-predictor"
+
     def progress(self, predictor: str | None, uri: str | None) -> Progress:
         """How far the Deployment of a predictor is with serving `uri`; the champion's has no name, as a rule."""
         from lightkube import ApiError
         from lightkube.resources.apps_v1 import Deployment
 
-        name = f"{self.name}-{predictor}-predictor" if predictor else f"{self.name}-predictor"
+        name = self.predictor(predictor)
         with self._errors("read deployments of"):
             try:
                 found = self._client.get(Deployment, name).to_dict()

@@ -1,7 +1,8 @@
 """What a rollout owns of an InferenceService, read from the object and written as what is to be applied. Pure.
 
-KServe in Standard mode splits traffic between `spec.predictor` and the entries of `spec.canary`. A canary is the
+KServe in Standard mode runs a Deployment for `spec.predictor` and one for each entry of `spec.canary`. A canary is the
 predictor with what its entry says laid over it, lists replaced as a whole; its Deployment is `SERVICE-NAME-predictor`.
+Which of them gets requests is the HTTPRoute's (`rollout.route`): KServe 0.20 splits nothing in this mode.
 Annotations stand on predictors, never on the service: KServe copies those of the service into every pod's template,
 and to note a canary would restart the champion.
 """
@@ -38,13 +39,17 @@ class Predictor:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A second predictor beside the champion's, with so many pods; `percent` of the requests go there."""
+    """A second predictor beside the champion's, with so many pods; `percent` of the requests go there.
+
+    `beside` is the URI that the champion served when the canary started.
+    """
 
     name: str
     uri: str | None
     since: str | None
     percent: int
     replicas: int
+    beside: str | None = None
 
     @property
     def version(self) -> str | None:
@@ -73,8 +78,9 @@ def plan_of(service: Mapping[str, Any]) -> Plan:
     canary = None
     for entry in spec.get("canary") or []:
         its = entry["predictor"]
-        since = (its.get("annotations") or {}).get(STAMP)
-        canary = Canary(its["name"], _uri(its), since, entry["trafficPercent"], its.get("minReplicas") or 1)
+        own = its.get("annotations") or {}
+        replicas = its.get("minReplicas") or 1
+        canary = Canary(its["name"], _uri(its), own.get(STAMP), entry["trafficPercent"], replicas, own.get(BEFORE))
     return Plan(champion, canary)
 
 
@@ -99,10 +105,13 @@ def replicas_for(percent: int, service: Mapping[str, Any]) -> int:
 
 def _entry(canary: Canary, champion: Mapping[str, Any]) -> dict[str, Any]:
     others = [one for one in _environment(champion) if one["name"] != VARIABLE]
+    # Annotations that an entry leaves out come from the champion: a promotion, which changes the champion's, would
+    # restart the canary's pods.
+    notes = {STAMP: canary.since, BEFORE: canary.beside}
     its = {
         "name": canary.name,
         "minReplicas": canary.replicas,
-        "annotations": {**FIXED, **({STAMP: canary.since} if canary.since else {})},
+        "annotations": {**FIXED, **{key: value for key, value in notes.items() if value}},
         "model": {
             # The CRD wants a name here, which the champion may not have; Go's own clients send this.
             "name": "",

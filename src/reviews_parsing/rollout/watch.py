@@ -12,7 +12,7 @@ from reviews_parsing.errors import ClusterError, ReviewsParsingError, RolloutRef
 from reviews_parsing.rollout.cluster import Service
 from reviews_parsing.rollout.plan import Canary, plan_of
 from reviews_parsing.rollout.prometheus import Figures, Prometheus, PrometheusAway
-from reviews_parsing.rollout.steps import Say, Status, end_canary, promote
+from reviews_parsing.rollout.steps import Say, Status, end_canary, promote, share_of
 
 # Seconds: between looks; for how long Prometheus, the cluster or the canary's pods may be away before that decides.
 LOOK = 15.0
@@ -55,6 +55,10 @@ def hold(
     canary, champion = plan.canary, plan.champion
     if canary is None or canary.version is None or champion.version is None:
         raise RolloutRefused(f"{service.words} has no canary to watch; begin with: rollout start --canary 10")
+    if not canary.percent:
+        raise RolloutRefused(
+            f"version {canary.version} is dark: give it requests first, with: rollout start --canary 10"
+        )
     say(f"watching version {canary.version} beside {champion.version} for {seconds:.0f} s")
     why = _watch(service, prometheus, canary, champion.version, seconds, min_requests, say)
     if why is None:
@@ -72,7 +76,7 @@ def _watch(
 ) -> str | None:
     """None where the canary held, or why it did not."""
     begun = time.monotonic()
-    well: dict[str, float] = dict.fromkeys(("prometheus", "cluster", "pods"), begun)
+    well: dict[str, float] = dict.fromkeys(("prometheus", "cluster", "pods", "gateway"), begun)
     while True:
         now = time.monotonic()
         over = now - begun >= seconds
@@ -101,16 +105,20 @@ def _pods(service: Service, canary: Canary, well: dict[str, float]) -> tuple[str
     """What is wrong with the canary as the cluster sees it, and which clock counts that. Raises RolloutRefused."""
     now = time.monotonic()
     try:
-        found = plan_of(service.read()).canary
-        if found != canary:
+        plan = plan_of(service.read())
+        if plan.canary != canary:
             raise RolloutRefused(f"{service.words}: somebody else changed the canary; see: rollout status")
         progress = service.progress(canary.name, canary.uri)
+        gap = share_of(service, plan)[1]
     except ClusterError as error:
         return str(error), "cluster"
     well["cluster"] = now
     if not progress.ready:
         return f"its pods are not ready ({progress.failed or progress.words})", "pods"
     well["pods"] = now
+    if gap:
+        return f"the gateway does not send it its share ({gap})", "gateway"
+    well["gateway"] = now
     return None
 
 
