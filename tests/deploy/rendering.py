@@ -27,6 +27,7 @@ GIVEN: dict[tuple[str, str], dict[str, Any]] = {
             "digest": f"sha256:{'0123456789abcdef' * 4}",
         },
         "serviceAccount": {"annotations": {"iam.gke.io/gcp-service-account": "a@b.iam.gserviceaccount.com"}},
+        "route": {"host": "api.reviews.example.com"},
     },
     ("ingress", "gke"): {"domain": "reviews.example.com", "gateway": {"address": "203.0.113.7"}},
 }

@@ -25,6 +25,8 @@ WHOLE: dict[str, dict[str, Any]] = {
         "monitoring": {"labels": {"release": "prometheus"}},
         "model": {"version": "3"},
         "serviceAccount": {"annotations": {"a": "b"}},
+        "route": {"host": "api.example.com"},
+        "cache": {"enabled": True, "storageClass": "standard-rwx"},
     },
     "ingress": {
         "gateway": {"service": "NodePort", "address": "203.0.113.7"},
@@ -108,6 +110,9 @@ OTHER: dict[str, Any] = {
     "issuer": "acme",
     "address": "203.0.113.8",
     "email": "b@example.com",
+    "host": "api.other.example.com",
+    "listener": "other",
+    "accessMode": "ReadWriteOnce",
     "ratio": "0.7",
     "path": "/other",
     "apps": ["other"],

@@ -113,7 +113,7 @@ def _rest(model: str, headers: list[dict[str, str]]) -> list[dict[str, Any]]:
     """Match each REST endpoint by its exact path: an encoded or doubled slash matches nothing."""
     base = f"/v2/models/{model}"
     exact = [*PATHS, base, *(f"{base}/{name}" for name in ("ready", "docs", "docs/dataplane.json", *INFERENCE))]
-    version = base.replace(".", r"\.") + rf"/versions/[0-9]+(/(ready|{'|'.join(INFERENCE)}))?"
+    version = base.replace(".", r"\.") + "/versions/[0-9]+(/[a-z_]+)?"
     paths = [*(("Exact", path) for path in exact), ("RegularExpression", version)]
     return [_match(kind, path, headers) for kind, path in paths]
 

@@ -17,6 +17,17 @@ component: predictor
 {{- with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
+{{/*
+How every client of MLflow that this chart starts fetches artifacts: through MLflow. A server of 3.17 with artifacts on
+S3 offers addresses of the store itself, which its clients here cannot reach; no setting of the server withholds them.
+*/}}
+{{- define "reviews-parsing.mlflow-client" -}}
+- name: MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD
+  value: "false"
+- name: MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD
+  value: "false"
+{{- end }}
+
 {{/* Pods by namespace and labels, as a network policy's peer. */}}
 {{- define "reviews-parsing.peer" -}}
 - namespaceSelector:
