@@ -1,6 +1,9 @@
 # make up    everything from nothing to a running system, until Ctrl-C
 # make install  .venv with everything that this project uses
 # make test  lint, types, all tests
+# make test-lowest  all tests with the oldest versions that pyproject.toml allows; test-newest: with the newest. Some of
+#                   them: make test-lowest OPTIONS="tests/data -x"
+# make clean  delete everything that these targets leave: environments, builds, caches, the local home, what compose runs
 # make docs  build the documentation into build/site; make docs-serve serves it and rebuilds on changes
 # make ci-X  a stage of the Jenkinsfile; see below
 # make lock  pin the newest dependencies that pyproject.toml allows
@@ -15,7 +18,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: install up test lint docs docs-serve lock dashboards clean image audit compose compose-down
+.PHONY: install up test test-lowest test-newest lint docs docs-serve lock dashboards clean image audit compose compose-down
 .PHONY: kind-up kind-down kind-logins gke-up gke-down gke-logins
 .PHONY: agent-image ci-check ci-test ci-image ci-gate ci-canary ci-smoke ci-promote ci-undo ci-notify
 
@@ -26,6 +29,9 @@ up: $(STAMP)
 
 test: $(STAMP) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+test-lowest test-newest: test-%: $(STAMP)
+	$(BIN)/python scripts/bounds.py $* $(OPTIONS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -70,8 +76,14 @@ $(MODEL)/.env:
 dashboards: $(STAMP)
 	$(BIN)/python scripts/dashboards.py
 
+# Cluster and kubeconfig of kind-up end with kind-down, which needs the latter.
 clean:
-	rm -rf .venv .reviews-parsing
+	@[ ! -e .reviews-parsing/kind.kubeconfig ] || { echo "error: make kind-down first: the cluster still runs" >&2; exit 1; }
+	@[ ! -e $(MODEL)/.env ] || $(COMPOSE) down --volumes
+	rm -rf .venv .reviews-parsing build dist mlruns $(MODEL)/.env
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.egg-info' \) -prune \
+	    -exec rm -rf {} + -o -name '*.py[cod]' -exec rm -f {} +
 
 kind-up kind-down kind-logins: kind-%: $(STAMP)
 	@deploy/cluster.sh kind $*

@@ -17,8 +17,15 @@ SUFFIX = "-api"
 # Ports of a predictor's Service: KServe gives the first container port the number 80.
 REST_PORT, GRPC_PORT = 80, 8081
 TIMEOUT = "60s"
-METHODS = ("ServerLive", "ServerReady", "ServerMetadata", "ModelReady", "ModelMetadata", "ModelInfer")
-METHODS += ("ModelStreamInfer",)
+METHODS = (
+    "ServerLive",
+    "ServerReady",
+    "ServerMetadata",
+    "ModelReady",
+    "ModelMetadata",
+    "ModelInfer",
+    "ModelStreamInfer",
+)
 INFERENCE = ("infer", "generate", "infer_stream", "generate_stream")
 PATHS = ("/v2", "/v2/health/live", "/v2/health/ready", "/v2/docs", "/v2/docs/dataplane.json")
 
