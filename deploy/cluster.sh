@@ -117,10 +117,11 @@ make_secrets() {
         rm -rf "$key"
         echo "   jenkins-builds/cosign"
     fi
-    # Promotes versions, so it may write.
-    has jenkins-agents mlflow-credentials ||
-        printf 'username=%s\npassword=%s\n' "$(field mlflow mlflow-auth username)" \
-            "$(field mlflow mlflow-auth password)" | secret jenkins-agents mlflow-credentials
+    # Users of MLflow, whom deploy/seed.py makes known to it: the gate reads, the rollout promotes.
+    for value in gate rollout; do
+        has jenkins-agents "mlflow-$value" ||
+            printf 'username=%s\npassword=%s\n' "$value" "$(password)" | secret jenkins-agents "mlflow-$value"
+    done
 }
 
 # --- Images: tagged by what is in them, so that a new one is rolled out and an old one is not.
@@ -174,6 +175,13 @@ install_everything() {
     READER_USERNAME=$(field reviews-parsing mlflow-credentials username)
     READER_PASSWORD=$(field reviews-parsing mlflow-credentials password)
     export MLFLOW_TRACKING_URI MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD READER_USERNAME READER_PASSWORD
+    if [ -n "$JENKINS_REPOSITORY" ]; then
+        GATE_USERNAME=$(field jenkins-agents mlflow-gate username)
+        GATE_PASSWORD=$(field jenkins-agents mlflow-gate password)
+        PROMOTER_USERNAME=$(field jenkins-agents mlflow-rollout username)
+        PROMOTER_PASSWORD=$(field jenkins-agents mlflow-rollout password)
+        export GATE_USERNAME GATE_PASSWORD PROMOTER_USERNAME PROMOTER_PASSWORD
+    fi
     "$BIN/python" deploy/seed.py
     say "releases: the inference server"
     helmfile_sync application

@@ -469,8 +469,8 @@ def test_agents_have_only_the_secrets_of_their_stages(pods: Mapping[str, dict[st
     assert used == {
         "test": set(),
         "image": {"cosign", "registry-credentials"},
-        "gate": {"mlflow-credentials"},
-        "rollout": {"mlflow-credentials"},
+        "gate": {"mlflow-gate"},
+        "rollout": {"mlflow-rollout"},
         "notify": {"notify"},
     }
 

@@ -27,7 +27,7 @@ from mlflow import MlflowClient
 from openapi_spec_validator import OpenAPIV2SpecValidator
 
 from reviews_parsing.serving.openapi import document
-from reviews_parsing.settings import MODEL_NAME
+from reviews_parsing.settings import MODEL_NAME, Settings
 
 from .rendering import needs_schemas, validate
 
@@ -440,8 +440,8 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
     monkeypatch.syspath_prepend(str(DEPLOY))
     import seed
 
-    seed.make_reader("inference", "first-password-of-it")
-    seed.make_reader("inference", "second-password-of-it")
+    seed.make_user("inference", "first-password-of-it")
+    seed.make_user("inference", "second-password-of-it")
     reader, experiment = "inference:second-password-of-it", f"{mlflow}/api/2.0/mlflow/experiments"
     assert ask(f"{experiment}/get?experiment_id=0", reader) == 200
     assert ask(f"{experiment}/get?experiment_id=0", "inference:first-password-of-it") == 401
@@ -465,6 +465,29 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
     seed.main()
     assert capsys.readouterr().out == f"champion of {MODEL_NAME}: version 1\n"
 
+    # The gate reads; the promoter changes this model, and no other.
+    client.create_experiment(Settings().experiment)
+    client.create_registered_model("another")
+    for role in ("GATE", "PROMOTER"):
+        monkeypatch.setenv(f"{role}_USERNAME", role.lower())
+        monkeypatch.setenv(f"{role}_PASSWORD", f"first-password-of-{role}")
+    seed.main()
+    seed.main()
+    assert "user promoter made" in capsys.readouterr().out
+    alias = f"{mlflow}/api/2.0/mlflow/registered-models/alias"
+    for role, name, status in (
+        ("GATE", MODEL_NAME, 403),
+        ("PROMOTER", "another", 403),
+        ("PROMOTER", MODEL_NAME, 200),
+    ):
+        body = {"name": name, "alias": "champion", "version": "1"}
+        assert ask(alias, f"{role.lower()}:first-password-of-{role}", body=body) == status, (role, name)
+    experiment_id = client.get_experiment_by_name(Settings().experiment).experiment_id
+    for role, status in (("GATE", 403), ("PROMOTER", 200)):
+        body = {"experiment_id": experiment_id, "start_time": 1}
+        created = f"{mlflow}/api/2.0/mlflow/runs/create"
+        assert ask(created, f"{role.lower()}:first-password-of-{role}", body=body) == status, role
+
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
     with pytest.raises(seed.TrackingError, match="MLflow refused users/create: 401"):
-        seed.make_reader("inference", "third-password-of-it")
+        seed.make_user("inference", "third-password-of-it")
