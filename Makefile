@@ -8,6 +8,7 @@
 # make ci-X  a stage of the Jenkinsfile; see below
 # make lock  pin the newest dependencies that pyproject.toml allows
 # make image    build the server's image, and list what is in it beside it
+# make tools-image  build the image of page and report: TOOLS_IMAGE=reviews-parsing-tools:1
 # make audit    look the locked packages up among the known vulnerabilities
 # make compose  run that image with MLflow, Prometheus, Grafana and Jaeger; make compose-down ends them
 # make kind-up         the whole system on a local Kind cluster; kind-down deletes it, kind-logins shows who may come in
@@ -18,7 +19,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: install up test test-lowest test-newest lint docs docs-serve lock dashboards clean image audit compose compose-down
+.PHONY: install up test test-lowest test-newest lint docs docs-serve lock dashboards clean image tools-image audit compose compose-down
 .PHONY: kind-up kind-down kind-logins gke-up gke-down gke-logins
 .PHONY: agent-image ci-check ci-test ci-image ci-gate ci-canary ci-smoke ci-promote ci-undo ci-notify
 
@@ -55,6 +56,14 @@ lock: $(STAMP)
 
 image: $(STAMP)
 	@$(BIN)/python scripts/image.py
+
+TOOLS_IMAGE ?= reviews-parsing-tools:1
+ENGINE = $(or $(CONTAINER_ENGINE),$(shell command -v docker),podman)
+
+# BuildKit reads the ignore file beside a Dockerfile by itself; podman is told.
+tools-image:
+	$(ENGINE) build -f deploy/tools/Dockerfile \
+	    $(if $(findstring podman,$(ENGINE)),--ignorefile deploy/tools/Dockerfile.dockerignore) -t $(TOOLS_IMAGE) .
 
 audit: $(STAMP)
 	$(BIN)/pip-audit --strict --disable-pip --requirement requirements.lock \
@@ -120,4 +129,4 @@ ci-promote: $(STAMP)
 	$(BIN)/python -m reviews_parsing.cli promote --version $(CHALLENGER)
 
 agent-image:
-	$(or $(CONTAINER_ENGINE),$(shell command -v docker),podman) build -f deploy/services/jenkins/agent/Dockerfile -t $(AGENT_IMAGE) .ci
+	$(ENGINE) build -f deploy/services/jenkins/agent/Dockerfile -t $(AGENT_IMAGE) .ci

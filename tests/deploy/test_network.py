@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .rendering import NAME, NAMESPACE, Manifest, container, defaults, of_kind, one, predictor_labels, rendered
+from .rendering import NAME, NAMESPACE, TOOLS, Manifest, container, defaults, of_kind, one, predictor_labels, rendered
 
 GATEWAY = {"gateway.networking.k8s.io/gateway-name": "reviews-parsing"}
 WORLD: dict[str, tuple[str, dict[str, str]]] = {
@@ -23,6 +23,7 @@ WORLD: dict[str, tuple[str, dict[str, str]]] = {
     "jaeger": ("jaeger", {"app.kubernetes.io/name": "jaeger"}),
     "jenkins": ("jenkins", {"app.kubernetes.io/name": "jenkins"}),
     "demo": ("reviews-parsing", {"app.kubernetes.io/name": "reviews-parsing-demo"}),
+    "report": ("reviews-parsing", {"app.kubernetes.io/name": "reviews-parsing-report"}),
     "dns": ("kube-system", {"k8s-app": "kube-dns"}),
     "node-dns": ("kube-system", {"k8s-app": "node-local-dns"}),
     "stranger": ("default", GATEWAY | predictor_labels(NAME)),
@@ -72,10 +73,13 @@ def policy_namespace(policies: list[Manifest]) -> str:
     return str(policies[0]["metadata"]["namespace"])
 
 
-@pytest.mark.parametrize("environment", ["kind", "gke"])
-def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: str) -> None:
-    policies = [p for chart in NAMESPACE for p in of_kind(rendered(chart, environment), "NetworkPolicy")]
-    guarded = {"champion", "canary", "neighbour", "demo", "gateway"}
+@pytest.mark.parametrize(("environment", "tools"), [("kind", False), ("gke", False), ("gke", True)])
+def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: str, tools: bool) -> None:
+    extra = {"reviews-parsing": TOOLS if tools else {}}
+    policies = [
+        p for chart in NAMESPACE for p in of_kind(rendered(chart, environment, extra.get(chart)), "NetworkPolicy")
+    ]
+    guarded = {"champion", "canary", "neighbour", "demo", "gateway", "report"}
     seen = {
         (source, target, port)
         for source in WORLD
@@ -103,6 +107,11 @@ def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: s
     }
     if environment == "gke":
         expected.add(("gateway", "solver", 8089))
+    if tools:
+        expected |= {("gateway", "demo", 8000), *(("demo", target, 8080) for target in servers)}
+        expected |= {(source, *rest) for source in ("demo", "report") for rest in names}
+        # The object store is anywhere, at one port.
+        expected |= {("report", target, 443) for target in WORLD if target not in {*guarded} - {"gateway"}}
     assert seen == expected
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import helm_python
 import pytest
 
-from .rendering import CHARTS, CLASSIC, NAMESPACE, SECRET_STORE, defaults, merged
+from .rendering import CHARTS, CLASSIC, NAMESPACE, SECRET_STORE, TOOLS, defaults, merged
 
 # Keys below these are the user's own words.
 FREE = {"podLabels", "labels", "annotations", "nodeSelector"}
@@ -27,6 +27,7 @@ WHOLE: dict[str, dict[str, Any]] = {
         "serviceAccount": {"annotations": {"a": "b"}},
         "route": {"host": "api.example.com"},
         "cache": {"enabled": True, "storageClass": "standard-rwx"},
+        **TOOLS,
     },
     "ingress": {
         "gateway": {"service": "NodePort", "address": "203.0.113.7"},
@@ -87,6 +88,11 @@ def test_typos_and_wrong_types_are_turned_away(chart: str) -> None:
         ("reviews-parsing", {"mlflow": {"password": "hush"}}),
         ("reviews-parsing", {"mlflow": {"externalSecret": {"enabled": True, "storeName": ""}}}),
         ("reviews-parsing", {"network": {"gateway": {"podLabels": None}}}),
+        ("reviews-parsing", {"report": {"sources": []}}),
+        ("reviews-parsing", {"report": {"sources": ["/etc"]}}),
+        ("reviews-parsing", {"report": {"schedule": "every monday"}}),
+        ("reviews-parsing", {"page": {"host": "https://demo.example.com"}}),
+        ("reviews-parsing", {"tools": {"image": {"tag": "latest"}}}),
         ("ingress", {"domain": ""}),
         ("ingress", {"domain": "https://reviews.example.com"}),
         ("ingress", {"controller": "nginx"}),
@@ -113,6 +119,10 @@ OTHER: dict[str, Any] = {
     "host": "api.other.example.com",
     "listener": "other",
     "accessMode": "ReadWriteOnce",
+    "schedule": "30 5 * * 1-5",
+    "timeZone": "Europe/Zurich",
+    "sources": ["gs://other/parsed/"],
+    "options": ["--language", "de"],
     "ratio": "0.7",
     "path": "/other",
     "apps": ["other"],
