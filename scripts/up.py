@@ -104,6 +104,8 @@ def sample(parsed: Path) -> None:
 def mlflow_page(number: int) -> list[str]:
     """The command of the MLflow server on the local store."""
     options = ["--backend-store-uri", registry.tracking_uri(), "--host", "127.0.0.1", "--port", str(number)]
+    # By default it would store artifacts that come over HTTP in the working directory.
+    options += ["--artifacts-destination", (Settings().home.resolve() / "artifacts").as_uri()]
     return [sys.executable, "-m", "mlflow", "server", *options, "--workers", "1"]
 
 

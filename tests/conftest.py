@@ -8,14 +8,20 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
 from tokenizers import Tokenizer
 
 import stores
+from reviews_parsing import data
 from reviews_parsing.parser import AspectParser
+
+if TYPE_CHECKING:
+    from reviews_parsing.training.fit import Recipe
 
 PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "src" / "reviews_parsing"
@@ -96,6 +102,55 @@ def with_champion(champion_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path
     """The environment of a user who has the default champion; a copy, so that the test may change it."""
     home = tmp_path / "home"
     copy_home(champion_home, home)
+    monkeypatch.setenv("REVIEWS_PARSING_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def few_reviews(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder of a few reviews of the corpus: enough to train a bad model from."""
+    folder = tmp_path_factory.mktemp("few")
+    for name, count in (("train", 150), ("validation", 60), ("test", 100)):
+        data.write(data.read_splits("corpus")[name][:count], folder / f"{name}.jsonl")
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """A recipe that takes seconds: two layers of the embedded backbone, one epoch."""
+    from transformers import AutoModel
+    from transformers.utils import logging
+
+    from reviews_parsing.training.backbone import EMBEDDED, load_tokenizer, resolve_backbone
+    from reviews_parsing.training.fit import Recipe
+
+    folder = tmp_path_factory.mktemp("backbone")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    AutoModel.from_pretrained(resolve_backbone(EMBEDDED), num_hidden_layers=2).save_pretrained(folder)
+    load_tokenizer(EMBEDDED).save_pretrained(folder)
+    return Recipe(backbone=str(folder), epochs=1, window=64, margin=16)
+
+
+@pytest.fixture(scope="session")
+def trained_home(tmp_path_factory: pytest.TempPathFactory, few_reviews: str, tiny: Recipe) -> Path:
+    """A home whose champion is version 1, trained in three epochs on a few reviews: F1 is about 0.4. Only read it."""
+    from reviews_parsing import pipelines
+
+    home = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("REVIEWS_PARSING_HOME", str(home))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        run = pipelines.train(few_reviews, replace(tiny, epochs=3, learning_rate=1e-3))
+        pipelines.promote(version=run.version)
+    return home
+
+
+@pytest.fixture
+def with_trained(trained_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The environment of a user who trained the champion; a copy, so that the test may change it."""
+    home = tmp_path / "home"
+    copy_home(trained_home, home)
     monkeypatch.setenv("REVIEWS_PARSING_HOME", str(home))
     return home
 

@@ -23,6 +23,8 @@ AUTOSCALER = "serving.kserve.io/autoscalerClass"
 VISIBILITY = "networking.kserve.io/visibility"
 AGENT = "internal.serving.kserve.io/agent"
 HTTP_PORT = 80
+RUNTIME_IMAGE = f"registry.example.com/server@sha256:{'a' * 64}"
+RUNTIME_CONTAINERS = [{"name": "kserve-container", "image": RUNTIME_IMAGE}]
 Manifest = dict[str, Any]
 
 
@@ -78,7 +80,9 @@ def deployment(service: Manifest, predictor: Manifest, runtime: Manifest | None,
     }
     if is_multi_model(predictor):
         annotations[AGENT] = "true"
-    containers = copy.deepcopy(runtime["spec"]["containers"]) if runtime else [{"name": "kserve-container"}]
+    containers = copy.deepcopy(runtime["spec"]["containers"] if runtime else RUNTIME_CONTAINERS)
+    if image := predictor["model"].get("image"):  # the predictor's container is merged over the runtime's
+        containers[0]["image"] = image
     environment = {variable["name"]: variable for variable in containers[0].get("env", [])}
     environment |= {variable["name"]: variable for variable in predictor["model"].get("env", [])}
     containers[0]["env"] = [

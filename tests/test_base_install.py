@@ -86,5 +86,53 @@ def test_base_loads_the_pyfunc(with_champion: Path, absent: set[str]) -> None:
 
 
 def test_base_runs_the_gate(with_champion: Path, absent: set[str]) -> None:
-    program = "from reviews_parsing import registry\nprint(pipelines.promote(version='1').reason)"
+    program = "from reviews_parsing import pipelines\nprint(pipelines.promote(version='1').reason)"
     assert run_with_base_alone(program, absent).splitlines()[-1] == "is champion already"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extra"),
+    [
+        (("train", "corpus"), "train"),
+        (("retrain", "--now"), "train"),
+        (("serve",), "serve"),
+        (("demo",), "demo"),
+        (("insights", "parsed.jsonl"), "insights"),
+        (("rollout", "status"), "k8s"),
+        (("parse", "reviews.csv", "-o", "parsed/", "--engine", "ray"), "ray"),
+    ],
+)
+def test_a_missing_extra_is_one_line_with_the_command_that_helps(
+    with_champion: Path,
+    absent: set[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    extra: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "reviews.csv").write_text("text\nGreat coffee.\n")
+    (tmp_path / "parsed.jsonl").write_text('{"text": "Great coffee.", "aspects": []}\n')
+    program = f"sys.argv = ['reviews-parsing', *{arguments!r}]\nfrom reviews_parsing.cli import main\nmain()"
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", BLOCK.format(absent=absent) + program],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    # Before it `parse` says which model answers.
+    *others, line = done.stderr.strip().splitlines()
+    assert not [other for other in others if "answers" not in other]
+    assert line.startswith("error: ")
+    assert f"pip install 'reviews-parsing[{extra}]'" in line
+
+
+def test_every_extra_that_a_command_needs_exists() -> None:
+    from importlib.metadata import metadata
+
+    from reviews_parsing.cli.app import _DISTRIBUTIONS, _EXTRAS_OF_COMMANDS
+
+    requirements = " ".join(requires("reviews-parsing") or []).lower()
+    assert all(distribution in requirements for distribution in _DISTRIBUTIONS.values())
+    assert set(_EXTRAS_OF_COMMANDS.values()) <= set(metadata("reviews-parsing").get_all("Provides-Extra") or [])

@@ -18,9 +18,26 @@ from reviews_parsing.cli import output
 from reviews_parsing.schema import Aspect, ParsedReview
 
 TEXT = "The ramen was great but the waiter was rude."
+ANNOUNCEMENT = "version 1 of reviews-parsing-ner-aspects, the champion, answers\n"
+
+
+def test_stderr_says_which_model_answers(with_champion: Path, tmp_path: Path) -> None:
+    assert call("parse", TEXT)[2] == ANNOUNCEMENT
+    assert call("parse", TEXT, "--model", "models:/reviews-parsing-ner-aspects/1")[2] == ""
+    code, out, err = call("parse", TEXT, REVIEWS_PARSING_HOME=str(tmp_path / "new"))
+    assert (code, [aspect["word"] for aspect in json.loads(out)]) == (0, ["ramen", "waiter"])
+    assert "no version of reviews-parsing-ner-aspects is champion yet: the pretrained model" in err
 
 
 def run(*arguments: str, stdin: str | None = None, cwd: Path | None = None, **environment: str) -> tuple[int, str, str]:
+    """Status and outputs of a command; the line that says that the champion answers is left out."""
+    code, out, err = call(*arguments, stdin=stdin, cwd=cwd, **environment)
+    return code, out, err.replace(ANNOUNCEMENT, "", 1)
+
+
+def call(
+    *arguments: str, stdin: str | None = None, cwd: Path | None = None, **environment: str
+) -> tuple[int, str, str]:
     done = subprocess.run(
         [sys.executable, "-m", "reviews_parsing.cli", *arguments],
         capture_output=True,
@@ -241,7 +258,10 @@ def test_tables_are_plain_text_in_a_pipe(with_champion: Path) -> None:
         "promote",
         "rollback",
         "models",
+        "register",
+        "retrain",
         "serve",
+        "data reference add",
         "data check",
         "data suggest",
         "corrections export",
@@ -273,7 +293,26 @@ def test_mistakes_are_one_line(with_champion: Path, tmp_path: Path) -> None:
 
 
 def test_without_a_champion_the_line_says_how_to_get_one(tmp_path: Path) -> None:
-    assert "reviews-parsing train" in refused("parse", TEXT)
+    champion = "models:/reviews-parsing-ner-aspects@champion"
+    assert "reviews-parsing train" in refused("parse", TEXT, "--model", champion)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "give a trigger"),
+        (("--every", "3 weeks"), "write 90m, 24h or 30d"),
+        (("--approve", "2", "--reject", "2"), "give one of --approve and --reject"),
+    ],
+)
+def test_retrain_needs_a_trigger_or_a_decision(arguments: tuple[str, ...], words: str, tmp_path: Path) -> None:
+    code, out, err = run("retrain", *arguments, COLUMNS="200")
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_retrain_without_a_champion_is_one_line(tmp_path: Path) -> None:
+    assert "has no champion yet: reviews-parsing register" in refused("retrain", "--now")
 
 
 def test_a_tracking_server_that_is_down_is_one_line(tmp_path: Path) -> None:

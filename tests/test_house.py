@@ -62,7 +62,7 @@ def test_the_lock_pins_every_dependency_and_names_no_host() -> None:
 
 
 def test_every_setting_is_documented() -> None:
-    pages = ("reference/serving.md", "how-to/rollout.md", "how-to/page.md")
+    pages = ("reference/serving.md", "how-to/models.md", "how-to/rollout.md", "how-to/page.md")
     text = "".join((PROJECT / "docs" / page).read_text(encoding="utf-8") for page in pages)
     for name, field in Settings.model_fields.items():
         variable = str(field.validation_alias or f"REVIEWS_PARSING_{name.upper()}")

@@ -1,19 +1,21 @@
-"""Every error that the package raises on purpose.
+"""Errors that the package raises on purpose.
 
 ReviewsParsingError         root: one line that says what, where and what to do
 ├── DataError               a file, a row or a label that cannot be read or written
 ├── CorrectionConflict      a text was corrected concurrently (defined in corrections/store.py)
-├── ModelError              a model folder, version or alias that does not exist or is incomplete
-│   └── NoSuchAlias         a registered model without the alias that was asked for
+├── ModelError              a model folder, version or alias that does not exist or is damaged
+│   └── NoSuchAlias         a registered model without the requested alias
 ├── TrackingError           the tracking server or store cannot be used
-├── PromotionRefused        the challenger is worse than the champion
+├── PromotionRefused        the gate does not let the challenger through
+│   └── ChampionChanged     the champion changed while the challenger was compared with it
+├── RetrainingFailed        a retraining that cannot start or continue
 ├── ServingError            the server cannot start
-├── ClusterError            the cluster cannot be used, or refuses what is asked
-├── RolloutRefused          a rollout that cannot begin, or has nothing to go on with
-├── RolloutReverted         a rollout that did not hold and was undone
-├── InferenceError          a server does not answer, or refuses what it is asked
-├── Stopped                 work that nobody waits for any more was ended
-└── RequestRefused          a request that the server does not take
+├── ClusterError            the cluster cannot be used, or refuses a request
+├── RolloutRefused          a rollout that cannot start, or a step without a rollout
+├── RolloutReverted         a rollout that failed and was undone
+├── InferenceError          a server does not answer, or refuses a request
+├── Stopped                 work was cancelled
+└── RequestRefused          a request that the server rejects
 """
 
 from __future__ import annotations
@@ -28,11 +30,11 @@ class DataError(ReviewsParsingError):
 
 
 class ModelError(ReviewsParsingError):
-    """A model folder, version or alias that does not exist or is incomplete."""
+    """A model folder, version or alias that does not exist or is damaged."""
 
 
 class NoSuchAlias(ModelError):
-    """A registered model has no such alias, or is not registered at all: nothing was made champion yet."""
+    """A registered model has no such alias, or does not exist: no version is champion yet."""
 
 
 class TrackingError(ReviewsParsingError):
@@ -40,29 +42,37 @@ class TrackingError(ReviewsParsingError):
 
 
 class PromotionRefused(ReviewsParsingError):
-    """The challenger is worse than the champion, and `force` was not given."""
+    """The gate does not let the challenger through, and `force` was not given."""
+
+
+class ChampionChanged(PromotionRefused):
+    """Another promotion or rollback came first; the challenger must be compared with the present champion."""
+
+
+class RetrainingFailed(ReviewsParsingError):
+    """A retraining that cannot start or continue."""
 
 
 class ServingError(ReviewsParsingError):
-    """The server cannot start: a port is taken, it is not installed, or there is no model to serve."""
+    """The server cannot start: a port is taken, an extra is missing, or there is no model to serve."""
 
 
 class ClusterError(ReviewsParsingError):
-    """The cluster cannot be reached or used, or refuses what is asked."""
+    """The cluster cannot be reached or used, or refuses a request."""
 
 
 class RolloutRefused(ReviewsParsingError):
-    """A rollout that cannot begin because another is under way, or a step that finds nothing to go on with."""
+    """A rollout that cannot start because another is in progress, or a step without a rollout to continue."""
 
 
 class RolloutReverted(ReviewsParsingError):
-    """The new version did not become ready or did worse than the champion; what was served before is served."""
+    """The new version did not become ready or did worse than the champion; the former version is served again."""
 
 
 class InferenceError(ReviewsParsingError):
-    """A server does not answer, or refuses.
+    """A server does not answer, or refuses a request.
 
-    Where asking again may help, `retry_after` says in how many seconds; `too_large` is set where less might be taken.
+    `retry_after` is the number of seconds after which a retry may help; `too_large` tells that a smaller request might.
     """
 
     def __init__(self, message: str, retry_after: float | None = None, too_large: bool = False) -> None:
@@ -72,11 +82,11 @@ class InferenceError(ReviewsParsingError):
 
 
 class Stopped(ReviewsParsingError):
-    """Work that was ended because nobody waits for it any more."""
+    """Work that was cancelled because nobody waits for its result."""
 
 
 class RequestRefused(ReviewsParsingError):
-    """A request that the server does not take; `status` is the HTTP status of the answer."""
+    """A request that the server rejects; `status` is the HTTP status of the response."""
 
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)

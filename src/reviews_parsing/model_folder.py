@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from textwrap import shorten
 
 from reviews_parsing.errors import ModelError
 from reviews_parsing.schema import Taxonomy
@@ -15,6 +16,7 @@ FORMAT = 4
 MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parser.json"
 # Optional files: the training profile (`monitor.Profile`), the parameters of the training, the model card.
 PROFILE_FILE, TRAINING_FILE, CARD_FILE = "profile.parquet", "training.json", "README.md"
+MAX_REASON_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class ParserConfig:
     """Configuration of a model: the content of `parser.json`. `window` and `margin` are in tokens.
 
     `transitions` and `opinion_transitions` are CRF transitions of aspect and opinion tags (`tagging.LinearChainCRF`),
-    `link_bias` is the distance bias of `tagging.link_opinions`. Each is empty if the model has none.
+    `link_bias` is the distance bias of `tagging.link_opinions`. Each is empty if the model has none. `languages` are
+    ISO 639 codes of the languages that the model reads; if there are none, languages are not identified.
     """
 
     taxonomy: Taxonomy
@@ -55,6 +58,7 @@ class ParserConfig:
     transitions: Matrix = ()
     opinion_transitions: Matrix = ()
     link_bias: tuple[float, ...] = ()
+    languages: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
         """Write `parser.json` into `folder`."""
@@ -67,15 +71,14 @@ class ParserConfig:
         """Read `parser.json` from `folder`. Raises ModelError if it is missing, damaged or of a newer format."""
         try:
             form = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelError(
                 f"{folder} holds no model ({CONFIG_FILE}: {error}); give a model folder or models:/NAME@ALIAS"
             ) from error
         try:
             if form["format"] not in range(1, FORMAT + 1):
-                raise ModelError(
-                    f"{folder} has format {form['format']}, not 1 to {FORMAT}; install the version that made it"
-                )
+                number = str(form["format"])[:20]
+                raise ModelError(f"{folder} has format {number}, not 1 to {FORMAT}; install the version that made it")
             # Older models lack some fields; before format 4, `multi_label` was `several`, `threshold` `answer_from`.
             labels = form["taxonomy"]
             taxonomy = Taxonomy(
@@ -86,7 +89,7 @@ class ParserConfig:
                 labels.get("multi_label", labels.get("several", False)),
                 labels.get("unique_mentions", False),
             )
-            parameters = dict(form["calibration"])
+            parameters = {name: float(value) for name, value in form["calibration"].items()}
             if "answer_from" in parameters:
                 parameters["threshold"] = parameters.pop("answer_from")
             return cls(
@@ -98,6 +101,8 @@ class ParserConfig:
                 tuple(map(tuple, form.get("transitions", ()))),
                 tuple(map(tuple, form.get("opinion_transitions", ()))),
                 tuple(form.get("link_bias", ())),
+                tuple(form.get("languages", ())),
             )
-        except (KeyError, TypeError) as error:
-            raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {error}); fetch it again") from error
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            reason = shorten(" ".join(str(error).split()), MAX_REASON_CHARACTERS, placeholder=" ...")
+            raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {reason}); fetch it again") from error

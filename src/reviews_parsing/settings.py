@@ -1,19 +1,22 @@
-"""Configuration: environment variables, read when asked for."""
+"""Configuration: environment variables, read at each use."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from reviews_parsing.errors import ModelError
+
 MODEL_NAME = "reviews-parsing-ner-aspects"
 CHAMPION = "champion"
 
 
 def _default_home() -> Path:
-    """`.reviews-parsing` beside the project where one is around the working directory, else the user's data folder."""
+    """Return `.reviews-parsing` in the project around the working directory, else the user's data folder."""
     for folder in (Path.cwd(), *Path.cwd().parents):
         project = folder / "pyproject.toml"
         if project.is_file() and 'name = "reviews-parsing"' in project.read_text(encoding="utf-8"):
@@ -24,7 +27,7 @@ def _default_home() -> Path:
 
 
 class Settings(BaseSettings):
-    """Every setting, its variable and its default."""
+    """All settings with their variables and defaults."""
 
     model_config = SettingsConfigDict(env_prefix="REVIEWS_PARSING_", protected_namespaces=(), populate_by_name=True)
 
@@ -36,44 +39,46 @@ class Settings(BaseSettings):
         default=MODEL_NAME, validation_alias="MLFLOW_EXPERIMENT_NAME", description="MLflow experiment of training runs"
     )
     model_name: str = Field(default=MODEL_NAME, description="name of the registered model")
-    model_uri: str | None = Field(default=None, description="what the server serves; unset: the champion")
-    threads: int | None = Field(default=None, ge=1, description="threads for parsing; unset: one for each core")
-    max_texts: int = Field(
-        default=4096, ge=1, description="most texts that a request to the server may hold; beyond: 413"
+    model_uri: str | None = Field(default=None, description="model that the server serves; unset: the champion")
+    fetch_timeout: float = Field(default=300, gt=0, description="time limit for fetching a model, in seconds")
+    max_model_mb: int = Field(
+        default=2000, ge=1, description="maximum size of a model that is fetched, in megabytes (10^6 bytes)"
     )
+    approval: bool = Field(default=False, description="`retrain` waits for a person's approval before it promotes")
+    threads: int | None = Field(default=None, ge=1, description="threads for parsing; unset: one per core")
+    max_texts: int = Field(default=4096, ge=1, description="maximum texts in a request to the server; beyond: 413")
     engine: Literal["onnxruntime", "openvino", "auto"] = Field(
-        default="onnxruntime", description="what runs the model; auto: whichever of those installed is faster here"
+        default="onnxruntime", description="inference engine; auto: the faster one of those installed"
     )
     max_characters: int = Field(
-        default=500_000, ge=1, description="most characters that a request to the server may hold; beyond: 413"
+        default=500_000, ge=1, description="maximum characters in a request to the server; beyond: 413"
     )
     max_wait: float = Field(
-        default=0.5, ge=0, description="longest that a request to the server may have to wait, in seconds; beyond: 503"
+        default=0.5, ge=0, description="maximum queueing time of a request to the server, in seconds; beyond: 503"
     )
 
     jaeger_url: str | None = Field(
         default=None,
         validation_alias="JAEGER_URL",
-        description="host or URL of a collector of traces (OTLP over gRPC), where OTEL_EXPORTER_OTLP_ENDPOINT is unset",
+        description="host or URL of a trace collector (OTLP over gRPC), where OTEL_EXPORTER_OTLP_ENDPOINT is unset",
     )
 
     drain_seconds: float = Field(
-        default=60, ge=0, description="how long the server, told to end, goes on with requests under way"
+        default=60, ge=0, description="time limit for requests in progress when the server stops, in seconds"
     )
 
     traffic: Path | None = Field(
-        default=None,
-        description="folder for numbers, and no texts, of a sample of what the server sees",
+        default=None, description="folder for numbers, and no texts, of a sample of the requests"
     )
-    traffic_rows: int = Field(default=100, ge=1, description="most reviews a minute that are in that sample")
-    traffic_files: int = Field(default=2016, ge=1, description="most files in that folder; the oldest go")
+    traffic_rows: int = Field(default=100, ge=1, description="maximum reviews per minute in that sample")
+    traffic_files: int = Field(default=2016, ge=1, description="maximum files in that folder; the oldest are deleted")
 
-    server_url: str = Field(default="http://127.0.0.1:8080", description="V2 server that the page asks")
+    server_url: str = Field(default="http://127.0.0.1:8080", description="V2 server behind the page")
     compare_url: str | None = Field(
-        default=None, description="a second V2 server, such as a canary, whose answers the page shows beside"
+        default=None, description="second V2 server, such as a canary, whose answers the page shows beside"
     )
     max_upload_mb: int = Field(
-        default=200, ge=1, description="largest file that the page takes, in megabytes (10^6 bytes)"
+        default=200, ge=1, description="maximum size of a file on the page, in megabytes (10^6 bytes)"
     )
 
     service: str = Field(default=MODEL_NAME, description="InferenceService that a rollout changes")
@@ -81,14 +86,23 @@ class Settings(BaseSettings):
     kubeconfig: Path | None = Field(
         default=None,
         validation_alias="KUBECONFIG",
-        description="how the cluster is reached; unset: the pod's service account, else ~/.kube/config",
+        description="access to the cluster; unset: the pod's service account, else ~/.kube/config",
     )
     prometheus_url: str | None = Field(
         default=None,
         validation_alias="PROMETHEUS_URL",
-        description="Prometheus that knows the cluster's pods; `rollout --auto` asks it",
+        description="Prometheus that scrapes the cluster's pods; `rollout --auto` queries it",
     )
+
+    def name_for(self, domain: str | None) -> str:
+        """Return the registered model of a domain, or the configured one. Raises ModelError if it is no name."""
+        if domain is None:
+            return self.model_name
+        if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", domain):
+            raise ModelError(f"{domain!r} is no name of a domain; use lower-case letters, digits and hyphens")
+        return f"{self.model_name}-{domain}"
 
     @property
     def champion_uri(self) -> str:
+        """The URI of the champion of the configured model."""
         return f"models:/{self.model_name}@{CHAMPION}"

@@ -32,7 +32,7 @@ def manifests(extra: dict[str, Any], *, canary: int | None = None, kserves: bool
         return [*found, kserve.http_route(service, API, {"http": 80, "grpc": 8081}, {}, splits=False)]
     (own,) = (m for m in rendered("reviews-parsing", "kind") if m["kind"] == "HTTPRoute")
     backends = route.Backends(SERVICE) if canary is None else route.Backends(SERVICE, CANARY, "3", canary)
-    own["spec"]["rules"] = route.rules(backends, NAME)
+    own["spec"]["rules"] = route.build_rules(backends, NAME)
     return [*found, own]
 
 
@@ -94,9 +94,9 @@ def test_a_canary_gets_its_share_of_real_requests(tmp_path: Path, percent: int) 
             deviation = 100 * (percent / 100 * (1 - percent / 100) / counts.total()) ** 0.5
             assert abs(share - percent) <= 5 * deviation, (counts, percent)
         # Dark or not, a request that names the version reaches it.
-        assert set(gateway.served(100, INFER, **{route.HEADER: "3"})) == {CANARY}
-        assert set(gateway.served_by_grpc(100, **{route.HEADER: "3"})) == {CANARY}
-        others = gateway.served(100, INFER, **{route.HEADER: "33"})
+        assert set(gateway.served(100, INFER, **{route.VERSION_HEADER: "3"})) == {CANARY}
+        assert set(gateway.served_by_grpc(100, **{route.VERSION_HEADER: "3"})) == {CANARY}
+        others = gateway.served(100, INFER, **{route.VERSION_HEADER: "33"})
         assert percent or set(others) == {SERVICE}
 
 

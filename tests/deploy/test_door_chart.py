@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reviews_parsing.rollout.route import Backends
-from reviews_parsing.rollout.route import rules as route_rules
+from reviews_parsing.rollout.route import Backends, build_rules
 from reviews_parsing.serving import openapi
 
 from .rendering import (
@@ -243,7 +242,7 @@ def test_models_can_be_asked_but_not_loaded_through_the_gateway(model: str) -> N
 def test_the_gateway_and_the_route_agree_on_the_paths_of_inference() -> None:
     policy = one(rendered("ingress", "gke"), "AuthorizationPolicy")["spec"]
     patterns = policy["rules"][0]["to"][0]["operation"]["paths"]
-    rules = route_rules(Backends("champion"), MODEL)
+    rules = build_rules(Backends("champion"), MODEL)
     paths = [match["path"] for rule in rules for match in rule["matches"]]
     exact = {path["value"] for path in paths if path["type"] == "Exact"}
     (versions,) = (path["value"] for path in paths if path["type"] == "RegularExpression")

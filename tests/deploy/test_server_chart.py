@@ -90,8 +90,8 @@ def test_the_route_is_the_charts_and_its_rules_are_those_that_a_rollout_writes()
     service, runtime = one(manifests, "InferenceService"), one(manifests, "ServingRuntime")
     assert kserve.http_route(service, "api.x", {"http": 80, "grpc": 8081}, {}, splits=True) == {}
     found = one(manifests, "HTTPRoute")
-    assert found["metadata"]["name"] == f"{NAME}{route.SUFFIX}"
-    assert found["spec"]["rules"] == route.rules(route.Backends(kserve.predictor_name(service)), NAME)
+    assert found["metadata"]["name"] == f"{NAME}{route.ROUTE_SUFFIX}"
+    assert found["spec"]["rules"] == route.build_rules(route.Backends(kserve.predictor_name(service)), NAME)
     ports = kserve.service_ports(runtime)
     assert (ports["http"], ports["grpc"]) == (route.REST_PORT, route.GRPC_PORT)
     (unset,) = of_kind(rendered("reviews-parsing", "gke"), "HTTPRoute")

@@ -65,11 +65,36 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     log.close()
 
 
+OBJECT_STORE = "object-store"
+RESOLVE = f"""
+import socket
+
+resolve = socket.getaddrinfo
+
+
+def getaddrinfo(host, *arguments, **options):
+    local = host in ({OBJECT_STORE!r}, {OBJECT_STORE.encode()!r})
+    return resolve("127.0.0.1" if local else host, *arguments, **options)
+
+
+socket.getaddrinfo = getaddrinfo
+"""
+
+
 @pytest.fixture(scope="session")
 def mlflow_server(postgres: str, s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """MLflow's own server on both; artifacts pass through it, so that clients need no keys. Yields its address."""
+    """MLflow's own server on both; yields its address. It alone can resolve the name of the object store."""
     port = free_port()
-    log = tmp_path_factory.mktemp("mlflow") / "log"
+    folder = tmp_path_factory.mktemp("mlflow")
+    (folder / "sitecustomize.py").write_text(RESOLVE)
+    paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    inside = {
+        **s3,
+        "MLFLOW_S3_ENDPOINT_URL": s3["MLFLOW_S3_ENDPOINT_URL"].replace("127.0.0.1", OBJECT_STORE),
+        "MLFLOW_BOTO_CLIENT_ADDRESSING_STYLE": "path",
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+    log = folder / "log"
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", postgres, "--artifacts-destination", "s3://mlflow/artifacts", "--serve-artifacts"]
     with log.open("wb") as target:
@@ -77,7 +102,7 @@ def mlflow_server(postgres: str, s3: dict[str, str], tmp_path_factory: pytest.Te
             [sys.executable, "-m", "mlflow", "server", *options, *stores],
             stdout=target,
             stderr=target,
-            env={**os.environ, **s3},
+            env={**os.environ, **inside},
             start_new_session=True,
         )
     address = f"http://127.0.0.1:{port}"

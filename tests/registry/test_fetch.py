@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import shutil
@@ -19,6 +21,8 @@ import pytest
 from conftest import copy_home
 from ports import free_port
 from reviews_parsing import ModelError, TrackingError, registry
+from reviews_parsing.registry.integrity import CHECKSUM_TAG
+from reviews_parsing.registry.runs import fetch_file, run
 from reviews_parsing.settings import MODEL_NAME
 
 from .servers import answers, until
@@ -87,6 +91,8 @@ def test_what_was_fetched_is_there_while_the_server_is_away(
         use(store, home, monkeypatch)
         folder, version = registry.fetch(CHAMPION)
         assert version == "1"
+        assert caplog.messages == [f"fetching version 1 of {MODEL_NAME} from http://127.0.0.1:{store.port}"]
+        caplog.clear()
     until(lambda: not answers(f"http://127.0.0.1:{store.port}/health"), "the end of the MLflow server")
     assert registry.fetch(FIRST) == (folder, "1")
     assert caplog.records == []
@@ -164,26 +170,164 @@ def remove(name: str) -> Callable[[Path], object]:
     return lambda folder: (folder / name).unlink()
 
 
+HARMS: dict[str, Callable[[Path], object]] = {
+    "no model": remove("model.onnx"),
+    "no card": remove("README.md"),
+    "cut off": lambda folder: os.truncate(folder / "model.onnx", 1000),
+    "other content": lambda folder: (folder / "tokenizer.json").write_bytes(b"{}"),
+    "a file more": lambda folder: (folder / "hook.py").write_text("print('hello')"),
+    "no checksums": lambda folder: folder.with_name(f"{folder.name}.sha256").unlink(),
+    "damaged checksums": lambda folder: folder.with_name(f"{folder.name}.sha256").write_bytes(b"\xff\xfe"),
+}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_damaged_folder_is_fetched_again(with_champion: Path, harm: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder, _ = registry.fetch(CHAMPION)
+    files = contents(folder)
+    HARMS[harm](folder)
+    assert registry.fetch(CHAMPION) == (folder, "1")
+    [warning] = caplog.messages
+    assert folder.name in warning
+    assert warning.endswith("deleting it and fetching it again")
+    assert contents(folder) == files
+    assert {path.name for path in folder.parent.iterdir()} == {folder.name, f"{folder.name}.sha256"}
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_damaged_folder_that_cannot_be_fetched_again_is_refused_by_name(with_champion: Path, harm: str) -> None:
+    folder, _ = registry.fetch(CHAMPION)
+    HARMS[harm](folder)
+    shutil.rmtree(with_champion / "artifacts")
+    with pytest.raises(ModelError, match=f"{folder}.* cannot be fetched again .*delete {folder}"):
+        registry.fetch(CHAMPION)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def artifact_folder(home: Path) -> Path:
+    """The model folder of version 1 in the local artifact store."""
+    [model] = (home / "artifacts" / "models").glob("*/artifacts/artifacts/parser/model.onnx")
+    return model.parent
+
+
+def change_bytes(file: Path) -> None:
+    with file.open("r+b") as content:
+        content.seek(10_000_000)
+        content.write(b"\0" * 20_000)
+
+
 @pytest.mark.parametrize(
-    "harm",
+    ("harm", "words"),
     [
-        remove("model.onnx"),
-        remove("README.md"),
-        lambda folder: os.truncate(folder / "model.onnx", 1000),
-        lambda folder: (folder / "tokenizer.json").write_bytes(b"{}"),
+        (lambda folder: change_bytes(folder / "model.onnx"), "model.onnx has SHA-256 .* instead of"),
+        (lambda folder: os.truncate(folder / "model.onnx", 9_000_000), "model.onnx has 9,000,000 bytes instead of"),
+        (remove("profile.parquet"), "profile.parquet is missing"),
+        (lambda folder: (folder / "extra.bin").write_bytes(b"x"), "extra.bin was not registered"),
+        (remove("tokenizer.json"), "it has no tokenizer.json"),
     ],
 )
-def test_a_folder_that_is_no_longer_what_was_fetched_is_refused(
-    with_champion: Path, harm: Callable[[Path], object]
+def test_artifacts_that_are_not_what_was_registered_are_refused_by_name(
+    with_champion: Path, harm: Callable[[Path], object], words: str
 ) -> None:
     shutil.rmtree(with_champion / "models")
-    folder, _ = registry.fetch(CHAMPION)
-    harm(folder)
+    harm(artifact_folder(with_champion))
     for uri in (CHAMPION, FIRST):
-        with pytest.raises(ModelError, match=f"delete {folder}, and it is fetched again"):
+        with pytest.raises(ModelError, match=f"version 1 of {MODEL_NAME} .*{words}") as caught:
             registry.fetch(uri)
-    shutil.rmtree(folder)
-    assert registry.fetch(CHAMPION) == (folder, "1")
+        assert "\n" not in str(caught.value)
+    assert not list((with_champion / "models").rglob("*.onnx"))
+
+
+def test_a_version_without_checksums_must_load(with_champion: Path) -> None:
+    """An earlier release registered versions without checksums."""
+    shutil.rmtree(with_champion / "models")
+    with registry.tracking() as client:
+        client.delete_model_version_tag(MODEL_NAME, "1", CHECKSUM_TAG)
+    assert registry.fetch(CHAMPION)[1] == "1"
+    shutil.rmtree(with_champion / "models")
+    os.truncate(artifact_folder(with_champion) / "model.onnx", 9_000_000)
+    with pytest.raises(ModelError, match=f"version 1 of {MODEL_NAME}: the model is damaged"):
+        registry.fetch(CHAMPION)
+
+
+def test_checksums_are_tags_of_the_run_and_of_the_version(with_champion: Path) -> None:
+    folder, _ = registry.fetch(CHAMPION)
+    with registry.tracking() as client:
+        version = client.get_model_version(MODEL_NAME, "1")
+        records = [json.loads(tags[CHECKSUM_TAG]) for tags in (version.tags, client.get_run(version.run_id).data.tags)]
+    expected = {
+        path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bytes": path.stat().st_size}
+        for path in folder.iterdir()
+    }
+    assert records == [expected] * 2
+
+
+def test_a_model_that_is_too_large_is_refused_before_it_is_fetched(
+    with_champion: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(with_champion / "models")
+    monkeypatch.setenv("REVIEWS_PARSING_MAX_MODEL_MB", "20")
+    monkeypatch.setattr("mlflow.artifacts.download_artifacts", lambda *_, **__: pytest.fail("it was downloaded"))
+    with pytest.raises(ModelError, match=r"has 6 files of 24 MB.*REVIEWS_PARSING_MAX_MODEL_MB"):
+        registry.fetch(CHAMPION)
+
+
+def test_artifacts_that_are_gone_are_named_with_their_path(with_champion: Path) -> None:
+    shutil.rmtree(with_champion / "models")
+    place = artifact_folder(with_champion).parent
+    shutil.rmtree(place)
+    with pytest.raises(ModelError, match=f"no files at .*{place}"):
+        registry.fetch(CHAMPION)
+
+
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_home_that_was_moved_or_copied_works(
+    champion_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moved: bool
+) -> None:
+    first, second = tmp_path / "first place", tmp_path / "second place ü"
+    copy_home(champion_home, first)
+    if moved:
+        first.rename(second)
+    else:
+        shutil.copytree(first, second)
+        # What the copy reads must not be the original.
+        artifact_folder(first).rename(first / "elsewhere")
+    shutil.rmtree(second / "models")
+    monkeypatch.setenv("REVIEWS_PARSING_HOME", str(second))
+    assert registry.fetch(CHAMPION)[1] == "1"
+    run_id = registry.versions()[0].run_id
+    assert fetch_file(run_id, "data/test.jsonl", tmp_path).is_file()
+    with run() as log:
+        log.parameters({"a": 1})
+    with registry.tracking() as client:
+        assert client.get_run(log.run_id).info.artifact_uri.startswith((second / "artifacts").as_uri())
+
+
+def test_runs_lie_under_the_home_whatever_was_asked_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert registry.champion() is None
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    (tmp_path / "note.txt").write_text("hello")
+    with run() as log:
+        log.file(tmp_path / "note.txt", "data")
+    home = Path(os.environ["REVIEWS_PARSING_HOME"])
+    assert len(list(home.rglob("note.txt"))) == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "note.txt"}
+
+
+def test_an_experiment_outside_the_home_gets_its_new_artifacts_inside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an earlier release made it: `make up` wrote to ./mlruns."""
+    with registry.tracking() as client:
+        client.create_experiment(MODEL_NAME, (tmp_path / "mlruns" / "1").as_uri())
+    with run() as log:
+        pass
+    with registry.tracking() as client:
+        assert client.get_run(log.run_id).info.artifact_uri.startswith((tmp_path / "home").as_uri())
 
 
 def test_checksums_are_those_of_sha256sum(with_champion: Path) -> None:
@@ -199,8 +343,8 @@ def test_a_fetch_that_was_killed_leaves_nothing_that_looks_whole(with_champion: 
     shutil.rmtree(with_champion / "models")
     [artifact] = (with_champion / "artifacts" / "models").glob("*/artifacts/artifacts/parser/model.onnx")
     size = artifact.stat().st_size
-    # A hole at its end, so that fetching it takes long enough to be killed at.
-    os.truncate(artifact, 2 << 30)
+    # A hole at its end, so that fetching it takes long enough to be killed.
+    os.truncate(artifact, 1900 << 20)
     program = f"from reviews_parsing import registry; registry.fetch({CHAMPION!r})"
     place = with_champion / "models" / MODEL_NAME
     with subprocess.Popen([sys.executable, "-c", program]) as process:

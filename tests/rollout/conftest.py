@@ -64,12 +64,12 @@ def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def hurried(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same steps, waiting for milliseconds."""
     for module, name, value in (
-        (steps, "POLL", 0.02),
-        (steps, "AWAY", 1.0),
-        (steps, "TAKE", 2.0),
-        (steps, "SETTLE", 0.0),
-        (watch, "LOOK", 0.25),
-        (watch, "GRACE", 0.7),
+        (steps, "POLL_SECONDS", 0.02),
+        (steps, "MAX_OUTAGE_SECONDS", 1.0),
+        (steps, "TRAFFIC_TIMEOUT_SECONDS", 2.0),
+        (steps, "GATEWAY_DELAY_SECONDS", 0.0),
+        (watch, "POLL_SECONDS", 0.25),
+        (watch, "GRACE_SECONDS", 0.7),
     ):
         monkeypatch.setattr(module, name, value)
 

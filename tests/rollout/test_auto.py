@@ -13,8 +13,8 @@ from scipy.stats import binom
 
 from reviews_parsing.io.ports import free_port
 from reviews_parsing.rollout import duration
-from reviews_parsing.rollout.prometheus import Figures
-from reviews_parsing.rollout.watch import AT_END, MEANWHILE, judged, tail
+from reviews_parsing.rollout.prometheus import EndpointStatistics
+from reviews_parsing.rollout.watch import FINAL_LIMITS, INTERIM_LIMITS, binomial_tail, find_failure
 
 from .api import NAME, NAMESPACE, Cluster, model
 from .conftest import Run
@@ -66,7 +66,7 @@ def test_a_canary_that_is_slower_is_undone_at_the_end_and_one_far_slower_at_once
 def test_too_little_traffic_promotes_nothing(cluster: Cluster, run: Run, prometheus: PrometheusServer) -> None:
     with scraped(prometheus, Exporter("3", requests=1), Exporter("1", requests=9)) as url:
         error = run(*CANARY, *AUTO, url).error
-    assert re.search(r"too little to tell: \d+ requests, 100 are needed of each version at one door", error), error
+    assert re.search(r"too little to tell: \d+ requests, 100 are needed of each version at one endpoint", error), error
     assert cluster.pods() == {"predictor": model("1")}
 
 
@@ -115,14 +115,16 @@ def test_who_ends_a_canary_that_is_watched_ends_the_watch(
 ) -> None:
     from reviews_parsing.rollout.prometheus import Prometheus
 
-    figures = Prometheus.figures
+    figures = Prometheus.query
 
-    def undone_meanwhile(self: Prometheus, versions: tuple[str, str], seconds: float) -> dict[tuple[str, str], Figures]:
+    def undone_meanwhile(
+        self: Prometheus, versions: tuple[str, str], seconds: float
+    ) -> dict[tuple[str, str], EndpointStatistics]:
         cluster.apply({"spec": {"predictor": {"model": {"env": [_uri("1")]}}}}, "reviews-parsing-rollout")
         return figures(self, versions, seconds)
 
     run(*CANARY)
-    monkeypatch.setattr(Prometheus, "figures", undone_meanwhile)
+    monkeypatch.setattr(Prometheus, "query", undone_meanwhile)
     with scraped(prometheus, Exporter("3", requests=20), Exporter("1", requests=180)) as url:
         assert "somebody else changed the canary" in run("promote", *AUTO, url).error
 
@@ -135,31 +137,35 @@ def test_auto_needs_a_canary_and_a_prometheus(cluster: Cluster, run: Run) -> Non
     assert not any(line.startswith("PATCH") for line in cluster.requests)
 
 
-def told(ours: Figures, theirs: Figures, over: bool = True) -> str | None:
+def told(ours: EndpointStatistics, theirs: EndpointStatistics, over: bool = True) -> str | None:
     found = {("3", "rest"): ours, ("1", "rest"): theirs}
-    return judged(found, "3", "1", 100, AT_END if over else MEANWHILE, over)
+    return find_failure(found, "3", "1", 100, FINAL_LIMITS if over else INTERIM_LIMITS, over)
 
 
 def test_the_rule() -> None:
-    champion = Figures(1000, 2, 0.050)
-    assert told(Figures(100, 0, 0.050), champion) is None
-    assert told(Figures(100, 1, 0.055), champion) is None, "one failure in a hundred is chance"
-    assert "4 of 100 requests failed" in (told(Figures(100, 4, 0.050), champion) or "")
-    assert told(Figures(100, 2, 0.050), champion, over=False) is None, "too early to tell"
-    assert "3 of 10 requests failed" in (told(Figures(10, 3, 0.050), champion, over=False) or "")
-    assert "70 ms" in (told(Figures(100, 0, 0.070), champion) or "")
-    assert told(Figures(100, 0, 0.070), champion, over=False) is None
-    assert "110 ms" in (told(Figures(100, 0, 0.110), champion, over=False) or "")
-    assert told(Figures(100, 0, 0.007), Figures(1000, 0, 0.003)) is None, "4 ms are not worth a word"
-    assert "too little to tell" in (told(Figures(99, 0, 0.050), champion) or "")
-    assert "too little to tell" in (told(Figures(1000, 0, 0.050), Figures(99, 0, 0.050)) or "")
-    assert told(Figures(99, 0, 0.050), champion, over=False) is None
+    champion = EndpointStatistics(1000, 2, 0.050)
+    assert told(EndpointStatistics(100, 0, 0.050), champion) is None
+    assert told(EndpointStatistics(100, 1, 0.055), champion) is None, "one failure in a hundred is chance"
+    assert "4 of 100 requests failed" in (told(EndpointStatistics(100, 4, 0.050), champion) or "")
+    assert told(EndpointStatistics(100, 2, 0.050), champion, over=False) is None, "too early to tell"
+    assert "3 of 10 requests failed" in (told(EndpointStatistics(10, 3, 0.050), champion, over=False) or "")
+    assert "70 ms" in (told(EndpointStatistics(100, 0, 0.070), champion) or "")
+    assert told(EndpointStatistics(100, 0, 0.070), champion, over=False) is None
+    assert "110 ms" in (told(EndpointStatistics(100, 0, 0.110), champion, over=False) or "")
+    assert told(EndpointStatistics(100, 0, 0.007), EndpointStatistics(1000, 0, 0.003)) is None, (
+        "4 ms are not worth a word"
+    )
+    assert "too little to tell" in (told(EndpointStatistics(99, 0, 0.050), champion) or "")
+    assert "too little to tell" in (told(EndpointStatistics(1000, 0, 0.050), EndpointStatistics(99, 0, 0.050)) or "")
+    assert told(EndpointStatistics(99, 0, 0.050), champion, over=False) is None
 
 
 @given(st.integers(1, 3000), st.integers(0, 3000), st.floats(1e-4, 0.999))
 def test_the_tail_is_the_binomial_one(requests: int, failed: int, rate: float) -> None:
     failed = min(failed, requests)
-    assert tail(failed, requests, rate) == pytest.approx(binom.sf(failed - 1, requests, rate), rel=1e-6, abs=1e-12)
+    assert binomial_tail(failed, requests, rate) == pytest.approx(
+        binom.sf(failed - 1, requests, rate), rel=1e-6, abs=1e-12
+    )
 
 
 def test_durations() -> None:

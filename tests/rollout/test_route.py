@@ -215,7 +215,7 @@ def test_rules_are_what_the_custom_resource_takes() -> None:
     file = SHARED / "crd-schemas" / "gateway.networking.k8s.io" / "httproute_v1.json"
     if not file.is_file():
         pytest.skip(f"{file} is not here")
-    rules = route.rules(route.Backends(CHAMPION, CANARY, "3", 10), NAME)
+    rules = route.build_rules(route.Backends(CHAMPION, CANARY, "3", 10), NAME)
     body = {"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "x"}}
     spec = {"hostnames": [HOST], "rules": rules}
     jsonschema.Draft202012Validator(json.loads(file.read_text(encoding="utf-8"))).validate({**body, "spec": spec})
@@ -227,6 +227,6 @@ def test_shares_of_rules_that_differ_are_the_smaller_ones() -> None:
     split = {"backendRefs": [{"name": "a", "weight": 9}, {"name": "b", "weight": 1}]}
     whole = {"backendRefs": [{"name": "a", "weight": 1}]}
     body = {"metadata": {}, "spec": {"rules": [split, whole]}}
-    assert route.traffic(body).weights == {"a": 90, "b": 0}
+    assert route.read_traffic(body).weights == {"a": 90, "b": 0}
     named = {**whole, "matches": [{"headers": [HEADER]}]}
-    assert route.traffic({"metadata": {}, "spec": {"rules": [split, named]}}).weights == {"a": 90, "b": 10}
+    assert route.read_traffic({"metadata": {}, "spec": {"rules": [split, named]}}).weights == {"a": 90, "b": 10}

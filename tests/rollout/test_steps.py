@@ -13,8 +13,9 @@ import jsonschema
 import pytest
 
 from reviews_parsing import registry
+from reviews_parsing.errors import RolloutRefused
 from reviews_parsing.io.ports import free_port
-from reviews_parsing.rollout import Service, plan
+from reviews_parsing.rollout import CanaryDeployment, Service, plan
 from reviews_parsing.settings import CHAMPION, MODEL_NAME
 
 from .api import NAME, NAMESPACE, TOKEN, Cluster, Refusal, model
@@ -154,7 +155,7 @@ def test_of_two_who_start_at_once_one_is_refused(cluster: Cluster, home: Path) -
     together = threading.Barrier(2)
 
     def begin(version: str) -> None:
-        def say(line: str) -> None:
+        def report(line: str) -> None:
             said.append(line)
 
         service = Service(NAME, NAMESPACE)
@@ -171,7 +172,7 @@ def test_of_two_who_start_at_once_one_is_refused(cluster: Cluster, home: Path) -
         service.read = read_together  # type: ignore[method-assign]
         try:
             with service:
-                start(service, version=version, canary=10, say=say)
+                start(service, version=version, canary=10, report=report)
         except RolloutRefused as error:
             said.append(str(error))
 
@@ -328,11 +329,30 @@ def test_what_is_applied_is_what_the_custom_resource_takes(cluster: Cluster) -> 
         pytest.skip(f"{file} is not here")
     canary = plan.Canary("v3", model("3"), "2026-11-23T00:00:00Z", 10, 1)
     whole = plan.Plan(plan.Predictor(model("2"), "2026-11-22T00:00:00Z", model("1")), canary)
-    spec = plan.applied(whole, cluster.object)
+    spec = plan.build_spec(whole, cluster.object)
     body = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "metadata": {}, "spec": spec}
     jsonschema.Draft202012Validator(json.loads(file.read_text(encoding="utf-8"))).validate(body)
-    assert plan.plan_of(body) == whole
+    assert plan.read_plan(body) == whole
 
 
 def _uri(version: str) -> dict[str, str]:
     return {"name": "REVIEWS_PARSING_MODEL_URI", "value": model(version)}
+
+
+def test_the_canary_of_a_retraining_is_idempotent(cluster: Cluster) -> None:
+    lines: list[str] = []
+    with Service(NAME, NAMESPACE) as service:
+        canary = CanaryDeployment(service, 10, timeout=10, report=lines.append)
+        for _ in range(2):
+            assert canary.start("3") == f"version 3 gets 10 % of the requests of {service.words}"
+            assert cluster.weights == {f"{NAME}-predictor": 90, f"{NAME}-v3-predictor": 10}
+        with pytest.raises(RolloutRefused, match="has no canary of version 2 to promote"):
+            canary.promote("2")
+        for _ in range(2):
+            assert canary.promote("3") == f"version 3 serves all requests of {service.words}"
+            assert cluster.pods() == {"predictor": model("3")}
+        assert "serves version 3 already" in canary.start("3")
+        canary.start("2")
+        for line in ("the canary of version 2 is ended", f"{service.words} has no canary of version 2"):
+            assert canary.undo("2") == line
+        assert cluster.pods() == {"predictor": model("3")}

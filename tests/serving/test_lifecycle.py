@@ -27,8 +27,7 @@ from tritonclient.utils import InferenceServerException
 from ports import free_port
 from reviews_parsing import pipelines, registry
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.registry.known import remember
-from reviews_parsing.registry.store import Reference, Resolved
+from reviews_parsing.registry.resolution import ModelReference, ResolvedVersion, save_resolution
 from reviews_parsing.settings import MODEL_NAME
 
 from .client import DEADLINE, MODEL, Server, environment
@@ -386,6 +385,8 @@ def test_a_fetched_version_that_has_changed_since_is_one_line_at_the_start(with_
     with (folder / "model.onnx").open("r+b") as model:
         model.seek(10_000_000)
         model.write(b"\0" * 1000)
+    # Otherwise it would be fetched again.
+    shutil.rmtree(with_champion / "artifacts")
     code, log = run_to_its_end(False, with_champion)
     assert code == 1
     assert f"{folder / 'model.onnx'} is damaged" in log[-1]
@@ -414,11 +415,11 @@ def run_to_its_end(mlserver: bool, home: Path, **variables: str) -> tuple[int, l
 def test_while_the_tracking_server_is_away_the_last_version_is_served(start: Start, with_champion: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         away = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{probe.getsockname()[1]}"}
-    known = Resolved("1", registry.versions()[0].run_id)
+    known = ResolvedVersion("1", registry.versions()[0].run_id)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", away["MLFLOW_TRACKING_URI"])
         for uri in (f"models:/{MODEL_NAME}@champion", f"models:/{MODEL_NAME}/1"):
-            remember(Reference.of(uri), known)
+            save_resolution(ModelReference.parse(uri), known)
     with start(REVIEWS_PARSING_HOME=str(with_champion), **away) as server:
         assert rest_version(server) == "1"
         [warning] = [line for line in server.log.splitlines() if "tracking" in line]

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reviews_parsing.cli import output
-from reviews_parsing.cli.data import AsJson
-from reviews_parsing.cli.options import Model, load_parser
+from reviews_parsing.cli.options import AsJson, Model, load_parser
 from reviews_parsing.errors import DataError, ModelError
 
 if TYPE_CHECKING:

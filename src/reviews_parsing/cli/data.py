@@ -1,7 +1,9 @@
-"""`reviews-parsing data ...`: look at, check, compare and convert labelled reviews."""
+"""`reviews-parsing data ...`: check, count, compare and convert labelled reviews, and keep reference sets."""
 
 from __future__ import annotations
 
+import json
+import sys
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -10,22 +12,14 @@ from typing import Annotated
 import typer
 
 from reviews_parsing.cli import output
-from reviews_parsing.cli.options import Model, load_parser
+from reviews_parsing.cli.options import AsJson, Domain, Format, Map, Model, load_parser, registered_model
 from reviews_parsing.errors import DataError
 
 data_app = typer.Typer(no_args_is_help=True, help="Check, count, compare and convert labelled reviews.")
+reference_app = typer.Typer(no_args_is_help=True, help="Reference sets, on which the gate evaluates every challenger.")
+data_app.add_typer(reference_app, name="reference")
 
 Source = Annotated[str, typer.Argument(help="File, folder or hub dataset of labelled reviews, or 'corpus'.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
-Map = Annotated[
-    Path | None, typer.Option("--map", help='JSON file that renames or drops categories: {"OLD": "NEW", "X": null}.')
-]
-Format = Annotated[
-    str | None,
-    typer.Option(
-        "--format", help="jsonl, conll, hf, semeval14, semeval16, acos or label-studio. Default: by the file."
-    ),
-]
 
 
 @data_app.command()
@@ -33,7 +27,7 @@ def check(
     source: Source = "corpus",
     data_format: Format = None,
     map_file: Map = None,
-    categories: Annotated[str | None, typer.Option(help="Categories that are known, with commas between.")] = None,
+    categories: Annotated[str | None, typer.Option(help="Permitted categories, separated by commas.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find wrong offsets, overlaps, duplicates, unknown categories and more; exit status 1 if there are errors.
@@ -44,15 +38,15 @@ def check(
     """
     from reviews_parsing import data
 
-    known = [name.strip() for name in categories.split(",")] if categories else None
-    found = data.check(source, data.read_mapping(map_file) if map_file else None, data_format, known)
-    errors = sum(finding.severity == "error" for finding in found)
+    permitted = [name.strip() for name in categories.split(",")] if categories else None
+    findings = data.check(source, data.read_mapping(map_file) if map_file else None, data_format, permitted)
+    errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
-        output.print_json([asdict(finding) for finding in found])
+        output.print_json([asdict(finding) for finding in findings])
     else:
-        for finding in found:
+        for finding in findings:
             output.out.print(str(finding), style="red" if finding.severity == "error" else "yellow", markup=False)
-        output.out.print(f"{source}: {errors} errors, {len(found) - errors} warnings")
+        output.out.print(f"{source}: {errors} errors, {len(findings) - errors} warnings")
     if errors:
         raise typer.Exit(1)
 
@@ -67,13 +61,11 @@ def stats(source: Source = "corpus", data_format: Format = None, map_file: Map =
     """
     from reviews_parsing import data
 
-    found = data.compute_statistics(
-        data.read_splits(source, data.read_mapping(map_file) if map_file else None, data_format)
-    )
+    splits = data.read_splits(source, data.read_mapping(map_file) if map_file else None, data_format)
+    forms = {name: statistics.to_json() for name, statistics in data.compute_statistics(splits).items()}
     if as_json:
-        output.print_json({name: its.to_json() for name, its in found.items()})
+        output.print_json(forms)
         return
-    forms = {name: its.to_json() for name, its in found.items()}
     plain = [key for key, value in next(iter(forms.values())).items() if not isinstance(value, dict)]
     rows = [[key.replace("_", " "), *(form[key] for form in forms.values())] for key in plain]
     output.table(source, ["", *forms], rows)
@@ -131,25 +123,24 @@ def convert(
 @data_app.command()
 def suggest(
     pool: Annotated[list[str], typer.Argument(help="Files of reviews (CSV, TSV, JSONL, Parquet), or - for stdin.")],
-    count: Annotated[int, typer.Option("-n", "--count", min=1, help="How many reviews to pick.")] = 200,
+    count: Annotated[int, typer.Option("-n", "--count", min=1, help="Number of reviews to pick.")] = 200,
     out: Annotated[
-        Path | None, typer.Option("-o", "--output", help=".jsonl, or what else `data convert` writes.")
+        Path | None, typer.Option("-o", "--output", help=".jsonl, or another format that `data convert` writes.")
     ] = None,
     to: Annotated[str | None, typer.Option(help="Format; label-studio makes tasks. Default: by the ending.")] = None,
     config: Annotated[
         Path | None, typer.Option(help="Write Label Studio's labelling configuration (XML) here as well.")
     ] = None,
     labelled: Annotated[
-        list[str] | None, typer.Option(help="Labelled reviews, or 'corpus'; not picked again. Repeatable.")
+        list[str] | None, typer.Option(help="Labelled reviews, or 'corpus', to exclude. Repeatable.")
     ] = None,
     text_column: Annotated[str | None, typer.Option(help="Column of the text. Default: guessed by name.")] = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pick the reviews whose labels would teach the model most: those that it doubts, and no two of a kind.
+    """Pick the reviews whose labels would teach the model most: uncertain answers, without near-duplicates.
 
-    What comes out holds what the model makes of them, to be corrected; `errors` is how many labels it expects to be
-    wrong.
+    The output holds the model's answers for correction; `errors` is the expected number of wrong labels.
 
     Examples:
 
@@ -157,9 +148,6 @@ def suggest(
 
         reviews-parsing data suggest reviews.csv -o tasks.json --to label-studio --config labels.xml --labelled corpus
     """
-    import json
-    import sys
-
     from reviews_parsing import data
     from reviews_parsing.batch import read_rows
     from reviews_parsing.batch.columns import texts_of
@@ -168,11 +156,11 @@ def suggest(
     from reviews_parsing.suggest import suggest as pick
 
     parser = load_parser(model)
-    known = [r.text for source in labelled or () for split in data.read_splits(source).values() for r in split]
+    excluded = [r.text for source in labelled or () for split in data.read_splits(source).values() for r in split]
     with output.progress_bar("reading") as update, closing(read_rows(pool)) as rows:
         texts = texts_of(rows, ", ".join(pool), text_column)
-        found = pick(parser, texts, count, known, lambda done: update(None, f"{done:,} reviews"))
-    reviews = [suggestion.to_review() for suggestion in found]
+        suggestions = pick(parser, texts, count, excluded, lambda done: update(None, f"{done:,} reviews"))
+    reviews = [suggestion.to_review() for suggestion in suggestions]
     if config:
         write_bytes(config, labelstudio.build_labelling_config(parser.taxonomy).encode())
     if out is None:
@@ -191,10 +179,10 @@ def suggest(
 @data_app.command()
 def agreement(
     first: Annotated[Path, typer.Argument(help="Labelled reviews.")],
-    second: Annotated[Path, typer.Argument(help="The same reviews, labelled by somebody else.")],
+    second: Annotated[Path, typer.Argument(help="The same reviews, labelled by another person.")],
     as_json: AsJson = False,
 ) -> None:
-    """How far two people agree: F1 of the second labels against the first, exact match.
+    """Compute the agreement of two people: F1 of the second labels against the first, exact match.
 
     Example:
 
@@ -209,3 +197,68 @@ def agreement(
         output.print_json({"reviews": shared, **metrics})
     else:
         output.scores_table(f"{shared} reviews labelled twice", metrics)
+
+
+@reference_app.command("add")
+def add_reference(
+    file: Annotated[str, typer.Argument(help="File of labelled reviews.")],
+    name: Annotated[str | None, typer.Option(help="Name of the set. Default: that of the file.")] = None,
+    data_format: Format = None,
+    map_file: Map = None,
+    domain: Domain = None,
+    as_json: AsJson = False,
+) -> None:
+    """Register labelled reviews as a reference set; one of the same name is replaced.
+
+    Example:
+
+        reviews-parsing data reference add hard-cases.jsonl
+    """
+    from reviews_parsing import data, pipelines
+
+    mapping = data.read_mapping(map_file) if map_file else None
+    added = pipelines.add_reference_set(file, name, mapping, data_format, registered_model(domain))
+    if as_json:
+        output.print_json(asdict(added))
+    else:
+        output.reference_sets([added])
+    if warning := added.warning:
+        output.err.print(f"warning: {warning}", markup=False, soft_wrap=True)
+
+
+@reference_app.command("list")
+def list_references(domain: Domain = None, as_json: AsJson = False) -> None:
+    """List the registered reference sets.
+
+    Example:
+
+        reviews-parsing data reference list
+    """
+    from reviews_parsing import pipelines
+
+    sets = pipelines.list_reference_sets(registered_model(domain))
+    if as_json:
+        output.print_json([asdict(known) for known in sets])
+    elif sets:
+        output.reference_sets(sets)
+    else:
+        output.out.print("no reference sets yet; add one: reviews-parsing data reference add FILE")
+
+
+@reference_app.command("remove")
+def remove_reference(
+    name: Annotated[str, typer.Argument(help="Name of the set.")], domain: Domain = None, as_json: AsJson = False
+) -> None:
+    """Remove a reference set; the gate does not use it any more.
+
+    Example:
+
+        reviews-parsing data reference remove hard-cases
+    """
+    from reviews_parsing import pipelines
+
+    pipelines.remove_reference_set(name, registered_model(domain))
+    if as_json:
+        output.print_json({"removed": name})
+    else:
+        output.out.print(f"reference set {name} removed")

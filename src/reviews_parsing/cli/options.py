@@ -1,8 +1,9 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,20 @@ Model = Annotated[
         "Default: the champion, else pretrained.",
     ),
 ]
+Map = Annotated[
+    Path | None, typer.Option("--map", help='JSON file that renames or drops categories: {"OLD": "NEW", "X": null}.')
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format", help="jsonl, conll, hf, semeval14, semeval16, acos or label-studio. Default: by the file."
+    ),
+]
+Split = Annotated[str, typer.Option(help="Split to evaluate on, if the data has splits.")]
+Domain = Annotated[
+    str | None,
+    typer.Option(help="Domain such as gym: a registered model of its own, with its own versions and champion."),
+]
 
 
 def load_parser(model: str | None) -> AspectParser:
@@ -30,3 +45,10 @@ def load_parser(model: str | None) -> AspectParser:
     # A run by its id, as `train` prints it.
     source = f"runs:/{model}" if model and re.fullmatch("[0-9a-f]{32}", model) else model
     return AspectParser.load(source, settings.threads, settings.engine)
+
+
+def registered_model(domain: str | None) -> str:
+    """Return the name of the registered model of a domain. Raises ModelError if the domain is no name."""
+    from reviews_parsing.settings import Settings
+
+    return Settings().name_for(domain)

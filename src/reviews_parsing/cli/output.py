@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -31,7 +31,7 @@ from reviews_parsing.schema import Aspect, ParsedReview
 if TYPE_CHECKING:
     from reviews_parsing.batch import Report
     from reviews_parsing.corrections import CorrectionRevision
-    from reviews_parsing.pipelines import Verdict
+    from reviews_parsing.pipelines import EvaluationReport, ReferenceSet, Verdict
     from reviews_parsing.registry import Version
     from reviews_parsing.training.evaluate import Mistake
     from reviews_parsing.training.metrics import Scores
@@ -72,20 +72,44 @@ def scores_table(title: str, metrics: Mapping[str, float]) -> None:
     table(title, ["", *figures], rows)
 
 
-def thresholds(title: str, by_score: Mapping[str, Mapping[float, Scores]]) -> None:
-    """Precision and recall of each category by the least probability."""
-    least = list(next(iter(by_score.values())))
-    columns = [f"{figure} {at:g}" for at in least for figure in ("P", "R")]
+def evaluation(report: EvaluationReport, max_mistakes: int) -> None:
+    """Print the tables of an evaluation and the comparison with another model."""
+    from reviews_parsing.training.evaluate import calibration_line
+    from reviews_parsing.training.metrics import flatten
+
+    result, metrics = report.result, report.result.metrics()
+    scores_table(f"{report.source}, {len(report.reviews):,} reviews, exact match", metrics)
+    out.print()
+    scores_table("By polarity, span and category right too", flatten(result.by_polarity))
+    out.print()
+    scores_table("By words in a review", flatten(result.by_words))
+    out.print()
+    _thresholds("Precision and recall of spans by minimum probability", result.by_score)
+    if result.mistakes and max_mistakes:
+        out.print()
+        _mistakes("The most confident mistakes", result.mistakes[:max_mistakes])
+    out.print(f"\nexpected calibration error: {calibration_line(metrics)}")
+    out.print(f"{metrics['reviews_per_second']:,.0f} reviews a second")
+    if report.difference:
+        mean, low, high = (100 * figure for figure in report.difference)
+        difference = f"F1 of span + category {mean:+.1f} points against {report.against}"
+        out.print(f"{difference}, 95 % interval {low:+.1f} to {high:+.1f}")
+
+
+def _thresholds(title: str, by_score: Mapping[str, Mapping[float, Scores]]) -> None:
+    """Print precision and recall of each category by minimum probability."""
+    thresholds = list(next(iter(by_score.values())))
+    columns = [f"{figure} {threshold:g}" for threshold in thresholds for figure in ("P", "R")]
     rows = [
-        [name, *(figure for at in least for figure in (its[at].precision, its[at].recall))]
-        for name, its in by_score.items()
+        [name, *(figure for t in thresholds for figure in (scores[t].precision, scores[t].recall))]
+        for name, scores in by_score.items()
     ]
     table(title, ["", *columns], rows)
 
 
-def mistakes(title: str, found: Sequence[Mistake]) -> None:
-    """What was wrong, what is right, and where."""
-    rows = [[m.kind, f"{m.probability:.2f}", m.gold, m.predicted, m.context.replace("\n", " ")] for m in found]
+def _mistakes(title: str, mistakes: Sequence[Mistake]) -> None:
+    """Print mistakes with the label, the answer and the context."""
+    rows = [[m.kind, f"{m.probability:.2f}", m.gold, m.predicted, m.context.replace("\n", " ")] for m in mistakes]
     table(title, ["mistake", "probability", "labelled", "answered", "in"], rows)
 
 
@@ -145,6 +169,24 @@ def progress_bar(what: str, lines: bool = False) -> Iterator[Any]:
         yield update
 
 
+def print_line(line: str) -> None:
+    """Print a line about progress on stderr."""
+    err.print(line, markup=False, soft_wrap=True)
+
+
+def epoch_progress(update: Any) -> Callable[[float, dict[str, float]], None]:
+    """Return a callback that shows the epochs of a training in the progress bar `update`, or as lines in a pipe."""
+
+    def progress(share: float, metrics: dict[str, float]) -> None:
+        update(share)
+        if metrics:
+            line = f"epoch {metrics['epoch']:.0f}/{metrics['epochs']:.0f}  loss {metrics.get('loss', 0):.3f}  "
+            line += f"validation F1 {metrics['eval_aggregated_f1']:.3f}"
+            update(share, line) if err.is_terminal else err.print(line)
+
+    return progress
+
+
 def report_form(found: Report, target: str) -> dict[str, Any]:
     """What a batch of files held, as JSON."""
     counts = [{"category": c, "polarity": p, "aspects": n} for (c, p), n in found.counts.items()]
@@ -193,43 +235,76 @@ def rejects(found: Report) -> None:
         err.print(Text(f"{found.rejected:,} rows could not be parsed {where}", "yellow"), soft_wrap=True)
 
 
-def verdict_form(found: Verdict, dry_run: bool = False) -> dict[str, Any]:
-    """The gate's verdict as JSON; `passes` is what it says, `promoted` whether that was done."""
+def verdict_form(verdict: Verdict, dry_run: bool = False) -> dict[str, Any]:
+    """Return the verdict of the gate as JSON; `passes` is the decision, `promoted` whether it was carried out."""
     return {
-        "version": found.version,
-        "champion": found.champion_version,
-        "passes": found.promoted,
-        "promoted": found.promoted and not dry_run,
-        "reason": found.reason,
-        "difference": found.difference._asdict() if found.difference else None,
-        "challenger_metrics": found.challenger.metrics(),
-        "champion_metrics": found.champion.metrics() if found.champion else None,
+        "version": verdict.version,
+        "champion": verdict.champion_version,
+        "passes": verdict.promoted,
+        "promoted": verdict.promoted and not dry_run,
+        "reason": verdict.reason,
+        "refusals": list(verdict.refusals),
+        "notes": list(verdict.notes),
+        "difference": verdict.difference._asdict() if verdict.difference else None,
+        "comparisons": [
+            {
+                "set": comparison.name,
+                "reviews": comparison.reviews,
+                "spans": comparison.support,
+                "categories": list(comparison.categories),
+                "f1": comparison.challenger.f1,
+                "champion_f1": comparison.champion.f1 if comparison.champion else None,
+                "difference": comparison.difference._asdict() if comparison.difference else None,
+                "refusals": list(comparison.refusals),
+            }
+            for comparison in verdict.comparisons
+        ],
+        "challenger_metrics": verdict.challenger.metrics() if verdict.challenger else None,
+        "champion_metrics": verdict.champion.metrics() if verdict.champion else None,
     }
 
 
-def verdict(found: Verdict, dry_run: bool = False) -> None:
-    """The gate's verdict as a table of both models."""
-    ours, theirs = found.challenger.scores, found.champion.scores if found.champion else {}
+def verdict(verdict: Verdict, dry_run: bool = False) -> None:
+    """Print the verdict of the gate: both models by category on the first set, all sets, the decision."""
+    challenger = verdict.challenger.scores if verdict.challenger else {}
+    champion = verdict.champion.scores if verdict.champion else {}
     rows: list[list[object]] = []
-    for name, its in ours.items():
-        row: list[object] = [name, its.support, its.f1]
-        rows.append([*row, theirs[name].f1, its.f1 - theirs[name].f1] if name in theirs else row)
-    columns = ["F1, exact match", "support", f"version {found.version}"]
-    if theirs:
-        columns += [f"version {found.champion_version}", "difference"]
+    for name, scores in challenger.items():
+        row: list[object] = [name, scores.support, scores.f1]
+        rows.append([*row, champion[name].f1, scores.f1 - champion[name].f1] if name in champion else row)
+    columns = ["F1, exact match", "support", f"version {verdict.version}"]
+    if champion:
+        columns += [f"version {verdict.champion_version}", "difference"]
         rows = [row if len(row) == len(columns) else [*row, "", ""] for row in rows]
-    table("", columns, rows)
-    if found.difference:
-        mean, low, high = (100 * d for d in found.difference)
-        out.print(f"\ndifference {mean:+.1f} points, 95 % interval {low:+.1f} to {high:+.1f} (paired bootstrap)")
-    style = "green" if found.promoted else "red"
+    if rows:
+        table(verdict.comparisons[0].name, columns, rows)
+        out.print()
+    if champion:
+        columns = ["evaluation set", "spans", "difference", "95 % interval (paired bootstrap)"]
+        points = [
+            (c, [100 * figure for figure in c.difference]) for c in verdict.comparisons if c.difference is not None
+        ]
+        sets = [
+            [c.name, c.support, f"{mean:+.1f} points", f"{low:+.1f} to {high:+.1f}"] for c, (mean, low, high) in points
+        ]
+        table("", columns, sets)
+        out.print()
+    for note in verdict.notes:
+        out.print(Text(f"note: {note}", "yellow"))
+    style = "green" if verdict.promoted else "red"
     passed = "may become champion" if dry_run else "is champion"
-    said = passed if found.promoted else "is not promoted"
-    out.print(Text(f"version {found.version} {said}: {found.reason}", style))
+    decision = passed if verdict.promoted else "is not promoted"
+    out.print(Text(f"version {verdict.version} {decision}: {verdict.reason}", style), soft_wrap=True)
 
 
-def versions(found: Sequence[Version]) -> None:
-    """Registered versions, newest first."""
+def reference_sets(sets: Sequence[ReferenceSet]) -> None:
+    """Print the registered reference sets."""
+    rows = [[known.name, known.reviews, known.spans, ", ".join(known.categories), known.run_id] for known in sets]
+    table("", ["reference set", "reviews", "spans", "categories", "run"], rows)
+
+
+def versions(versions: Sequence[Version]) -> None:
+    """Print registered versions, newest first."""
     rows = [
         [
             version.version,
@@ -239,7 +314,7 @@ def versions(found: Sequence[Version]) -> None:
             version.run_id,
             version.tags.get("gate", ""),
         ]
-        for version in found
+        for version in versions
     ]
     columns = ["version", "alias", "F1", "span F1", "with polarity", "created", "run", "gate"]
     table("", columns, rows) if rows else out.print("no versions yet; train one: reviews-parsing train")

@@ -1,4 +1,4 @@
-"""`reviews-parsing rollout ...`: a registered version onto a cluster, watched and reversible."""
+"""`reviews-parsing rollout ...`: deploy a registered version to a cluster, watch it, undo it."""
 
 from __future__ import annotations
 
@@ -7,32 +7,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviews_parsing.cli import output
+from reviews_parsing.cli.options import AsJson
 
 if TYPE_CHECKING:
     from reviews_parsing.rollout import Prometheus, Service, Status
 
-rollout_app = typer.Typer(no_args_is_help=True, help="Bring a version to a cluster (KServe), watch it, promote, undo.")
+rollout_app = typer.Typer(
+    no_args_is_help=True, help="Deploy a version to a cluster (KServe), watch it, promote it, undo it."
+)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
 Name = Annotated[str | None, typer.Option("--service", help="InferenceService. Default: REVIEWS_PARSING_SERVICE.")]
 Namespace = Annotated[str | None, typer.Option("-n", "--namespace", help="Default: REVIEWS_PARSING_NAMESPACE.")]
 Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig. Default: the current one.")]
-Timeout = Annotated[str, typer.Option(help="For how long pods may take to become ready: 90s, 10m, 1h.")]
-Force = Annotated[bool, typer.Option("--force", help="Take over fields that others manage.")]
+Timeout = Annotated[str, typer.Option(help="Time limit for pods to become ready: 90s, 10m, 1h.")]
+Force = Annotated[bool, typer.Option("--force", help="Take over fields of other managers.")]
 Auto = Annotated[bool, typer.Option("--auto", help="Watch the canary, then promote it or undo it.")]
-For = Annotated[str, typer.Option("--for", help="For how long --auto watches: 90s, 10m, 1h.")]
+WatchFor = Annotated[str, typer.Option("--for", help="Duration of the watch of --auto: 90s, 10m, 1h.")]
 PrometheusUrl = Annotated[str | None, typer.Option("--prometheus", help="URL for --auto. Default: PROMETHEUS_URL.")]
-MinRequests = Annotated[int, typer.Option(min=1, help="Requests that --auto needs of each version to judge.")]
+MinRequests = Annotated[int, typer.Option(min=1, help="Minimum requests of each version for --auto to decide.")]
 
 
 @rollout_app.command()
 def start(
-    version: Annotated[str | None, typer.Option(help="Registered version. Default: what champion means now.")] = None,
+    version: Annotated[str | None, typer.Option(help="Registered version. Default: the champion.")] = None,
     canary: Annotated[
         int | None, typer.Option(min=0, max=99, help="Percent of the requests; 0: dark. Default: all, at once.")
     ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image of the server, REPOSITORY@sha256:... Default: the one that runs.")
+    ] = None,
     auto: Auto = False,
-    watch_for: For = "10m",
+    watch_for: WatchFor = "10m",
     prometheus: PrometheusUrl = None,
     min_requests: MinRequests = 100,
     timeout: Timeout = "10m",
@@ -42,15 +47,14 @@ def start(
     context: Context = None,
     as_json: AsJson = False,
 ) -> None:
-    """Begin a rollout: all requests at once, or a share of them for a canary; or change the canary's share.
+    """Start a rollout: for all requests at once, or for a share of them as a canary; or change the canary's share.
 
-    `--canary 0` starts the version dark: only requests with the header `reviews-parsing-version: N` reach it.
+    `--canary 0` starts the version dark: only requests with the header `reviews-parsing-version: N` reach it. With
+    `--image` and without `--version` the served version stays.
 
     Examples:
 
         reviews-parsing rollout start
-
-        reviews-parsing rollout start --version 7 --canary 0
 
         reviews-parsing rollout start --version 7 --canary 10
 
@@ -60,21 +64,26 @@ def start(
 
     if auto and not canary:
         raise typer.BadParameter("--auto watches a canary that gets requests: add --canary 10")
-    seconds = _seconds(watch_for, "--for")
-    patience = _seconds(timeout, "--timeout")
-    with _service(service, namespace, context) as where:
-        watcher = _prometheus(prometheus, where) if auto else None
-        found = rollout.start(where, version=version, canary=canary, timeout=patience, force=force, say=_say)
-        if watcher is not None and found.plan.canary is not None:
-            found = rollout.hold(
-                where, watcher, seconds=seconds, min_requests=min_requests, timeout=patience, force=force, say=_say
-            )
-    _show(found, as_json)
+    seconds, limit = _seconds(watch_for, "--for"), _seconds(timeout, "--timeout")
+    with _service(service, namespace, context) as target:
+        watcher = _prometheus(prometheus, target) if auto else None
+        status = rollout.start(
+            target,
+            version=version,
+            canary=canary,
+            image=image,
+            timeout=limit,
+            force=force,
+            report=output.print_line,
+        )
+        if watcher is not None and status.plan.canary is not None:
+            status = _watch(target, watcher, seconds, min_requests, limit, force)
+    _show(status, as_json)
 
 
 @rollout_app.command()
 def status(service: Name = None, namespace: Namespace = None, context: Context = None, as_json: AsJson = False) -> None:
-    """Tell which version serves, which is canary, and whether a rollout is under way.
+    """Show the serving version, the canary, and whether a rollout is in progress.
 
     Examples:
 
@@ -84,14 +93,14 @@ def status(service: Name = None, namespace: Namespace = None, context: Context =
     """
     from reviews_parsing import rollout
 
-    with _service(service, namespace, context) as where:
-        _show(rollout.status(where), as_json)
+    with _service(service, namespace, context) as target:
+        _show(rollout.status(target), as_json)
 
 
 @rollout_app.command()
 def promote(
     auto: Auto = False,
-    watch_for: For = "10m",
+    watch_for: WatchFor = "10m",
     prometheus: PrometheusUrl = None,
     min_requests: MinRequests = 100,
     timeout: Timeout = "10m",
@@ -101,7 +110,7 @@ def promote(
     context: Context = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give the canary's version all requests; with --auto, only if it holds while watched.
+    """Give the canary's version all requests; with --auto, only if it holds during the watch.
 
     Examples:
 
@@ -111,17 +120,13 @@ def promote(
     """
     from reviews_parsing import rollout
 
-    seconds = _seconds(watch_for, "--for")
-    patience = _seconds(timeout, "--timeout")
-    with _service(service, namespace, context) as where:
+    seconds, limit = _seconds(watch_for, "--for"), _seconds(timeout, "--timeout")
+    with _service(service, namespace, context) as target:
         if auto:
-            watcher = _prometheus(prometheus, where)
-            found = rollout.hold(
-                where, watcher, seconds=seconds, min_requests=min_requests, timeout=patience, force=force, say=_say
-            )
+            status = _watch(target, _prometheus(prometheus, target), seconds, min_requests, limit, force)
         else:
-            found = rollout.promote(where, timeout=patience, force=force, say=_say)
-    _show(found, as_json)
+            status = rollout.promote(target, timeout=limit, force=force, report=output.print_line)
+    _show(status, as_json)
 
 
 @rollout_app.command()
@@ -133,7 +138,7 @@ def undo(
     context: Context = None,
     as_json: AsJson = False,
 ) -> None:
-    """End the canary; where there is none, return to the version that was served before.
+    """End the canary; without a canary, return to the previous version.
 
     Examples:
 
@@ -143,9 +148,9 @@ def undo(
     """
     from reviews_parsing import rollout
 
-    patience = _seconds(timeout, "--timeout")
-    with _service(service, namespace, context) as where:
-        _show(rollout.undo(where, timeout=patience, force=force, say=_say), as_json)
+    limit = _seconds(timeout, "--timeout")
+    with _service(service, namespace, context) as target:
+        _show(rollout.undo(target, timeout=limit, force=force, report=output.print_line), as_json)
 
 
 def _service(name: str | None, namespace: str | None, context: str | None) -> Service:
@@ -160,10 +165,26 @@ def _prometheus(url: str | None, service: Service) -> Prometheus:
     from reviews_parsing.rollout import Prometheus
     from reviews_parsing.settings import Settings
 
-    found = url or Settings().prometheus_url
-    if not found:
+    url = url or Settings().prometheus_url
+    if not url:
         raise typer.BadParameter("--auto needs --prometheus URL (or PROMETHEUS_URL)")
-    return Prometheus(found, service.namespace)
+    return Prometheus(url, service.namespace)
+
+
+def _watch(
+    service: Service, prometheus: Prometheus, seconds: float, min_requests: int, timeout: float, force: bool
+) -> Status:
+    from reviews_parsing.rollout import watch_canary
+
+    return watch_canary(
+        service,
+        prometheus,
+        seconds=seconds,
+        min_requests=min_requests,
+        timeout=timeout,
+        force=force,
+        report=output.print_line,
+    )
 
 
 def _seconds(text: str, option: str) -> float:
@@ -175,48 +196,46 @@ def _seconds(text: str, option: str) -> float:
         raise typer.BadParameter(f"{option}: {error}") from error
 
 
-def _say(line: str) -> None:
-    output.err.print(line, markup=False, soft_wrap=True)
-
-
-def _show(found: Status, as_json: bool) -> None:
+def _show(status: Status, as_json: bool) -> None:
     if as_json:
-        output.print_json(_form(found))
+        output.print_json(_form(status))
         return
-    champion, canary = found.plan.champion, found.plan.canary
-    rows = [["champion", champion.version or champion.uri or "", 100 - found.percent]]
-    rows[0] += [champion.since or "", found.champion.words]
-    if canary is not None and found.canary is not None:
-        rows.append(["canary", canary.version or "", found.percent, canary.since or "", found.canary.words])
-    output.table(found.service, ["", "version", "% of requests", "since", "pods"], rows)
-    output.out.print(f"\n{found.under_way or 'no rollout is under way'}", markup=False)
+    champion, canary = status.plan.champion, status.plan.canary
+    rows = [["champion", champion.version or champion.uri or "", 100 - status.percent]]
+    rows[0] += [champion.since or "", status.champion.words]
+    if canary is not None and status.canary is not None:
+        rows.append(["canary", canary.version or "", status.percent, canary.since or "", status.canary.words])
+    output.table(status.service, ["", "version", "% of requests", "since", "pods"], rows)
+    output.out.print(f"\n{status.under_way or 'no rollout is under way'}", markup=False)
 
 
-def _form(found: Status) -> dict[str, Any]:
-    """The status as JSON."""
-    champion, canary = found.plan.champion, found.plan.canary
+def _form(status: Status) -> dict[str, Any]:
+    """Return the status as JSON."""
+    champion, canary = status.plan.champion, status.plan.canary
     form: dict[str, Any] = {
-        "service": found.service,
-        "under_way": found.under_way,
-        "gateway": found.gateway,
+        "service": status.service,
+        "under_way": status.under_way,
+        "gateway": status.gateway,
         "champion": {
             "version": champion.version,
             "model_uri": champion.uri,
             "deploy_timestamp": champion.since,
-            "previous_model_uri": champion.before,
-            "ready": found.champion.ready,
-            "pods": found.champion.words,
+            "image": champion.image,
+            "previous_model_uri": champion.previous_uri,
+            "ready": status.champion.ready,
+            "pods": status.champion.words,
         },
         "canary": None,
     }
-    if canary is not None and found.canary is not None:
+    if canary is not None and status.canary is not None:
         form["canary"] = {
             "version": canary.version,
             "model_uri": canary.uri,
             "deploy_timestamp": canary.since,
-            "percent": found.percent,
+            "percent": status.percent,
             "requested_percent": canary.percent,
-            "ready": found.canary.ready,
-            "pods": found.canary.words,
+            "image": canary.image,
+            "ready": status.canary.ready,
+            "pods": status.canary.words,
         }
     return form

@@ -1,4 +1,4 @@
-"""Pipelines: what joins training, evaluation and the registry."""
+"""Pipelines over training, evaluation and the registry: train, evaluate, publish, promote, retrain."""
 
 from __future__ import annotations
 
@@ -6,29 +6,49 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from reviews_parsing.pipelines.hub import push_to_hub
-    from reviews_parsing.pipelines.promotion import Verdict, promote, require
-    from reviews_parsing.pipelines.publication import Published, publish
-    from reviews_parsing.pipelines.training import TrainedRun, foundation_checkpoint, log_evaluation, train
+    from reviews_parsing.pipelines.evaluation import EvaluationReport, evaluate_model, log_evaluation
+    from reviews_parsing.pipelines.gate import Verdict, promote, require
+    from reviews_parsing.pipelines.publication import Published, publish, push_to_hub
+    from reviews_parsing.pipelines.references import (
+        ReferenceSet,
+        add_reference_set,
+        list_reference_sets,
+        remove_reference_set,
+    )
+    from reviews_parsing.pipelines.retraining import Decision, Outcome, Triggers, retrain
+    from reviews_parsing.pipelines.training import TrainedRun, foundation_checkpoint, train
 
-# Imported on first use: the gate needs none of what training imports.
-_HOME = {
-    "push_to_hub": "hub",
-    **dict.fromkeys(("Verdict", "promote", "require"), "promotion"),
-    **dict.fromkeys(("Published", "publish"), "publication"),
-    **dict.fromkeys(("TrainedRun", "foundation_checkpoint", "log_evaluation", "train"), "training"),
+# Imported on first use: the gate works without the packages of training.
+_MODULES = {
+    "evaluation": ("EvaluationReport", "evaluate_model", "log_evaluation"),
+    "gate": ("Verdict", "promote", "require"),
+    "publication": ("Published", "publish", "push_to_hub"),
+    "references": ("ReferenceSet", "add_reference_set", "list_reference_sets", "remove_reference_set"),
+    "retraining": ("Decision", "Outcome", "Triggers", "retrain"),
+    "training": ("TrainedRun", "foundation_checkpoint", "train"),
 }
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "Decision",
+    "EvaluationReport",
+    "Outcome",
     "Published",
+    "ReferenceSet",
     "TrainedRun",
+    "Triggers",
     "Verdict",
+    "add_reference_set",
+    "evaluate_model",
     "foundation_checkpoint",
+    "list_reference_sets",
     "log_evaluation",
     "promote",
     "publish",
     "push_to_hub",
+    "remove_reference_set",
     "require",
+    "retrain",
     "train",
 ]
 

@@ -1,47 +1,55 @@
-"""Publish a model folder: evaluate it, log that as a run with its parameters, and register it as a version."""
+"""Publish models: register a model folder with an evaluation, upload a checkpoint to a model hub."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reviews_parsing import data, pretrained
-from reviews_parsing.errors import DataError
+from reviews_parsing.errors import TrackingError
 from reviews_parsing.model_folder import PROFILE_FILE, TRAINING_FILE
 from reviews_parsing.parser import AspectParser
+from reviews_parsing.pipelines.evaluation import read_split
+from reviews_parsing.pipelines.training_texts import (
+    TrainingTexts,
+    log_training_texts,
+    read_training_texts,
+    texts_of_pretrained,
+)
 from reviews_parsing.registry import locate, register
-from reviews_parsing.registry.runs import run
+from reviews_parsing.registry.runs import fetch_file, run
 from reviews_parsing.training.evaluate import Evaluation, evaluate
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A registered model folder: its run, its version, and the evaluation that was logged."""
+    """A registered model folder: its run, its version, and the logged evaluation."""
 
     run_id: str
     version: str
     evaluation: Evaluation
 
 
-def publish(source: str = pretrained.NAME, labelled: str = "corpus", split: str = "test") -> Published:
-    """Register the model at `source` (as `registry.locate` names it), evaluated now on a split of `labelled` reviews.
+def publish(
+    source: str = pretrained.NAME, labelled: str = "corpus", split: str = "test", model_name: str | None = None
+) -> Published:
+    """Register the model at `source` (as in `registry.locate`) after an evaluation on a split of `labelled` reviews.
 
-    The run has the parameters in the folder's `training.json`, the digest of the data, and all metrics; its test split
-    is what the gate evaluates on. Raises DataError if there is no such split, ModelError or TrackingError.
+    The run has the parameters in the folder's `training.json`, the digest of the data, all metrics, and the split,
+    which the gate evaluates on. Raises DataError if there is no such split, ModelError or TrackingError.
     """
     folder, _ = locate(source)
     parser = AspectParser(folder)
-    splits = data.read_splits(labelled)
-    reviews = splits.get(split) or splits.get("all")
-    if not reviews:
-        raise DataError(f"{labelled} has no split '{split}'; it has {', '.join(splits)}")
+    reviews = read_split(labelled, split)
     result = evaluate(parser, reviews)
+    texts = _training_texts(source)
     with run() as log, tempfile.TemporaryDirectory() as scratch:
-        log.parameters({"model": source, "precision": parser.config.precision, **_training(folder)})
+        log.parameters({"model": source, "precision": parser.config.precision, **_training_parameters(folder)})
         log.parameters({"data_source": labelled, "data_digest": data.compute_digest({split: reviews})})
         log.parameters({"categories": ",".join(parser.taxonomy.categories)})
         log.metrics({f"test_{name}": value for name, value in result.metrics().items()})
@@ -54,12 +62,44 @@ def publish(source: str = pretrained.NAME, labelled: str = "corpus", split: str 
         log.file(test, "data")
         if (folder / PROFILE_FILE).is_file():
             log.file(folder / PROFILE_FILE, "data")
+        if texts:
+            log_training_texts(log, texts)
         log.model(folder, example=reviews[0].text)
-    return Published(log.run_id, register(log.run_id), result)
+    return Published(log.run_id, register(log.run_id, model_name), result)
 
 
-def _training(folder: Path) -> dict[str, Any]:
-    """Return the parameters that the model was trained with, one level deep; {} if the folder does not tell."""
+def push_to_hub(run_id: str, repository: str) -> str:
+    """Upload the checkpoint and the model card of a run to `repository` (NAME or OWNER/NAME); return its address.
+
+    Raises TrackingError if the hub cannot be reached or denies access.
+    """
+    from huggingface_hub import HfApi
+
+    hub = HfApi()
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = fetch_file(run_id, "checkpoint", Path(folder))
+        try:
+            url = hub.create_repo(repository, exist_ok=True)
+            hub.upload_folder(repo_id=url.repo_id, folder_path=checkpoint, commit_message=f"run {run_id}")
+        except Exception as error:  # besides its own classes, those of its transport
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise TrackingError(
+                f"run {run_id} is logged, but the hub did not take {repository} ({reason}); "
+                "log in with `hf auth login` or set HF_TOKEN"
+            ) from error
+    return str(url)
+
+
+def _training_texts(source: str) -> TrainingTexts | None:
+    """Return the digests of the texts behind a model, None if they are unknown."""
+    if source == pretrained.NAME:
+        return texts_of_pretrained()
+    run_of_source = re.match(r"runs:/(\w+)", source)
+    return read_training_texts(run_of_source[1]) if run_of_source else None
+
+
+def _training_parameters(folder: Path) -> dict[str, Any]:
+    """Return the parameters in `training.json`, one level deep; {} if the folder has none."""
     file = folder / TRAINING_FILE
     if not file.is_file():
         return {}

@@ -1,4 +1,4 @@
-"""Train and register: settle the splits and the foundation, fit, evaluate, log the run, register the version."""
+"""Train and register: read the splits, fit, evaluate, log the run, register the version."""
 
 from __future__ import annotations
 
@@ -10,18 +10,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reviews_parsing import pretrained
-from reviews_parsing.data import compute_digest, read_splits
+from reviews_parsing.data import read_splits
 from reviews_parsing.errors import ModelError
+from reviews_parsing.pipelines.training_texts import (
+    TrainingTexts,
+    digest_texts,
+    log_training_texts,
+    read_training_texts,
+    texts_of_pretrained,
+)
 from reviews_parsing.registry.runs import fetch_file, run
 from reviews_parsing.registry.versions import register
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.backbone import EMBEDDED
 from reviews_parsing.training.fit import NO_FOUNDATION, Progress, Recipe
-from reviews_parsing.training.run import TrainingResult, execute, log_plots, prepare
+from reviews_parsing.training.run import TrainingResult, execute, prepare
 
 if TYPE_CHECKING:
     from reviews_parsing.schema import Review
-    from reviews_parsing.training.evaluate import Evaluation
+
+HUB_TIMEOUT_SECONDS = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedRun:
+    """A finished run: its id in the tracking store, its registered version, and its result."""
+
+    run_id: str
+    version: str
+    result: TrainingResult
 
 
 def train(
@@ -35,45 +52,43 @@ def train(
     resume: bool = False,
     progress: Progress = lambda share, metrics: None,
     say: Callable[[str], None] = lambda line: None,
+    model_name: str | None = None,
+    on_run: Callable[[str], None] = lambda run_id: None,
 ) -> TrainedRun:
-    """Train on `source` ("corpus", a file, a folder, a hub dataset), log it as one run and register it as a version.
+    """Train on `source` ("corpus", a file, a folder, a hub dataset), log one run and register it as a version.
 
-    The training split gets the reviews of the files `more` as well; `texts` are reviews without labels to learn from.
-    `say` is called with lines on what became of them. With `resume`, the same call that was killed goes on where it
-    was, in the same run. Raises DataError, ModelError or TrackingError.
+    The reviews in the files `more` are added to the training split; `texts` are unlabelled reviews to learn from. `say`
+    is called with lines about both, `on_run` with the id of the run before training begins. With `resume`, the same
+    call continues a killed training in the same run. Raises DataError, ModelError or TrackingError.
     """
+    for backbone in {recipe.backbone, recipe.teacher or recipe.backbone}:
+        _require_backbone(backbone)
     job = prepare(source, recipe, mapping, data_format, more, texts)
     if job.extension:
         say(str(job.extension))
     if texts:
         say(f"{len(job.texts):,} of {len(texts):,} texts without labels are new")
-    home = Settings().home
-    folder = home / "training" / job.key
+    folder = Settings().home / "training" / job.key
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     with run(folder / "run_id") as log:
+        on_run(log.run_id)
         foundation = foundation_checkpoint(recipe, folder)
         if foundation and source != "corpus":
-            _warn_of_known_texts(job.splits, recipe, say)
+            _warn_of_leakage(job.splits, recipe, say)
+        labelled = (review.text for review in job.splits["train"])
+        log_training_texts(log, digest_texts([*labelled, *job.texts], _foundation_texts(recipe)))
         result = execute(job, folder, foundation, log, resume=resume, progress=progress, say=say)
+    version = register(log.run_id, model_name)
     shutil.rmtree(folder)
-    return TrainedRun(log.run_id, register(log.run_id), result)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedRun:
-    """A finished run: its id on the tracking store, the version it is registered as, and what came of it."""
-
-    run_id: str
-    version: str
-    result: TrainingResult
+    return TrainedRun(log.run_id, version, result)
 
 
 def foundation_checkpoint(recipe: Recipe, folder: Path) -> Path | None:
-    """Return the checkpoint that the recipe begins with, fetched to `folder` if it is a run's.
+    """Return the checkpoint that training starts from, None for the backbone alone; a run's is fetched to `folder`.
 
-    Raises ModelError if it does not exist or does not fit.
+    Raises ModelError if it does not exist or does not fit the backbone.
     """
     name = recipe.foundation_name
     if name == NO_FOUNDATION:
@@ -91,23 +106,48 @@ def foundation_checkpoint(recipe: Recipe, folder: Path) -> Path | None:
     return Path(name)
 
 
-def _warn_of_known_texts(splits: Mapping[str, Sequence[Review]], recipe: Recipe, say: Callable[[str], None]) -> None:
-    """Tell how many held-out texts the pretrained checkpoint was trained on: their figures would be too good."""
+def _require_backbone(name: str) -> None:
+    """Ask the hub for a backbone that is not on this machine. Raises ModelError if it has none.
+
+    The libraries that load it would retry for a minute, with a line for each attempt.
+    """
+    from huggingface_hub import HfApi, constants, try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    if name == EMBEDDED or Path(name).is_dir() or constants.HF_HUB_OFFLINE:
+        return
+    try:
+        if try_to_load_from_cache(name, "config.json") is None:
+            HfApi().model_info(name, timeout=HUB_TIMEOUT_SECONDS)
+    except HFValidationError:
+        return  # a path, which loading reports
+    except Exception as error:  # besides its own classes, those of its transport
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"backbone {name} cannot be loaded from the hub ({reason}); give {EMBEDDED}, a local folder or the name of "
+            "a model on a hub that can be reached"
+        ) from error
+
+
+def _foundation_texts(recipe: Recipe) -> TrainingTexts | None:
+    """Return the digests of the texts behind the foundation, None if they are unknown."""
+    name = recipe.foundation_name
+    if name == NO_FOUNDATION:
+        return TrainingTexts(frozenset())
+    if name == pretrained.NAME:
+        return texts_of_pretrained()
+    match = re.fullmatch(r"runs:/(\w+)", name)
+    return read_training_texts(match[1]) if match else None
+
+
+def _warn_of_leakage(splits: Mapping[str, Sequence[Review]], recipe: Recipe, say: Callable[[str], None]) -> None:
+    """Warn if the pretrained checkpoint was trained on held-out texts, whose figures would be too good."""
     if recipe.foundation_name != pretrained.NAME:
         return
-    learnt = {review.text for review in read_splits("corpus")["train"]}
+    trained_texts = {review.text for review in read_splits("corpus")["train"]}
     for name in ("validation", "test"):
-        if known := sum(review.text in learnt for review in splits[name]):
+        if count := sum(review.text in trained_texts for review in splits[name]):
             say(
-                f"warning: the pretrained checkpoint was trained on {known} of the {len(splits[name])} {name} reviews, "
+                f"warning: the pretrained checkpoint was trained on {count} of the {len(splits[name])} {name} reviews, "
                 "whose figures will be too good; split them otherwise, or use --foundation none"
             )
-
-
-def log_evaluation(model: str, source: str, reviews: Sequence[Review], result: Evaluation) -> str:
-    """Log what `model` made of `reviews` as a run, whose id is returned. Raises TrackingError."""
-    with run() as log:
-        log.parameters({"model": model, "data_source": source, "data_digest": compute_digest({"evaluated": reviews})})
-        log.metrics(result.metrics())
-        log_plots(log, result)
-    return log.run_id

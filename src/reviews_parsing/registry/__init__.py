@@ -1,13 +1,14 @@
-"""Runs, versions and the champion, on MLflow: the only room that talks to it.
+"""Runs, registered versions and the champion, on MLflow; no other package talks to MLflow.
 
-Unset, tracking is SQLite and files under `REVIEWS_PARSING_HOME`; `MLFLOW_TRACKING_URI` moves it to a server.
+By default the store is SQLite and files under `REVIEWS_PARSING_HOME`; `MLFLOW_TRACKING_URI` names a server instead.
 """
 
 from __future__ import annotations
 
+from reviews_parsing.registry.champion import challenger, champion, read_champion, rollback, set_champion
 from reviews_parsing.registry.fetch import fetch, locate
 from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, tracking, tracking_uri
-from reviews_parsing.registry.versions import Version, challenger, champion, register, rollback, set_champion, versions
+from reviews_parsing.registry.versions import Version, register, versions
 
 __all__ = [
     "ARTIFACT",
@@ -17,6 +18,7 @@ __all__ = [
     "champion",
     "fetch",
     "locate",
+    "read_champion",
     "register",
     "rollback",
     "set_champion",

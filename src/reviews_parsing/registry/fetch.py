@@ -1,51 +1,78 @@
-"""Model folders from the registry, fetched once, and checked whenever they are asked for."""
+"""Model folders from the registry: downloaded once, verified at every use, replaced if they are damaged."""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import logging
+import os
 import re
 import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from reviews_parsing import pretrained
 from reviews_parsing.errors import ModelError, NoSuchAlias, TrackingError
-from reviews_parsing.model_folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
-from reviews_parsing.registry.known import recall, remember
-from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, Reference, Resolved, glance, resolve, tracking
+from reviews_parsing.registry.integrity import (
+    MAX_FILES,
+    checksum_file,
+    compare_files,
+    decode_records,
+    find_damage,
+    missing_file,
+    require_loadable,
+    write_checksums,
+)
+from reviews_parsing.registry.resolution import (
+    ModelReference,
+    ResolvedVersion,
+    load_resolution,
+    lookup_in_sqlite,
+    resolve_with_client,
+    save_resolution,
+)
+from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, redacted, sqlite_file, store_uri, tracking
 from reviews_parsing.settings import Settings
 
-HALF = ".fetching-"
-# Seconds after which nobody is still working on a fetch.
-ABANDONED = 3600
+PARTIAL_PREFIX = ".fetching-"
+ABANDONED_SECONDS = 3600
+"""Age from which a partial download belongs to a dead process."""
+ATTEMPTS = 2
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A model in the store: its URI for MLflow, what people call it, the local folder that it is fetched to."""
+
+    uri: str
+    title: str
+    folder: Path
 
 
 def fetch(uri: str, *, stale_ok: bool = True) -> tuple[Path, str]:
-    """The model folder behind `models:/NAME@ALIAS`, `models:/NAME/3` or `runs:/ID`, and its version.
+    """Return the local folder and the version of `models:/NAME@ALIAS`, `models:/NAME/3` or `runs:/ID`.
 
-    Versions never change, so each is fetched once into the local folder and needs no store from then on. While the
-    store cannot be used, an alias means what it last meant, where that was fetched, and a warning says so; without
-    `stale_ok` it means nothing.
-    Raises ModelError where there is no such version or it is damaged, TrackingError where the store cannot be used.
+    Versions never change, so each is downloaded once and needs no store from then on. While the store is unreachable,
+    an alias means its last known version, if that was downloaded, and a warning says so; without `stale_ok` it does
+    not. Raises ModelError if there is no such version or it is damaged, TrackingError if the store cannot be used.
     """
     if uri.startswith("runs:"):
         run = re.fullmatch(rf"runs:/(\w+)(/{ARTIFACT})?", uri)
         if run is None:
             raise ModelError(f"{uri} names no run; write runs:/ID")
-        run_id = run[1]
-        folder = _models() / "runs" / run_id
-        if not folder.is_dir():
-            _download(f"runs:/{run_id}/{ARTIFACT}", folder)
-        return _whole(folder), run_id
-    wanted = Reference.of(uri)
-    found = glance(wanted) or (recall(wanted) if wanted.number else None)
-    if found is None or not _folder(wanted, found).is_dir():
-        found = _ask(uri, wanted, stale_ok)
-    return _whole(_folder(wanted, found)), found.version
+        folder = Settings().home / "models" / "runs" / run[1]
+        return _verified(Artifact(f"runs:/{run[1]}/{ARTIFACT}", f"the model of run {run[1]}", folder)), run[1]
+    reference = ModelReference.parse(uri)
+    version = lookup_in_sqlite(reference) or (load_resolution(reference) if reference.version else None)
+    if version is None or not _artifact(reference, version).folder.is_dir():
+        version = _resolve_and_download(uri, reference, stale_ok)
+    return _verified(_artifact(reference, version)), version.version
 
 
 def locate(source: str | Path | None = None, *, stale_ok: bool = True) -> tuple[Path, str | None]:
@@ -57,119 +84,216 @@ def locate(source: str | Path | None = None, *, stale_ok: bool = True) -> tuple[
     """
     if source is None:
         return _default(stale_ok)
-    if source == pretrained.NAME:
-        return pretrained.model_folder(), pretrained.NAME
     if str(source).startswith(("models:", "runs:")):
         return fetch(str(source), stale_ok=stale_ok)
+    if source == pretrained.NAME:
+        return pretrained.model_folder(), pretrained.NAME
     return Path(source), None
 
 
-def _default(stale_ok: bool) -> tuple[Path, str]:
+def _default(stale_ok: bool) -> tuple[Path, str | None]:
     name = Settings().model_name
     try:
         folder, version = fetch(Settings().champion_uri, stale_ok=stale_ok)
     except NoSuchAlias:
         if not pretrained.is_installed():
             raise
-        folder, version = pretrained.model_folder(), pretrained.NAME
-        _announce(f"no version of {name} is champion yet: the {version} model of this package answers")
-    else:
-        _announce(f"version {version} of {name}, the champion, answers")
+        _announce(f"no version of {name} is champion yet: the {pretrained.NAME} model of this package answers")
+        return locate(pretrained.NAME)
+    _announce(f"version {version} of {name}, the champion, answers")
     return folder, version
 
 
 @cache
 def _announce(line: str) -> None:
-    """Log `line` where a user sees it: without any configuration Python shows warnings on stderr."""
-    logging.getLogger(__name__).warning(line)
+    """Log `line` once where a user sees it: without configuration Python prints warnings on stderr."""
+    _log.warning(line)
 
 
-def _ask(uri: str, wanted: Reference, stale_ok: bool) -> Resolved:
-    """What the store answers; its version is fetched then."""
+def _artifact(reference: ModelReference, version: ResolvedVersion) -> Artifact:
+    folder = Settings().home / "models" / reference.name / f"{version.version}-{version.run_id[:12] or 'norun'}"
+    title = f"version {version.version} of {reference.name}"
+    return Artifact(f"models:/{reference.name}/{version.version}", title, folder)
+
+
+def _resolve_and_download(uri: str, reference: ModelReference, stale_ok: bool) -> ResolvedVersion:
+    """Ask the store for the version and download it; fall back on the last known version if the store is down."""
     try:
-        with tracking(patient=False) as client:
-            found = resolve(client, wanted)
-        if not _folder(wanted, found).is_dir():
-            _download(f"models:/{wanted.name}/{found.version}", _folder(wanted, found))
+        with tracking() as client:
+            version = resolve_with_client(client, reference)
+        if not _artifact(reference, version).folder.is_dir():
+            _download(_artifact(reference, version))
     except TrackingError as error:
-        last = recall(wanted) if stale_ok else None
-        if last is None or not _folder(wanted, last).is_dir():
+        last = load_resolution(reference) if stale_ok else None
+        if last is None or not _artifact(reference, last).folder.is_dir():
             raise
-        logging.getLogger(__name__).warning("%s; %s stays version %s, as it was last seen", error, uri, last.version)
+        _log.warning("%s; %s stays version %s, its last known version", error, uri, last.version)
         return last
-    for reference in (wanted, Reference(wanted.name, None, found.version)):
-        remember(reference, found)
-    return found
+    for known in (reference, ModelReference(reference.name, None, version.version)):
+        save_resolution(known, version)
+    return version
 
 
-def _download(uri: str, target: Path) -> None:
-    """Fetch the model folder of an artifact, whole or not at all, and note its checksums."""
-    with tracking():
-        import mlflow
+def _verified(artifact: Artifact) -> Path:
+    """Return the artifact's folder after verification; a missing or damaged folder is downloaded again.
 
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(target.parent)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=HALF) as half:
-            mlflow.artifacts.download_artifacts(uri, dst_path=half)
-            found = next(Path(half).rglob(MODEL_FOLDER), None)
-            if found is None:
-                raise ModelError(f"{uri} holds no {MODEL_FOLDER}: it was not made by this project; train again")
-            _require_files(found, f"{uri} is incomplete", "train again")
-            _note_checksums(found, target)
-            try:
-                found.rename(target)
-            except OSError:
-                # Another process was faster; its copy is as good.
-                if not target.is_dir():
-                    raise
-
-
-def _sweep(place: Path) -> None:
-    """Remove what fetches that were killed have left."""
-    for half in place.glob(f"{HALF}*"):
-        with suppress(OSError):
-            if time.time() - half.stat().st_mtime > ABANDONED:
-                shutil.rmtree(half)
-
-
-def _require_files(folder: Path, what: str, advice: str) -> None:
-    for name in (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE):
-        if not (folder / name).is_file():
-            raise ModelError(f"{what}: it has no {name}; {advice}")
-
-
-def _note_checksums(folder: Path, target: Path) -> None:
-    from reviews_parsing.io.files import write_bytes
-
-    lines = [f"{_digest(file)}  {file.name}\n" for file in sorted(folder.iterdir()) if file.is_file()]
-    write_bytes(_checksums(target), "".join(lines).encode())
-
-
-def _whole(folder: Path) -> Path:
-    """`folder`, if it holds what was fetched. Raises ModelError naming what is damaged and how to fetch it again."""
-    advice = f"delete {folder}, and it is fetched again"
-    _require_files(folder, f"{folder} is incomplete", advice)
-    if _checksums(folder).is_file():
-        for line in _checksums(folder).read_text(encoding="utf-8").splitlines():
-            digest, _, name = line.partition("  ")
-            if not (folder / name).is_file() or _digest(folder / name) != digest:
-                raise ModelError(f"{folder / name} is damaged: it is not what was fetched; {advice}")
+    Raises ModelError naming the damage if it cannot be replaced.
+    """
+    folder = artifact.folder
+    if not folder.is_dir():
+        _download(artifact)
+    elif damage := find_damage(folder):
+        _log.warning("%s: deleting it and fetching it again", damage)
+        try:
+            _delete(folder)
+            _download(artifact)
+        except (OSError, ModelError, TrackingError) as error:
+            raise ModelError(f"{damage}; it cannot be fetched again ({error}); delete {folder}") from error
     return folder
 
 
-def _checksums(folder: Path) -> Path:
-    """Beside the folder, in the form of sha256sum: inside it would be part of the model."""
-    return folder.with_name(f"{folder.name}.sha256")
+def _delete(folder: Path) -> None:
+    """Delete a model folder, first from its name, so that no other process takes half of it for a model."""
+    condemned = folder.with_name(f"{PARTIAL_PREFIX}{folder.name}-{time.monotonic_ns()}")
+    folder.rename(condemned)
+    checksum_file(folder).unlink(missing_ok=True)
+    shutil.rmtree(condemned)
 
 
-def _digest(file: Path) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
+def _download(artifact: Artifact) -> None:
+    """Download a model atomically: verify it against the registered checksums and load it before it gets its name.
+
+    A download that fails verification is deleted and repeated once. Raises ModelError or TrackingError.
+    """
+    target = artifact.folder
+    with tracking() as client:
+        if artifact.uri.startswith("runs:"):
+            tags = client.get_run(artifact.uri.split("/")[1]).data.tags
+        else:
+            _, name, version = artifact.uri.split("/")
+            tags = client.get_model_version(name, version).tags
+    records = decode_records(tags, artifact.title)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target.parent)
+        for attempt in range(1, ATTEMPTS + 1):
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=PARTIAL_PREFIX) as partial:
+                folder = _transfer(artifact, Path(partial))
+                if missing := missing_file(folder):
+                    raise ModelError(f"{artifact.title} is incomplete: it has no {missing}; train again")
+                try:
+                    if records and (difference := compare_files(folder, records)):
+                        raise ModelError(
+                            f"{artifact.title} is damaged: {difference}; its artifacts in {redacted(store_uri())} are "
+                            "not what was registered: register the model again, or roll back"
+                        )
+                    require_loadable(folder)
+                except ModelError as error:
+                    if attempt == ATTEMPTS:
+                        raise ModelError(str(error).replace(str(folder), artifact.title)) from error
+                    continue
+                write_checksums(folder, target)
+                try:
+                    folder.rename(target)
+                except OSError:
+                    # Another process was faster; its copy is as good.
+                    if not target.is_dir():
+                        raise
+                return
+    except OSError as error:
+        raise ModelError(
+            f"{artifact.title} cannot be stored in {target.parent} ({error.strerror or error}); free some space there, "
+            "or set REVIEWS_PARSING_HOME"
+        ) from error
 
 
-def _models() -> Path:
-    return Settings().home / "models"
+def _transfer(artifact: Artifact, partial: Path) -> Path:
+    """Download the files of a model into `partial`; returns their folder. Raises ModelError or TrackingError.
+
+    A remote store is read by a process of its own, which can be ended: the time limit holds for a connection that hangs
+    or trickles, and no thread of it delays the end of this process.
+    """
+    if sqlite_file(store_uri()):
+        download_files(artifact, partial)
+        return partial / MODEL_FOLDER
+    limit = Settings().fetch_timeout
+    _log.warning("fetching %s from %s", artifact.title, redacted(store_uri()))
+    program = (
+        "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+        "from reviews_parsing.registry.fetch import main; main(*sys.argv[2:])"
+    )
+    arguments = [json.dumps(sys.path), artifact.uri, artifact.title, str(partial)]
+    with subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            output, errors = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            raise TrackingError(
+                f"{artifact.title} was not fetched from {redacted(store_uri())} within {limit:g} seconds; check the "
+                "network, or raise REVIEWS_PARSING_FETCH_TIMEOUT"
+            ) from None
+        finally:
+            process.kill()
+    if process.returncode == 0:
+        return partial / MODEL_FOLDER
+    try:
+        failure = json.loads(output)
+        error_class = {"ModelError": ModelError, "TrackingError": TrackingError}[failure["class"]]
+    except (ValueError, KeyError, TypeError):
+        last_line = (errors.strip() or f"status {process.returncode}").splitlines()[-1]
+        raise TrackingError(f"{artifact.title} was not fetched from {redacted(store_uri())} ({last_line})") from None
+    raise error_class(failure["message"])
 
 
-def _folder(wanted: Reference, found: Resolved) -> Path:
-    return _models() / wanted.name / f"{found.version}-{found.run_id[:12] or 'norun'}"
+def main(uri: str, title: str, partial: str) -> None:
+    """Run `download_files` in the process that `_transfer` starts; an error is a JSON document on stdout."""
+    # The server is up, but may itself have to fetch a file before it sends the first byte.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    try:
+        download_files(Artifact(uri, title, Path()), Path(partial))
+    except (ModelError, TrackingError) as error:
+        print(json.dumps({"class": type(error).__name__, "message": str(error)}))
+        sys.exit(1)
+
+
+def download_files(artifact: Artifact, partial: Path) -> None:
+    """Download the model folder of an artifact to `partial / MODEL_FOLDER`, with bounds on its files and bytes.
+
+    Raises ModelError if it is too large or not a model, TrackingError if the store cannot be used.
+    """
+    limit = Settings().max_model_mb * 1_000_000
+    prefix = f"artifacts/{MODEL_FOLDER}"
+    with tracking() as client:
+        import mlflow
+
+        files = mlflow.artifacts.list_artifacts(artifact_uri=f"{artifact.uri}/{prefix}")
+        if not files:
+            location = artifact.uri
+            with suppress(Exception):  # only for the message
+                location = client.get_model_version_download_uri(*artifact.uri.split("/")[1:])
+            raise ModelError(
+                f"{artifact.title} has no files at {redacted(location)}/{prefix}: it was not made by this project, or "
+                "its artifacts were deleted or moved; train again"
+            )
+        size = sum(file.file_size or 0 for file in files)
+        if size > limit or len(files) > MAX_FILES or any(file.is_dir for file in files):
+            raise ModelError(
+                f"{artifact.title} has {len(files)} files of {size / 1e6:,.0f} MB, more than {MAX_FILES} or than "
+                f"{limit / 1e6:,.0f} MB, or folders; if that is right, raise REVIEWS_PARSING_MAX_MODEL_MB"
+            )
+        target = partial / MODEL_FOLDER
+        target.mkdir()
+        for file in files:
+            name = Path(file.path).name
+            # MLflow repeats the path of the artifact below the destination.
+            copy = mlflow.artifacts.download_artifacts(f"{artifact.uri}/{prefix}/{name}", dst_path=str(partial))
+            Path(copy).rename(target / name)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove partial downloads that killed processes left behind."""
+    for partial in folder.glob(f"{PARTIAL_PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - partial.stat().st_mtime > ABANDONED_SECONDS:
+                shutil.rmtree(partial)

@@ -1,6 +1,6 @@
-"""A registered version onto a cluster: KServe's InferenceService, canary, promotion, undo.
+"""Rollout of a registered version to a cluster: KServe's InferenceService, canary, promotion, undo.
 
-Nothing of the Kubernetes client is imported before it is needed. How it works: docs/how-to/rollout.md.
+The Kubernetes client is imported on first use. The how-to is docs/how-to/rollout.md.
 """
 
 from __future__ import annotations
@@ -12,30 +12,33 @@ from reviews_parsing.rollout.plan import Canary, Plan, Predictor
 
 if TYPE_CHECKING:
     from reviews_parsing.rollout.cluster import Service
+    from reviews_parsing.rollout.deployment import CanaryDeployment
     from reviews_parsing.rollout.prometheus import Prometheus
     from reviews_parsing.rollout.steps import Status, promote, start, status, undo
-    from reviews_parsing.rollout.watch import duration, hold
+    from reviews_parsing.rollout.watch import duration, watch_canary
 
 _HOME = {
     "Service": "cluster",
+    "CanaryDeployment": "deployment",
     "Prometheus": "prometheus",
     **dict.fromkeys(("Status", "promote", "start", "status", "undo"), "steps"),
-    **dict.fromkeys(("duration", "hold"), "watch"),
+    **dict.fromkeys(("duration", "watch_canary"), "watch"),
 }
 
 __all__ = [
     "Canary",
+    "CanaryDeployment",
     "Plan",
     "Predictor",
     "Prometheus",
     "Service",
     "Status",
     "duration",
-    "hold",
     "promote",
     "start",
     "status",
     "undo",
+    "watch_canary",
 ]
 
 

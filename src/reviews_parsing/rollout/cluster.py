@@ -1,29 +1,31 @@
-"""One InferenceService of one cluster: read, applied to, its Deployments. The client's errors leave here as ours."""
+"""Client of one InferenceService and its Deployments: read, apply, progress. Kubernetes errors become ClusterError."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 from reviews_parsing.errors import ClusterError
-from reviews_parsing.rollout.plan import VARIABLE
-from reviews_parsing.rollout.route import SUFFIX
+from reviews_parsing.rollout.plan import MODEL_URI_VARIABLE
+from reviews_parsing.rollout.route import ROUTE_SUFFIX
 from reviews_parsing.settings import Settings
 
-MANAGER = "reviews-parsing-rollout"
-STANDARD = ("Standard", "RawDeployment")
-MODE = "serving.kserve.io/deploymentMode"
+FIELD_MANAGER = "reviews-parsing-rollout"
+STANDARD_MODES = ("Standard", "RawDeployment")
+MODE_ANNOTATION = "serving.kserve.io/deploymentMode"
+MAX_REASON_CHARACTERS = 300
 
 
-class Changed(Exception):
-    """The object is not any more what was read."""
+class ObjectModified(Exception):
+    """The object was modified since it was read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a Deployment is with what it shall serve; `failed` says why it has given up."""
+    """Progress of a Deployment: template rolled out, pods ready, reason if it failed, and a text for people."""
 
     rolled: bool
     ready: bool
@@ -34,8 +36,8 @@ class Progress:
 class Service:
     """The InferenceService `name` in `namespace` of the cluster that `context` of the kubeconfig names.
 
-    Without `context`: the file that KUBECONFIG names, else the pod's service account, else ~/.kube/config.
-    Raises ClusterError, here and in each method.
+    Without `context`: the file in KUBECONFIG, else the pod's service account, else ~/.kube/config. The constructor and
+    every method raise ClusterError.
     """
 
     def __init__(self, name: str, namespace: str, context: str | None = None) -> None:
@@ -57,7 +59,7 @@ class Service:
                 config = lightkube.KubeConfig.from_file(file or DEFAULT_KUBECONFIG)
             else:
                 config = lightkube.KubeConfig.from_env()
-            self._client = lightkube.Client(config.get(context), namespace=namespace, field_manager=MANAGER)
+            self._client = lightkube.Client(config.get(context), namespace=namespace, field_manager=FIELD_MANAGER)
         except (lightkube.ConfigError, yaml.YAMLError, OSError, KeyError, TypeError, ValueError) as error:
             raise ClusterError(f"no cluster: {_line(error)}; set KUBECONFIG, or name one with --context") from error
         self._server = self._client.config.cluster.server
@@ -70,32 +72,35 @@ class Service:
 
     @property
     def words(self) -> str:
+        """Namespace and name, for messages."""
         return f"{self.namespace}/{self.name}"
 
     def read(self) -> dict[str, Any]:
-        """The object. Refused are those whose shape a rollout cannot work with."""
-        with self._errors("read"):
-            found: dict[str, Any] = dict(self._client.get(self._kind, self.name))
-        mode = (found["metadata"].get("annotations") or {}).get(MODE)
-        if mode not in STANDARD:
-            raise ClusterError(f"{self.words} is not in Standard mode ({MODE}: {mode}); only there KServe has canaries")
-        if not found["spec"]["predictor"].get("model"):
+        """Return the object; a service without canaries in its mode or of another shape is refused."""
+        with self._translated_errors("read"):
+            service: dict[str, Any] = dict(self._client.get(self._kind, self.name))
+        mode = (service["metadata"].get("annotations") or {}).get(MODE_ANNOTATION)
+        if mode not in STANDARD_MODES:
+            raise ClusterError(
+                f"{self.words} is not in Standard mode ({MODE_ANNOTATION}: {mode}), the only one with canaries"
+            )
+        if not service["spec"]["predictor"].get("model"):
             raise ClusterError(f"{self.words} has no spec.predictor.model: KServe takes canaries of such services only")
-        return found
+        return service
 
     def apply(self, spec: Mapping[str, Any], resource_version: str, force: bool) -> dict[str, Any]:
-        """Server-side apply of what we manage. Raises Changed where `resource_version` is not the newest."""
+        """Apply the managed fields on the server side. Raises ObjectModified if `resource_version` is outdated."""
         metadata = {"name": self.name, "namespace": self.namespace, "resourceVersion": resource_version}
         body = self._kind({"metadata": metadata, "spec": spec})
-        with self._errors("change"):
+        with self._translated_errors("change"):
             return dict(self._client.apply(body, force=force))
 
     def read_route(self) -> dict[str, Any] | None:
         """Return the HTTPRoute of the service's host: the chart's, else KServe's own, None if there is neither."""
         from lightkube import ApiError
 
-        for name in (f"{self.name}{SUFFIX}", self.name):
-            with self._errors("read the HTTPRoute of"):
+        for name in (f"{self.name}{ROUTE_SUFFIX}", self.name):
+            with self._translated_errors("read the HTTPRoute of"):
                 try:
                     return dict(self._client.get(self._route, name))
                 except ApiError as error:
@@ -104,96 +109,106 @@ class Service:
         return None
 
     def apply_route(self, rules: list[dict[str, Any]], resource_version: str, force: bool) -> dict[str, Any]:
-        """Apply the rules of the chart's HTTPRoute. Raises Changed if `resource_version` is not the newest."""
-        metadata = {"name": f"{self.name}{SUFFIX}", "namespace": self.namespace, "resourceVersion": resource_version}
+        """Apply the rules of the chart's HTTPRoute. Raises ObjectModified if `resource_version` is outdated."""
+        name = f"{self.name}{ROUTE_SUFFIX}"
+        metadata = {"name": name, "namespace": self.namespace, "resourceVersion": resource_version}
         body = self._route({"metadata": metadata, "spec": {"rules": rules}})
-        with self._errors("change the HTTPRoute of"):
+        with self._translated_errors("change the HTTPRoute of"):
             return dict(self._client.apply(body, force=force))
 
-    def predictor(self, name: str | None) -> str:
-        """Return the name of the Deployment and the Service of a predictor."""
+    def predictor_name(self, name: str | None) -> str:
+        """Return the name of the Deployment and the Service of a predictor; the champion's predictor may have none."""
         return f"{self.name}-{name}-predictor" if name else f"{self.name}-predictor"
 
-    def progress(self, predictor: str | None, uri: str | None) -> Progress:
-        """How far the Deployment of a predictor is with serving `uri`; the champion's has no name, as a rule."""
+    def progress(self, predictor: str | None, uri: str | None, image: str | None = None) -> Progress:
+        """Return the progress of a predictor's Deployment towards `uri` and, if given, `image`."""
+        deployment = self._deployment(predictor)
+        if deployment is None:
+            return Progress(False, False, None, f"no deployment {self.predictor_name(predictor)} yet")
+        return deployment_progress(deployment, uri, image)
+
+    def image(self, predictor: str | None) -> str | None:
+        """Return the image that a predictor's Deployment runs, None if there is no Deployment."""
+        deployment = self._deployment(predictor)
+        return deployment["spec"]["template"]["spec"]["containers"][0].get("image") if deployment else None
+
+    def _deployment(self, predictor: str | None) -> dict[str, Any] | None:
         from lightkube import ApiError
         from lightkube.resources.apps_v1 import Deployment
 
-        name = self.predictor(predictor)
-        with self._errors("read deployments of"):
+        with self._translated_errors("read deployments of"):
             try:
-                found = self._client.get(Deployment, name).to_dict()
+                return dict(self._client.get(Deployment, self.predictor_name(predictor)).to_dict())
             except ApiError as error:
                 if error.status.code != 404:
                     raise
-                return Progress(False, False, None, f"no deployment {name} yet")
-        return progress_of(found, uri)
+        return None
 
     @contextmanager
-    def _errors(self, verb: str) -> Iterator[None]:
+    def _translated_errors(self, verb: str) -> Iterator[None]:
         import httpx2
         import lightkube
 
         try:
             yield
         except lightkube.ApiError as error:
-            raise self._ours(error.status, verb) from error
+            raise self._translate(error.status, verb) from error
         except httpx2.HTTPStatusError as error:
             raise ClusterError(f"{self._server} answers {error.response.status_code}; is it a cluster?") from error
-        except (lightkube.ConfigError, FileNotFoundError) as error:  # what the kubeconfig wants to be run for a token
-            raise ClusterError(f"no way into the cluster: {_line(error)}") from error
+        except (lightkube.ConfigError, FileNotFoundError) as error:  # a credential plugin of the kubeconfig
+            raise ClusterError(f"no access to the cluster: {_line(error)}") from error
         except (httpx2.HTTPError, OSError) as error:
             raise ClusterError(f"the cluster at {self._server} does not answer ({_line(error)})") from error
 
-    def _ours(self, status: Any, verb: str) -> Exception:
-        said = " ".join(str(status.message or status.reason).split())
+    def _translate(self, status: Any, verb: str) -> Exception:
+        message = " ".join(str(status.message or status.reason).split())
         causes = (status.details.causes if status.details else None) or []
-        owned = [cause for cause in causes if cause.reason == "FieldManagerConflict"]
-        if owned:
-            fields = ", ".join(dict.fromkeys(f"{cause.field} ({cause.message})" for cause in owned))
+        conflicts = [cause for cause in causes if cause.reason == "FieldManagerConflict"]
+        if conflicts:
+            fields = ", ".join(dict.fromkeys(f"{cause.field} ({cause.message})" for cause in conflicts))
             return ClusterError(
-                f"{self.words}: others manage what the rollout writes: {fields}; "
-                "take it out of where they set it (chart: model.version), or take it over with --force"
+                f"{self.words}: other field managers own what the rollout writes: {fields}; "
+                "remove it where they set it (chart: model.version), or take it over with --force"
             )
         if status.code == 409:
-            return Changed(said)
-        unknown = status.code == 404 and not (status.details and status.details.name)
-        meaning = {
-            401: f"the cluster at {self._server} does not know you (401: {said}); log in anew",
-            403: f"you may not {verb} {self.words} (403: {said}); ask for that right",
-            404: f"the cluster at {self._server} has no KServe (404: {said}); install it first"
-            if unknown
+            return ObjectModified(message)
+        kind_is_missing = status.code == 404 and not (status.details and status.details.name)
+        messages = {
+            401: f"the cluster at {self._server} does not know you (401: {message}); log in again",
+            403: f"you may not {verb} {self.words} (403: {message}); ask for that right",
+            404: f"the cluster at {self._server} has no KServe (404: {message}); install it first"
+            if kind_is_missing
             else f"there is no InferenceService {self.words}; install the chart, or name another",
         }
-        return ClusterError(
-            meaning.get(status.code, f"the cluster refuses to {verb} {self.words} ({status.code}: {said})")
-        )
+        refusal = f"the cluster refuses to {verb} {self.words} ({status.code}: {message})"
+        return ClusterError(messages.get(status.code, refusal))
 
 
-def progress_of(deployment: Mapping[str, Any], uri: str | None) -> Progress:
-    """What `kubectl rollout status` looks at, for the template that serves `uri`."""
+def deployment_progress(deployment: Mapping[str, Any], uri: str | None, image: str | None = None) -> Progress:
+    """Return what `kubectl rollout status` would tell of a Deployment whose template serves `uri` with `image`."""
     spec, status = deployment["spec"], deployment.get("status") or {}
+    images = [container.get("image") for container in spec["template"]["spec"]["containers"]]
     served = [
-        one.get("value")
+        variable.get("value")
         for container in spec["template"]["spec"]["containers"]
-        for one in container.get("env") or []
-        if one["name"] == VARIABLE
+        for variable in container.get("env") or []
+        if variable["name"] == MODEL_URI_VARIABLE
     ]
-    wanted = spec.get("replicas", 1)
+    desired = spec.get("replicas", 1)
     updated, available = status.get("updatedReplicas") or 0, status.get("availableReplicas") or 0
-    seen = (status.get("observedGeneration") or 0) >= deployment["metadata"].get("generation", 0)
-    if served != ([uri] if uri else []) or not seen:
-        return Progress(False, False, None, "the controllers have not taken it yet")
+    observed = (status.get("observedGeneration") or 0) >= deployment["metadata"].get("generation", 0)
+    if served != ([uri] if uri else []) or (image and image not in images) or not observed:
+        return Progress(False, False, None, "the controllers have not processed it yet")
     rolled = (status.get("replicas") or 0) <= updated
-    stuck = (
-        one.get("message") or one.get("reason")
-        for one in status.get("conditions") or []
-        if one["type"] == "Progressing" and one["status"] == "False"
+    failures = (
+        condition.get("message") or condition.get("reason")
+        for condition in status.get("conditions") or []
+        if condition["type"] == "Progressing" and condition["status"] == "False"
     )
-    here = min(updated, available) if rolled else updated
-    words = f"{here} of {wanted} pods {'ready' if rolled else 'new'}"
-    return Progress(rolled, rolled and 0 < wanted <= here, next(stuck, None), words)
+    count = min(updated, available) if rolled else updated
+    words = f"{count} of {desired} pods {'ready' if rolled else 'new'}"
+    return Progress(rolled, rolled and 0 < desired <= count, next(failures, None), words)
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return shorten(str(error), MAX_REASON_CHARACTERS, placeholder=" ...") or type(error).__name__

@@ -1,10 +1,11 @@
-"""What a rollout owns of an InferenceService, read from the object and written as what is to be applied. Pure.
+"""Plan of a rollout: what it manages of an InferenceService, read from the object and converted to what is applied.
 
 KServe in Standard mode runs a Deployment for `spec.predictor` and one for each entry of `spec.canary`. A canary is the
-predictor with what its entry says laid over it, lists replaced as a whole; its Deployment is `SERVICE-NAME-predictor`.
-Which of them gets requests is the HTTPRoute's (`rollout.route`): KServe 0.20 splits nothing in this mode.
-Annotations stand on predictors, never on the service: KServe copies those of the service into every pod's template,
-and to note a canary would restart the champion.
+predictor with the fields of its entry merged over it, lists replaced as a whole; its Deployment is
+`SERVICE-NAME-predictor`. Its share of the requests is a weight in an HTTPRoute (`rollout.route`): KServe 0.20 splits
+nothing in this mode. Annotations are on predictors, never on the service: KServe copies those of the service into every
+pod's template, so that recording a canary there would restart the champion. `model.image` of a predictor overrides the
+image of its runtime. The functions are pure.
 """
 
 from __future__ import annotations
@@ -15,33 +16,40 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-VARIABLE = "REVIEWS_PARSING_MODEL_URI"
-STAMP = "deploy_timestamp"
-BEFORE = "reviews-parsing/previous-model-uri"
-# A canary has fixed replicas. Without this KServe would give it an autoscaler as the champion's class says, but with
-# none of its metrics; KEDA refuses that one.
-FIXED = {"serving.kserve.io/autoscalerClass": "none"}
+MODEL_URI_VARIABLE = "REVIEWS_PARSING_MODEL_URI"
+TIMESTAMP_ANNOTATION = "deploy_timestamp"
+PREVIOUS_URI_ANNOTATION = "reviews-parsing/previous-model-uri"
+PREVIOUS_IMAGE_ANNOTATION = "reviews-parsing/previous-image"
+# A canary has fixed replicas. Without this KServe gives it an autoscaler of the champion's class but without its
+# metrics, which KEDA rejects.
+FIXED_REPLICAS = {"serving.kserve.io/autoscalerClass": "none"}
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """What a predictor serves: the model's URI, since when (ISO 8601), what it served before; named if KServe's is."""
+    """The champion's predictor: model URI, time of its deployment (ISO 8601), previous URI, name in KServe if any.
+
+    `image` is None while the pods run the image of the chart.
+    """
 
     uri: str | None = None
     since: str | None = None
-    before: str | None = None
+    previous_uri: str | None = None
     name: str | None = None
+    image: str | None = None
+    previous_image: str | None = None
 
     @property
     def version(self) -> str | None:
+        """The version number in the URI."""
         return version_of(self.uri)
 
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A second predictor beside the champion's, with so many pods; `percent` of the requests go there.
+    """A second predictor with `replicas` pods that receives `percent` of the requests.
 
-    `beside` is the URI that the champion served when the canary started.
+    `champion_uri` is the URI that the champion served when the canary started.
     """
 
     name: str
@@ -49,81 +57,108 @@ class Canary:
     since: str | None
     percent: int
     replicas: int
-    beside: str | None = None
+    champion_uri: str | None = None
+    image: str | None = None
 
     @property
     def version(self) -> str | None:
+        """The version number in the URI."""
         return version_of(self.uri)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What the rollout manages of a service."""
+    """The part of a service that a rollout manages."""
 
     champion: Predictor
     canary: Canary | None = None
 
+    @property
+    def is_promoting(self) -> bool:
+        """Whether the champion has become what the canary is, which remains to be ended."""
+        canary, champion = self.canary, self.champion
+        return canary is not None and (canary.uri, canary.image) == (champion.uri, champion.image)
+
 
 def version_of(uri: str | None) -> str | None:
-    """The version that `models:/NAME/3` names; an alias names none."""
+    """Return the version number in `models:/NAME/3`, None for an alias."""
     match = re.fullmatch(r"models:/[^/@]+/(\d+)", uri or "")
     return match.group(1) if match else None
 
 
-def plan_of(service: Mapping[str, Any]) -> Plan:
-    """The plan that an InferenceService holds."""
+def read_plan(service: Mapping[str, Any]) -> Plan:
+    """Return the plan that an InferenceService holds."""
     spec = service["spec"]
-    notes = spec["predictor"].get("annotations") or {}
-    champion = Predictor(_uri(spec["predictor"]), notes.get(STAMP), notes.get(BEFORE), spec["predictor"].get("name"))
+    predictor = spec["predictor"]
+    annotations = predictor.get("annotations") or {}
+    champion = Predictor(
+        _uri(predictor),
+        annotations.get(TIMESTAMP_ANNOTATION),
+        annotations.get(PREVIOUS_URI_ANNOTATION),
+        predictor.get("name"),
+        _image(predictor),
+        annotations.get(PREVIOUS_IMAGE_ANNOTATION),
+    )
     canary = None
     for entry in spec.get("canary") or []:
-        its = entry["predictor"]
-        own = its.get("annotations") or {}
-        replicas = its.get("minReplicas") or 1
-        canary = Canary(its["name"], _uri(its), own.get(STAMP), entry["trafficPercent"], replicas, own.get(BEFORE))
+        predictor = entry["predictor"]
+        annotations = predictor.get("annotations") or {}
+        canary = Canary(
+            predictor["name"],
+            _uri(predictor),
+            annotations.get(TIMESTAMP_ANNOTATION),
+            entry["trafficPercent"],
+            predictor.get("minReplicas") or 1,
+            annotations.get(PREVIOUS_URI_ANNOTATION),
+            _image(predictor),
+        )
     return Plan(champion, canary)
 
 
-def applied(plan: Plan, service: Mapping[str, Any]) -> dict[str, Any]:
-    """The `spec` to apply so that `service` holds the plan: all that the rollout manages, and nothing else."""
-    predictor = service["spec"]["predictor"]
+def build_spec(plan: Plan, service: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `spec` to apply so that `service` holds the plan: every managed field, and no other."""
     spec: dict[str, Any] = {"predictor": {}}
-    notes = {STAMP: plan.champion.since, BEFORE: plan.champion.before}
-    if any(notes.values()):
-        spec["predictor"]["annotations"] = {key: value for key, value in notes.items() if value}
-    if plan.champion.uri:
-        spec["predictor"]["model"] = {"env": [_variable(plan.champion.uri)]}
+    champion = plan.champion
+    annotations = {TIMESTAMP_ANNOTATION: champion.since, PREVIOUS_URI_ANNOTATION: champion.previous_uri}
+    annotations[PREVIOUS_IMAGE_ANNOTATION] = champion.previous_image
+    if any(annotations.values()):
+        spec["predictor"]["annotations"] = {key: value for key, value in annotations.items() if value}
+    if champion.uri:
+        spec["predictor"]["model"] = {"env": [_variable(champion.uri)]}
+    if champion.image:
+        spec["predictor"].setdefault("model", {})["image"] = champion.image
     if plan.canary is not None:
-        spec["canary"] = [_entry(plan.canary, predictor)]
+        spec["canary"] = [_canary_entry(plan.canary, service["spec"]["predictor"])]
     return spec
 
 
 def replicas_for(percent: int, service: Mapping[str, Any]) -> int:
-    """Pods of a canary: its share of the champion's fewest, rounded up. KServe takes no more of them than that."""
+    """Return the pods of a canary: its share of the champion's minimum, rounded up, which is also KServe's limit."""
     return max(1, math.ceil((service["spec"]["predictor"].get("minReplicas") or 1) * percent / 100))
 
 
-def _entry(canary: Canary, champion: Mapping[str, Any]) -> dict[str, Any]:
-    others = [one for one in _environment(champion) if one["name"] != VARIABLE]
-    # Annotations that an entry leaves out come from the champion: a promotion, which changes the champion's, would
-    # restart the canary's pods.
-    notes = {STAMP: canary.since, BEFORE: canary.beside}
-    its = {
+def _canary_entry(canary: Canary, champion: Mapping[str, Any]) -> dict[str, Any]:
+    inherited = [variable for variable in _environment(champion) if variable["name"] != MODEL_URI_VARIABLE]
+    # Annotations that an entry lacks come from the champion: a promotion, which changes the champion's, would restart
+    # the canary's pods.
+    annotations = {TIMESTAMP_ANNOTATION: canary.since, PREVIOUS_URI_ANNOTATION: canary.champion_uri}
+    predictor = {
         "name": canary.name,
         "minReplicas": canary.replicas,
-        "annotations": {**FIXED, **{key: value for key, value in notes.items() if value}},
+        "annotations": {**FIXED_REPLICAS, **{key: value for key, value in annotations.items() if value}},
         "model": {
-            # The CRD wants a name here, which the champion may not have; Go's own clients send this.
+            # The CRD requires a name, which the champion may lack; Go clients send an empty one.
             "name": "",
             "modelFormat": champion["model"]["modelFormat"],
-            "env": [*others, *([_variable(canary.uri)] if canary.uri else [])],
+            "env": [*inherited, *([_variable(canary.uri)] if canary.uri else [])],
+            **({"image": canary.image} if canary.image else {}),
         },
     }
-    return {"trafficPercent": canary.percent, "predictor": its}
+    return {"trafficPercent": canary.percent, "predictor": predictor}
 
 
 def _variable(uri: str) -> dict[str, str]:
-    return {"name": VARIABLE, "value": uri}
+    return {"name": MODEL_URI_VARIABLE, "value": uri}
 
 
 def _environment(predictor: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -131,4 +166,9 @@ def _environment(predictor: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _uri(predictor: Mapping[str, Any]) -> str | None:
-    return next((one.get("value") for one in _environment(predictor) if one["name"] == VARIABLE), None)
+    values = (entry.get("value") for entry in _environment(predictor) if entry["name"] == MODEL_URI_VARIABLE)
+    return next(values, None)
+
+
+def _image(predictor: Mapping[str, Any]) -> str | None:
+    return (predictor.get("model") or {}).get("image")

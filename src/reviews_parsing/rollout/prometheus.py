@@ -1,4 +1,4 @@
-"""What Prometheus knows of two versions: requests, failures and how long 95 of 100 took, by door."""
+"""Prometheus queries for two versions: requests, failures and 95th percentile of latency, by endpoint."""
 
 from __future__ import annotations
 
@@ -6,14 +6,16 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+QUERY_TIMEOUT_SECONDS = 10
 
-class PrometheusAway(Exception):
-    """Prometheus does not answer, or not what was asked."""
+
+class PrometheusUnavailable(Exception):
+    """Prometheus does not answer, or with an error."""
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
-    """One version at one door: requests, those that failed (5xx), and the 95th percentile of seconds."""
+class EndpointStatistics:
+    """One version at one endpoint: requests, failed requests (5xx), 95th percentile of latency in seconds."""
 
     requests: float = 0.0
     failed: float = 0.0
@@ -25,40 +27,45 @@ class Prometheus:
 
     def __init__(self, url: str, namespace: str) -> None:
         self.url = url.rstrip("/")
-        # Where the scrape sets no namespace, any instance counts.
-        self._there = f'namespace=~"|{namespace}"'
+        # If the scrape configuration sets no namespace, every instance counts.
+        self._namespace_matcher = f'namespace=~"|{namespace}"'
 
-    def figures(self, versions: tuple[str, str], seconds: float) -> dict[tuple[str, str], Figures]:
-        """By (version, door), what happened in the last `seconds`. Raises PrometheusAway.
+    def query(self, versions: tuple[str, str], seconds: float) -> dict[tuple[str, str], EndpointStatistics]:
+        """Return the statistics of the last `seconds` by (version, endpoint). Raises PrometheusUnavailable.
 
-        The servers' requests carry no version; an instance says in `reviews_parsing_model_info` which one it serves.
+        Request metrics carry no version; the gauge `reviews_parsing_model_info` maps instances to versions.
         """
-        either = "|".join(versions)
-        info = f'max by (job, instance, version) (reviews_parsing_model_info{{{self._there}, version=~"{either}"}} > 0)'
+        matcher = f'{self._namespace_matcher}, version=~"{"|".join(versions)}"'
+        info = f"max by (job, instance, version) (reviews_parsing_model_info{{{matcher}}} > 0)"
 
         def total(series: str, labels: str, matchers: str = "") -> str:
-            its = f"{series}{{{self._there}{matchers}}}"
+            selector = f"{series}{{{self._namespace_matcher}{matchers}}}"
             window = f"{max(1, math.ceil(seconds))}s"
-            # A series that is younger than the window began at zero; `increase` would leave out its first value.
-            grown = f"((increase({its}[{window}]) and {its} offset {window}) or ({its} unless {its} offset {window}))"
-            return f"sum by (version, door{labels}) ({grown} * on (job, instance) group_left (version) {info})"
+            # A series that is younger than the window began at zero; `increase` would omit its first value.
+            increase = (
+                f"((increase({selector}[{window}]) and {selector} offset {window}) "
+                f"or ({selector} unless {selector} offset {window}))"
+            )
+            return f"sum by (version, door{labels}) ({increase} * on (job, instance) group_left (version) {info})"
 
-        requests = self._ask(total("reviews_parsing_requests_total", ""))
-        failed = self._ask(total("reviews_parsing_requests_total", "", ', status=~"5.."'))
-        # What was refused was refused quickly.
-        seconds_of = total("reviews_parsing_request_seconds_bucket", ", le", ', texts!="none"')
-        p95 = self._ask(f"histogram_quantile(0.95, {seconds_of})")
-        return {key: Figures(count, failed.get(key, 0.0), p95.get(key)) for key, count in requests.items()}
+        requests = self._query(total("reviews_parsing_requests_total", ""))
+        failed = self._query(total("reviews_parsing_requests_total", "", ', status=~"5.."'))
+        # Rejected requests are fast.
+        buckets = total("reviews_parsing_request_seconds_bucket", ", le", ', texts!="none"')
+        p95 = self._query(f"histogram_quantile(0.95, {buckets})")
+        return {key: EndpointStatistics(count, failed.get(key, 0.0), p95.get(key)) for key, count in requests.items()}
 
-    def _ask(self, query: str) -> dict[tuple[str, str], float]:
+    def _query(self, query: str) -> dict[tuple[str, str], float]:
         import httpx2
 
         try:
-            answer = httpx2.post(f"{self.url}/api/v1/query", data={"query": query}, timeout=10)
-            document: dict[str, Any] = answer.json()
+            response = httpx2.post(f"{self.url}/api/v1/query", data={"query": query}, timeout=QUERY_TIMEOUT_SECONDS)
+            document: dict[str, Any] = response.json()
             if document["status"] != "success":
-                raise PrometheusAway(f"Prometheus at {self.url} says: {document.get('error', answer.status_code)}")
+                raise PrometheusUnavailable(
+                    f"Prometheus at {self.url} reports: {document.get('error', response.status_code)}"
+                )
             rows = [(row["metric"], float(row["value"][1])) for row in document["data"]["result"]]
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError) as error:
-            raise PrometheusAway(f"Prometheus at {self.url} does not answer ({error})") from error
-        return {(its["version"], its["door"]): value for its, value in rows if not math.isnan(value)}
+            raise PrometheusUnavailable(f"Prometheus at {self.url} does not answer ({error})") from error
+        return {(metric["version"], metric["door"]): value for metric, value in rows if not math.isnan(value)}

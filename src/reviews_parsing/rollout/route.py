@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-HEADER = "reviews-parsing-version"
-SUFFIX = "-api"
+VERSION_HEADER = "reviews-parsing-version"
+ROUTE_SUFFIX = "-api"
 # Ports of a predictor's Service: KServe gives the first container port the number 80.
 REST_PORT, GRPC_PORT = 80, 8081
 TIMEOUT = "60s"
@@ -50,7 +50,7 @@ class Traffic:
     reason: str = ""
 
 
-def rules(backends: Backends, model: str) -> list[dict[str, Any]]:
+def build_rules(backends: Backends, model: str) -> list[dict[str, Any]]:
     """Return the rules of a route, which match the inference endpoints of `model` and nothing else.
 
     Requests that name the canary's version in the header `reviews-parsing-version` reach it whatever its share.
@@ -60,7 +60,7 @@ def rules(backends: Backends, model: str) -> list[dict[str, Any]]:
         weights[backends.canary] = backends.percent
     listed = []
     if backends.canary and backends.version:
-        header = [{"type": "Exact", "name": HEADER, "value": backends.version}]
+        header = [{"type": "Exact", "name": VERSION_HEADER, "value": backends.version}]
         listed.append(_rule("grpc-version", _grpc(header), {backends.canary: 100}, GRPC_PORT))
         listed.append(_rule("rest-version", _rest(model, header), {backends.canary: 100}, REST_PORT))
     listed.append(_rule("grpc", _grpc([]), weights, GRPC_PORT))
@@ -68,7 +68,7 @@ def rules(backends: Backends, model: str) -> list[dict[str, Any]]:
     return listed
 
 
-def traffic(route: Mapping[str, Any]) -> Traffic:
+def read_traffic(route: Mapping[str, Any]) -> Traffic:
     """Return the weights of a route in percent, and whether the gateway has accepted them.
 
     Rules that match a header are left out: they serve requests that ask for one version.
@@ -85,9 +85,9 @@ def traffic(route: Mapping[str, Any]) -> Traffic:
     return Traffic(weights, accepted, is_own(route), reason)
 
 
-def holds(route: Mapping[str, Any], wanted: list[dict[str, Any]]) -> bool:
+def has_rules(route: Mapping[str, Any], rules: list[dict[str, Any]]) -> bool:
     """Return whether a route has these rules; fields that the API server adds do not count."""
-    return _covers(route["spec"].get("rules"), wanted)
+    return _covers(route["spec"].get("rules"), rules)
 
 
 def is_own(route: Mapping[str, Any]) -> bool:
@@ -96,12 +96,12 @@ def is_own(route: Mapping[str, Any]) -> bool:
     return not any(owner.get("kind") == "InferenceService" for owner in owners)
 
 
-def _covers(actual: Any, wanted: Any) -> bool:
-    if isinstance(wanted, dict):
-        return isinstance(actual, dict) and all(_covers(actual.get(key), value) for key, value in wanted.items())
-    if isinstance(wanted, list):
-        return isinstance(actual, list) and len(actual) == len(wanted) and all(map(_covers, actual, wanted))
-    return bool(actual == wanted)
+def _covers(actual: Any, expected: Any) -> bool:
+    if isinstance(expected, dict):
+        return isinstance(actual, dict) and all(_covers(actual.get(key), value) for key, value in expected.items())
+    if isinstance(expected, list):
+        return isinstance(actual, list) and len(actual) == len(expected) and all(map(_covers, actual, expected))
+    return bool(actual == expected)
 
 
 def _rule(name: str, matches: list[dict[str, Any]], weights: Mapping[str, int], port: int) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _match(kind: str, path: str, headers: list[dict[str, str]]) -> dict[str, Any
 
 
 def _names_version(match: Mapping[str, Any]) -> bool:
-    return any(header.get("name", "").lower() == HEADER for header in match.get("headers") or [])
+    return any(header.get("name", "").lower() == VERSION_HEADER for header in match.get("headers") or [])
 
 
 def _percent(backends: list[Mapping[str, Any]]) -> dict[str, int]:

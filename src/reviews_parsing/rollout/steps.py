@@ -1,53 +1,64 @@
-"""The steps of a rollout: start, promote, undo, status. Each writes a plan and waits until the cluster holds it.
+"""Steps of a rollout: start, promote, undo, status. Each applies a plan and waits until the cluster has reached it.
 
 A canary starts dark and gets its share once it is ready. Its share is a weight in the gateway's HTTPRoute, which is
 written and read back here: a canary is called one only if the gateway has its weight.
-Promotion moves the champion's own predictor to the canary's version, pod by pod, and ends the canary after that: to
-rename the predictor, KServe's other way, would delete the champion's pods at once and leave all to the canary's few.
+Promotion updates the champion's predictor to the canary's version, pod by pod, then ends the canary. KServe's other
+way, renaming the predictor, would delete the champion's pods at once and leave all requests to the canary's few.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 from reviews_parsing.errors import ClusterError, ReviewsParsingError, RolloutRefused, RolloutReverted
-from reviews_parsing.registry.store import Reference, glance, resolve, tracking
-from reviews_parsing.rollout.cluster import Changed, Progress, Service
-from reviews_parsing.rollout.plan import Canary, Plan, applied, plan_of, replicas_for
-from reviews_parsing.rollout.route import HEADER, Backends, Traffic, holds, is_own, rules, traffic
+from reviews_parsing.registry.resolution import ModelReference, resolve
+from reviews_parsing.rollout.cluster import ObjectModified, Progress, Service
+from reviews_parsing.rollout.plan import Canary, Plan, Predictor, build_spec, read_plan, replicas_for
+from reviews_parsing.rollout.route import (
+    VERSION_HEADER,
+    Backends,
+    Traffic,
+    build_rules,
+    has_rules,
+    is_own,
+    read_traffic,
+)
 from reviews_parsing.settings import Settings
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]
+"""Callback for lines about the progress."""
 
-# Seconds: between looks at the cluster; for which it may be away while pods are waited for; for the gateway to take a
-# change of traffic; from its report to its proxies.
-POLL = 2.0
-AWAY = 60.0
-TAKE = 60.0
-SETTLE = 5.0
+POLL_SECONDS = 2.0
+MAX_OUTAGE_SECONDS = 60.0
+"""Outage of the cluster's API that does not end the waiting for pods."""
+TRAFFIC_TIMEOUT_SECONDS = 60.0
+"""Time for the gateway to take a change of traffic."""
+GATEWAY_DELAY_SECONDS = 5.0
+"""Time for a route to reach the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a service holds now, and how far its pods are with it."""
+    """The plan that a service holds, and the progress of both predictors."""
 
     service: str
     plan: Plan
     champion: Progress
     canary: Progress | None
-    # Percent of the requests that the gateway gives the canary, and why it is not what the plan says.
     percent: int = 0
+    """Percent of the requests that the gateway gives the canary."""
     gateway: str | None = None
+    """The reason why the gateway does not hold the plan, None if it does."""
 
     @property
     def under_way(self) -> str | None:
-        """What goes on, or None where nothing does."""
-        canary, served = self.plan.canary, self.plan.champion
-        if canary is not None and canary.uri == served.uri:
+        """A description of the rollout in progress, None if there is none."""
+        canary, champion = self.plan.canary, self.plan.champion
+        if canary is not None and self.plan.is_promoting:
             return f"version {canary.version} is being promoted: {self.champion.words}"
         if canary is not None and canary.percent == self.percent == 0:
             return f"version {canary.version} is dark since {canary.since}: only requests with its number reach it"
@@ -59,13 +70,13 @@ class Status:
         if canary is not None:
             return f"version {canary.version} gets {canary.percent} % of the requests since {canary.since}"
         if not self.champion.rolled:
-            return f"version {served.version} is being rolled out: {self.champion.words}"
+            return f"version {champion.version} is being rolled out: {self.champion.words}"
         return None
 
 
 def status(service: Service) -> Status:
-    """What the service holds now. Raises ClusterError."""
-    return _status(service, plan_of(service.read()))
+    """Return the status of a service. Raises ClusterError."""
+    return _status(service, read_plan(service.read()))
 
 
 def start(
@@ -73,241 +84,276 @@ def start(
     *,
     version: str | None = None,
     canary: int | None = None,
+    image: str | None = None,
     timeout: float = 600,
     force: bool = False,
-    say: Say = print,
+    report: Report = print,
 ) -> Status:
-    """Bring `version`, or what champion means now, to the service: to all pods, or `canary` percent of the requests.
+    """Deploy `version` (default: the champion) to all pods, or as a canary for `canary` percent of the requests.
 
-    With `canary` 0 the version is launched dark: only requests that name it in a header reach it. A version that is
-    canary already gets another share. The alias is resolved here, once; what is written is a number. What does not
-    become ready within `timeout` seconds is undone. `force` takes over fields that others manage. Raises ModelError,
-    TrackingError, ClusterError, RolloutRefused where a rollout is under way or the gateway splits no traffic,
-    RolloutReverted where it was undone.
+    With `canary` 0 the version is launched dark: only requests that name it in a header reach it. A running canary gets
+    another share. `image`, named by its digest, replaces the image of the pods; without `version` the served version
+    stays. The alias is resolved here, once; the service gets a number. A version that is not ready within `timeout`
+    seconds is undone. `force` takes over fields of other managers. Raises ModelError, TrackingError, ClusterError,
+    RolloutRefused if a rollout is in progress or the gateway splits no traffic, RolloutReverted if it was undone.
     """
-    uri = _resolved(version)
-    found = service.read()
+    if image and not re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", image):
+        raise RolloutRefused(f"image {image} has no digest; name it as REPOSITORY@sha256:...")
+    uri = None if image and not version else _resolve_uri(version)
+    document = service.read()
+    uri = uri or read_plan(document).champion.uri or _resolve_uri(None)
     if canary and service.read_route() is None:
         raise RolloutRefused(
             f"{service.words} has no HTTPRoute, so no canary can get requests (a classic Ingress splits none): "
             "start without --canary, or with --canary 0 and test the version at its own Service"
         )
-    now = _status(service, plan_of(found))
-    launched = now.plan.canary
-    if canary is not None and launched is not None and launched.uri == uri != now.plan.champion.uri:
-        return _reshare(service, now.plan, canary, replicas_for(canary, found), timeout, force, say)
-    if now.under_way:
-        raise RolloutRefused(f"{service.words}: a rollout is under way: {now.under_way}; promote it or undo it first")
-    before = now.plan
-    if before.champion.uri == uri:
-        say(f"{service.words} serves version {before.champion.version} already")
-        _tell(say, _direct(service, before, force))
+    current = _status(service, read_plan(document))
+    former, running = current.plan, current.plan.canary
+    is_same = running is not None and (running.uri, running.image) == (uri, image or running.image)
+    if canary is not None and is_same and not former.is_promoting:
+        return _change_share(service, former, canary, replicas_for(canary, document), timeout, force, report)
+    if current.under_way:
+        raise RolloutRefused(
+            f"{service.words}: a rollout is under way: {current.under_way}; promote it or undo it first"
+        )
+    image = image or former.champion.image
+    if (former.champion.uri, former.champion.image) == (uri, image):
+        report(f"{service.words} serves version {former.champion.version} already")
+        _warn(report, _route_traffic(service, former, force))
         return status(service)
     if canary is None:
-        champion = replace(before.champion, uri=uri, since=_stamp(), before=before.champion.uri)
-        plan = _write(service, before, Plan(champion), force)
-        say(f"version {champion.version} is written to {service.words}, which served {before.champion.version}")
-        failed = _wait(service, plan.champion.name, uri, timeout, say)
-        if failed:
-            _write(service, plan, before)
-            raise RolloutReverted(f"version {champion.version} did not become ready ({failed}); {_stays(before)}")
-        _tell(say, _direct(service, plan, force))
-        say(f"version {champion.version} serves all requests")
+        plan = _apply(service, former, Plan(_successor(service, former, uri, image)), force)
+        champion = plan.champion
+        report(f"version {champion.version} is written to {service.words}, which served {former.champion.version}")
+        failure = _wait(service, champion.name, uri, image, timeout, report)
+        if failure:
+            _apply(service, plan, former)
+            raise RolloutReverted(
+                f"version {champion.version} did not become ready ({failure}); {_reverted_to(former)}"
+            )
+        _warn(report, _route_traffic(service, plan, force))
+        report(f"version {champion.version} serves all requests")
         return status(service)
-    if before.champion.uri is None:
+    if former.champion.uri is None:
         raise RolloutRefused(f"{service.words} serves no version yet to compare with; start without --canary")
-    new = Canary(f"v{_number(uri)}", uri, _stamp(), 0, replicas_for(canary, found), before.champion.uri)
-    plan = _write(service, before, replace(before, canary=new), force)
-    say(f"version {new.version} starts beside version {before.champion.version}, without requests")
-    return _share(service, plan, canary, timeout, force, say)
+    if former.champion.uri == uri:
+        raise RolloutRefused(
+            f"{service.words} serves version {former.champion.version} already, and metrics tell canaries by their "
+            "version: start the image without --canary"
+        )
+    name = f"v{uri.rpartition('/')[2]}"
+    new = Canary(name, uri, _timestamp(), 0, replicas_for(canary, document), former.champion.uri, image)
+    plan = _apply(service, former, replace(former, canary=new), force)
+    report(f"version {new.version} starts beside version {former.champion.version}, without requests")
+    return _give_share(service, plan, canary, timeout, force, report)
 
 
-def _reshare(
-    service: Service, plan: Plan, percent: int, replicas: int, timeout: float, force: bool, say: Say
+def _successor(service: Service, former: Plan, uri: str | None, image: str | None) -> Predictor:
+    """Return the champion that follows the one of `former`, which it remembers."""
+    old = former.champion
+    previous_image = (old.image or service.image(old.name)) if image and image != old.image else None
+    return replace(old, uri=uri, since=_timestamp(), previous_uri=old.uri, image=image, previous_image=previous_image)
+
+
+def _change_share(
+    service: Service, plan: Plan, percent: int, replicas: int, timeout: float, force: bool, report: Report
 ) -> Status:
     """Give a canary another share, with the pods that it needs for it."""
     canary = plan.canary
     if canary is not None and canary.replicas != replicas:
-        plan = _write(service, plan, replace(plan, canary=replace(canary, replicas=replicas)), force)
-    return _share(service, plan, percent, timeout, force, say)
+        plan = _apply(service, plan, replace(plan, canary=replace(canary, replicas=replicas)), force)
+    return _give_share(service, plan, percent, timeout, force, report)
 
 
-def _share(service: Service, plan: Plan, percent: int, timeout: float, force: bool, say: Say) -> Status:
-    """Wait for the canary's pods, then give them `percent` of the requests; undo what does not succeed."""
-    canary, stays = plan.canary, _stays(replace(plan, canary=None))
+def _give_share(service: Service, plan: Plan, percent: int, timeout: float, force: bool, report: Report) -> Status:
+    """Wait for the canary's pods, then give them `percent` of the requests; a failure ends the canary."""
+    canary, reverted = plan.canary, _reverted_to(replace(plan, canary=None))
     if canary is None:
         raise RolloutRefused(f"{service.words} has no canary")
-    failed = _wait(service, canary.name, canary.uri, timeout, say)
-    if failed:
-        end_canary(service, plan, say, force)
-        raise RolloutReverted(f"version {canary.version} did not become ready ({failed}); {stays}")
+    failure = _wait(service, canary.name, canary.uri, canary.image, timeout, report)
+    if failure:
+        end_canary(service, plan, report, force)
+        raise RolloutReverted(f"version {canary.version} did not become ready ({failure}); {reverted}")
     if canary.percent != percent:
-        plan = _write(service, plan, replace(plan, canary=replace(canary, percent=percent)), force)
+        plan = _apply(service, plan, replace(plan, canary=replace(canary, percent=percent)), force)
     try:
-        refusal = _direct(service, plan, force)
+        refusal = _route_traffic(service, plan, force)
     except ReviewsParsingError as error:
         refusal = str(error)
     if refusal:
-        end_canary(service, plan, say, force)
-        raise RolloutReverted(f"the gateway did not give version {canary.version} its requests ({refusal}); {stays}")
+        end_canary(service, plan, report, force)
+        raise RolloutReverted(f"the gateway did not give version {canary.version} its requests ({refusal}); {reverted}")
     if percent:
-        say(f"version {canary.version} gets {percent} % of the requests")
+        report(f"version {canary.version} gets {percent} % of the requests")
     elif (route := service.read_route()) and is_own(route):
-        say(f"version {canary.version} is dark: test it with the header {HEADER}: {canary.version}")
+        report(f"version {canary.version} is dark: test it with the header {VERSION_HEADER}: {canary.version}")
     else:
-        say(f"version {canary.version} is dark: test it at the Service {service.predictor(canary.name)}")
+        report(f"version {canary.version} is dark: test it at the Service {service.predictor_name(canary.name)}")
     return status(service)
 
 
-def promote(service: Service, *, timeout: float = 600, force: bool = False, say: Say = print) -> Status:
-    """Make the canary's version the champion's, pod by pod, then end the canary.
+def promote(service: Service, *, timeout: float = 600, force: bool = False, report: Report = print) -> Status:
+    """Update the champion to the canary's version, pod by pod, then end the canary. Continues an interrupted promotion.
 
-    Raises ClusterError, RolloutRefused where there is no canary, RolloutReverted where it did not become ready.
+    Raises ClusterError, RolloutRefused if there is no canary, RolloutReverted if the version did not become ready.
     """
-    before = plan_of(service.read())
-    canary = before.canary
+    former = read_plan(service.read())
+    canary = former.canary
     if canary is None:
         raise RolloutRefused(f"{service.words} has no canary to promote; begin with: rollout start --canary 10")
-    plan = before
-    if before.champion.uri != canary.uri:  # else: the same promotion was cut off, and goes on
-        champion = replace(before.champion, uri=canary.uri, since=_stamp(), before=before.champion.uri)
-        plan = _write(service, before, replace(before, champion=champion), force)
-    say(f"all pods become version {canary.version}")
-    failed = _wait(service, plan.champion.name, canary.uri, timeout, say)
-    if failed:
-        old = replace(plan.champion, uri=plan.champion.before, before=None) if plan == before else before.champion
-        end_canary(service, _write(service, plan, replace(plan, champion=old)), say)
-        raise RolloutReverted(f"version {canary.version} is not ready everywhere ({failed}); {_stays(Plan(old))}")
-    end_canary(service, plan, say)
-    say(f"version {canary.version} serves all requests")
+    plan = former
+    if not former.is_promoting:
+        champion = _successor(service, former, canary.uri, canary.image)
+        plan = _apply(service, former, replace(former, champion=champion), force)
+    report(f"all pods become version {canary.version}")
+    failure = _wait(service, plan.champion.name, canary.uri, canary.image, timeout, report)
+    if failure:
+        old = former.champion
+        if plan == former:
+            old = _predecessor(plan.champion, plan.champion.since)
+        end_canary(service, _apply(service, plan, replace(plan, champion=old)), report)
+        raise RolloutReverted(
+            f"version {canary.version} is not ready everywhere ({failure}); {_reverted_to(Plan(old))}"
+        )
+    end_canary(service, plan, report)
+    report(f"version {canary.version} serves all requests")
     return status(service)
 
 
-def undo(service: Service, *, timeout: float = 600, force: bool = False, say: Say = print) -> Status:
-    """End the canary; where there is none, return to the version that was served before.
+def undo(service: Service, *, timeout: float = 600, force: bool = False, report: Report = print) -> Status:
+    """End the canary; without a canary, return to the previous version.
 
-    Raises ClusterError, RolloutRefused where there is nothing to undo.
+    Raises ClusterError, RolloutRefused if there is nothing to undo.
     """
-    plan = plan_of(service.read())
+    plan = read_plan(service.read())
     canary, champion = plan.canary, plan.champion
-    if canary is not None and canary.uri != champion.uri:
-        end_canary(service, plan, say, force)
-        say(f"version {canary.version} is gone; version {champion.version} serves all requests")
+    if canary is not None and not plan.is_promoting:
+        end_canary(service, plan, report, force)
+        report(f"version {canary.version} is gone; version {champion.version} serves all requests")
         return status(service)
-    if champion.before is None:
+    if champion.previous_uri is None:
         raise RolloutRefused(f"{service.words} knows no version before {champion.version}: nothing to undo")
-    back = replace(champion, uri=champion.before, since=_stamp(), before=None)
-    plan = _write(service, plan, replace(plan, champion=back), force)
-    say(f"version {back.version} returns to {service.words}, which served {champion.version}")
-    failed = _wait(service, plan.champion.name, back.uri, timeout, say)
+    previous = _predecessor(champion, _timestamp())
+    plan = _apply(service, plan, replace(plan, champion=previous), force)
+    report(f"version {previous.version} returns to {service.words}, which served {champion.version}")
+    failure = _wait(service, plan.champion.name, previous.uri, previous.image, timeout, report)
     if canary is not None:
-        end_canary(service, plan, say)
-    if failed:
-        raise ClusterError(f"version {back.version} is written but not ready ({failed}); look at its pods")
-    say(f"version {back.version} serves all requests")
+        end_canary(service, plan, report)
+    if failure:
+        raise ClusterError(f"version {previous.version} is written but not ready ({failure}); look at its pods")
+    report(f"version {previous.version} serves all requests")
     return status(service)
 
 
-def end_canary(service: Service, plan: Plan, say: Say, force: bool = False) -> None:
-    """First its requests, then its pods, so that none goes to a service that is gone; what hangs ends all the same."""
+def end_canary(service: Service, plan: Plan, report: Report, force: bool = False) -> None:
+    """End the canary of a plan: first its traffic, then its pods, so that no request reaches a deleted service.
+
+    If the change of traffic is not confirmed in time, the pods end nevertheless.
+    """
     if plan.canary is None:
         return
     if plan.canary.percent:
-        plan = _write(service, plan, replace(plan, canary=replace(plan.canary, percent=0)), force)
-        say(f"version {plan.canary.version if plan.canary else ''} gets no more requests")
+        version = plan.canary.version
+        plan = _apply(service, plan, replace(plan, canary=replace(plan.canary, percent=0)), force)
+        report(f"version {version} gets no more requests")
     try:
-        refusal = _direct(service, replace(plan, canary=None), force)
+        refusal = _route_traffic(service, replace(plan, canary=None), force)
     except ReviewsParsingError as error:
         refusal = str(error)
-    _tell(say, refusal)
-    if refusal is None:
-        time.sleep(SETTLE)
-    _write(service, plan, replace(plan, canary=None), force)
+    _warn(report, refusal)
+    time.sleep(GATEWAY_DELAY_SECONDS)
+    _apply(service, plan, replace(plan, canary=None), force)
 
 
-def _direct(service: Service, plan: Plan, force: bool = False) -> str | None:
-    """Write the plan's weights into the gateway's route, and wait for it: None, or why the gateway has them not.
+def traffic_share(service: Service, plan: Plan) -> tuple[int, str | None]:
+    """Return the percent of requests that the gateway gives the canary, and why it is not the plan's, or None."""
+    backends, route = _backends(service, plan), service.read_route()
+    if route is None:  # an Ingress leads to the champion's Service
+        return 0, "there is no HTTPRoute" if backends.percent else None
+    traffic = read_traffic(route)
+    return traffic.weights.get(backends.canary or "", 0), _difference(traffic, backends)
+
+
+def _route_traffic(service: Service, plan: Plan, force: bool = False) -> str | None:
+    """Write the plan's weights into the gateway's route and wait for it; returns None, or why the gateway lacks them.
 
     A route that KServe wrote is not changed, only waited for. Without a route only the champion can get requests.
     """
-    end = time.monotonic() + TAKE
+    deadline = time.monotonic() + TRAFFIC_TIMEOUT_SECONDS
     backends = _backends(service, plan)
-    wanted = rules(backends, Settings().model_name)
+    rules = build_rules(backends, Settings().model_name)
     while True:
         route = service.read_route()
         if route is None:
             return "there is no HTTPRoute" if backends.percent else None
-        if is_own(route) and not holds(route, wanted):
+        if is_own(route) and not has_rules(route, rules):
             try:
-                route = service.apply_route(wanted, route["metadata"]["resourceVersion"], force)
-            except Changed:  # the gateway has written its status
+                route = service.apply_route(rules, route["metadata"]["resourceVersion"], force)
+            except ObjectModified:  # the gateway has written its status
                 continue
-        seen = traffic(route)
-        refusal = _gap(seen, backends)
-        if refusal is None or time.monotonic() > end:
+        refusal = _difference(read_traffic(route), backends)
+        if refusal is None or time.monotonic() > deadline:
             return refusal
-        time.sleep(POLL)
+        time.sleep(POLL_SECONDS)
 
 
-def share_of(service: Service, plan: Plan) -> tuple[int, str | None]:
-    """Percent of the requests that the gateway gives the canary, and why that is not what the plan says, or None."""
-    backends, route = _backends(service, plan), service.read_route()
-    if route is None:  # an Ingress leads to the champion's Service
-        return 0, "there is no HTTPRoute" if backends.percent else None
-    seen = traffic(route)
-    return seen.weights.get(backends.canary or "", 0), _gap(seen, backends)
-
-
-def _gap(seen: Traffic, backends: Backends) -> str | None:
-    """Why the gateway does not send requests as `backends` says, or None."""
-    percent, rest = (seen.weights.get(name or "", 0) for name in (backends.canary, backends.champion))
-    if (percent, rest) != (backends.percent, 100 - backends.percent):
-        source = "the chart's HTTPRoute" if seen.is_own else "KServe's own HTTPRoute, which 0.20.0 does not split,"
-        return f"{source} has {rest} % for the champion and {percent} % for a canary"
-    return None if seen.accepted else seen.reason
+def _difference(traffic: Traffic, backends: Backends) -> str | None:
+    """Return why the gateway does not send requests to `backends` by their shares, None if it does."""
+    percent, remainder = (traffic.weights.get(name or "", 0) for name in (backends.canary, backends.champion))
+    if (percent, remainder) != (backends.percent, 100 - backends.percent):
+        source = "the chart's HTTPRoute" if traffic.is_own else "KServe's own HTTPRoute, which 0.20.0 does not split,"
+        return f"{source} has {remainder} % for the champion and {percent} % for a canary"
+    return None if traffic.accepted else traffic.reason
 
 
 def _backends(service: Service, plan: Plan) -> Backends:
-    champion, canary = service.predictor(plan.champion.name), plan.canary
+    champion, canary = service.predictor_name(plan.champion.name), plan.canary
     if canary is None:
         return Backends(champion)
-    return Backends(champion, service.predictor(canary.name), canary.version, canary.percent)
+    return Backends(champion, service.predictor_name(canary.name), canary.version, canary.percent)
 
 
-def _tell(say: Say, refusal: str | None) -> None:
-    """Say that the gateway does not hold what was written, where that undoes nothing."""
+def _warn(report: Report, refusal: str | None) -> None:
+    """Report that the gateway lacks the weights, in a case that undoes nothing."""
     if refusal:
-        say(f"warning: the gateway does not route as written: {refusal}")
+        report(f"warning: the gateway does not route as written: {refusal}")
 
 
-def _resolved(version: str | None) -> str:
-    """`models:/NAME/N` of a version that the registry has."""
+def _predecessor(champion: Predictor, since: str | None) -> Predictor:
+    """Return the champion before this one."""
+    return replace(
+        champion,
+        uri=champion.previous_uri,
+        since=since,
+        previous_uri=None,
+        image=champion.previous_image or champion.image,
+        previous_image=None,
+    )
+
+
+def _resolve_uri(version: str | None) -> str:
+    """Return `models:/NAME/N` of a registered version, by default of the champion."""
     settings = Settings()
-    wanted = Reference.of(f"models:/{settings.model_name}/{version}" if version else settings.champion_uri)
-    found = glance(wanted)
-    if found is None:
-        with tracking(patient=False) as client:
-            found = resolve(client, wanted)
-    return f"models:/{settings.model_name}/{found.version}"
+    uri = f"models:/{settings.model_name}/{version}" if version else settings.champion_uri
+    return f"models:/{settings.model_name}/{resolve(ModelReference.parse(uri)).version}"
 
 
 def _status(service: Service, plan: Plan) -> Status:
     canary = service.progress(plan.canary.name, plan.canary.uri) if plan.canary else None
-    champion = service.progress(plan.champion.name, plan.champion.uri)
-    return Status(service.words, plan, champion, canary, *share_of(service, plan))
+    return Status(service.words, plan, service.progress(plan.champion.name, plan.champion.uri), canary)
 
 
-def _write(service: Service, old: Plan, new: Plan, force: bool = False) -> Plan:
-    """Replace `old` by `new`, or refuse where the service holds something else by now: of two, one goes through."""
+def _apply(service: Service, old: Plan, new: Plan, force: bool = False) -> Plan:
+    """Replace plan `old` by `new` with optimistic locking: of two concurrent changes one is refused."""
     while True:
-        found: dict[str, Any] = service.read()
-        if plan_of(found) != old:
+        document = service.read()
+        if read_plan(document) != old:
             raise RolloutRefused(f"{service.words} was changed by somebody else meanwhile; see: rollout status")
         try:
-            got = service.apply(applied(new, found), found["metadata"]["resourceVersion"], force)
-        except Changed:  # a controller has written its status; only the plan matters
+            applied = service.apply(build_spec(new, document), document["metadata"]["resourceVersion"], force)
+        except ObjectModified:  # a controller has written its status; only the plan matters
             continue
-        if plan_of(got) != new:
+        if read_plan(applied) != new:
             raise ClusterError(
                 f"{service.words} does not hold what was applied: others own the rest; "
                 "see: kubectl get inferenceservice --show-managed-fields -o yaml"
@@ -315,38 +361,36 @@ def _write(service: Service, old: Plan, new: Plan, force: bool = False) -> Plan:
         return new
 
 
-def _wait(service: Service, predictor: str | None, uri: str | None, timeout: float, say: Say) -> str | None:
-    """Until the pods of a predictor serve `uri`: None, or why they do not."""
-    heard = time.monotonic()
-    end = heard + timeout
-    said = ""
+def _wait(
+    service: Service, predictor: str | None, uri: str | None, image: str | None, timeout: float, report: Report
+) -> str | None:
+    """Wait until the pods of a predictor serve `uri` with `image`; returns None, or the reason why they do not."""
+    last_answer = time.monotonic()
+    deadline = last_answer + timeout
+    last_line = ""
     while True:
         try:
-            progress = service.progress(predictor, uri)
-            heard = time.monotonic()
+            progress = service.progress(predictor, uri, image)
+            last_answer = time.monotonic()
         except ClusterError as error:
-            if time.monotonic() - heard > AWAY:
+            if time.monotonic() - last_answer > MAX_OUTAGE_SECONDS:
                 raise
             progress = Progress(False, False, None, str(error))
         if progress.ready:
             return None
         if progress.failed:
             return progress.failed
-        if time.monotonic() > end:
+        if time.monotonic() > deadline:
             return f"{progress.words} after {timeout:.0f} s"
-        if progress.words != said:
-            said = progress.words
-            say(f"  {said}")
-        time.sleep(POLL)
+        if progress.words != last_line:
+            last_line = progress.words
+            report(f"  {last_line}")
+        time.sleep(POLL_SECONDS)
 
 
-def _stays(plan: Plan) -> str:
+def _reverted_to(plan: Plan) -> str:
     return f"undone, {f'version {plan.champion.version}' if plan.champion.uri else 'what was before'} goes on serving"
 
 
-def _number(uri: str) -> str:
-    return uri.rpartition("/")[2]
-
-
-def _stamp() -> str:
+def _timestamp() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

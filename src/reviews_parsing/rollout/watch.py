@@ -1,4 +1,4 @@
-"""Watch a canary beside the champion for a set time, then promote it or end it, saying why."""
+"""Watch a canary beside the champion for a set time, then promote it or end it with the reason."""
 
 from __future__ import annotations
 
@@ -10,32 +10,36 @@ from dataclasses import dataclass
 
 from reviews_parsing.errors import ClusterError, ReviewsParsingError, RolloutRefused, RolloutReverted
 from reviews_parsing.rollout.cluster import Service
-from reviews_parsing.rollout.plan import Canary, plan_of
-from reviews_parsing.rollout.prometheus import Figures, Prometheus, PrometheusAway
-from reviews_parsing.rollout.steps import Say, Status, end_canary, promote, share_of
+from reviews_parsing.rollout.plan import Canary, read_plan
+from reviews_parsing.rollout.prometheus import EndpointStatistics, Prometheus, PrometheusUnavailable
+from reviews_parsing.rollout.steps import Report, Status, end_canary, promote, traffic_share
 
-# Seconds: between looks; for how long Prometheus, the cluster or the canary's pods may be away before that decides.
-LOOK = 15.0
-GRACE = 60.0
-# What a champion may fail of itself, and seconds of p95 that are not worth a word.
-NOISE_FAILED = 0.001
-NOISE_SECONDS = 0.01
+POLL_SECONDS = 15.0
+GRACE_SECONDS = 60.0
+"""Outage of Prometheus, the cluster, the canary's pods or its share that decides against the canary."""
+MIN_FAILURE_RATE = 0.001
+"""Failure rate that is assumed of every champion."""
+MIN_SLOWDOWN_SECONDS = 0.01
+"""Differences of p95 below this are ignored."""
+
+Statistics = Mapping[tuple[str, str], EndpointStatistics]
+"""Statistics by (version, endpoint)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is too bad: failures less probable than `chance` were the canary as good, p95 beyond `slower` times."""
+    """Limits of a canary: p-value of its failures if it were as good as the champion, and ratio of p95."""
 
-    chance: float
-    slower: float
-
-
-# Many looks would find something by chance alone; at the end the champion gets the benefit of the doubt.
-MEANWHILE = Limits(chance=0.001, slower=2.0)
-AT_END = Limits(chance=0.05, slower=1.25)
+    p_value: float
+    p95_ratio: float
 
 
-def hold(
+# Repeated tests would find something by chance alone; at the end the champion gets the benefit of the doubt.
+INTERIM_LIMITS = Limits(p_value=0.001, p95_ratio=2.0)
+FINAL_LIMITS = Limits(p_value=0.05, p95_ratio=1.25)
+
+
+def watch_canary(
     service: Service,
     prometheus: Prometheus,
     *,
@@ -43,15 +47,15 @@ def hold(
     min_requests: int = 100,
     timeout: float = 600,
     force: bool = False,
-    say: Say = print,
+    report: Report = print,
 ) -> Status:
-    """Watch the service's canary for `seconds`; promote it where it holds, else end it.
+    """Watch the canary of a service for `seconds`; promote it if it holds, else end it.
 
-    It holds where at one door at least it and the champion answered `min_requests` each, and at no door it failed more
-    or took longer than the champion. Raises RolloutReverted, saying why, where it was ended; RolloutRefused where there
-    is no canary or somebody else ended it; ClusterError.
+    It holds if at one endpoint at least it and the champion answered `min_requests` each, and at no endpoint it failed
+    more often or was slower than the champion. Raises RolloutReverted with the reason if it was ended, RolloutRefused
+    if there is no canary or somebody else ended it, ClusterError.
     """
-    plan = plan_of(service.read())
+    plan = read_plan(service.read())
     canary, champion = plan.canary, plan.champion
     if canary is None or canary.version is None or champion.version is None:
         raise RolloutRefused(f"{service.words} has no canary to watch; begin with: rollout start --canary 10")
@@ -59,113 +63,67 @@ def hold(
         raise RolloutRefused(
             f"version {canary.version} is dark: give it requests first, with: rollout start --canary 10"
         )
-    say(f"watching version {canary.version} beside {champion.version} for {seconds:.0f} s")
-    why = _watch(service, prometheus, canary, champion.version, seconds, min_requests, say)
-    if why is None:
-        say(f"version {canary.version} held")
-        return promote(service, timeout=timeout, force=force, say=say)
+    report(f"watching version {canary.version} beside {champion.version} for {seconds:.0f} s")
+    reason = _watch(service, prometheus, canary, champion.version, seconds, min_requests, report)
+    if reason is None:
+        report(f"version {canary.version} held")
+        return promote(service, timeout=timeout, force=force, report=report)
     try:
-        end_canary(service, plan, say, force)
+        end_canary(service, plan, report, force)
     except ReviewsParsingError as error:
-        raise ClusterError(f"version {canary.version} must go ({why}), but could not be ended: {error}") from error
-    raise RolloutReverted(f"version {canary.version} is undone: {why}; version {champion.version} goes on serving")
+        raise ClusterError(f"version {canary.version} must end ({reason}), but could not be ended: {error}") from error
+    raise RolloutReverted(f"version {canary.version} is undone: {reason}; version {champion.version} goes on serving")
 
 
-def _watch(
-    service: Service, prometheus: Prometheus, canary: Canary, rival: str, seconds: float, enough: int, say: Say
+def find_failure(
+    statistics: Statistics, canary: str, champion: str, min_requests: int, limits: Limits, is_final: bool
 ) -> str | None:
-    """None where the canary held, or why it did not."""
-    begun = time.monotonic()
-    well: dict[str, float] = dict.fromkeys(("prometheus", "cluster", "pods", "gateway"), begun)
-    while True:
-        now = time.monotonic()
-        over = now - begun >= seconds
-        trouble = _pods(service, canary, well)
-        found: Mapping[tuple[str, str], Figures] | None = None
-        try:
-            found = prometheus.figures((canary.version or "", rival), max(now - begun, 1.0))
-            well["prometheus"] = now
-        except PrometheusAway as error:
-            trouble = trouble or (str(error), "prometheus")
-        if found is not None:
-            why = judged(found, canary.version or "", rival, enough, AT_END if over else MEANWHILE, over)
-            if why or (over and trouble is None):
-                return why
-            say(f"  {now - begun:.0f} s: {_words(found, canary.version or '', rival)}")
-        if trouble is not None:
-            words, what = trouble
-            if now - well[what] >= GRACE:
-                return f"{words}, for {GRACE:.0f} s"
-            say(f"  {words}")
-        wait = LOOK if over else min(LOOK, begun + seconds - now)
-        time.sleep(max(wait, 0.01))
-
-
-def _pods(service: Service, canary: Canary, well: dict[str, float]) -> tuple[str, str] | None:
-    """What is wrong with the canary as the cluster sees it, and which clock counts that. Raises RolloutRefused."""
-    now = time.monotonic()
-    try:
-        plan = plan_of(service.read())
-        if plan.canary != canary:
-            raise RolloutRefused(f"{service.words}: somebody else changed the canary; see: rollout status")
-        progress = service.progress(canary.name, canary.uri)
-        gap = share_of(service, plan)[1]
-    except ClusterError as error:
-        return str(error), "cluster"
-    well["cluster"] = now
-    if not progress.ready:
-        return f"its pods are not ready ({progress.failed or progress.words})", "pods"
-    well["pods"] = now
-    if gap:
-        return f"the gateway does not send it its share ({gap})", "gateway"
-    well["gateway"] = now
-    return None
-
-
-def judged(
-    found: Mapping[tuple[str, str], Figures], canary: str, champion: str, enough: int, limits: Limits, over: bool
-) -> str | None:
-    """Why the canary must go, or None. Too little to tell is a reason only when the time is over."""
-    told = False
-    most = 0.0
-    for door in sorted({door for _, door in found}):
-        ours, theirs = found.get((canary, door), Figures()), found.get((champion, door), Figures())
-        most = max(most, ours.requests)
-        # One failure more than was seen: a champion that answered little may be worse than it looks.
-        rate = max(NOISE_FAILED, (theirs.failed + 1) / (theirs.requests + 2))
-        if ours.failed and tail(ours.failed, ours.requests, rate) < limits.chance:
+    """Return the reason against the canary, or None. Too little data is a reason only at the end."""
+    is_conclusive = False
+    max_requests = 0.0
+    for endpoint in sorted({endpoint for _, endpoint in statistics}):
+        new = statistics.get((canary, endpoint), EndpointStatistics())
+        old = statistics.get((champion, endpoint), EndpointStatistics())
+        max_requests = max(max_requests, new.requests)
+        # Laplace's rule: the failure rate of a champion with few requests is uncertain.
+        rate = max(MIN_FAILURE_RATE, (old.failed + 1) / (old.requests + 2))
+        if new.failed and binomial_tail(new.failed, new.requests, rate) < limits.p_value:
             return (
-                f"over {door}, {ours.failed:.0f} of {ours.requests:.0f} requests failed, "
-                f"of version {champion} {theirs.failed:.0f} of {theirs.requests:.0f}"
+                f"over {endpoint}, {new.failed:.0f} of {new.requests:.0f} requests failed, "
+                f"of version {champion} {old.failed:.0f} of {old.requests:.0f}"
             )
-        if min(ours.requests, theirs.requests) < enough or ours.p95 is None or theirs.p95 is None:
+        if min(new.requests, old.requests) < min_requests or new.p95 is None or old.p95 is None:
             continue
-        told = True
-        if ours.p95 > theirs.p95 * limits.slower and ours.p95 - theirs.p95 > NOISE_SECONDS:
+        is_conclusive = True
+        if new.p95 > old.p95 * limits.p95_ratio and new.p95 - old.p95 > MIN_SLOWDOWN_SECONDS:
             return (
-                f"over {door}, 95 of 100 requests took up to {1000 * ours.p95:.0f} ms, "
-                f"of version {champion} {1000 * theirs.p95:.0f} ms"
+                f"over {endpoint}, 95 of 100 requests took up to {1000 * new.p95:.0f} ms, "
+                f"of version {champion} {1000 * old.p95:.0f} ms"
             )
-    if over and not told:
-        return f"too little to tell: {most:.0f} requests, {enough} are needed of each version at one door"
+    if is_final and not is_conclusive:
+        needed = f"{min_requests} are needed of each version at one endpoint"
+        return f"too little to tell: {max_requests:.0f} requests, {needed}"
     return None
 
 
-def tail(failed: float, requests: float, rate: float) -> float:
-    """Probability of `failed` or more failures among `requests` where each fails at `rate` (binomial)."""
+def binomial_tail(failed: float, requests: float, rate: float) -> float:
+    """Return the probability of at least `failed` failures among `requests` with failure probability `rate`.
+
+    SciPy's `binom.sf` without SciPy, which the extra `k8s` does not bring.
+    """
     n = round(requests)
     k = min(n, round(failed))
     if k <= 0 or rate >= 1:
         return 1.0
 
-    def log_chance(x: int) -> float:
-        ways = math.lgamma(n + 1) - math.lgamma(x + 1) - math.lgamma(n - x + 1)
-        return ways + x * math.log(rate) + (n - x) * math.log1p(-rate)
+    def log_probability(x: int) -> float:
+        log_ways = math.lgamma(n + 1) - math.lgamma(x + 1) - math.lgamma(n - x + 1)
+        return log_ways + x * math.log(rate) + (n - x) * math.log1p(-rate)
 
-    # Terms beyond the mean fall quickly; those that are left out are less than what a float holds.
+    # Terms beyond the mean fall quickly; the omitted ones are below the precision of a float.
     total = 0.0
     for x in range(k, n + 1):
-        term = math.exp(log_chance(x))
+        term = math.exp(log_probability(x))
         total += term
         if x > n * rate and term < total * 1e-12:
             break
@@ -173,21 +131,77 @@ def tail(failed: float, requests: float, rate: float) -> float:
 
 
 def duration(text: str) -> float:
-    """Seconds of `90s`, `10m` or `1h`. Raises ValueError."""
+    """Return the seconds of `90s`, `10m` or `1h`. Raises ValueError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)", text.strip())
     if match is None:
         raise ValueError(f"{text!r} is no duration; write 90s, 10m or 1h")
     return float(match.group(1)) * {"s": 1, "m": 60, "h": 3600}[match.group(2)]
 
 
-def _words(found: Mapping[tuple[str, str], Figures], canary: str, champion: str) -> str:
-    def one(version: str) -> str:
-        its = [figures for (whose, _), figures in found.items() if whose == version]
-        slow = max((figures.p95 for figures in its if figures.p95 is not None), default=None)
-        p95 = f", p95 {1000 * slow:.0f} ms" if slow is not None else ""
-        return (
-            f"version {version}: {sum(f.requests for f in its):.0f} requests, {sum(f.failed for f in its):.0f} failed"
-            + p95
-        )
+def _watch(
+    service: Service,
+    prometheus: Prometheus,
+    canary: Canary,
+    champion: str,
+    seconds: float,
+    min_requests: int,
+    report: Report,
+) -> str | None:
+    """Watch until a decision; returns None if the canary held, else the reason against it."""
+    begin = time.monotonic()
+    last_healthy = dict.fromkeys(("prometheus", "cluster", "pods", "gateway"), begin)
+    while True:
+        now = time.monotonic()
+        is_final = now - begin >= seconds
+        problem = _find_problem(service, canary, last_healthy)
+        statistics: Statistics | None = None
+        try:
+            statistics = prometheus.query((canary.version or "", champion), max(now - begin, 1.0))
+            last_healthy["prometheus"] = now
+        except PrometheusUnavailable as error:
+            problem = problem or (str(error), "prometheus")
+        if statistics is not None:
+            limits = FINAL_LIMITS if is_final else INTERIM_LIMITS
+            reason = find_failure(statistics, canary.version or "", champion, min_requests, limits, is_final)
+            if reason or (is_final and problem is None):
+                return reason
+            report(f"  {now - begin:.0f} s: {_summary(statistics, canary.version or '', champion)}")
+        if problem is not None:
+            words, clock = problem
+            if now - last_healthy[clock] >= GRACE_SECONDS:
+                return f"{words}, for {GRACE_SECONDS:.0f} s"
+            report(f"  {words}")
+        wait = POLL_SECONDS if is_final else min(POLL_SECONDS, begin + seconds - now)
+        time.sleep(max(wait, 0.01))
 
-    return f"{one(canary)}; {one(champion)}"
+
+def _find_problem(service: Service, canary: Canary, last_healthy: dict[str, float]) -> tuple[str, str] | None:
+    """Return a problem of the canary in the cluster and the clock that counts it. Raises RolloutRefused."""
+    now = time.monotonic()
+    try:
+        plan = read_plan(service.read())
+        if plan.canary != canary:
+            raise RolloutRefused(f"{service.words}: somebody else changed the canary; see: rollout status")
+        progress = service.progress(canary.name, canary.uri, canary.image)
+        refusal = traffic_share(service, plan)[1]
+    except ClusterError as error:
+        return str(error), "cluster"
+    last_healthy["cluster"] = now
+    if not progress.ready:
+        return f"its pods are not ready ({progress.failed or progress.words})", "pods"
+    last_healthy["pods"] = now
+    if refusal:
+        return f"the gateway does not send it its share ({refusal})", "gateway"
+    last_healthy["gateway"] = now
+    return None
+
+
+def _summary(statistics: Statistics, canary: str, champion: str) -> str:
+    def describe(version: str) -> str:
+        endpoints = [figures for (owner, _), figures in statistics.items() if owner == version]
+        requests, failed = sum(e.requests for e in endpoints), sum(e.failed for e in endpoints)
+        slowest = max((e.p95 for e in endpoints if e.p95 is not None), default=None)
+        p95 = f", p95 {1000 * slowest:.0f} ms" if slowest is not None else ""
+        return f"version {version}: {requests:.0f} requests, {failed:.0f} failed{p95}"
+
+    return f"{describe(canary)}; {describe(champion)}"

@@ -1,0 +1,229 @@
+"""`reviews-parsing register`, `promote`, `rollback`, `models` and `retrain`: versions and the champion."""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reviews_parsing.cli import output
+from reviews_parsing.cli.options import AsJson, Domain, Split, registered_model
+
+if TYPE_CHECKING:
+    from reviews_parsing.pipelines.retraining import Deployment
+
+
+def promote(
+    run_id: Annotated[str | None, typer.Option(help="Run whose model is the challenger.")] = None,
+    version: Annotated[str | None, typer.Option(help="Registered version that is the challenger.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Promote a refused challenger; needs --reason.")] = False,
+    reason: Annotated[str, typer.Option(help="Reason for --force; recorded with the version.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only compare; change and record nothing.")] = False,
+    domain: Domain = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a model champion if it passes the gate.
+
+    Challenger and champion are evaluated on the test splits of both and on every reference set. The challenger is
+    refused if it is worse on one, lacks a category of the champion, was trained on the reviews, or if they are too few
+    to tell.
+
+    Examples:
+
+        reviews-parsing promote --run-id 0a1b2c...
+
+        reviews-parsing promote --version 4 --dry-run
+
+        reviews-parsing promote --version 4 --force --reason "new category VIEW"
+
+        reviews-parsing promote --run-id 0a1b2c... --domain gym
+    """
+    from reviews_parsing import pipelines
+
+    if (run_id is None) == (version is None):
+        raise typer.BadParameter("give one of --run-id and --version")
+    if force and not reason:
+        raise typer.BadParameter("--force needs --reason")
+    if dry_run and version is None:
+        raise typer.BadParameter("--dry-run needs --version: a run would first have to be registered")
+    name = registered_model(domain)
+    verdict = pipelines.promote(run_id=run_id, version=version, force=force, reason=reason, dry_run=dry_run, name=name)
+    if as_json:
+        output.print_json(output.verdict_form(verdict, dry_run))
+    else:
+        output.verdict(verdict, dry_run)
+        if domain and verdict.promoted and not dry_run:
+            output.out.print(f"use it with --model models:/{name}@champion, or REVIEWS_PARSING_MODEL_NAME={name}")
+    pipelines.require(verdict)
+
+
+def register(
+    model: Annotated[
+        str, typer.Argument(help="pretrained, a model folder, models:/NAME/N or a run's model (runs:/ID).")
+    ] = "pretrained",
+    data: Annotated[
+        str, typer.Option(help="Labelled reviews to evaluate it on: a file, a folder, or 'corpus'.")
+    ] = "corpus",
+    split: Split = "test",
+    domain: Domain = None,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a model, log that as a run and register it as a new version, without training.
+
+    Examples:
+
+        reviews-parsing register
+
+        reviews-parsing register ./my-model --data my-reviews.jsonl
+    """
+    from reviews_parsing.pipelines import publish
+
+    with output.progress_bar("registering") as update:
+        update(None)
+        published = publish(model, data, split, registered_model(domain))
+        update(1.0)
+    metrics = published.evaluation.metrics()
+    if as_json:
+        output.print_json({"run_id": published.run_id, "version": published.version, "test": metrics})
+        return
+    output.scores_table(f"{data}, {split} split, exact match", metrics)
+    output.out.print(f"\nrun {published.run_id}")
+    option = f" --domain {domain}" if domain else ""
+    output.out.print(f"next: reviews-parsing promote --version {published.version}{option}")
+
+
+def rollback(domain: Domain = None, as_json: AsJson = False) -> None:
+    """Return to the previous champion.
+
+    Example:
+
+        reviews-parsing rollback
+    """
+    from reviews_parsing import registry
+
+    former, present = registry.rollback(registered_model(domain))
+    if as_json:
+        output.print_json({"was": former, "champion": present})
+    else:
+        output.out.print(f"champion is version {present} again (was {former})")
+
+
+def models(domain: Domain = None, as_json: AsJson = False) -> None:
+    """List registered versions with their metrics, aliases and runs.
+
+    Example:
+
+        reviews-parsing models
+    """
+    from reviews_parsing import registry
+
+    name = registered_model(domain)
+    registry.champion(name)  # completes a promotion that was killed
+    versions = registry.versions(name)
+    if as_json:
+        output.print_json([asdict(version) for version in versions])
+        return
+    output.versions(versions)
+
+
+def retrain(
+    data: Annotated[
+        str, typer.Argument(help="Labelled reviews to train on, besides the corrections: as in `train`.")
+    ] = "corpus",
+    every: Annotated[str | None, typer.Option(help="Train when the last training is older: 12h, 30d.")] = None,
+    corrections: Annotated[
+        int | None, typer.Option(min=1, help="Train after this number of corrections since the last training.")
+    ] = None,
+    drift: Annotated[
+        str | None, typer.Option(help="Train when the traffic of this window differs from the training: 24h, 1d.")
+    ] = None,
+    traffic: Annotated[
+        Path | None, typer.Option(help="Folder of the traffic for --drift. Default: REVIEWS_PARSING_TRAFFIC.")
+    ] = None,
+    now: Annotated[bool, typer.Option("--now", help="Train in any case.")] = False,
+    store: Annotated[
+        Path | None, typer.Option(help="File of corrections. Default: corrections.db in the home folder.")
+    ] = None,
+    canary: Annotated[
+        int | None,
+        typer.Option(min=1, max=99, help="Roll out the challenger as a canary with this percentage of the requests."),
+    ] = None,
+    approve: Annotated[str | None, typer.Option(help="Approve the version that waits, and continue.")] = None,
+    reject: Annotated[str | None, typer.Option(help="Reject the version that waits, and end the retraining.")] = None,
+    reason: Annotated[str, typer.Option(help="Reason for --approve or --reject, such as your name.")] = "",
+    backbone: Annotated[str | None, typer.Option(help="As in `train`.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="As in `train`.")] = None,
+    foundation: Annotated[str | None, typer.Option(help="As in `train`.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="As in `train`.")] = None,
+    domain: Domain = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train again if there is a reason to, and promote the result if it passes the gate.
+
+    Meant for a scheduler: a call does nothing without a trigger, continues what a killed call began, and never works
+    beside another one. After the gate has refused a version, it waits for new corrections. With
+    REVIEWS_PARSING_APPROVAL=true a version that passed the gate waits for --approve.
+
+    Examples:
+
+        reviews-parsing retrain --corrections 50 --every 30d
+
+        reviews-parsing retrain --drift 1d --traffic traffic --canary 10
+
+        reviews-parsing retrain --approve 7 --reason "Ada: looked at the mistakes"
+    """
+    from reviews_parsing import pipelines
+    from reviews_parsing.settings import Settings
+    from reviews_parsing.training.fit import Recipe
+
+    if approve and reject:
+        raise typer.BadParameter("give one of --approve and --reject")
+    triggers = pipelines.Triggers(_period(every, "--every"), corrections, _period(drift, "--drift"), traffic, now)
+    if not (approve or reject or now or any((every, corrections, drift))):
+        raise typer.BadParameter("give a trigger: --every, --corrections, --drift or --now")
+    options: dict[str, Any] = {"backbone": backbone, "epochs": epochs, "foundation": foundation, "seed": seed}
+    recipe = Recipe(**{key: value for key, value in options.items() if value is not None})
+    decision = pipelines.Decision(approve or reject or "", bool(approve), reason) if approve or reject else None
+    with ExitStack() as stack:
+        update = stack.enter_context(output.progress_bar("retraining"))
+        outcome = pipelines.retrain(
+            data,
+            recipe,
+            triggers,
+            store=store,
+            deployment=_deployment(canary, stack),
+            approval=Settings().approval,
+            decision=decision,
+            model_name=registered_model(domain),
+            progress=output.epoch_progress(update),
+            report=output.print_line,
+        )
+    if as_json:
+        output.print_json(asdict(outcome))
+    else:
+        output.out.print(f"{outcome.step}: {outcome.reason}", markup=False, soft_wrap=True)
+
+
+def _deployment(canary: int | None, stack: ExitStack) -> Deployment | None:
+    if canary is None:
+        return None
+    from reviews_parsing.rollout import CanaryDeployment, Service
+    from reviews_parsing.settings import Settings
+
+    settings = Settings()
+    service = stack.enter_context(Service(settings.service, settings.namespace))
+    return CanaryDeployment(service, canary, report=output.print_line)
+
+
+def _period(text: str | None, option: str) -> timedelta | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{option}: {text!r} is no period; write 90m, 24h or 30d")
+    return timedelta(**{{"m": "minutes", "h": "hours", "d": "days"}[match[2]]: float(match[1])})

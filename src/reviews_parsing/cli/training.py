@@ -1,0 +1,185 @@
+"""`reviews-parsing train` and `evaluate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from reviews_parsing.cli import output
+from reviews_parsing.cli.options import AsJson, Domain, Format, Map, Split, load_parser, registered_model
+
+
+def train(
+    data: Annotated[
+        str, typer.Argument(help="File, folder or hub dataset of labelled reviews, or 'corpus'.")
+    ] = "corpus",
+    data_format: Format = None,
+    map_file: Map = None,
+    add: Annotated[
+        list[Path] | None, typer.Option("--add", help="Labelled reviews for the training split alone; repeatable.")
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="minilm-l6 (embedded), a local folder, or a hub name.")] = "minilm-l6",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Maximum number of passes over the training split.")] = None,
+    foundation: Annotated[
+        str | None,
+        typer.Option(
+            help="Checkpoint that training starts from: pretrained, none (the backbone alone), a checkpoint folder or "
+            "runs:/ID. Default: pretrained for minilm-l6, else none."
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(help="Reviews without labels, which teachers label for the model to learn from; repeatable."),
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option(help="Column of the text in --unlabelled. Default: text, review, ...")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Backbone of the teachers, such as a larger one. Default: --backbone.")
+    ] = None,
+    teachers: Annotated[int | None, typer.Option(min=1, help="Number of teachers, with different seeds.")] = None,
+    foundation_epochs: Annotated[int | None, typer.Option(hidden=True)] = None,
+    learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate of the encoder.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Windows per step.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this number of epochs without a better one; keep the best.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Random seed; metrics are reproducible on one machine.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the same call after it was killed.")] = False,
+    push_to_hub: Annotated[str | None, typer.Option(help="Upload checkpoint and card to this hub repository.")] = None,
+    domain: Domain = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model, evaluate it, log the run and register it as a new version.
+
+    Examples:
+
+        reviews-parsing train
+
+        reviews-parsing train my-reviews/ --epochs 20 --seed 1
+
+        reviews-parsing train restaurants.xml --map categories.json --backbone ./my-encoder
+
+        reviews-parsing train corpus --add corrections.jsonl
+
+        reviews-parsing train my-reviews.jsonl --unlabelled all-reviews.csv --foundation none
+
+        reviews-parsing train gym-reviews.jsonl --domain gym
+    """
+    from reviews_parsing import pipelines
+    from reviews_parsing.data import read_mapping
+    from reviews_parsing.training.fit import Recipe
+
+    options: dict[str, Any] = {
+        "epochs": epochs,
+        "foundation": _foundation(foundation, foundation_epochs),
+        "teacher": teacher,
+        "teachers": teachers,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "patience": patience,
+        "seed": seed,
+    }
+    recipe = Recipe(backbone=backbone, **{key: value for key, value in options.items() if value is not None})
+    with output.progress_bar("training") as update:
+        run = pipelines.train(
+            data,
+            recipe,
+            mapping=read_mapping(map_file) if map_file else None,
+            data_format=data_format,
+            more=[str(file) for file in add or ()],
+            texts=_texts([str(file) for file in unlabelled or ()], text_column),
+            resume=resume,
+            progress=output.epoch_progress(update),
+            say=output.print_line,
+            model_name=registered_model(domain),
+        )
+    if push_to_hub:
+        pipelines.push_to_hub(run.run_id, push_to_hub)
+    metrics = run.result.test.metrics()
+    if as_json:
+        result = {"seconds": run.result.seconds, "precision": run.result.precision, "f1": run.result.validation.f1s}
+        output.print_json({"run_id": run.run_id, "version": run.version, **result, "test": metrics})
+        return
+    output.scores_table("Test split, exact match", metrics)
+    output.out.print(
+        f"\nrun {run.run_id}, {run.result.seconds:.0f} s of training, weights stored as {run.result.precision}"
+    )
+    option = f" --domain {domain}" if domain else ""
+    output.out.print(f"next: reviews-parsing promote --version {run.version}{option}")
+
+
+def evaluate(
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="models:/NAME@ALIAS, models:/NAME/N, a run's id, a folder or pretrained. "
+            "[default: champion, else pretrained]"
+        ),
+    ] = None,
+    data: Annotated[
+        str, typer.Argument(help="Labelled reviews: a file, a folder, a hub dataset, or 'corpus'.")
+    ] = "corpus",
+    data_format: Format = None,
+    map_file: Map = None,
+    split: Split = "test",
+    against: Annotated[str | None, typer.Option(help="Another model to compare with on the same reviews.")] = None,
+    mistakes: Annotated[int, typer.Option(min=0, help="Number of most confident mistakes to print.")] = 10,
+    log: Annotated[bool, typer.Option("--log", help="Log metrics, plots and mistakes as a run.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Evaluate a model on labelled reviews. --map also applies to the model's answers.
+
+    Examples:
+
+        reviews-parsing evaluate
+
+        reviews-parsing evaluate models:/reviews-parsing-ner-aspects/3 gold.xml --map categories.json
+
+        reviews-parsing evaluate models:/reviews-parsing-ner-aspects/3 --against models:/reviews-parsing-ner-aspects/2
+    """
+    from reviews_parsing import pipelines
+    from reviews_parsing.data import read_mapping
+
+    report = pipelines.evaluate_model(
+        load_parser(model),
+        data,
+        split=split,
+        mapping=read_mapping(map_file) if map_file else None,
+        data_format=data_format,
+        model=model,
+        other=load_parser(against) if against else None,
+        against=against,
+    )
+    run_id = pipelines.log_evaluation(report) if log else None
+    if as_json:
+        output.print_json(report.to_json(mistakes, run_id))
+        return
+    output.evaluation(report, mistakes)
+    if run_id:
+        output.out.print(f"logged as run {run_id}")
+
+
+def _texts(files: list[str], column: str | None) -> list[str]:
+    """Return the texts in files of unlabelled reviews."""
+    from contextlib import closing
+
+    from reviews_parsing.batch import read_rows
+    from reviews_parsing.batch.columns import texts_of
+
+    if not files:
+        return []
+    with closing(read_rows(files)) as rows:
+        return [text for text, _ in texts_of(rows, ", ".join(files), column)]
+
+
+def _foundation(foundation: str | None, epochs: int | None) -> str | None:
+    """Return `--foundation`; `--foundation-epochs`, its predecessor, still works for one release."""
+    if epochs is None:
+        return foundation
+    output.err.print("warning: --foundation-epochs is replaced by --foundation pretrained or --foundation none")
+    return foundation or (None if epochs else "none")

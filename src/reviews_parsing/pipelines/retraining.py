@@ -1,0 +1,395 @@
+"""Retraining: a trigger, training with corrections, the gate, an optional canary, an approval, promotion.
+
+A cycle is a run of an experiment of its own. Its tags hold the step that comes next and a reason for every step taken,
+so that a killed process is continued by the next call, on any machine. A lease lets one process work at a time. A cycle
+that the gate refused is the last one until there are new corrections or somebody asks for another.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from reviews_parsing import data
+from reviews_parsing.corrections import CorrectionStore, to_review
+from reviews_parsing.errors import (
+    ChampionChanged,
+    DataError,
+    ModelError,
+    PromotionRefused,
+    RetrainingFailed,
+    ReviewsParsingError,
+    RolloutReverted,
+)
+from reviews_parsing.pipelines.gate import promote, require, test_split
+from reviews_parsing.pipelines.references import list_reference_sets
+from reviews_parsing.pipelines.training import train
+from reviews_parsing.pipelines.training_texts import digest_texts
+from reviews_parsing.registry import locate, read_champion, register, rollback, versions
+from reviews_parsing.registry.lease import Lease, lease
+from reviews_parsing.registry.log import WriteOnceLog, find_log_run
+from reviews_parsing.registry.runs import ensure_experiment, fetch_file
+from reviews_parsing.registry.store import tracking
+from reviews_parsing.registry.versions import run_of
+from reviews_parsing.settings import Settings
+from reviews_parsing.training.fit import Recipe
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from reviews_parsing.schema import Review
+    from reviews_parsing.training.fit import Progress
+
+LOG_PREFIX = "retraining"
+CORRECTIONS_FILE = "corrections.jsonl"
+STEPS = ("train", "gate", "rollout", "approval", "promote")
+DONE, REFUSED, FAILED = "done", "refused", "failed"
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Triggers:
+    """Conditions for a new cycle; any of them suffices: time since the last training, corrections, drift, `now`."""
+
+    every: timedelta | None = None
+    corrections: int | None = None
+    drift: timedelta | None = None
+    traffic: Path | None = None
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A person's decision about a version that waits for approval."""
+
+    version: str
+    approved: bool
+    reason: str
+
+
+class Deployment(Protocol):
+    """A canary of the challenger. Every method is idempotent and returns a line about what it did."""
+
+    def start(self, version: str) -> str:
+        """Start the canary and check it."""
+
+    def promote(self, version: str) -> str:
+        """Give the version all requests."""
+
+    def undo(self, version: str) -> str:
+        """End the canary."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Result of a call: the step that the cycle has reached, its run, its version if it has one, and the reason."""
+
+    step: str
+    run_id: str | None
+    version: str | None
+    reason: str
+
+
+@dataclass(slots=True)
+class Cycle:
+    """An unfinished or finished cycle: a run with tags."""
+
+    client: MlflowClient
+    run_id: str
+    model_name: str
+
+    def get(self, key: str) -> str | None:
+        """Return a tag."""
+        value = self.client.get_run(self.run_id).data.tags.get(f"retraining.{key}")
+        return None if value is None else str(value)
+
+    def set(self, key: str, value: str) -> None:
+        """Set a tag."""
+        self.client.set_tag(self.run_id, f"retraining.{key}", value[:5000])
+
+    def advance(self, step: str, reason: str, report: Report) -> None:
+        """Record the reason of the step that ends and the step that comes next."""
+        ended = self.get("step") or ""
+        self.set(f"reason.{ended}", reason)
+        report(f"{ended}: {reason}")
+        if step not in STEPS:
+            self.client.set_terminated(self.run_id, "FINISHED" if step == DONE else "FAILED")
+        # The step comes last: a call that is killed before is repeated.
+        self.set("step", step)
+
+    @property
+    def step(self) -> str:
+        """The step that comes next, or the end that the cycle came to."""
+        return self.get("step") or FAILED
+
+    @property
+    def started(self) -> datetime:
+        """Time at which the cycle was created."""
+        return datetime.fromtimestamp(self.client.get_run(self.run_id).info.start_time / 1000, UTC)
+
+
+def retrain(
+    source: str,
+    recipe: Recipe,
+    triggers: Triggers,
+    *,
+    store: Path | None = None,
+    deployment: Deployment | None = None,
+    approval: bool = False,
+    decision: Decision | None = None,
+    model_name: str | None = None,
+    progress: Progress = lambda share, metrics: None,
+    report: Report = lambda line: None,
+) -> Outcome:
+    """Continue an unfinished cycle, or start one if a trigger says so, and take it as far as possible.
+
+    `source` and `recipe` are those of the training, `store` the file of corrections. With `approval` a cycle waits
+    after the gate until a call has a `decision`. Raises PromotionRefused if the gate refuses the
+    challenger, RetrainingFailed if there is no champion, and the errors of the steps.
+    """
+    name = model_name or Settings().model_name
+    with tracking() as client:
+        cycle = _newest_cycle(client, name)
+    with tracking(patient=True) as client:
+        if cycle is None or cycle.step not in STEPS:
+            if decision:
+                raise RetrainingFailed(f"no retraining of {name} waits for a decision")
+            start, reason = _decide(cycle, triggers, store, name)
+            if not start:
+                return Outcome("idle", None, None, reason)
+            cycle = _start_cycle(client, name, source, recipe, reason, store, report)
+        with lease(client, cycle.run_id) as held:
+            if held is None:
+                return Outcome("busy", cycle.run_id, cycle.get("version"), "another process works on this retraining")
+            if decision:
+                _record_decision(cycle, decision)
+            return _run_steps(cycle, held, deployment, approval, progress, report)
+
+
+def _run_steps(
+    cycle: Cycle,
+    held: Lease,
+    deployment: Deployment | None,
+    approval: bool,
+    progress: Progress,
+    report: Report,
+) -> Outcome:
+    while (step := cycle.step) in STEPS:
+        if not held.is_held():
+            raise RetrainingFailed(f"another process has taken over the retraining (run {cycle.run_id})")
+        version = cycle.get("version") or ""
+        try:
+            if step == "train":
+                cycle.advance("gate", _train(cycle, progress, report), report)
+            elif step == "gate":
+                cycle.advance("rollout", _check(cycle, version), report)
+            elif step == "rollout":
+                cycle.advance("approval", deployment.start(version) if deployment else "no canary", report)
+            elif step == "approval":
+                if not (approved := _approved(cycle, approval)):
+                    words = f"version {version} passed the gate and waits: reviews-parsing retrain --approve {version}"
+                    return Outcome("waiting", cycle.run_id, version, words)
+                cycle.advance("promote", approved, report)
+            else:
+                cycle.advance(DONE, _promote(cycle, version, deployment), report)
+        except ChampionChanged as error:
+            # The gate decides again, against the new champion.
+            cycle.set("step", "gate")
+            report(str(error))
+        except (PromotionRefused, ModelError, DataError, RolloutReverted) as error:
+            if deployment and step in ("approval", "promote"):
+                report(deployment.undo(version))
+            cycle.advance(REFUSED if isinstance(error, PromotionRefused) else FAILED, str(error), report)
+            raise
+    return Outcome(step, cycle.run_id, cycle.get("version"), cycle.get("reason.promote") or "")
+
+
+def _decide(cycle: Cycle | None, triggers: Triggers, store: Path | None, name: str) -> tuple[bool, str]:
+    """Return whether a cycle starts, and the reason in either case. Raises RetrainingFailed without a champion."""
+    state = read_champion(name)
+    if state.version is None:
+        raise RetrainingFailed(f"{name} has no champion yet: reviews-parsing register, then reviews-parsing promote")
+    if triggers.now:
+        return True, "started by hand"
+    last = cycle.started if cycle else datetime.fromtimestamp(versions(name)[0].created / 1000, UTC)
+    new = sum(revision.correction.corrected_at > last for revision in CorrectionStore(store).list_latest())
+    if cycle and cycle.step == REFUSED and not new:
+        words = f"the gate refused version {cycle.get('version')}, and there are no new corrections since"
+        return False, f"{words}; --now trains again"
+    reasons = []
+    if triggers.corrections is not None:
+        if new >= triggers.corrections:
+            return True, f"{new} corrections since {last:%Y-%m-%d %H:%M}"
+        reasons.append(f"{new} of {triggers.corrections} corrections")
+    if triggers.every is not None:
+        age = datetime.now(UTC) - last
+        if age >= triggers.every:
+            return True, f"the last training was {age.days} days ago"
+        reasons.append(f"the last training was {age.days} days ago")
+    if triggers.drift is not None:
+        drifted, words = _find_drift(triggers, name, state.version)
+        if drifted:
+            return True, words
+        reasons.append(words)
+    return False, "; ".join(reasons)
+
+
+def _find_drift(triggers: Triggers, name: str, version: str) -> tuple[bool, str]:
+    """Compare the traffic of the window with the champion's profile."""
+    from reviews_parsing.monitor import Profile, compare, read
+
+    folder = triggers.traffic or Settings().traffic
+    if folder is None:
+        raise RetrainingFailed("--drift needs the folder of the traffic: --traffic FOLDER or REVIEWS_PARSING_TRAFFIC")
+    try:
+        profile = Profile.read(locate(f"models:/{name}/{version}")[0])
+        window = read(folder, profile, triggers.drift)
+        comparison = compare(profile.gauge.names, profile.numbers, window.numbers)
+    except DataError as error:
+        return False, f"no drift to be seen ({error})"
+    names = ", ".join(change.number for change in comparison.drifted[:5])
+    if names:
+        return True, f"drift of {names} in {comparison.reviews:,} reviews"
+    return False, f"no drift in {comparison.reviews:,} reviews"
+
+
+def _newest_cycle(client: MlflowClient, name: str) -> Cycle | None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run_id = find_log_run(client, name)
+    except MlflowException:  # no version is registered yet
+        return None
+    entry = WriteOnceLog(client, run_id, LOG_PREFIX).newest() if run_id else None
+    return Cycle(client, entry.document["run_id"], name) if entry else None
+
+
+def _start_cycle(
+    client: MlflowClient,
+    name: str,
+    source: str,
+    recipe: Recipe,
+    reason: str,
+    store: Path | None,
+    report: Report,
+) -> Cycle:
+    """Create the run of a cycle with everything that it needs, then enter it into the log.
+
+    Of two processes that start one at the same time, the second works on the first one's.
+    """
+    run = client.create_run(ensure_experiment(client, f"{name}-retraining"), run_name="retraining")
+    cycle = Cycle(client, run.info.run_id, name)
+    reviews, left_out = _training_corrections(store, name)
+    with tempfile.TemporaryDirectory() as scratch:
+        if reviews:
+            data.write(reviews, Path(scratch) / CORRECTIONS_FILE)
+            client.log_artifact(cycle.run_id, str(Path(scratch) / CORRECTIONS_FILE))
+    client.log_param(cycle.run_id, "source", source)
+    cycle.set("recipe", json.dumps(asdict(recipe)))
+    cycle.set("corrections", str(len(reviews)))
+    words = f"{reason}; {len(reviews)} corrections are added to {source}"
+    words += f", {left_out} are left out because the gate evaluates on their texts" if left_out else ""
+    cycle.set("reason.trigger", words)
+    cycle.set("step", STEPS[0])
+    log = WriteOnceLog(client, find_log_run(client, name, create=True) or "", LOG_PREFIX)
+    newest = log.newest()
+    if log.append(newest.number + 1 if newest else 1, {"run_id": cycle.run_id}):
+        report(f"trigger: {words}")
+        return cycle
+    client.delete_run(cycle.run_id)
+    winner = _newest_cycle(client, name)
+    if winner is None:
+        raise RetrainingFailed(f"the log of retrainings of {name} changed meanwhile; try again")
+    return winner
+
+
+def _training_corrections(store: Path | None, name: str) -> tuple[list[Review], int]:
+    """Return the corrections to train on, and the number of those that repeat a review of an evaluation set."""
+    reviews = [to_review(revision) for revision in CorrectionStore(store).list_latest()]
+    held_out = [review.text for reference in list_reference_sets(name) for review in reference.read()]
+    champion = read_champion(name).version
+    if champion:
+        held_out += [review.text for review in test_split(run_of(champion, name))]
+    repeated = {review.id for review in digest_texts(held_out).overlap(reviews)}
+    return [review for review in reviews if review.id not in repeated], len(repeated)
+
+
+def _train(cycle: Cycle, progress: Progress, report: Report) -> str:
+    """Train and register the challenger, or register what a killed process has trained."""
+    recipe = Recipe(**json.loads(cycle.get("recipe") or "{}"))
+    source = cycle.client.get_run(cycle.run_id).data.params["source"]
+    run_id = cycle.get("training_run")
+    if run_id and cycle.client.get_run(run_id).info.status == "FINISHED":
+        version = register(run_id, cycle.model_name)
+    else:
+        with tempfile.TemporaryDirectory() as scratch:
+            more: Sequence[str] = ()
+            if int(cycle.get("corrections") or 0):
+                more = [str(fetch_file(cycle.run_id, CORRECTIONS_FILE, Path(scratch)))]
+            trained = train(
+                source,
+                recipe,
+                more=more,
+                resume=True,
+                progress=progress,
+                say=report,
+                model_name=cycle.model_name,
+                on_run=lambda run_id: cycle.set("training_run", run_id),
+            )
+        run_id, version = trained.run_id, trained.version
+    cycle.client.set_tag(run_id, "retraining.reason", cycle.get("reason.trigger") or "")
+    cycle.set("version", version)
+    f1 = cycle.client.get_run(run_id).data.metrics.get("test_aggregated_f1", 0.0)
+    return f"version {version} trained in run {run_id}: F1 {f1:.3f} on its test split"
+
+
+def _check(cycle: Cycle, version: str) -> str:
+    """Let the gate judge; a refusal is recorded with the version."""
+    verdict = promote(version=version, dry_run=True, name=cycle.model_name)
+    if not verdict.promoted:
+        from reviews_parsing.registry.versions import tag
+
+        tag(version, {"gate": verdict.reason}, cycle.model_name)
+    require(verdict)
+    sets = ", ".join(comparison.name for comparison in verdict.comparisons)
+    return f"version {version} is {verdict.reason} on {sets}"
+
+
+def _record_decision(cycle: Cycle, decision: Decision) -> None:
+    version = cycle.get("version")
+    if cycle.step != "approval" or version != decision.version:
+        waiting = f"version {version} waits" if cycle.step == "approval" else f"the next step is '{cycle.step}'"
+        raise RetrainingFailed(f"version {decision.version} does not wait for a decision: {waiting}")
+    cycle.set("decision", json.dumps(asdict(decision)))
+
+
+def _approved(cycle: Cycle, required: bool) -> str | None:
+    """Return the reason of an approval, None while it is missing. Raises PromotionRefused if it was rejected."""
+    if not required and cycle.get("decision") is None:
+        return "no approval is required"
+    recorded = cycle.get("decision")
+    if recorded is None:
+        return None
+    decision = Decision(**json.loads(recorded))
+    if not decision.approved:
+        raise PromotionRefused(f"version {decision.version} was rejected: {decision.reason or 'without a reason'}")
+    return f"version {decision.version} was approved: {decision.reason or 'without a reason'}"
+
+
+def _promote(cycle: Cycle, version: str, deployment: Deployment | None) -> str:
+    """Promote in the registry first, which is easily undone if the cluster does not follow."""
+    verdict = require(promote(version=version, name=cycle.model_name))
+    words = f"version {version} is champion ({verdict.reason})"
+    if deployment is None:
+        return words
+    try:
+        return f"{words}; {deployment.promote(version)}"
+    except ReviewsParsingError:
+        if read_champion(cycle.model_name).version == version:
+            rollback(cycle.model_name)
+        raise
