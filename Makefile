@@ -23,7 +23,7 @@ STAMP := .venv/installed
 .PHONY: install up test test-lowest test-newest lint docs docs-serve lock pretrained dashboards clean image tools-image audit
 .PHONY: compose compose-down
 .PHONY: kind-up kind-down kind-logins gke-up gke-down gke-logins
-.PHONY: agent-image ci-check ci-test ci-image ci-gate ci-canary ci-smoke ci-promote ci-undo ci-notify
+.PHONY: agent-image ci-check ci-test ci-image ci-gate ci-deploy ci-canary ci-smoke ci-promote ci-undo ci-notify
 
 install: $(STAMP)
 
@@ -105,8 +105,8 @@ kind-up kind-down kind-logins: kind-%: $(STAMP)
 gke-up gke-down gke-logins: gke-%: $(STAMP)
 	@deploy/cluster.sh gke $* $(ENV)
 
-# The stages of the Jenkinsfile. CHALLENGER is the version that ci-gate found; what sets the other variables is
-# deploy/services/jenkins/values.yaml.
+# The stages of the Jenkinsfile. SIGNED_IMAGE is what ci-image signed, CHALLENGER the version that ci-gate found; what sets
+# the other variables is deploy/services/jenkins/values.yaml.
 CANARY ?= 10
 AGENT_IMAGE ?= reviews-parsing-ci:1
 CANARY_URL ?= http://reviews-parsing-ner-aspects-v$(CHALLENGER)-predictor.reviews-parsing.svc
@@ -123,7 +123,11 @@ ci-image ci-notify:
 	@$(PYTHON) scripts/ci.py $(@:ci-%=%)
 
 ci-canary: $(STAMP)
-	$(BIN)/python -m reviews_parsing.cli rollout start --version $(CHALLENGER) --canary $(CANARY)
+	$(BIN)/python -m reviews_parsing.cli rollout start --version $(CHALLENGER) --canary $(CANARY) \
+	    $(if $(SIGNED_IMAGE),--image $(SIGNED_IMAGE))
+
+ci-deploy: $(STAMP)
+	$(BIN)/python -m reviews_parsing.cli rollout start --image $(SIGNED_IMAGE)
 
 ci-smoke:
 	$(PYTHON) scripts/smoke.py $(CANARY_URL) --version $(CHALLENGER)

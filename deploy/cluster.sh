@@ -143,6 +143,28 @@ push() {
         awk -v name="${2%:*}@" 'index($0, name) == 1 && !found++')
     DIGEST=${DIGEST#*@}
 }
+# deployed: the image that a rollout of Jenkins has brought here, REPOSITORY@DIGEST, if any
+deployed() {
+    kubectl --namespace reviews-parsing get inferenceservice "$MODEL" --ignore-not-found \
+        --output jsonpath='{.spec.predictor.model.image}' 2>/dev/null || true
+}
+# sign IMAGE@DIGEST [USER:PASSWORD]: with the key that builds of Jenkins sign with
+sign() {
+    local key=$STATE/cosign options=() registry=${1%%/*}
+    say "signing $1"
+    [ "${registry%%:*}" != localhost ] || options+=(--allow-http-registry)
+    rm -rf "$key" && mkdir -m 700 "$key"
+    (
+        umask 077
+        field jenkins-builds cosign cosign.key >"$key/cosign.key"
+        printf '{"auths":{"%s":{"auth":"%s"}}}' "$registry" "$(printf %s "${2:-}" | openssl base64 -A)" >"$key/config.json"
+    )
+    COSIGN_PASSWORD=$(field jenkins-builds cosign cosign.password) docker run --rm --network host \
+        --user "$(id -u):$(id -g)" --env COSIGN_PASSWORD --env DOCKER_CONFIG=/key --env HOME=/tmp \
+        --volume "$PWD/$key:/key:ro" --entrypoint cosign "$NAME-ci:built" \
+        sign --yes --key /key/cosign.key --use-signing-config=false --tlog-upload=false "${options[@]}" "$1"
+    rm -rf "$key"
+}
 
 # --- What both clusters have in common.
 
@@ -162,8 +184,10 @@ unstick() {
         fi
     done
 }
+# install_everything [IMAGE [LOGIN]]: IMAGE is signed before it is deployed
 install_everything() {
     make_secrets
+    [ -z "${1:-}" ] || sign "$@"
     unstick
     say "releases: the platform (the first time this takes a quarter of an hour)"
     helmfile_sync platform

@@ -50,16 +50,23 @@ gke_up() {
     gke_credentials
     remember_jenkins
     gke_endpoints
-    local source agent='' server
+    local source agent='' server unsigned='' image=''
     # Of the nodes, whatever this machine is.
     export DOCKER_DEFAULT_PLATFORM=linux/amd64
-    source=$MODEL:$(git describe --tags --always --dirty)
     gcloud auth print-access-token |
         docker login --username oauth2accesstoken --password-stdin "https://${IMAGES%%/*}" >/dev/null
-    build image "$source"
-    say "pushing $IMAGES/$MODEL:$TAG"
-    push "$source" "$IMAGES/$MODEL:$TAG"
-    server=$DIGEST
+    [ -z "$JENKINS_REPOSITORY" ] || image=$(deployed)
+    if [ -n "$image" ]; then
+        say "the server's image stays $image: Jenkins deploys what it signs"
+        server=${image#*@}
+    else
+        source=$MODEL:$(git describe --tags --always --dirty)
+        build image "$source"
+        say "pushing $IMAGES/$MODEL:$TAG"
+        push "$source" "$IMAGES/$MODEL:$TAG"
+        server=$DIGEST
+        [ -z "$JENKINS_REPOSITORY" ] || unsigned=$IMAGES/$MODEL@$DIGEST
+    fi
     if [ -n "$JENKINS_REPOSITORY" ]; then
         build agent-image "$NAME-ci:built"
         push "$NAME-ci:built" "$IMAGES/$NAME-ci:$TAG"
@@ -78,7 +85,7 @@ jenkins:
   image: $IMAGES/$MODEL
   serviceAccount: $(output jenkins_service_account)
 END
-    install_everything
+    install_everything "$unsigned" "oauth2accesstoken:$(gcloud auth print-access-token)"
     addresses "$ENV"
 }
 gke_down() {

@@ -98,7 +98,7 @@ def test_the_jenkinsfile_is_declarative(pipeline: list[Call]) -> None:
 
 
 def test_the_stages_come_in_their_order(stages: dict[str, Call]) -> None:
-    assert list(stages) == ["Check", "Test", "Image", "Gate", "Approve", "Canary", "Smoke test", "Promote"]
+    assert list(stages) == ["Check", "Test", "Image", "Gate", "Deploy", "Approve", "Canary", "Smoke test", "Promote"]
 
 
 def test_each_stage_runs_one_target_of_the_makefile(pipeline: list[Call], stages: dict[str, Call]) -> None:
@@ -592,6 +592,26 @@ def asked(cluster: Cluster) -> set[tuple[str, str, str, str]]:
         assert (apis, namespaces, namespace) == ("apis", "namespaces", NAMESPACE)
         found.add((verbs[method], group, resource, name))
     return found
+
+
+SIGNED = f"registry.example/reviews-parsing-ner-aspects@{DIGEST}"
+
+
+def test_what_was_signed_is_what_pods_run(cluster: Cluster, stages: dict[str, Call]) -> None:
+    assert named(stages["Deploy"]["calls"], "when")
+    assert "env.SIGNED_IMAGE = readFile('build/image.txt')" in (PROJECT / "Jenkinsfile").read_text(encoding="utf-8")
+
+    def images() -> dict[str, str]:
+        return {name: t["spec"]["containers"][0]["image"] for name, t in cluster.templates().items()}
+
+    make("ci-canary", CHALLENGER="2", SIGNED_IMAGE=SIGNED)
+    assert images()[f"{MODEL_NAME}-v2-predictor"] == SIGNED != images()[f"{MODEL_NAME}-predictor"]
+    make("ci-promote", CHALLENGER="2")
+    assert images() == {f"{MODEL_NAME}-predictor": SIGNED}
+    newer = SIGNED.replace("aaaa", "bbbb")
+    make("ci-deploy", SIGNED_IMAGE=newer)
+    assert images() == {f"{MODEL_NAME}-predictor": newer}
+    assert cluster.pods() == {"predictor": model("2")}
 
 
 def test_canary_promotion_and_undo_need_exactly_the_rights_that_they_have(

@@ -270,6 +270,20 @@ def test_the_script_writes_the_values_that_the_list_knows(cluster: str) -> None:
     assert {path for path, _ in leaves(STATE[cluster])} <= {path for path, _ in leaves(written)}
 
 
+@pytest.mark.parametrize("cluster", ["kind", "gke"])
+def test_the_image_that_is_deployed_first_is_signed_and_later_ones_are_those_that_jenkins_signed(cluster: str) -> None:
+    """The order of the commands: a deployed image stays; else it is built, pushed, signed, and only then deployed."""
+    body = scripts()
+    up = body[body.index(f"{cluster}_up() {{") :]
+    up = up[: up.index("\n}\n")]
+    assert re.search(r'image=\$\(deployed\)\n.*?if \[ -n "\$image" \]; then.*?else.*?build image', up, re.DOTALL)
+    assert re.search(r'push "\$source".*?unsigned=\S+@\$DIGEST.*?install_everything "\$unsigned"', up, re.DOTALL)
+    steps = body[body.index("install_everything() {") :]
+    order = [steps.index(step) for step in ("make_secrets", "sign ", "helmfile_sync application")]
+    assert order == sorted(order)
+    assert "jsonpath='{.spec.predictor.model.image}'" in body
+
+
 def test_what_the_script_asks_terraform_for_is_an_output() -> None:
     outputs = (DEPLOY / "gke" / "terraform" / "outputs.tf").read_text(encoding="utf-8")
     asked = set(re.findall(r"\$\(output (\w+)\)", scripts()))
