@@ -6,6 +6,8 @@
 # cluster's own is under .reviews-parsing/.
 #
 #   JENKINS_REPOSITORY=https://...  brings Jenkins up too, which builds that repository
+#   ALERTS_SLACK_URL=...            where Alertmanager sends alerts: an incoming webhook of Slack; it is kept in a Secret
+#   ALERTS_WEBHOOK_URL=...          or any webhook that takes Alertmanager's JSON
 #   ACME_EMAIL=...                  (gke) who the certificate authority writes to
 #   YES=ENV                         (gke down) the answer to its question
 set -euo pipefail
@@ -68,6 +70,17 @@ remember_jenkins() {
     JENKINS_REPOSITORY=${JENKINS_REPOSITORY:-$(kubectl get namespace jenkins --ignore-not-found \
         --output go-template="{{with .metadata.annotations}}{{with index . \"$NAME/repository\"}}{{.}}{{end}}{{end}}")}
 }
+# So does the receiver of alerts.
+remember_alerts() {
+    ALERTS=''
+    if [ -n "${ALERTS_SLACK_URL:-}" ]; then
+        ALERTS=slack
+    elif [ -n "${ALERTS_WEBHOOK_URL:-}" ]; then
+        ALERTS=webhook
+    elif has monitoring alert-receiver; then
+        ALERTS=$(field monitoring alert-receiver kind)
+    fi
+}
 make_secrets() {
     local row namespace access key value
     say "namespaces and secrets (those that are there stay)"
@@ -90,6 +103,11 @@ make_secrets() {
         printf 'username=inference\npassword=%s\n' "$(password)" | secret reviews-parsing mlflow-credentials
     has monitoring grafana-admin ||
         printf 'admin-user=admin\nadmin-password=%s\n' "$(password)" | secret monitoring grafana-admin
+    value=${ALERTS_SLACK_URL:-${ALERTS_WEBHOOK_URL:-}}
+    if [ -n "$value" ]; then
+        kubectl --namespace monitoring delete secret alert-receiver --ignore-not-found >/dev/null
+        printf 'kind=%s\nurl=%s\n' "$ALERTS" "$value" | secret monitoring alert-receiver
+    fi
     if [ "$CLUSTER" = kind ] && ! has mlflow mlflow-s3; then
         access=$(password) key=$(password)
         value='{"name":"mlflow","credentials":[{"accessKey":"%s","secretKey":"%s"}],"actions":["Admin"]}'

@@ -49,6 +49,7 @@ gke_up() {
     say "cluster $GKE_CLUSTER in $PROJECT, $REGION"
     gke_credentials
     remember_jenkins
+    remember_alerts
     gke_endpoints
     local source agent='' server unsigned='' image=''
     # Of the nodes, whatever this machine is.
@@ -76,6 +77,7 @@ gke_up() {
 domain: $DOMAIN
 gatewayAddress: "$ADDRESS"
 acmeEmail: "${ACME_EMAIL:-}"
+alerts: {receiver: "$ALERTS"}
 image: {repository: $IMAGES/$MODEL, digest: "$server"}
 mlflow: {bucket: $(output mlflow_bucket), serviceAccount: $(output mlflow_service_account)}
 inference: {serviceAccount: $(output inference_service_account)}

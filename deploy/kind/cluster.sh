@@ -16,6 +16,7 @@ kind_up() {
     fi
     kubectl wait --for=condition=Ready node --all --timeout=3m
     remember_jenkins
+    remember_alerts
     local source agent='' image='' unsigned='' repository=$MODEL tag='' pinned=''
     if [ -n "$JENKINS_REPOSITORY" ]; then
         kind_registry
@@ -44,6 +45,7 @@ kind_up() {
         agent=kind-registry:5000/$NAME-ci@$DIGEST
     fi
     cat >"$VALUES" <<END
+alerts: {receiver: "$ALERTS"}
 image: {repository: "$repository", tag: "$tag", digest: "$pinned"}
 jenkins: {repository: "$JENKINS_REPOSITORY", agentImage: "$agent", image: "kind-registry:5000/$MODEL"}
 END

@@ -67,11 +67,11 @@ def merged(first: Values, second: Values) -> Values:
     return {key: value for key, value in result.items() if value is not None}
 
 
-def helmfile(cluster: str, tmp_path: Path) -> Values:
+def helmfile(cluster: str, tmp_path: Path, extra: Values | None = None) -> Values:
     """The list of releases for a cluster, with the values it would have, rendered by Helm's own template engine."""
     head, _, body = HELMFILE.read_text(encoding="utf-8").partition("\n---\n")
     values: Values = {}
-    for part in [*yaml.safe_load(head)["environments"][cluster]["values"], STATE[cluster]]:
+    for part in [*environment_values(head, cluster), STATE[cluster], extra or {}]:
         values = merged(values, part)
     chart = tmp_path / cluster
     (chart / "templates").mkdir(parents=True)
@@ -81,6 +81,12 @@ def helmfile(cluster: str, tmp_path: Path) -> Values:
         (text,) = loaded.render(values, name="helmfile", namespace="default").values()
     rendered: Values = yaml.safe_load(text)
     return rendered
+
+
+def environment_values(head: str, cluster: str) -> list[Values]:
+    """The values of an environment, with the files among them read."""
+    parts = yaml.safe_load(head)["environments"][cluster]["values"]
+    return [yaml.safe_load((DEPLOY / part).read_text()) if isinstance(part, str) else part for part in parts]
 
 
 def scripts() -> str:
@@ -201,6 +207,33 @@ def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
         yield path, values
 
 
+@pytest.mark.parametrize("receiver", ["", "slack", "webhook"])
+def test_alerts_go_to_the_receiver_that_is_named(receiver: str, tmp_path: Path) -> None:
+    releases = helmfile("gke", tmp_path, {"alerts": {"receiver": receiver}})["releases"]
+    values = values_of(named(releases, "prometheus"))["alertmanager"]
+    if not receiver:
+        assert "config" not in values
+        return
+    (secret,) = values["alertmanagerSpec"]["secrets"]
+    config = values["config"]
+    names = {found["name"]: found for found in config["receivers"]}
+    people = names[config["route"]["receiver"]]
+    assert all(route["receiver"] in names for route in config["route"]["routes"])
+    assert any("Watchdog" in matcher for route in config["route"]["routes"] for matcher in route["matchers"])
+    ((target,),) = (found for kind, found in people.items() if kind == f"{receiver}_configs")
+    (file,) = (value for key, value in target.items() if key.endswith("url_file"))
+    assert file == f"/etc/alertmanager/secrets/{secret}/url"
+    assert target["send_resolved"] is True
+    assert f"secret monitoring {secret}" in scripts()
+    if receiver == "slack":
+        assert ".Annotations.runbook_url" in target["text"]
+
+
+def test_a_receiver_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(helm_python.HelmRenderError, match="pager is neither slack nor webhook"):
+        helmfile("gke", tmp_path, {"alerts": {"receiver": "pager"}})
+
+
 @needs_schemas
 def test_the_database_is_what_its_operator_takes_and_mlflow_uses() -> None:
     cluster = yaml.safe_load((DEPLOY / "services" / "mlflow" / "postgres.yaml").read_text())
@@ -264,7 +297,7 @@ def test_the_script_writes_the_values_that_the_list_knows(cluster: str) -> None:
     written = yaml.safe_load(re.sub(r"\$(\w+|\{[^}]*\}|\([^)]*\))", "x", found[1]))
     head = HELMFILE.read_text(encoding="utf-8").partition("\n---\n")[0]
     known: Values = {}
-    for part in yaml.safe_load(head)["environments"][cluster]["values"]:
+    for part in environment_values(head, cluster):
         known = merged(known, part)
     assert {path for path, _ in leaves(written)} <= {path for path, _ in leaves(known)}
     assert {path for path, _ in leaves(STATE[cluster])} <= {path for path, _ in leaves(written)}
