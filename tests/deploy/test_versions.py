@@ -1,4 +1,4 @@
-"""One list of versions, deploy/versions.yaml: every file that names a chart, an image or a tool of others agrees with it."""
+"""One list of versions, deploy/versions.yaml: every file that names a chart, an image or a tool agrees with it."""
 
 from __future__ import annotations
 
