@@ -1,17 +1,20 @@
 """Run the tests with the oldest or newest versions that pyproject.toml allows (`make test-lowest`, `make test-newest`).
 
-Direct dependencies of the package and its extras are at that bound, all others at their newest. What only the tests use
-stays as new as that permits. Takes `lowest` or `newest`, then options of pytest, and builds `build/BOUND/venv`.
+Direct dependencies of the package and its extras are at that bound, all others at their newest. For `lowest`, the tools
+that only tests use are those of the lock; a bound that they exceed is raised, and the output says so. Takes `lowest` or
+`newest`, then options of pytest, and builds `build/BOUND/venv`.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from install import install_torch, say
 from lock import LEFT_OUT
@@ -19,36 +22,71 @@ from lock import LEFT_OUT
 PROJECT = Path(__file__).resolve().parent.parent
 BUILD = PROJECT / "build"
 RESOLUTION = {"lowest": "lowest-direct", "newest": "highest"}
-COMPILE = ["pip", "compile", "pyproject.toml", "--all-extras", "--no-annotate", "--no-header", "--quiet", "--upgrade"]
+COMPILE = ["pip", "compile", "pyproject.toml", "--all-extras", "--group", "dev"]
+COMPILE += ["--no-annotate", "--no-header", "--quiet", "--upgrade"]
+Pins = dict[str, str]
+"""Versions by package."""
 
 
 def main(bound: str, options: list[str]) -> None:
     folder = BUILD / bound
     folder.mkdir(parents=True, exist_ok=True)
-    package, everything = folder / "package.txt", folder / "requirements.txt"
+    tools, everything = folder / "tools.txt", folder / "requirements.txt"
+    locked = read_pins(PROJECT / "requirements.lock") if bound == "lowest" else {}
+    tools.write_text("".join(f"{name}=={locked[name]}\n" for name in tool_names() if name in locked), encoding="utf-8")
     say(f"resolving the {bound} versions")
-    run(*uv(), *COMPILE, "--resolution", RESOLUTION[bound], "--output-file", str(package))
-    run(*uv(), *COMPILE, "--group", "dev", "--constraint", str(package), "--output-file", str(everything))
+    resolution = ["--resolution", RESOLUTION[bound], "--constraint", str(tools)]
+    run(*uv(), *COMPILE, *resolution, "--output-file", str(everything))
     python = folder / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():
         run(*uv(), "venv", "--seed", "--quiet", "--python", sys.executable, str(python.parent.parent))
-    requirements = everything.read_text(encoding="utf-8").splitlines()
-    install_torch(next(line for line in requirements if line.startswith("torch==")).split()[0], python)
+    pins = read_pins(everything)
+    install_torch(f"torch=={pins['torch']}", python)
     others = folder / "without-torch.txt"
-    others.write_text("\n".join(line for line in requirements if not LEFT_OUT.match(line)) + "\n", encoding="utf-8")
+    lines = everything.read_text(encoding="utf-8").splitlines()
+    others.write_text("\n".join(line for line in lines if not LEFT_OUT.match(line)) + "\n", encoding="utf-8")
     say("installing them")
     install = [*uv(), "pip", "install", "--quiet", "--python", str(python), "--no-deps"]
     run(*install, "--requirement", str(others))
     run(*install, "--no-build-isolation", "--editable", str(PROJECT))
-    for name in direct_dependencies():
-        say("  " + next(line for line in requirements if re.match(rf"{re.escape(name)}==", line)))
+    for name, requirement in sorted(package_requirements().items()):
+        raised = bound == "lowest" and name in pins and not is_lowest(requirement, pins[name])
+        say(f"  {name} {pins.get(name, 'is not for this platform')}" + f", above the bound {requirement}" * raised)
     run(str(python), "-m", "pytest", *options, variables={"OMP_NUM_THREADS": "1"})
 
 
-def direct_dependencies() -> list[str]:
-    """Return the names of the base dependencies of the package."""
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [re.split("[^a-z0-9-]", requirement)[0] for requirement in project["dependencies"]]
+def package_requirements() -> Pins:
+    """Return the requirements of the package and its extras by name, without the package itself."""
+    project = load_pyproject()["project"]
+    listed = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    requirements = {name_of(requirement): requirement for requirement in listed}
+    return {name: text for name, text in requirements.items() if name != project["name"]}
+
+
+def tool_names() -> list[str]:
+    """Return the packages that only tests and tools need."""
+    return sorted(
+        {name_of(text) for text in load_pyproject()["dependency-groups"]["dev"]} - set(package_requirements())
+    )
+
+
+def is_lowest(requirement: str, version: str) -> bool:
+    """Return whether a version is the lower bound of a requirement, up to trailing zeros and patch releases."""
+    match = re.search(r"[=>]=([\d.]+)", requirement)
+    return match is None or f"{version}.".startswith(f"{match[1]}.")
+
+
+def read_pins(file: Path) -> Pins:
+    """Return the versions in a compiled requirements file."""
+    return dict(re.findall(r"^([a-z0-9._-]+)==([^\s;]+)", file.read_text(encoding="utf-8"), re.MULTILINE))
+
+
+def name_of(requirement: str) -> str:
+    return re.split("[^A-Za-z0-9._-]", requirement)[0].lower()
+
+
+def load_pyproject() -> dict[str, Any]:
+    return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def uv() -> list[str]:

@@ -95,35 +95,66 @@ def test_the_bounds_of_dependencies_are_installed_and_tested(
     import bounds
 
     commands: list[list[str]] = []
+    says: list[str] = []
 
     def run(*command: str, variables: dict[str, str] | None = None) -> None:
         commands.append(list(command))
         if "--output-file" in command:
-            pinned = [f"{name}==1.0" for name in [*bounds.direct_dependencies(), "nvidia-nccl-cu13"]]
+            pinned = [
+                f"{name}==99.0" for name in [*bounds.package_requirements(), "nvidia-nccl-cu13"] if name != "torch"
+            ]
             target = Path(command[command.index("--output-file") + 1])
             target.write_text("\n".join([*pinned, "torch==2.13.0"]), encoding="utf-8")
 
     torch: list[str] = []
     monkeypatch.setattr(bounds, "run", run)
+    monkeypatch.setattr(bounds, "say", says.append)
     monkeypatch.setattr(bounds, "install_torch", lambda requirement, python: torch.append(requirement))
     monkeypatch.setattr(bounds, "BUILD", tmp_path)
     bounds.main(bound, ["tests/data"])
-    resolve, tools, _, install, editable, test = commands
+    resolve, _, install, editable, test = commands
     assert resolve[resolve.index("--resolution") + 1] == {"lowest": "lowest-direct", "newest": "highest"}[bound]
-    assert tools[tools.index("--constraint") + 1] == resolve[resolve.index("--output-file") + 1]
+    assert {"--all-extras", "--group", "dev"} <= set(resolve)
+    tools = Path(resolve[resolve.index("--constraint") + 1]).read_text(encoding="utf-8")
+    assert ("pytest==" in tools) == (bound == "lowest")
+    assert "numpy" not in tools
     assert torch == ["torch==2.13.0"]
     installed = Path(install[install.index("--requirement") + 1]).read_text(encoding="utf-8")
-    assert "numpy==1.0" in installed
+    assert "numpy==99.0" in installed
     assert "torch" not in installed
     assert "nvidia" not in installed
     assert editable[-2:] == ["--editable", str(PROJECT)]
     assert test[0] == str(tmp_path / bound / "venv" / "bin" / "python")
     assert test[1:] == ["-m", "pytest", "tests/data"]
+    raised = [line for line in says if "above the bound" in line]
+    assert any("numpy 99.0, above the bound numpy>=" in line for line in raised) == (bound == "lowest")
 
 
-def test_direct_dependencies_are_those_of_the_package() -> None:
+def test_packages_and_tools_are_those_of_the_project() -> None:
     import bounds
 
-    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    names = [re.split("[<>=~]", requirement)[0] for requirement in project["dependencies"]]
-    assert bounds.direct_dependencies() == names
+    document = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    names = {re.split("[<>=~]", requirement)[0] for requirement in document["project"]["dependencies"]}
+    packages = set(bounds.package_requirements())
+    assert names | {"torch", "mlserver", "ray", "lightkube"} <= packages
+    assert "reviews-parsing" not in packages
+    tools = set(bounds.tool_names())
+    assert {"pytest", "ruff", "mypy", "uv"} <= tools
+    assert not tools & packages
+
+
+@pytest.mark.parametrize(
+    ("requirement", "version", "is_lowest"),
+    [
+        ("rich>=14,<16", "14.0.0", True),
+        ("rich>=14,<16", "15.0.0", False),
+        ("numpy>=2.1,<3", "2.1.0", True),
+        ("numpy>=2.1,<3", "2.10.0", False),
+        ("torch==2.13.0", "2.13.0", True),
+        ("regex", "1", True),
+    ],
+)
+def test_a_raised_bound_is_noticed(requirement: str, version: str, is_lowest: bool) -> None:
+    import bounds
+
+    assert bounds.is_lowest(requirement, version) == is_lowest
