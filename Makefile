@@ -1,10 +1,14 @@
 # make up    everything from nothing to a running system, until Ctrl-C
 # make install  .venv with everything that this project uses
 # make test  lint, types, all tests
+# make test-lowest  all tests with the oldest versions that pyproject.toml allows; test-newest: with the newest. Some of
+#                   them: make test-lowest OPTIONS="tests/data -x"
+# make clean  delete everything that these targets leave: environments, builds, caches, the local home, what compose runs
 # make docs  build the documentation into build/site; make docs-serve serves it and rebuilds on changes
 # make ci-X  a stage of the Jenkinsfile; see below
 # make lock  pin the newest dependencies that pyproject.toml allows
 # make image    build the server's image, and list what is in it beside it
+# make tools-image  build the image of page and report: TOOLS_IMAGE=reviews-parsing-tools:1
 # make audit    look the locked packages up among the known vulnerabilities
 # make compose  run that image with MLflow, Prometheus, Grafana and Jaeger; make compose-down ends them
 # make kind-up         the whole system on a local Kind cluster; kind-down deletes it, kind-logins shows who may come in
@@ -16,9 +20,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: install up test lint docs docs-serve lock pretrained dashboards clean image audit compose compose-down
+.PHONY: install up test test-lowest test-newest lint docs docs-serve lock pretrained dashboards clean image tools-image audit
+.PHONY: compose compose-down
 .PHONY: kind-up kind-down kind-logins gke-up gke-down gke-logins
-.PHONY: agent-image ci-check ci-test ci-image ci-gate ci-canary ci-smoke ci-promote ci-undo ci-notify
+.PHONY: agent-image ci-check ci-test ci-image ci-gate ci-deploy ci-canary ci-smoke ci-promote ci-undo ci-notify
 
 install: $(STAMP)
 
@@ -27,6 +32,9 @@ up: $(STAMP)
 
 test: $(STAMP) lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+test-lowest test-newest: test-%: $(STAMP)
+	$(BIN)/python scripts/bounds.py $* $(OPTIONS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -51,6 +59,14 @@ lock: $(STAMP)
 image: $(STAMP)
 	@$(BIN)/python scripts/image.py
 
+TOOLS_IMAGE ?= reviews-parsing-tools:1
+ENGINE = $(or $(CONTAINER_ENGINE),$(shell command -v docker),podman)
+
+# BuildKit reads the ignore file beside a Dockerfile by itself; podman is told.
+tools-image:
+	$(ENGINE) build -f deploy/tools/Dockerfile \
+	    $(if $(findstring podman,$(ENGINE)),--ignorefile deploy/tools/Dockerfile.dockerignore) -t $(TOOLS_IMAGE) .
+
 audit: $(STAMP)
 	$(BIN)/pip-audit --strict --disable-pip --requirement requirements.lock \
 	    $(shell sed -n 's/^\([A-Z]*-[^ ]*\) .*/--ignore-vuln \1/p' audit-exceptions.txt)
@@ -74,8 +90,14 @@ pretrained: $(STAMP)
 dashboards: $(STAMP)
 	$(BIN)/python scripts/dashboards.py
 
+# Cluster and kubeconfig of kind-up end with kind-down, which needs the latter.
 clean:
-	rm -rf .venv .reviews-parsing
+	@[ ! -e .reviews-parsing/kind.kubeconfig ] || { echo "error: make kind-down first: the cluster still runs" >&2; exit 1; }
+	@[ ! -e $(MODEL)/.env ] || $(COMPOSE) down --volumes
+	rm -rf .venv .reviews-parsing build dist mlruns $(MODEL)/.env
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.egg-info' \) -prune \
+	    -exec rm -rf {} + -o -name '*.py[cod]' -exec rm -f {} +
 
 kind-up kind-down kind-logins: kind-%: $(STAMP)
 	@deploy/cluster.sh kind $*
@@ -83,8 +105,8 @@ kind-up kind-down kind-logins: kind-%: $(STAMP)
 gke-up gke-down gke-logins: gke-%: $(STAMP)
 	@deploy/cluster.sh gke $* $(ENV)
 
-# The stages of the Jenkinsfile. CHALLENGER is the version that ci-gate found; what sets the other variables is
-# deploy/services/jenkins/values.yaml.
+# The stages of the Jenkinsfile. SIGNED_IMAGE is what ci-image signed, CHALLENGER the version that ci-gate found; what sets
+# the other variables is deploy/services/jenkins/values.yaml.
 CANARY ?= 10
 AGENT_IMAGE ?= reviews-parsing-ci:1
 CANARY_URL ?= http://reviews-parsing-ner-aspects-v$(CHALLENGER)-predictor.reviews-parsing.svc
@@ -101,7 +123,11 @@ ci-image ci-notify:
 	@$(PYTHON) scripts/ci.py $(@:ci-%=%)
 
 ci-canary: $(STAMP)
-	$(BIN)/python -m reviews_parsing.cli rollout start --version $(CHALLENGER) --canary $(CANARY)
+	$(BIN)/python -m reviews_parsing.cli rollout start --version $(CHALLENGER) --canary $(CANARY) \
+	    $(if $(SIGNED_IMAGE),--image $(SIGNED_IMAGE))
+
+ci-deploy: $(STAMP)
+	$(BIN)/python -m reviews_parsing.cli rollout start --image $(SIGNED_IMAGE)
 
 ci-smoke:
 	$(PYTHON) scripts/smoke.py $(CANARY_URL) --version $(CHALLENGER)
@@ -112,4 +138,4 @@ ci-promote: $(STAMP)
 	$(BIN)/python -m reviews_parsing.cli promote --version $(CHALLENGER)
 
 agent-image:
-	$(or $(CONTAINER_ENGINE),$(shell command -v docker),podman) build -f deploy/services/jenkins/agent/Dockerfile -t $(AGENT_IMAGE) .ci
+	$(ENGINE) build -f deploy/services/jenkins/agent/Dockerfile -t $(AGENT_IMAGE) .ci

@@ -6,6 +6,8 @@
 # cluster's own is under .reviews-parsing/.
 #
 #   JENKINS_REPOSITORY=https://...  brings Jenkins up too, which builds that repository
+#   ALERTS_SLACK_URL=...            where Alertmanager sends alerts: an incoming webhook of Slack; it is kept in a Secret
+#   ALERTS_WEBHOOK_URL=...          or any webhook that takes Alertmanager's JSON
 #   ACME_EMAIL=...                  (gke) who the certificate authority writes to
 #   YES=ENV                         (gke down) the answer to its question
 set -euo pipefail
@@ -68,6 +70,17 @@ remember_jenkins() {
     JENKINS_REPOSITORY=${JENKINS_REPOSITORY:-$(kubectl get namespace jenkins --ignore-not-found \
         --output go-template="{{with .metadata.annotations}}{{with index . \"$NAME/repository\"}}{{.}}{{end}}{{end}}")}
 }
+# So does the receiver of alerts.
+remember_alerts() {
+    ALERTS=''
+    if [ -n "${ALERTS_SLACK_URL:-}" ]; then
+        ALERTS=slack
+    elif [ -n "${ALERTS_WEBHOOK_URL:-}" ]; then
+        ALERTS=webhook
+    elif has monitoring alert-receiver; then
+        ALERTS=$(field monitoring alert-receiver kind)
+    fi
+}
 make_secrets() {
     local row namespace access key value
     say "namespaces and secrets (those that are there stay)"
@@ -90,6 +103,11 @@ make_secrets() {
         printf 'username=inference\npassword=%s\n' "$(password)" | secret reviews-parsing mlflow-credentials
     has monitoring grafana-admin ||
         printf 'admin-user=admin\nadmin-password=%s\n' "$(password)" | secret monitoring grafana-admin
+    value=${ALERTS_SLACK_URL:-${ALERTS_WEBHOOK_URL:-}}
+    if [ -n "$value" ]; then
+        kubectl --namespace monitoring delete secret alert-receiver --ignore-not-found >/dev/null
+        printf 'kind=%s\nurl=%s\n' "$ALERTS" "$value" | secret monitoring alert-receiver
+    fi
     if [ "$CLUSTER" = kind ] && ! has mlflow mlflow-s3; then
         access=$(password) key=$(password)
         value='{"name":"mlflow","credentials":[{"accessKey":"%s","secretKey":"%s"}],"actions":["Admin"]}'
@@ -117,10 +135,11 @@ make_secrets() {
         rm -rf "$key"
         echo "   jenkins-builds/cosign"
     fi
-    # Promotes versions, so it may write.
-    has jenkins-agents mlflow-credentials ||
-        printf 'username=%s\npassword=%s\n' "$(field mlflow mlflow-auth username)" \
-            "$(field mlflow mlflow-auth password)" | secret jenkins-agents mlflow-credentials
+    # Users of MLflow, whom deploy/seed.py makes known to it: the gate reads, the rollout promotes.
+    for value in gate rollout; do
+        has jenkins-agents "mlflow-$value" ||
+            printf 'username=%s\npassword=%s\n' "$value" "$(password)" | secret jenkins-agents "mlflow-$value"
+    done
 }
 
 # --- Images: tagged by what is in them, so that a new one is rolled out and an old one is not.
@@ -142,6 +161,28 @@ push() {
         awk -v name="${2%:*}@" 'index($0, name) == 1 && !found++')
     DIGEST=${DIGEST#*@}
 }
+# deployed: the image that a rollout of Jenkins has brought here, REPOSITORY@DIGEST, if any
+deployed() {
+    kubectl --namespace reviews-parsing get inferenceservice "$MODEL" --ignore-not-found \
+        --output jsonpath='{.spec.predictor.model.image}' 2>/dev/null || true
+}
+# sign IMAGE@DIGEST [USER:PASSWORD]: with the key that builds of Jenkins sign with
+sign() {
+    local key=$STATE/cosign options=() registry=${1%%/*}
+    say "signing $1"
+    [ "${registry%%:*}" != localhost ] || options+=(--allow-http-registry)
+    rm -rf "$key" && mkdir -m 700 "$key"
+    (
+        umask 077
+        field jenkins-builds cosign cosign.key >"$key/cosign.key"
+        printf '{"auths":{"%s":{"auth":"%s"}}}' "$registry" "$(printf %s "${2:-}" | openssl base64 -A)" >"$key/config.json"
+    )
+    COSIGN_PASSWORD=$(field jenkins-builds cosign cosign.password) docker run --rm --network host \
+        --user "$(id -u):$(id -g)" --env COSIGN_PASSWORD --env DOCKER_CONFIG=/key --env HOME=/tmp \
+        --volume "$PWD/$key:/key:ro" --entrypoint cosign "$NAME-ci:built" \
+        sign --yes --key /key/cosign.key --use-signing-config=false --tlog-upload=false "${options[@]}" "$1"
+    rm -rf "$key"
+}
 
 # --- What both clusters have in common.
 
@@ -161,8 +202,10 @@ unstick() {
         fi
     done
 }
+# install_everything [IMAGE [LOGIN]]: IMAGE is signed before it is deployed
 install_everything() {
     make_secrets
+    [ -z "${1:-}" ] || sign "$@"
     unstick
     say "releases: the platform (the first time this takes a quarter of an hour)"
     helmfile_sync platform
@@ -174,6 +217,13 @@ install_everything() {
     READER_USERNAME=$(field reviews-parsing mlflow-credentials username)
     READER_PASSWORD=$(field reviews-parsing mlflow-credentials password)
     export MLFLOW_TRACKING_URI MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD READER_USERNAME READER_PASSWORD
+    if [ -n "$JENKINS_REPOSITORY" ]; then
+        GATE_USERNAME=$(field jenkins-agents mlflow-gate username)
+        GATE_PASSWORD=$(field jenkins-agents mlflow-gate password)
+        PROMOTER_USERNAME=$(field jenkins-agents mlflow-rollout username)
+        PROMOTER_PASSWORD=$(field jenkins-agents mlflow-rollout password)
+        export GATE_USERNAME GATE_PASSWORD PROMOTER_USERNAME PROMOTER_PASSWORD
+    fi
     "$BIN/python" deploy/seed.py
     say "releases: the inference server"
     helmfile_sync application

@@ -1,6 +1,8 @@
-"""What a new MLflow lacks: a user for the inference server, who may read, and a champion. What is there stays.
+"""Users, rights and a champion for a new MLflow. Idempotent: what exists stays.
 
-Reads MLFLOW_TRACKING_URI, _USERNAME and _PASSWORD (of an administrator), READER_USERNAME and READER_PASSWORD.
+Reads MLFLOW_TRACKING_URI, _USERNAME and _PASSWORD (of an administrator), and for each role READER (the inference
+server), GATE and PROMOTER (pipelines; optional) ROLE_USERNAME and ROLE_PASSWORD. Every user may read; the promoter may
+also change the registered model and the experiment, which holds the log of champions.
 """
 
 from __future__ import annotations
@@ -15,45 +17,63 @@ import urllib.request
 
 from reviews_parsing import registry
 from reviews_parsing.errors import ReviewsParsingError, TrackingError
-from reviews_parsing.settings import MODEL_NAME
+from reviews_parsing.registry.store import tracking
+from reviews_parsing.settings import MODEL_NAME, Settings
 
 COMMAND = [sys.executable, "-m", "reviews_parsing.cli"]
+EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 
 def main() -> None:
-    make_reader(os.environ["READER_USERNAME"], os.environ["READER_PASSWORD"])
+    for role in ("READER", "GATE", "PROMOTER"):
+        if role == "READER" or os.environ.get(f"{role}_USERNAME"):
+            make_user(os.environ[f"{role}_USERNAME"], os.environ[f"{role}_PASSWORD"])
     champion = registry.champion()
     if champion is None:
         make_champion()
     else:
         print(f"champion of {MODEL_NAME}: version {champion}")
+    if promoter := os.environ.get("PROMOTER_USERNAME"):
+        grant(promoter)
 
 
-def make_reader(name: str, password: str) -> None:
-    """A user, who may read what every user may; one that is there gets this password: its Secret may be new."""
+def make_user(name: str, password: str) -> None:
+    """Make a user, who may read as every user may; an existing one gets this password: its Secret may be new."""
     user = {"username": name, "password": password}
-    if _ask("POST", "create", user) == "RESOURCE_ALREADY_EXISTS":
-        _ask("PATCH", "update-password", user)
+    if _ask("POST", "users/create", user) == EXISTS:
+        _ask("PATCH", "users/update-password", user)
     else:
         print(f"user {name} made")
 
 
+def grant(user: str) -> None:
+    """Let a user change the registered model and the project's experiment."""
+    with tracking() as client:
+        experiment = client.get_experiment_by_name(Settings().experiment)
+    rights = [("registered-models", {"name": MODEL_NAME})]
+    rights += [("experiments", {"experiment_id": experiment.experiment_id})] if experiment else []
+    for kind, key in rights:
+        body = {**key, "username": user, "permission": "EDIT"}
+        if _ask("POST", f"{kind}/permissions/create", body) == EXISTS:
+            _ask("PATCH", f"{kind}/permissions/update", body)
+
+
 def make_champion() -> None:
-    """Trained on this machine from the shipped corpus, as `make up` does it."""
-    print("no champion yet: training the default model", flush=True)
-    trained = subprocess.run([*COMMAND, "train", "--json"], stdout=subprocess.PIPE, text=True, check=False)
-    if trained.returncode != 0:
-        sys.exit(trained.returncode)
-    promoted = subprocess.run([*COMMAND, "promote", "--version", json.loads(trained.stdout)["version"]], check=False)
+    """Register the model that ships with the package and promote it, as `make up` does."""
+    print("no champion yet: registering the pretrained model", flush=True)
+    registered = subprocess.run([*COMMAND, "register", "--json"], stdout=subprocess.PIPE, text=True, check=False)
+    if registered.returncode != 0:
+        sys.exit(registered.returncode)
+    promoted = subprocess.run([*COMMAND, "promote", "--version", json.loads(registered.stdout)["version"]], check=False)
     if promoted.returncode != 0:
         sys.exit(promoted.returncode)
 
 
 def _ask(method: str, what: str, body: dict[str, str]) -> str | None:
-    """A request about MLflow's users; the code of its error where there is one that may be."""
+    """Send a request about users or permissions; return the code of its error if the object exists, else None."""
     login = f"{os.environ['MLFLOW_TRACKING_USERNAME']}:{os.environ['MLFLOW_TRACKING_PASSWORD']}"
     request = urllib.request.Request(  # noqa: S310  (an address that we were given)
-        f"{os.environ['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/users/{what}",
+        f"{os.environ['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/{what}",
         method=method,
         data=json.dumps(body).encode(),
         headers={
@@ -67,9 +87,9 @@ def _ask(method: str, what: str, body: dict[str, str]) -> str | None:
     except urllib.error.HTTPError as error:
         said = error.read().decode(errors="replace")
         code = str(json.loads(said).get("error_code")) if said.startswith("{") else said.strip()
-        if code == "RESOURCE_ALREADY_EXISTS":
+        if code == EXISTS:
             return code
-        raise TrackingError(f"MLflow refused users/{what}: {error.code} {code}") from error
+        raise TrackingError(f"MLflow refused {what}: {error.code} {code}") from error
 
 
 if __name__ == "__main__":

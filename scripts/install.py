@@ -35,30 +35,30 @@ def main() -> None:
     say(f"installed in {time.monotonic() - begin:.0f} s")
 
 
-def install_torch(requirement: str) -> None:
-    """torch without CUDA where it can be had, unless a GPU is here to use it."""
+def install_torch(requirement: str, python: Path = PYTHON) -> None:
+    """Install torch into the environment of `python`: without CUDA if such a build is available and no GPU is here."""
     wanted = requirement.split("==")[1]
     have = subprocess.run(
-        [PYTHON, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=False
+        [python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=False
     )
     if have.stdout.strip().split("+")[0] == wanted:
         return
     say(f"installing {requirement}")
     wants_choice = sys.platform == "linux" and platform.machine() == "x86_64" and not shutil.which("nvidia-smi")
-    if wants_choice and not offers_cpu_build(requirement):
+    if wants_choice and not offers_cpu_build(requirement, python):
         # uv knows where PyTorch keeps its CPU builds.
-        pip("install", "uv")
-        uv = [str(PYTHON), "-m", "uv", "pip", "install", "--python", str(PYTHON)]
+        pip("install", "uv", python=python)
+        uv = [str(python), "-m", "uv", "pip", "install", "--python", str(python)]
         if subprocess.run([*uv, "--torch-backend", "cpu", requirement], check=False).returncode == 0:
             return
         say("no CPU build can be reached; taking the package index's own")
-    pip("install", requirement)
+    pip("install", requirement, python=python)
 
 
-def offers_cpu_build(requirement: str) -> bool:
-    """Whether pip, as it is set up here, would take a CPU build by itself."""
+def offers_cpu_build(requirement: str, python: Path = PYTHON) -> bool:
+    """Return whether pip, as it is configured here, would take a CPU build by itself."""
     asked = subprocess.run(
-        [PYTHON, "-m", "pip", "install", "--dry-run", "--no-deps", "--quiet", "--report", "-", requirement],
+        [python, "-m", "pip", "install", "--dry-run", "--no-deps", "--quiet", "--report", "-", requirement],
         capture_output=True,
         text=True,
         check=False,
@@ -68,8 +68,8 @@ def offers_cpu_build(requirement: str) -> bool:
     return "+cpu" in json.loads(asked.stdout)["install"][0]["metadata"]["version"]
 
 
-def pip(*arguments: str) -> None:
-    finished = subprocess.run([PYTHON, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=False)
+def pip(*arguments: str, python: Path = PYTHON) -> None:
+    finished = subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=False)
     if finished.returncode != 0:
         sys.exit(f"error: pip {' '.join(arguments)} failed; see above, then run make again")
 

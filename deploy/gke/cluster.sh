@@ -49,17 +49,25 @@ gke_up() {
     say "cluster $GKE_CLUSTER in $PROJECT, $REGION"
     gke_credentials
     remember_jenkins
+    remember_alerts
     gke_endpoints
-    local source agent='' server
+    local source agent='' server unsigned='' image=''
     # Of the nodes, whatever this machine is.
     export DOCKER_DEFAULT_PLATFORM=linux/amd64
-    source=$MODEL:$(git describe --tags --always --dirty)
     gcloud auth print-access-token |
         docker login --username oauth2accesstoken --password-stdin "https://${IMAGES%%/*}" >/dev/null
-    build image "$source"
-    say "pushing $IMAGES/$MODEL:$TAG"
-    push "$source" "$IMAGES/$MODEL:$TAG"
-    server=$DIGEST
+    [ -z "$JENKINS_REPOSITORY" ] || image=$(deployed)
+    if [ -n "$image" ]; then
+        say "the server's image stays $image: Jenkins deploys what it signs"
+        server=${image#*@}
+    else
+        source=$MODEL:$(git describe --tags --always --dirty)
+        build image "$source"
+        say "pushing $IMAGES/$MODEL:$TAG"
+        push "$source" "$IMAGES/$MODEL:$TAG"
+        server=$DIGEST
+        [ -z "$JENKINS_REPOSITORY" ] || unsigned=$IMAGES/$MODEL@$DIGEST
+    fi
     if [ -n "$JENKINS_REPOSITORY" ]; then
         build agent-image "$NAME-ci:built"
         push "$NAME-ci:built" "$IMAGES/$NAME-ci:$TAG"
@@ -69,6 +77,7 @@ gke_up() {
 domain: $DOMAIN
 gatewayAddress: "$ADDRESS"
 acmeEmail: "${ACME_EMAIL:-}"
+alerts: {receiver: "$ALERTS"}
 image: {repository: $IMAGES/$MODEL, digest: "$server"}
 mlflow: {bucket: $(output mlflow_bucket), serviceAccount: $(output mlflow_service_account)}
 inference: {serviceAccount: $(output inference_service_account)}
@@ -78,7 +87,7 @@ jenkins:
   image: $IMAGES/$MODEL
   serviceAccount: $(output jenkins_service_account)
 END
-    install_everything
+    install_everything "$unsigned" "oauth2accesstoken:$(gcloud auth print-access-token)"
     addresses "$ENV"
 }
 gke_down() {

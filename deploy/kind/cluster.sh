@@ -16,24 +16,40 @@ kind_up() {
     fi
     kubectl wait --for=condition=Ready node --all --timeout=3m
     remember_jenkins
-    local source agent=''
-    source=$MODEL:$(git describe --tags --always --dirty)
-    build image "$source"
-    docker tag "$source" "$MODEL:$TAG"
-    say "loading $MODEL:$TAG into the node"
-    kind load docker-image --name "$NAME" "$MODEL:$TAG"
-    local image=$TAG
+    remember_alerts
+    local source agent='' image='' unsigned='' repository=$MODEL tag='' pinned=''
     if [ -n "$JENKINS_REPOSITORY" ]; then
         kind_registry
+        repository=kind-registry:5000/$MODEL
+        image=$(deployed)
+    fi
+    if [ -n "$image" ]; then
+        say "the server's image stays $image: Jenkins deploys what it signs"
+        pinned=${image#*@}
+    else
+        source=$MODEL:$(git describe --tags --always --dirty)
+        build image "$source"
+        if [ -n "$JENKINS_REPOSITORY" ]; then
+            push "$source" "localhost:5001/$MODEL:$TAG"
+            pinned=$DIGEST unsigned=localhost:5001/$MODEL@$DIGEST
+        else
+            docker tag "$source" "$MODEL:$TAG"
+            say "loading $MODEL:$TAG into the node"
+            kind load docker-image --name "$NAME" "$MODEL:$TAG"
+            tag=$TAG
+        fi
+    fi
+    if [ -n "$JENKINS_REPOSITORY" ]; then
         build agent-image "$NAME-ci:built"
         push "$NAME-ci:built" "localhost:5001/$NAME-ci:$TAG"
         agent=kind-registry:5000/$NAME-ci@$DIGEST
     fi
     cat >"$VALUES" <<END
-image: {tag: "$image"}
+alerts: {receiver: "$ALERTS"}
+image: {repository: "$repository", tag: "$tag", digest: "$pinned"}
 jenkins: {repository: "$JENKINS_REPOSITORY", agentImage: "$agent", image: "kind-registry:5000/$MODEL"}
 END
-    install_everything
+    install_everything "$unsigned"
     addresses
 }
 # Jenkins pushes what it builds to a registry beside the node.

@@ -27,6 +27,7 @@ GIVEN: dict[tuple[str, str], dict[str, Any]] = {
             "digest": f"sha256:{'0123456789abcdef' * 4}",
         },
         "serviceAccount": {"annotations": {"iam.gke.io/gcp-service-account": "a@b.iam.gserviceaccount.com"}},
+        "route": {"host": "api.reviews.example.com"},
     },
     ("ingress", "gke"): {"domain": "reviews.example.com", "gateway": {"address": "203.0.113.7"}},
 }
@@ -34,10 +35,21 @@ Manifest = dict[str, Any]
 NAME = "reviews-parsing-ner-aspects"
 SECRET_STORE = {"mlflow": {"externalSecret": {"enabled": True, "storeName": "vault", "remoteKey": "mlflow"}}}
 CLASSIC = {"controller": "ingress"}
+TOOLS: dict[str, Any] = {
+    "page": {"enabled": True, "host": "demo.reviews.example.com", "storageClass": "standard-rwo"},
+    "report": {
+        "enabled": True,
+        "sources": ["s3://reviews/parsed/"],
+        "options": ["--by", "business,month"],
+        "storeSecret": "reviews-store",
+        "storageClass": "standard-rwo",
+    },
+}
 RENDERINGS: list[tuple[str, str, dict[str, Any]]] = [
     ("reviews-parsing", "kind", {}),
     ("reviews-parsing", "gke", {}),
     ("reviews-parsing", "gke", {"model": {"version": "7"}, "autoscaling": {"enabled": False}, **SECRET_STORE}),
+    ("reviews-parsing", "gke", TOOLS),
     *(("ingress", environment, extra) for environment in ("kind", "gke") for extra in ({}, CLASSIC)),
 ]
 every_rendering = pytest.mark.parametrize(("chart", "environment", "extra"), RENDERINGS)

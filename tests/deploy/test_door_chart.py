@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 import yaml
 
+from reviews_parsing.rollout.route import Backends, build_rules
 from reviews_parsing.serving import openapi
 
 from .rendering import (
@@ -26,6 +27,9 @@ from .rendering import (
     rendered,
     validate,
     values,
+)
+from .rendering import (
+    NAME as MODEL,
 )
 
 METHODS = """
@@ -209,19 +213,47 @@ def test_classic_ingress_guards_the_same_doors() -> None:
     assert doors["grpc"]["metadata"]["annotations"]["nginx.org/grpc-services"] == service
 
 
-def test_models_can_be_asked_but_not_loaded_through_the_door() -> None:
+@pytest.mark.parametrize("model", [MODEL, "other.model"])
+def test_models_can_be_asked_but_not_loaded_through_the_gateway(model: str) -> None:
     # In a process of its own: tritonclient, which other tests import, brings the same messages once more.
-    asked = subprocess.run([sys.executable, "-c", METHODS], capture_output=True, text=True, check=True)
-    methods = set(asked.stdout.split())
-    served = {*openapi.document(max_texts=1)["paths"], *methods}
+    listed = subprocess.run([sys.executable, "-c", METHODS], capture_output=True, text=True, check=True)
+    documented = {path.replace("{model_name}", model) for path in openapi.document(max_texts=1)["paths"]}
+    served = {path.replace("{model_version}", "12") for path in documented} | set(listed.stdout.split())
     managing = {path for path in served if "repository" in path.lower()}
-    (rule,) = one(rendered("ingress", "gke"), "AuthorizationPolicy")["spec"]["rules"]
-    denied = {path for path in served for pattern in rule["to"][0]["operation"]["paths"] if fnmatchcase(path, pattern)}
     assert managing
-    assert denied == managing
-    classic = rendered("ingress", "gke", CLASSIC)
+    extra = {"inference": {"model": model}}
+    manifests = rendered("ingress", "gke", extra)
+    policy = one(manifests, "AuthorizationPolicy")["spec"]
+    assert policy["action"] == "ALLOW"
+    inference, tools, redirect = (rule["to"][0]["operation"] for rule in policy["rules"])
+    allowed = {path for path in served if any(_matches(path, pattern) for pattern in inference["paths"])}
+    assert allowed == served - managing
+    api = "api.reviews.example.com"
+    assert inference["hosts"] == [api, f"{api}:*"]
+    assert set(tools["hosts"]) == {
+        authority for host in hosts_of(manifests) for authority in (host, f"{host}:*") if host != api
+    }
+    assert redirect == {"ports": ["80"]}
+    classic = rendered("ingress", "gke", {**CLASSIC, **extra})
     opened = [p for name in ("api", "grpc") for p in one(classic, "Ingress", name)["spec"]["rules"][0]["http"]["paths"]]
     assert {path for path in served if any(_leads(path, one_path) for one_path in opened)} == served - managing
+
+
+def test_the_gateway_and_the_route_agree_on_the_paths_of_inference() -> None:
+    policy = one(rendered("ingress", "gke"), "AuthorizationPolicy")["spec"]
+    patterns = policy["rules"][0]["to"][0]["operation"]["paths"]
+    rules = build_rules(Backends("champion"), MODEL)
+    paths = [match["path"] for rule in rules for match in rule["matches"]]
+    exact = {path["value"] for path in paths if path["type"] == "Exact"}
+    (versions,) = (path["value"] for path in paths if path["type"] == "RegularExpression")
+    assert exact == {pattern for pattern in patterns if "{" not in pattern}
+    for pattern in (pattern for pattern in patterns if "{*}" in pattern):
+        assert re.fullmatch(versions, pattern.replace("{*}", "12"))
+
+
+def _matches(path: str, pattern: str) -> bool:
+    """Match as Istio does a pattern in which `{*}` is one segment."""
+    return bool(re.fullmatch(re.escape(pattern).replace(re.escape("{*}"), "[^/]+"), path))
 
 
 def _leads(path: str, rule: dict[str, Any]) -> bool:

@@ -21,14 +21,14 @@ import helm_python
 import kubernetes_validate
 import pytest
 import yaml
-from cel_expr_python import cel
-from cel_expr_python.ext.ext_optional import ExtOptional
 
 from ports import free_port
 from reviews_parsing import registry
 from reviews_parsing.settings import MODEL_NAME
 from rollout.api import NAMESPACE, TOKEN, Cluster, model
 from rollout.conftest import known_to
+
+from .admission import refusals
 
 PROJECT = Path(__file__).parent.parent.parent
 JENKINS = PROJECT / "deploy" / "services" / "jenkins"
@@ -98,7 +98,7 @@ def test_the_jenkinsfile_is_declarative(pipeline: list[Call]) -> None:
 
 
 def test_the_stages_come_in_their_order(stages: dict[str, Call]) -> None:
-    assert list(stages) == ["Check", "Test", "Image", "Gate", "Approve", "Canary", "Smoke test", "Promote"]
+    assert list(stages) == ["Check", "Test", "Image", "Gate", "Deploy", "Approve", "Canary", "Smoke test", "Promote"]
 
 
 def test_each_stage_runs_one_target_of_the_makefile(pipeline: list[Call], stages: dict[str, Call]) -> None:
@@ -469,8 +469,8 @@ def test_agents_have_only_the_secrets_of_their_stages(pods: Mapping[str, dict[st
     assert used == {
         "test": set(),
         "image": {"cosign", "registry-credentials"},
-        "gate": {"mlflow-credentials"},
-        "rollout": {"mlflow-credentials"},
+        "gate": {"mlflow-gate"},
+        "rollout": {"mlflow-rollout"},
         "notify": {"notify"},
     }
 
@@ -549,24 +549,13 @@ def test_rights_are_valid_and_in_these_namespaces_only(
     assert {account for account in used if account[1] != "default"} == accounts
 
 
-def refused(pod: dict[str, Any], policy: dict[str, Any]) -> list[str]:
-    """What an admission policy says against a pod, by the runtime of its language."""
-    language = cel.NewEnv(variables={"object": cel.Type.DYN, "variables": cel.Type.DYN}, extensions=[ExtOptional()])
-
-    def value(expression: str, variables: dict[str, Any]) -> Any:
-        return language.compile(expression).eval(data={"object": pod, "variables": variables}).plain_value()
-
-    variables = {variable["name"]: value(variable["expression"], {}) for variable in policy["variables"]}
-    return [rule["message"] for rule in policy["validations"] if value(rule["expression"], variables) is not True]
-
-
 def test_builds_may_do_no_more_than_buildkit_needs(
     rights: list[dict[str, Any]], pods: Mapping[str, dict[str, Any]]
 ) -> None:
-    [policy] = [d["spec"] for d in rights if d["kind"] == "ValidatingAdmissionPolicy"]
+    [policy] = [d for d in rights if d["kind"] == "ValidatingAdmissionPolicy"]
     pod = pods["reviews-parsing-image"]
-    assert refused(pod, policy) == []
-    root, more, node, paths = [rule["message"] for rule in policy["validations"]]
+    assert refusals(policy, pod) == []
+    root, more, node, paths = [rule["message"] for rule in policy["spec"]["validations"]]
     worse: list[tuple[str, dict[str, Any]]] = [
         (root, {"securityContext": {}}),
         (more, {"containers": [{"securityContext": {"privileged": True}}]}),
@@ -579,7 +568,7 @@ def test_builds_may_do_no_more_than_buildkit_needs(
         (paths, {"containers": [{"ports": [{"containerPort": 80, "hostPort": 80}]}]}),
     ]
     for message, spec in worse:
-        assert refused({**pod, "spec": pod["spec"] | spec}, policy) == [message]
+        assert refusals(policy, {**pod, "spec": pod["spec"] | spec}) == [message]
 
 
 @pytest.fixture
@@ -603,6 +592,26 @@ def asked(cluster: Cluster) -> set[tuple[str, str, str, str]]:
         assert (apis, namespaces, namespace) == ("apis", "namespaces", NAMESPACE)
         found.add((verbs[method], group, resource, name))
     return found
+
+
+SIGNED = f"registry.example/reviews-parsing-ner-aspects@{DIGEST}"
+
+
+def test_what_was_signed_is_what_pods_run(cluster: Cluster, stages: dict[str, Call]) -> None:
+    assert named(stages["Deploy"]["calls"], "when")
+    assert "env.SIGNED_IMAGE = readFile('build/image.txt')" in (PROJECT / "Jenkinsfile").read_text(encoding="utf-8")
+
+    def images() -> dict[str, str]:
+        return {name: t["spec"]["containers"][0]["image"] for name, t in cluster.templates().items()}
+
+    make("ci-canary", CHALLENGER="2", SIGNED_IMAGE=SIGNED)
+    assert images()[f"{MODEL_NAME}-v2-predictor"] == SIGNED != images()[f"{MODEL_NAME}-predictor"]
+    make("ci-promote", CHALLENGER="2")
+    assert images() == {f"{MODEL_NAME}-predictor": SIGNED}
+    newer = SIGNED.replace("aaaa", "bbbb")
+    make("ci-deploy", SIGNED_IMAGE=newer)
+    assert images() == {f"{MODEL_NAME}-predictor": newer}
+    assert cluster.pods() == {"predictor": model("2")}
 
 
 def test_canary_promotion_and_undo_need_exactly_the_rights_that_they_have(

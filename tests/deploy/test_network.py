@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
+import kubernetes_validate
 import pytest
+import yaml
 
-from .rendering import NAME, NAMESPACE, Manifest, container, defaults, of_kind, one, predictor_labels, rendered
+from .rendering import (
+    KUBERNETES,
+    NAME,
+    NAMESPACE,
+    PROJECT,
+    TOOLS,
+    Manifest,
+    container,
+    defaults,
+    of_kind,
+    one,
+    predictor_labels,
+    rendered,
+)
 
 GATEWAY = {"gateway.networking.k8s.io/gateway-name": "reviews-parsing"}
 WORLD: dict[str, tuple[str, dict[str, str]]] = {
@@ -19,16 +34,22 @@ WORLD: dict[str, tuple[str, dict[str, str]]] = {
     "prometheus": ("monitoring", {"app.kubernetes.io/name": "prometheus"}),
     "grafana": ("monitoring", {"app.kubernetes.io/name": "grafana"}),
     "mlflow": ("mlflow", {"app.kubernetes.io/name": "mlflow"}),
-    "postgresql": ("mlflow", {"app.kubernetes.io/name": "postgresql"}),
+    "postgresql": ("mlflow", {"cnpg.io/cluster": "mlflow-postgres"}),
+    "s3": ("mlflow", {"app.kubernetes.io/name": "seaweedfs", "app.kubernetes.io/component": "seaweedfs-all-in-one"}),
+    "operator": ("cnpg-system", {"app.kubernetes.io/name": "cloudnative-pg"}),
+    "gate": ("jenkins-agents", {"app.kubernetes.io/component": "gate"}),
+    "rollout": ("jenkins-agents", {"app.kubernetes.io/component": "rollout"}),
+    "build": ("jenkins-agents", {"app.kubernetes.io/component": "test"}),
     "jaeger": ("jaeger", {"app.kubernetes.io/name": "jaeger"}),
     "jenkins": ("jenkins", {"app.kubernetes.io/name": "jenkins"}),
     "demo": ("reviews-parsing", {"app.kubernetes.io/name": "reviews-parsing-demo"}),
+    "report": ("reviews-parsing", {"app.kubernetes.io/name": "reviews-parsing-report"}),
     "dns": ("kube-system", {"k8s-app": "kube-dns"}),
     "node-dns": ("kube-system", {"k8s-app": "node-local-dns"}),
     "stranger": ("default", GATEWAY | predictor_labels(NAME)),
     "internet": ("", {}),
 }
-PORTS = [53, 80, 443, 3000, 4317, 5000, 8000, 8080, 8081, 8082, 8089, 9090, 15012, 15020, 16686]
+PORTS = [53, 80, 443, 3000, 4317, 5000, 5432, 8000, 8080, 8081, 8082, 8089, 8333, 8888, 9090, 15012, 15020, 16686]
 
 
 def _selected(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
@@ -53,7 +74,7 @@ def _allowed(policies: list[Manifest], direction: str, whose: str, other: str, p
     theirs, their_labels = WORLD[other]
     peers = {"Ingress": "from", "Egress": "to"}[direction]
     for rule in (rule for policy in mine for rule in policy["spec"].get(direction.lower(), [])):
-        at_port = any(p["port"] == port for p in rule["ports"])
+        at_port = any(p["port"] == port for p in rule.get("ports", [{"port": port}]))
         known = peers not in rule or any(
             (
                 _selected(peer["namespaceSelector"], {"kubernetes.io/metadata.name": theirs})
@@ -72,10 +93,13 @@ def policy_namespace(policies: list[Manifest]) -> str:
     return str(policies[0]["metadata"]["namespace"])
 
 
-@pytest.mark.parametrize("environment", ["kind", "gke"])
-def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: str) -> None:
-    policies = [p for chart in NAMESPACE for p in of_kind(rendered(chart, environment), "NetworkPolicy")]
-    guarded = {"champion", "canary", "neighbour", "demo", "gateway"}
+@pytest.mark.parametrize(("environment", "tools"), [("kind", False), ("gke", False), ("gke", True)])
+def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: str, tools: bool) -> None:
+    extra = {"reviews-parsing": TOOLS if tools else {}}
+    policies = [
+        p for chart in NAMESPACE for p in of_kind(rendered(chart, environment, extra.get(chart)), "NetworkPolicy")
+    ]
+    guarded = {"champion", "canary", "neighbour", "demo", "gateway", "report"}
     seen = {
         (source, target, port)
         for source in WORLD
@@ -103,7 +127,42 @@ def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: s
     }
     if environment == "gke":
         expected.add(("gateway", "solver", 8089))
+    if tools:
+        expected |= {("gateway", "demo", 8000), *(("demo", target, 8080) for target in servers)}
+        expected |= {(source, *rest) for source in ("demo", "report") for rest in names}
+        # The object store is anywhere, at one port.
+        expected |= {("report", target, 443) for target in WORLD if target not in {*guarded} - {"gateway"}}
     assert seen == expected
+
+
+def test_services_of_others_are_reached_by_those_who_need_them_and_by_nobody_else() -> None:
+    files = (PROJECT / "deploy" / "services" / name / "network.yaml" for name in ("mlflow", "jaeger"))
+    policies = [p for file in files for p in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
+    for policy in policies:
+        kubernetes_validate.validate(policy, KUBERNETES, strict=True)
+    seen = {
+        (source, target, port)
+        for target in ("mlflow", "postgresql", "s3", "jaeger")
+        for source in WORLD
+        for port in PORTS
+        if source != target and _allowed(policies, "Ingress", target, source, port)
+    }
+    ours = ("champion", "canary", "neighbour", "demo", "report")
+    assert seen == {
+        *((source, "mlflow", 5000) for source in (*ours, "gateway", "gate", "rollout")),
+        *((source, "postgresql", port) for source in ("mlflow", "s3", "operator") for port in (5432, 8000)),
+        *((source, "s3", port) for source in ("mlflow", "postgresql") for port in PORTS),
+        *((source, "jaeger", 4317) for source in ours),
+        *((source, "jaeger", 16686) for source in ("gateway", "grafana")),
+        ("prometheus", "jaeger", 8888),
+    }
+
+
+def test_labels_of_pipelines_are_those_of_their_pods() -> None:
+    pods = yaml.safe_load((PROJECT / "deploy/services/jenkins/values.yaml").read_text(encoding="utf-8"))["pods"]
+    assert {"gate", "rollout"} <= set(pods)
+    text = (PROJECT / "deploy/services/jenkins/values.yaml").read_text(encoding="utf-8")
+    assert "app.kubernetes.io/component: {{ $name }}" in text
 
 
 def test_the_server_may_reach_the_addresses_that_it_is_given() -> None:

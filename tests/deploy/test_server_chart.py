@@ -6,10 +6,14 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from mlflow import environment_variables
 
+import kserve
+from reviews_parsing.rollout import route
 from reviews_parsing.settings import Settings
 
 from .complaints import pods
@@ -28,6 +32,7 @@ from .rendering import (
     predictor_labels,
     rendered,
     validate,
+    values,
 )
 
 
@@ -49,11 +54,81 @@ def test_what_the_inference_service_names_is_there() -> None:
     assert homes[0] in [m["mountPath"] for m in server["volumeMounts"]]
 
 
+VERSION = {"model": {"version": "7"}}
+CANARY = {"name": "v8", "minReplicas": 1, "model": {"name": "", "env": [{"name": "A", "value": "b"}]}}
+
+
+def test_kserve_makes_one_container_of_champion_and_canary() -> None:
+    """A predictor that it takes for a multi-model server gets a container `agent`: 100m, 100Mi, 31 s to end."""
+    manifests = rendered("reviews-parsing", "gke", VERSION)
+    service, runtime = one(manifests, "InferenceService"), one(manifests, "ServingRuntime")
+    stable = service["spec"]["predictor"]
+    entry = {"trafficPercent": 10, "predictor": {**CANARY, "model": {**CANARY["model"], **_format("huggingface")}}}
+    for variant in (stable, kserve.canary_predictor(stable, entry, 1)):
+        assert not kserve.is_multi_model(variant)
+        made = kserve.deployment(service, variant, runtime, 1)
+        assert [c["name"] for c in made["spec"]["template"]["spec"]["containers"]] == ["kserve-container"]
+    other = {**stable, "model": {**stable["model"], **_format("reviews-parsing")}}
+    made = kserve.deployment(service, other, runtime, 1)
+    assert [c["name"] for c in made["spec"]["template"]["spec"]["containers"]] == ["kserve-container", "agent"]
+
+
+def _format(name: str) -> dict[str, Any]:
+    return {"modelFormat": {"name": name}}
+
+
+def test_kserve_leaves_the_replicas_to_the_scaled_object() -> None:
+    for extra, replicas in (({}, None), ({"autoscaling": {"enabled": False}}, 3)):
+        manifests = rendered("reviews-parsing", "gke", extra)
+        service, runtime = one(manifests, "InferenceService"), one(manifests, "ServingRuntime")
+        made = kserve.deployment(service, service["spec"]["predictor"], runtime, 3)
+        assert made["spec"].get("replicas") == replicas
+
+
+def test_the_route_is_the_charts_and_its_rules_are_those_that_a_rollout_writes() -> None:
+    manifests = rendered("reviews-parsing", "gke", VERSION)
+    service, runtime = one(manifests, "InferenceService"), one(manifests, "ServingRuntime")
+    assert kserve.http_route(service, "api.x", {"http": 80, "grpc": 8081}, {}, splits=True) == {}
+    found = one(manifests, "HTTPRoute")
+    assert found["metadata"]["name"] == f"{NAME}{route.ROUTE_SUFFIX}"
+    assert found["spec"]["rules"] == route.build_rules(route.Backends(kserve.predictor_name(service)), NAME)
+    ports = kserve.service_ports(runtime)
+    assert (ports["http"], ports["grpc"]) == (route.REST_PORT, route.GRPC_PORT)
+    (unset,) = of_kind(rendered("reviews-parsing", "gke"), "HTTPRoute")
+    assert "rules" not in unset["spec"], "the rollout's field manager owns them"
+    assert not of_kind(rendered("reviews-parsing", "gke", {"route": {"host": ""}}), "HTTPRoute")
+    (parent,) = found["spec"]["parentRefs"]
+    gateway = one(rendered("ingress", "gke"), "Gateway")
+    assert (parent["namespace"], parent["name"]) == (gateway["metadata"]["namespace"], gateway["metadata"]["name"])
+    assert parent["sectionName"] in [listener["name"] for listener in gateway["spec"]["listeners"]]
+    assert found["spec"]["hostnames"] == [f"api.{values('ingress', 'gke')['domain']}"]
+
+
+def test_every_client_of_mlflow_gets_artifacts_through_mlflow() -> None:
+    for (_, pod), environment in ((p, e) for e in ("kind", "gke") for p in pods(rendered("reviews-parsing", e))):
+        for container_ in pod["containers"]:
+            variables = {e["name"]: e.get("value") for e in container_["env"]}
+            if "MLFLOW_TRACKING_URI" in variables:
+                assert variables["MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD"] == "false", environment
+
+
+def test_pods_share_fetched_versions_where_there_is_a_volume_for_it() -> None:
+    manifests = rendered("reviews-parsing", "gke", {"cache": {"enabled": True, "storageClass": "standard-rwx"}})
+    claim = one(manifests, "PersistentVolumeClaim")
+    (volume,) = [v for v in predictor(manifests)["volumes"] if "persistentVolumeClaim" in v]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    (mount,) = [m for m in container(manifests)["volumeMounts"] if m["name"] == volume["name"]]
+    (home,) = [e["value"] for e in container(manifests)["env"] if e["name"] == "REVIEWS_PARSING_HOME"]
+    assert mount["mountPath"] == f"{home}/models"
+    assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
+    assert "PersistentVolumeClaim" not in {m["kind"] for m in rendered("reviews-parsing", "gke")}
+
+
 def test_every_variable_is_one_that_the_server_knows() -> None:
-    known = set()
+    known = {name for name in vars(environment_variables) if name.startswith("MLFLOW_")}
     for name, field in Settings.model_fields.items():
         known.add(str(field.validation_alias or f"REVIEWS_PARSING_{name.upper()}"))
-    ((_, pod),) = pods(rendered("reviews-parsing", "gke", {"model": {"version": "7"}}))
+    (pod,) = [pod for where, pod in pods(rendered("reviews-parsing", "gke", VERSION)) if "InferenceService" in where]
     variables = {e["name"] for e in pod["containers"][0]["env"]}
     login = {"MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"}
     assert {name for name in variables if not name.startswith("OTEL_")} - login <= known
@@ -80,10 +155,14 @@ def test_a_new_version_of_the_chart_restarts_no_pod(tmp_path: Path) -> None:
     assert container(before) == container(after)
 
 
-def test_a_pod_has_time_to_finish_what_it_has_begun() -> None:
-    ((_, pod),) = pods(rendered("reviews-parsing", "kind"))
+@pytest.mark.parametrize("seconds", [60, 200])
+def test_a_pod_has_time_to_finish_what_it_has_begun(seconds: int) -> None:
+    manifests = rendered("reviews-parsing", "kind", {"drain": {"requestSeconds": seconds}})
+    (pod,) = [pod for where, pod in pods(manifests) if "InferenceService" in where]
     asleep = pod["containers"][0]["lifecycle"]["preStop"]["sleep"]["seconds"]
-    assert pod["terminationGracePeriodSeconds"] >= asleep + Settings().drain_seconds + 5
+    (drain,) = [e["value"] for e in pod["containers"][0]["env"] if e["name"] == "REVIEWS_PARSING_DRAIN_SECONDS"]
+    assert int(drain) == seconds
+    assert pod["terminationGracePeriodSeconds"] >= asleep + seconds + 15
     strategy = pod["deploymentStrategy"]["rollingUpdate"]
     assert (strategy["maxUnavailable"], strategy["maxSurge"]) == (0, 1)
 

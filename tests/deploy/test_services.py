@@ -27,7 +27,7 @@ from mlflow import MlflowClient
 from openapi_spec_validator import OpenAPIV2SpecValidator
 
 from reviews_parsing.serving.openapi import document
-from reviews_parsing.settings import MODEL_NAME
+from reviews_parsing.settings import MODEL_NAME, Settings
 
 from .rendering import needs_schemas, validate
 
@@ -67,11 +67,11 @@ def merged(first: Values, second: Values) -> Values:
     return {key: value for key, value in result.items() if value is not None}
 
 
-def helmfile(cluster: str, tmp_path: Path) -> Values:
+def helmfile(cluster: str, tmp_path: Path, extra: Values | None = None) -> Values:
     """The list of releases for a cluster, with the values it would have, rendered by Helm's own template engine."""
     head, _, body = HELMFILE.read_text(encoding="utf-8").partition("\n---\n")
     values: Values = {}
-    for part in [*yaml.safe_load(head)["environments"][cluster]["values"], STATE[cluster]]:
+    for part in [*environment_values(head, cluster), STATE[cluster], extra or {}]:
         values = merged(values, part)
     chart = tmp_path / cluster
     (chart / "templates").mkdir(parents=True)
@@ -81,6 +81,12 @@ def helmfile(cluster: str, tmp_path: Path) -> Values:
         (text,) = loaded.render(values, name="helmfile", namespace="default").values()
     rendered: Values = yaml.safe_load(text)
     return rendered
+
+
+def environment_values(head: str, cluster: str) -> list[Values]:
+    """The values of an environment, with the files among them read."""
+    parts = yaml.safe_load(head)["environments"][cluster]["values"]
+    return [yaml.safe_load((DEPLOY / part).read_text()) if isinstance(part, str) else part for part in parts]
 
 
 def scripts() -> str:
@@ -201,6 +207,33 @@ def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
         yield path, values
 
 
+@pytest.mark.parametrize("receiver", ["", "slack", "webhook"])
+def test_alerts_go_to_the_receiver_that_is_named(receiver: str, tmp_path: Path) -> None:
+    releases = helmfile("gke", tmp_path, {"alerts": {"receiver": receiver}})["releases"]
+    values = values_of(named(releases, "prometheus"))["alertmanager"]
+    if not receiver:
+        assert "config" not in values
+        return
+    (secret,) = values["alertmanagerSpec"]["secrets"]
+    config = values["config"]
+    names = {found["name"]: found for found in config["receivers"]}
+    people = names[config["route"]["receiver"]]
+    assert all(route["receiver"] in names for route in config["route"]["routes"])
+    assert any("Watchdog" in matcher for route in config["route"]["routes"] for matcher in route["matchers"])
+    ((target,),) = (found for kind, found in people.items() if kind == f"{receiver}_configs")
+    (file,) = (value for key, value in target.items() if key.endswith("url_file"))
+    assert file == f"/etc/alertmanager/secrets/{secret}/url"
+    assert target["send_resolved"] is True
+    assert f"secret monitoring {secret}" in scripts()
+    if receiver == "slack":
+        assert ".Annotations.runbook_url" in target["text"]
+
+
+def test_a_receiver_of_another_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(helm_python.HelmRenderError, match="pager is neither slack nor webhook"):
+        helmfile("gke", tmp_path, {"alerts": {"receiver": "pager"}})
+
+
 @needs_schemas
 def test_the_database_is_what_its_operator_takes_and_mlflow_uses() -> None:
     cluster = yaml.safe_load((DEPLOY / "services" / "mlflow" / "postgres.yaml").read_text())
@@ -264,10 +297,24 @@ def test_the_script_writes_the_values_that_the_list_knows(cluster: str) -> None:
     written = yaml.safe_load(re.sub(r"\$(\w+|\{[^}]*\}|\([^)]*\))", "x", found[1]))
     head = HELMFILE.read_text(encoding="utf-8").partition("\n---\n")[0]
     known: Values = {}
-    for part in yaml.safe_load(head)["environments"][cluster]["values"]:
+    for part in environment_values(head, cluster):
         known = merged(known, part)
     assert {path for path, _ in leaves(written)} <= {path for path, _ in leaves(known)}
     assert {path for path, _ in leaves(STATE[cluster])} <= {path for path, _ in leaves(written)}
+
+
+@pytest.mark.parametrize("cluster", ["kind", "gke"])
+def test_the_image_that_is_deployed_first_is_signed_and_later_ones_are_those_that_jenkins_signed(cluster: str) -> None:
+    """The order of the commands: a deployed image stays; else it is built, pushed, signed, and only then deployed."""
+    body = scripts()
+    up = body[body.index(f"{cluster}_up() {{") :]
+    up = up[: up.index("\n}\n")]
+    assert re.search(r'image=\$\(deployed\)\n.*?if \[ -n "\$image" \]; then.*?else.*?build image', up, re.DOTALL)
+    assert re.search(r'push "\$source".*?unsigned=\S+@\$DIGEST.*?install_everything "\$unsigned"', up, re.DOTALL)
+    steps = body[body.index("install_everything() {") :]
+    order = [steps.index(step) for step in ("make_secrets", "sign ", "helmfile_sync application")]
+    assert order == sorted(order)
+    assert "jsonpath='{.spec.predictor.model.image}'" in body
 
 
 def test_what_the_script_asks_terraform_for_is_an_output() -> None:
@@ -440,8 +487,8 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
     monkeypatch.syspath_prepend(str(DEPLOY))
     import seed
 
-    seed.make_reader("inference", "first-password-of-it")
-    seed.make_reader("inference", "second-password-of-it")
+    seed.make_user("inference", "first-password-of-it")
+    seed.make_user("inference", "second-password-of-it")
     reader, experiment = "inference:second-password-of-it", f"{mlflow}/api/2.0/mlflow/experiments"
     assert ask(f"{experiment}/get?experiment_id=0", reader) == 200
     assert ask(f"{experiment}/get?experiment_id=0", "inference:first-password-of-it") == 401
@@ -465,6 +512,29 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
     seed.main()
     assert capsys.readouterr().out == f"champion of {MODEL_NAME}: version 1\n"
 
+    # The gate reads; the promoter changes this model, and no other.
+    client.create_experiment(Settings().experiment)
+    client.create_registered_model("another")
+    for role in ("GATE", "PROMOTER"):
+        monkeypatch.setenv(f"{role}_USERNAME", role.lower())
+        monkeypatch.setenv(f"{role}_PASSWORD", f"first-password-of-{role}")
+    seed.main()
+    seed.main()
+    assert "user promoter made" in capsys.readouterr().out
+    alias = f"{mlflow}/api/2.0/mlflow/registered-models/alias"
+    for role, name, status in (
+        ("GATE", MODEL_NAME, 403),
+        ("PROMOTER", "another", 403),
+        ("PROMOTER", MODEL_NAME, 200),
+    ):
+        body = {"name": name, "alias": "champion", "version": "1"}
+        assert ask(alias, f"{role.lower()}:first-password-of-{role}", body=body) == status, (role, name)
+    experiment_id = client.get_experiment_by_name(Settings().experiment).experiment_id
+    for role, status in (("GATE", 403), ("PROMOTER", 200)):
+        body = {"experiment_id": experiment_id, "start_time": 1}
+        created = f"{mlflow}/api/2.0/mlflow/runs/create"
+        assert ask(created, f"{role.lower()}:first-password-of-{role}", body=body) == status, role
+
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
     with pytest.raises(seed.TrackingError, match="MLflow refused users/create: 401"):
-        seed.make_reader("inference", "third-password-of-it")
+        seed.make_user("inference", "third-password-of-it")

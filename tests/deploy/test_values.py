@@ -11,7 +11,7 @@ from typing import Any
 import helm_python
 import pytest
 
-from .rendering import CHARTS, CLASSIC, NAMESPACE, SECRET_STORE, defaults, merged
+from .rendering import CHARTS, CLASSIC, NAMESPACE, SECRET_STORE, TOOLS, defaults, merged
 
 # Keys below these are the user's own words.
 FREE = {"podLabels", "labels", "annotations", "nodeSelector"}
@@ -25,6 +25,9 @@ WHOLE: dict[str, dict[str, Any]] = {
         "monitoring": {"labels": {"release": "prometheus"}},
         "model": {"version": "3"},
         "serviceAccount": {"annotations": {"a": "b"}},
+        "route": {"host": "api.example.com"},
+        "cache": {"enabled": True, "storageClass": "standard-rwx"},
+        **TOOLS,
     },
     "ingress": {
         "gateway": {"service": "NodePort", "address": "203.0.113.7"},
@@ -85,6 +88,11 @@ def test_typos_and_wrong_types_are_turned_away(chart: str) -> None:
         ("reviews-parsing", {"mlflow": {"password": "hush"}}),
         ("reviews-parsing", {"mlflow": {"externalSecret": {"enabled": True, "storeName": ""}}}),
         ("reviews-parsing", {"network": {"gateway": {"podLabels": None}}}),
+        ("reviews-parsing", {"report": {"sources": []}}),
+        ("reviews-parsing", {"report": {"sources": ["/etc"]}}),
+        ("reviews-parsing", {"report": {"schedule": "every monday"}}),
+        ("reviews-parsing", {"page": {"host": "https://demo.example.com"}}),
+        ("reviews-parsing", {"tools": {"image": {"tag": "latest"}}}),
         ("ingress", {"domain": ""}),
         ("ingress", {"domain": "https://reviews.example.com"}),
         ("ingress", {"controller": "nginx"}),
@@ -108,6 +116,13 @@ OTHER: dict[str, Any] = {
     "issuer": "acme",
     "address": "203.0.113.8",
     "email": "b@example.com",
+    "host": "api.other.example.com",
+    "listener": "other",
+    "accessMode": "ReadWriteOnce",
+    "schedule": "30 5 * * 1-5",
+    "timeZone": "Europe/Zurich",
+    "sources": ["gs://other/parsed/"],
+    "options": ["--language", "de"],
     "ratio": "0.7",
     "path": "/other",
     "apps": ["other"],

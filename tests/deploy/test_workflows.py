@@ -17,6 +17,7 @@ WORKFLOW = GITHUB / "workflows" / "ci.yml"
 AGENT = PROJECT / "deploy" / "services" / "jenkins" / "agent" / "Dockerfile"
 SCHEMAS = {
     "workflows/ci.yml": "github-workflows",
+    "workflows/bounds.yml": "github-workflows",
     "dependabot.yml": "dependabot",
     "ISSUE_TEMPLATE/bug.yml": "github-issue-forms",
     "ISSUE_TEMPLATE/feature.yml": "github-issue-forms",
@@ -47,7 +48,11 @@ def test_each_job_runs_the_target_of_the_stage_of_jenkins_with_its_name(jobs: di
 
 
 def test_actions_are_pinned_by_commit_with_their_version() -> None:
-    uses = re.findall(r"uses: (.*)", WORKFLOW.read_text(encoding="utf-8"))
+    uses = [
+        action
+        for file in sorted((GITHUB / "workflows").glob("*.yml"))
+        for action in re.findall(r"uses: (.*)", file.read_text(encoding="utf-8"))
+    ]
     assert uses
     for action in uses:
         assert re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}  # v\d+\.\d+\.\d+", action), action
@@ -65,6 +70,17 @@ def test_a_job_may_read_the_repository_and_only_image_may_push(jobs: dict[str, A
     for job in jobs.values():
         checkouts = [step for step in job["steps"] if step.get("uses", "").startswith("actions/checkout@")]
         assert [step["with"]["persist-credentials"] for step in checkouts] == [False]
+
+
+def test_both_bounds_of_dependencies_are_tested_every_week(jobs: dict[str, Any]) -> None:
+    workflow = yaml.safe_load((GITHUB / "workflows" / "bounds.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    assert (workflow["permissions"], job["permissions"]) == ({}, {"contents": "read"})
+    assert job["container"] == jobs["test"]["container"]
+    makefile = (PROJECT / "Makefile").read_text(encoding="utf-8")
+    for bound in job["strategy"]["matrix"]["bound"]:
+        assert f"test-{bound}" in makefile
+    assert job["steps"][-1]["run"] == "make test-${{ matrix.bound }}"
 
 
 def test_a_job_has_the_python_and_the_tools_of_the_jenkins_agent(jobs: dict[str, Any]) -> None:

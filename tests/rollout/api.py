@@ -1,8 +1,9 @@
-"""A Kubernetes API server on loopback, for one InferenceService, with a KServe controller that a test drives.
+"""A Kubernetes API server on loopback, for an InferenceService and its HTTPRoutes, with controllers that a test drives.
 
-Server-side apply with field managers, resource versions, KServe 0.20's checks of canaries, and what its controller does
-in Standard mode: a Deployment for each predictor, a canary laid over the champion, the weights of the HTTPRoute, the
-status. As 0.20 does, it routes to canaries that are not ready; `lost` holds each time that would have cost requests.
+Server-side apply with field managers, resource versions, KServe's checks of canaries, and what its controller does in
+Standard mode (`tests/kserve.py`): a Deployment for each predictor, a canary laid over the champion, a HTTPRoute where
+the chart has none, the status. A gateway takes the routes and reports it. `lost` holds each time that requests would
+have been sent to a Service without a ready pod.
 """
 
 from __future__ import annotations
@@ -11,15 +12,23 @@ import copy
 import json
 import threading
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
+import kserve
+
 NAME, NAMESPACE, TOKEN = "reviews-parsing-ner-aspects", "reviews-parsing", "let-me-in"
+HOST = "api.reviews.localhost"
 SERVICES = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/"
+ROUTES = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/"
 KEYED = ("spec", "predictor", "model", "env")  # x-kubernetes-list-type: map, by name; other lists are atomic
 VARIABLE = "REVIEWS_PARSING_MODEL_URI"
+PORTS = {"http": 80, "grpc": 8081}
+# What the API server writes into a route that has no rules.
+NO_RULES = [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}]}]
 Path = tuple[str, ...]
 
 
@@ -42,31 +51,106 @@ class Refusal(Exception):
         }
 
 
-class Cluster:
-    """`fates` says what becomes of pods of a model: "ready" (unless told), "never", or "fails"."""
+@dataclass
+class Stored:
+    """An object of the API server, and the fields that each manager owns."""
 
-    def __init__(self, served: str | None = "1", replicas: int = 3) -> None:
+    object: dict[str, Any]
+    managers: dict[str, dict[Path, Any]] = field(default_factory=dict)
+
+    def apply(self, config: Mapping[str, Any], manager: str, force: bool = False) -> None:
+        """Server-side apply: conflicts, removal of what the manager no longer names, ownership."""
+        new = dict(_leaves({key: config[key] for key in ("spec",) if key in config}, ()))
+        live = dict(_leaves(self.object, ()))
+        others = {name: fields for name, fields in self.managers.items() if name != manager}
+        contested = [
+            (name, path)
+            for name, fields in others.items()
+            for path in fields
+            if path in new and live.get(path) != new[path]
+        ]
+        if contested and not force:
+            causes = [
+                {"reason": "FieldManagerConflict", "message": f'conflict with "{name}"', "field": _dotted(path)}
+                for name, path in contested
+            ]
+            words = f"Apply failed with {len(causes)} conflict(s)"
+            raise Refusal(409, "Conflict", words, {"name": self.object["metadata"]["name"], "causes": causes})
+        for name, path in contested:
+            del self.managers[name][path]
+        updated = copy.deepcopy(self.object)
+        kept = {path for fields in others.values() for path in fields}
+        for path in self.managers.get(manager, {}):
+            if path not in new and path not in kept:
+                _remove(updated, path)
+        for path, value in new.items():
+            _set(updated, path, value)
+        if updated["kind"] == "InferenceService":
+            _admit(updated)
+        self.managers[manager] = new
+        if updated["spec"] != self.object["spec"]:
+            updated["metadata"]["generation"] += 1
+            _bump(updated)
+        self.object = updated
+
+    def patch(self, config: dict[str, Any], manager: str, force: bool) -> dict[str, Any]:
+        wanted = config["metadata"].get("resourceVersion")
+        if wanted and wanted != self.object["metadata"]["resourceVersion"]:
+            raise Refusal(409, "Conflict", "the object has been modified; please apply your changes to the latest")
+        self.apply(config, manager, force)
+        return copy.deepcopy(self.object)
+
+
+def _bump(updated: dict[str, Any]) -> None:
+    updated["metadata"]["resourceVersion"] = str(int(updated["metadata"]["resourceVersion"]) + 1)
+
+
+class Cluster:
+    """`fates` says what becomes of pods of a model: "ready" (unless told), "never", or "fails".
+
+    `route` is who writes the HTTPRoute of the service's host: the chart, KServe, or nobody. `splits` makes KServe
+    behave as its main branch does after v0.20.0, which puts canaries into its route. `gateway` is what the gateway
+    makes of a route: it "accepts", "ignores" or "refuses" it.
+    """
+
+    def __init__(
+        self,
+        served: str | None = "1",
+        replicas: int = 3,
+        route: Literal["chart", "kserve", None] = "chart",
+        splits: bool = False,
+    ) -> None:
         self.fates: dict[str, str] = {}
         self.lost: list[str] = []
         self.refuse: Refusal | None = None
+        self.splits, self.gateway = splits, "accepts"
         self.deployments: dict[str, dict[str, Any]] = {}
+        self.routes: dict[str, Stored] = {}
         self.weights: dict[str, int] = {}
-        self.managers: dict[str, dict[Path, Any]] = {}
         self.requests: list[str] = []
-        self.object: dict[str, Any] = {
-            "apiVersion": "serving.kserve.io/v1beta1",
-            "kind": "InferenceService",
-            "metadata": {
-                "name": NAME,
-                "namespace": NAMESPACE,
-                "generation": 1,
-                "resourceVersion": "1",
-                "annotations": {"serving.kserve.io/deploymentMode": "Standard"},
-            },
-            "spec": {"predictor": {"minReplicas": replicas, "model": {"modelFormat": {"name": "reviews-parsing"}}}},
-        }
+        labels = {} if route == "kserve" else {kserve.VISIBILITY: "cluster-local"}
+        self.service = Stored(
+            {
+                "apiVersion": "serving.kserve.io/v1beta1",
+                "kind": "InferenceService",
+                "metadata": {
+                    "name": NAME,
+                    "namespace": NAMESPACE,
+                    "generation": 1,
+                    "resourceVersion": "1",
+                    "labels": labels,
+                    "annotations": {"serving.kserve.io/deploymentMode": "Standard"},
+                },
+                "spec": {"predictor": {"minReplicas": replicas, "model": {"modelFormat": {"name": "huggingface"}}}},
+            }
+        )
+        if route == "chart":
+            self.routes[f"{NAME}-api"] = Stored(_route(f"{NAME}-api", NO_RULES))
         if served:
             self.apply({"spec": {"predictor": {"model": {"env": [_env(model(served))]}}}}, "reviews-parsing-rollout")
+            if route == "chart":
+                rules = [{"backendRefs": [{"kind": "Service", "name": f"{NAME}-predictor", "port": 80}]}]
+                self.routes[f"{NAME}-api"].apply({"spec": {"rules": rules}}, "reviews-parsing-rollout")
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._stopped = False
@@ -87,7 +171,8 @@ class Cluster:
                 query = parse_qs(urlsplit(self.path).query)
                 assert self.headers["Content-Type"] == "application/apply-patch+yaml"
                 force = query.get("force", ["false"])[0] == "true"
-                self._answer(lambda: cluster.patch(body, query["fieldManager"][0], force))
+                path = urlsplit(self.path).path
+                self._answer(lambda: cluster.patch(path, body, query["fieldManager"][0], force))
 
             def _answer(self, what: Any) -> None:
                 cluster.requests.append(f"{self.command} {self.path}")
@@ -127,61 +212,42 @@ class Cluster:
 
     # What the API server does
 
+    @property
+    def object(self) -> dict[str, Any]:
+        """The InferenceService."""
+        return self.service.object
+
+    @property
+    def managers(self) -> dict[str, dict[Path, Any]]:
+        return self.service.managers
+
+    def apply(self, config: Mapping[str, Any], manager: str, force: bool = False) -> None:
+        self.service.apply(config, manager, force)
+
     def get(self, path: str) -> dict[str, Any]:
         with self._lock:
             kind, name = path.rsplit("/", 1)
-            store = {SERVICES[:-1]: {NAME: self.object}, DEPLOYMENTS[:-1]: self.deployments}.get(kind, {})
+            routes = {name: stored.object for name, stored in self.routes.items()}
+            stores = {SERVICES: {NAME: self.object}, DEPLOYMENTS: self.deployments, ROUTES: routes}
+            store = stores.get(f"{kind}/", {})
             if name not in store:
                 raise Refusal(404, "NotFound", f'"{name}" not found', {"name": name, "kind": kind.rsplit("/", 1)[1]})
             return copy.deepcopy(store[name])
 
-    def patch(self, config: dict[str, Any], manager: str, force: bool) -> dict[str, Any]:
+    def patch(self, path: str, config: dict[str, Any], manager: str, force: bool) -> dict[str, Any]:
         with self._changed:
-            wanted = config["metadata"].get("resourceVersion")
-            if wanted and wanted != self.object["metadata"]["resourceVersion"]:
-                raise Refusal(409, "Conflict", "the object has been modified; please apply your changes to the latest")
-            self.apply(config, manager, force)
+            stored = self.routes[path.removeprefix(ROUTES)] if path.startswith(ROUTES) else self.service
+            answer = stored.patch(config, manager, force)
             self._changed.notify_all()
-            return copy.deepcopy(self.object)
+            return answer
 
-    def apply(self, config: Mapping[str, Any], manager: str, force: bool = False) -> None:
-        """Server-side apply: conflicts, removal of what the manager no longer names, ownership."""
-        new = dict(_leaves({key: config[key] for key in ("spec",) if key in config}, ()))
-        live = dict(_leaves(self.object, ()))
-        others = {name: fields for name, fields in self.managers.items() if name != manager}
-        contested = [
-            (name, path)
-            for name, fields in others.items()
-            for path in fields
-            if path in new and live.get(path) != new[path]
-        ]
-        if contested and not force:
-            causes = [
-                {"reason": "FieldManagerConflict", "message": f'conflict with "{name}"', "field": _dotted(path)}
-                for name, path in contested
-            ]
-            words = f"Apply failed with {len(causes)} conflict(s)"
-            raise Refusal(409, "Conflict", words, {"name": NAME, "causes": causes})
-        for name, path in contested:
-            del self.managers[name][path]
-        updated = copy.deepcopy(self.object)
-        kept = {path for fields in others.values() for path in fields}
-        for path in self.managers.get(manager, {}):
-            if path not in new and path not in kept:
-                _remove(updated, path)
-        for path, value in new.items():
-            _set(updated, path, value)
-        _admit(updated)
-        self.managers[manager] = new
-        if updated["spec"] != self.object["spec"]:
-            updated["metadata"]["generation"] += 1
-            self._bump(updated)
-        self.object = updated
+    def edit_route(self, rules: list[dict[str, Any]], manager: str) -> None:
+        """Change the chart's route by force, as a person with kubectl may."""
+        with self._changed:
+            self.routes[f"{NAME}-api"].apply({"spec": {"rules": rules}}, manager, force=True)
+            self.reconcile()
 
-    def _bump(self, updated: dict[str, Any]) -> None:
-        updated["metadata"]["resourceVersion"] = str(int(updated["metadata"]["resourceVersion"]) + 1)
-
-    # What KServe's controller and the Deployments' do
+    # What the controllers do: KServe's, that of Deployments, and the gateway's
 
     def _control(self) -> None:
         while True:
@@ -198,49 +264,49 @@ class Cluster:
             self._changed.notify_all()
 
     def reconcile(self) -> None:
+        self._route()  # the gateway works at its own pace: what it has may be older than what KServe does next
         spec = self.object["spec"]
-        predictors = {f"{NAME}-predictor": spec["predictor"]}
-        for entry in spec.get("canary", []):
-            its = {**spec["predictor"], **entry["predictor"]}
-            its["model"] = {**spec["predictor"]["model"], **entry["predictor"]["model"]}
-            notes = spec["predictor"].get("annotations", {}) | entry["predictor"].get("annotations", {})
-            predictors[f"{NAME}-{its['name']}-predictor"] = {**its, "annotations": notes}
-        for name, predictor in predictors.items():
-            self._deploy(name, predictor)
-        for name in self.deployments.keys() - predictors.keys():
+        entries = spec.get("canary", [])
+        ready = {entry["predictor"]["name"]: self._ready(entry["predictor"]["name"]) for entry in entries}
+        predictors = [{**spec["predictor"]}]
+        predictors[0]["minReplicas"] = kserve.stable_replicas(self.object, ready, self.splits)
+        predictors += [
+            kserve.canary_predictor(spec["predictor"], entry, kserve.canary_replicas(self.object, entry))
+            for entry in entries
+        ]
+        for predictor in predictors:
+            self._deploy(predictor, spec["predictor"].get("minReplicas", 1))
+        for name in self.deployments.keys() - {kserve.predictor_name(self.object, p.get("name")) for p in predictors}:
             del self.deployments[name]
-        self._check()  # the Service is gone, the route still as it was
-        shares = {
-            f"{NAME}-{entry['predictor']['name']}-predictor": entry["trafficPercent"]
-            for entry in spec.get("canary", [])
-        }
-        self.weights = {f"{NAME}-predictor": 100 - sum(shares.values()), **shares}
-        self._check()
+        self._check()  # a Service is gone, the route still as it was
+        ready = {name: self._ready(name) for name in ready}
+        route = kserve.http_route(self.object, HOST, PORTS, ready, self.splits)
+        if route:
+            stored = self.routes.setdefault(NAME, Stored({**_route(NAME, []), "metadata": route["metadata"]}))
+            stored.object["metadata"] = {**_route(NAME, [])["metadata"], **stored.object["metadata"]}
+            stored.apply({"spec": {"rules": route["spec"]["rules"]}}, "manager")
+        self._route()
         statuses = [
             {
                 "name": entry["predictor"]["name"],
-                "ready": self._available(f"{NAME}-{entry['predictor']['name']}-predictor") > 0,
+                "ready": ready[entry["predictor"]["name"]],
                 "trafficPercent": entry["trafficPercent"],
             }
-            for entry in spec.get("canary", [])
+            for entry in entries
         ]
         if self.object.get("status") != {"canaryStatuses": statuses}:
             self.object["status"] = {"canaryStatuses": statuses}
-            self._bump(self.object)
+            _bump(self.object)
 
-    def _deploy(self, name: str, predictor: Mapping[str, Any]) -> None:
-        wanted = predictor.get("minReplicas", 1)
-        env = [{"name": "PYTHONUNBUFFERED", "value": "1"}, *predictor["model"].get("env", [])]
-        notes = self.object["metadata"]["annotations"] | predictor.get("annotations", {})
-        template = {
-            "metadata": {"annotations": notes},
-            "spec": {"containers": [{"name": "kserve-container", "env": env}]},
-        }
+    def _deploy(self, predictor: dict[str, Any], minimum: int) -> None:
+        made = kserve.deployment(self.object, predictor, None, predictor["minReplicas"])
+        name, spec = made["metadata"]["name"], made["spec"]
+        # For any class but `none` an autoscaler holds the number, which starts with the champion's minimum.
+        wanted = spec.setdefault("replicas", minimum)
         found = self.deployments.setdefault(
             name, {"metadata": {"name": name, "generation": 0}, "spec": {}, "status": {"availableReplicas": 0}}
         )
         before = found["status"]["availableReplicas"]
-        spec = {"replicas": wanted, "selector": {"matchLabels": {"app": f"isvc.{name}"}}, "template": template}
         if found["spec"] != spec:
             found["spec"] = spec
             found["metadata"]["generation"] += 1
@@ -260,11 +326,48 @@ class Cluster:
             ]
         found["status"] = status
 
+    def _ready(self, canary: str) -> bool:
+        return self._available(kserve.predictor_name(self.object, canary)) > 0
+
     def _available(self, name: str) -> int:
         found = self.deployments.get(name)
         return found["status"]["availableReplicas"] if found else 0
 
+    def _route(self) -> None:
+        """Take the routes, and report it; of two routes for a host the older one has it."""
+        for name, stored in self.routes.items():
+            metadata = stored.object["metadata"]
+            refused = self.gateway == "refuses"
+            backends = {b["name"] for rule in stored.object["spec"]["rules"] for b in rule.get("backendRefs", [])}
+            lost = sorted(backends - self.deployments.keys()) if self.deployments else []
+            states = {"Accepted": not refused, "ResolvedRefs": not lost}
+            conditions = [
+                {
+                    "type": kind,
+                    "status": str(state),
+                    "reason": kind if state else "Refused",
+                    "message": ""
+                    if state
+                    else f"backend(s) {', '.join(lost)} not found"
+                    if lost
+                    else "no such listener",
+                    "observedGeneration": metadata["generation"],
+                }
+                for kind, state in states.items()
+            ]
+            status = {"parents": [{"controllerName": "istio.io/gateway-controller", "conditions": conditions}]}
+            if self.gateway != "ignores" and stored.object.get("status") != status:
+                stored.object["status"] = status
+                _bump(stored.object)
+            if self.gateway == "accepts" and name == next(iter(self.routes)):
+                self.weights = weights(stored.object)
+        if not self.routes:
+            self.weights = {f"{NAME}-predictor": 100}
+        self._check()
+
     def _check(self) -> None:
+        if not self.deployments:  # nothing was ever served
+            return
         self.lost += [name for name, weight in self.weights.items() if weight and not self._available(name)]
 
     # What a test asks
@@ -277,6 +380,21 @@ class Cluster:
     def templates(self) -> dict[str, Any]:
         with self._lock:
             return {name: copy.deepcopy(found["spec"]["template"]) for name, found in self.deployments.items()}
+
+
+def weights(route: Mapping[str, Any]) -> dict[str, int]:
+    """Weights of the last rule of a route, which takes what no other does, without backends that get nothing."""
+    backends = route["spec"]["rules"][-1].get("backendRefs", [])
+    return {b["name"]: b.get("weight", 100) for b in backends if b.get("weight", 100)}
+
+
+def _route(name: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {"name": name, "namespace": NAMESPACE, "generation": 1, "resourceVersion": "1"},
+        "spec": {"hostnames": [HOST], "rules": rules},
+    }
 
 
 def served(deployment: Mapping[str, Any]) -> str | None:

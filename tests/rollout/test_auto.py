@@ -105,6 +105,9 @@ def test_a_canary_whose_pods_break_is_undone(cluster: Cluster, run: Run, prometh
     with scraped(prometheus, Exporter("3", requests=20), Exporter("1", requests=180)) as url:
         error = run("promote", "--auto", "--for", "1h", "--prometheus", url).error
     assert "its pods are not ready (0 of 1 pods ready)" in error
+    # Its share was lost until the gateway had other weights, and nobody else's.
+    assert set(cluster.lost) <= {f"{NAME}-v3-predictor"}
+    cluster.lost.clear()
 
 
 def test_who_ends_a_canary_that_is_watched_ends_the_watch(

@@ -31,7 +31,10 @@ MinRequests = Annotated[int, typer.Option(min=1, help="Minimum requests of each 
 def start(
     version: Annotated[str | None, typer.Option(help="Registered version. Default: the champion.")] = None,
     canary: Annotated[
-        int | None, typer.Option(min=1, max=99, help="Percent of the requests. Default: all, at once.")
+        int | None, typer.Option(min=0, max=99, help="Percent of the requests; 0: dark. Default: all, at once.")
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Image of the server, REPOSITORY@sha256:... Default: the one that runs.")
     ] = None,
     auto: Auto = False,
     watch_for: WatchFor = "10m",
@@ -44,7 +47,10 @@ def start(
     context: Context = None,
     as_json: AsJson = False,
 ) -> None:
-    """Start a rollout: for all requests at once, or for a share of them as a canary.
+    """Start a rollout: for all requests at once, or for a share of them as a canary; or change the canary's share.
+
+    `--canary 0` starts the version dark: only requests with the header `reviews-parsing-version: N` reach it. With
+    `--image` and without `--version` the served version stays.
 
     Examples:
 
@@ -56,13 +62,19 @@ def start(
     """
     from reviews_parsing import rollout
 
-    if auto and canary is None:
-        raise typer.BadParameter("--auto watches a canary: add --canary 10")
+    if auto and not canary:
+        raise typer.BadParameter("--auto watches a canary that gets requests: add --canary 10")
     seconds, limit = _seconds(watch_for, "--for"), _seconds(timeout, "--timeout")
     with _service(service, namespace, context) as target:
         watcher = _prometheus(prometheus, target) if auto else None
         status = rollout.start(
-            target, version=version, canary=canary, timeout=limit, force=force, report=output.print_line
+            target,
+            version=version,
+            canary=canary,
+            image=image,
+            timeout=limit,
+            force=force,
+            report=output.print_line,
         )
         if watcher is not None and status.plan.canary is not None:
             status = _watch(target, watcher, seconds, min_requests, limit, force)
@@ -189,10 +201,10 @@ def _show(status: Status, as_json: bool) -> None:
         output.print_json(_form(status))
         return
     champion, canary = status.plan.champion, status.plan.canary
-    rows = [["champion", champion.version or champion.uri or "", 100 - (canary.percent if canary else 0)]]
+    rows = [["champion", champion.version or champion.uri or "", 100 - status.percent]]
     rows[0] += [champion.since or "", status.champion.words]
     if canary is not None and status.canary is not None:
-        rows.append(["canary", canary.version or "", canary.percent, canary.since or "", status.canary.words])
+        rows.append(["canary", canary.version or "", status.percent, canary.since or "", status.canary.words])
     output.table(status.service, ["", "version", "% of requests", "since", "pods"], rows)
     output.out.print(f"\n{status.under_way or 'no rollout is under way'}", markup=False)
 
@@ -203,10 +215,12 @@ def _form(status: Status) -> dict[str, Any]:
     form: dict[str, Any] = {
         "service": status.service,
         "under_way": status.under_way,
+        "gateway": status.gateway,
         "champion": {
             "version": champion.version,
             "model_uri": champion.uri,
             "deploy_timestamp": champion.since,
+            "image": champion.image,
             "previous_model_uri": champion.previous_uri,
             "ready": status.champion.ready,
             "pods": status.champion.words,
@@ -218,7 +232,9 @@ def _form(status: Status) -> dict[str, Any]:
             "version": canary.version,
             "model_uri": canary.uri,
             "deploy_timestamp": canary.since,
-            "percent": canary.percent,
+            "percent": status.percent,
+            "requested_percent": canary.percent,
+            "image": canary.image,
             "ready": status.canary.ready,
             "pods": status.canary.words,
         }

@@ -10,6 +10,7 @@ from typing import Any
 
 from reviews_parsing.errors import ClusterError
 from reviews_parsing.rollout.plan import MODEL_URI_VARIABLE
+from reviews_parsing.rollout.route import ROUTE_SUFFIX
 from reviews_parsing.settings import Settings
 
 FIELD_MANAGER = "reviews-parsing-rollout"
@@ -51,6 +52,7 @@ class Service:
         self._kind: Any = create_namespaced_resource(
             "serving.kserve.io", "v1beta1", "InferenceService", "inferenceservices"
         )
+        self._route: Any = create_namespaced_resource("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes")
         file = Settings().kubeconfig
         try:
             if context or file:
@@ -93,20 +95,54 @@ class Service:
         with self._translated_errors("change"):
             return dict(self._client.apply(body, force=force))
 
-    def progress(self, predictor: str | None, uri: str | None) -> Progress:
-        """Return the progress of a predictor's Deployment towards `uri`; the champion's predictor may have no name."""
+    def read_route(self) -> dict[str, Any] | None:
+        """Return the HTTPRoute of the service's host: the chart's, else KServe's own, None if there is neither."""
+        from lightkube import ApiError
+
+        for name in (f"{self.name}{ROUTE_SUFFIX}", self.name):
+            with self._translated_errors("read the HTTPRoute of"):
+                try:
+                    return dict(self._client.get(self._route, name))
+                except ApiError as error:
+                    if error.status.code != 404:
+                        raise
+        return None
+
+    def apply_route(self, rules: list[dict[str, Any]], resource_version: str, force: bool) -> dict[str, Any]:
+        """Apply the rules of the chart's HTTPRoute. Raises ObjectModified if `resource_version` is outdated."""
+        name = f"{self.name}{ROUTE_SUFFIX}"
+        metadata = {"name": name, "namespace": self.namespace, "resourceVersion": resource_version}
+        body = self._route({"metadata": metadata, "spec": {"rules": rules}})
+        with self._translated_errors("change the HTTPRoute of"):
+            return dict(self._client.apply(body, force=force))
+
+    def predictor_name(self, name: str | None) -> str:
+        """Return the name of the Deployment and the Service of a predictor; the champion's predictor may have none."""
+        return f"{self.name}-{name}-predictor" if name else f"{self.name}-predictor"
+
+    def progress(self, predictor: str | None, uri: str | None, image: str | None = None) -> Progress:
+        """Return the progress of a predictor's Deployment towards `uri` and, if given, `image`."""
+        deployment = self._deployment(predictor)
+        if deployment is None:
+            return Progress(False, False, None, f"no deployment {self.predictor_name(predictor)} yet")
+        return deployment_progress(deployment, uri, image)
+
+    def image(self, predictor: str | None) -> str | None:
+        """Return the image that a predictor's Deployment runs, None if there is no Deployment."""
+        deployment = self._deployment(predictor)
+        return deployment["spec"]["template"]["spec"]["containers"][0].get("image") if deployment else None
+
+    def _deployment(self, predictor: str | None) -> dict[str, Any] | None:
         from lightkube import ApiError
         from lightkube.resources.apps_v1 import Deployment
 
-        name = f"{self.name}-{predictor}-predictor" if predictor else f"{self.name}-predictor"
         with self._translated_errors("read deployments of"):
             try:
-                deployment = self._client.get(Deployment, name).to_dict()
+                return dict(self._client.get(Deployment, self.predictor_name(predictor)).to_dict())
             except ApiError as error:
                 if error.status.code != 404:
                     raise
-                return Progress(False, False, None, f"no deployment {name} yet")
-        return deployment_progress(deployment, uri)
+        return None
 
     @contextmanager
     def _translated_errors(self, verb: str) -> Iterator[None]:
@@ -148,9 +184,10 @@ class Service:
         return ClusterError(messages.get(status.code, refusal))
 
 
-def deployment_progress(deployment: Mapping[str, Any], uri: str | None) -> Progress:
-    """Return what `kubectl rollout status` would tell of a Deployment whose template serves `uri`."""
+def deployment_progress(deployment: Mapping[str, Any], uri: str | None, image: str | None = None) -> Progress:
+    """Return what `kubectl rollout status` would tell of a Deployment whose template serves `uri` with `image`."""
     spec, status = deployment["spec"], deployment.get("status") or {}
+    images = [container.get("image") for container in spec["template"]["spec"]["containers"]]
     served = [
         variable.get("value")
         for container in spec["template"]["spec"]["containers"]
@@ -160,7 +197,7 @@ def deployment_progress(deployment: Mapping[str, Any], uri: str | None) -> Progr
     desired = spec.get("replicas", 1)
     updated, available = status.get("updatedReplicas") or 0, status.get("availableReplicas") or 0
     observed = (status.get("observedGeneration") or 0) >= deployment["metadata"].get("generation", 0)
-    if served != ([uri] if uri else []) or not observed:
+    if served != ([uri] if uri else []) or (image and image not in images) or not observed:
         return Progress(False, False, None, "the controllers have not processed it yet")
     rolled = (status.get("replicas") or 0) <= updated
     failures = (

@@ -25,8 +25,6 @@ class CanaryDeployment:
         if plan.champion.version == version:
             return f"{self.service.words} serves version {version} already"
         if plan.canary is None or plan.canary.version != version or not plan.canary.percent:
-            if plan.canary is not None and plan.canary.version == version:
-                steps.undo(self.service, timeout=self.timeout, report=self.report)
             steps.start(self.service, version=version, canary=self.percent, timeout=self.timeout, report=self.report)
         return f"version {version} gets {self.percent} % of the requests of {self.service.words}"
 

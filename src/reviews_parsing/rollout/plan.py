@@ -1,9 +1,11 @@
 """Plan of a rollout: what it manages of an InferenceService, read from the object and converted to what is applied.
 
-KServe in Standard mode splits traffic between `spec.predictor` and the entries of `spec.canary`. A canary is the
+KServe in Standard mode runs a Deployment for `spec.predictor` and one for each entry of `spec.canary`. A canary is the
 predictor with the fields of its entry merged over it, lists replaced as a whole; its Deployment is
-`SERVICE-NAME-predictor`. Annotations are on predictors, never on the service: KServe copies those of the service into
-every pod's template, so that recording a canary there would restart the champion. The functions are pure.
+`SERVICE-NAME-predictor`. Its share of the requests is a weight in an HTTPRoute (`rollout.route`): KServe 0.20 splits
+nothing in this mode. Annotations are on predictors, never on the service: KServe copies those of the service into every
+pod's template, so that recording a canary there would restart the champion. `model.image` of a predictor overrides the
+image of its runtime. The functions are pure.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 MODEL_URI_VARIABLE = "REVIEWS_PARSING_MODEL_URI"
 TIMESTAMP_ANNOTATION = "deploy_timestamp"
 PREVIOUS_URI_ANNOTATION = "reviews-parsing/previous-model-uri"
+PREVIOUS_IMAGE_ANNOTATION = "reviews-parsing/previous-image"
 # A canary has fixed replicas. Without this KServe gives it an autoscaler of the champion's class but without its
 # metrics, which KEDA rejects.
 FIXED_REPLICAS = {"serving.kserve.io/autoscalerClass": "none"}
@@ -24,12 +27,17 @@ FIXED_REPLICAS = {"serving.kserve.io/autoscalerClass": "none"}
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """The champion's predictor: model URI, time of its deployment (ISO 8601), previous URI, name in KServe if any."""
+    """The champion's predictor: model URI, time of its deployment (ISO 8601), previous URI, name in KServe if any.
+
+    `image` is None while the pods run the image of the chart.
+    """
 
     uri: str | None = None
     since: str | None = None
     previous_uri: str | None = None
     name: str | None = None
+    image: str | None = None
+    previous_image: str | None = None
 
     @property
     def version(self) -> str | None:
@@ -39,13 +47,18 @@ class Predictor:
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A second predictor with `replicas` pods that receives `percent` of the requests."""
+    """A second predictor with `replicas` pods that receives `percent` of the requests.
+
+    `champion_uri` is the URI that the champion served when the canary started.
+    """
 
     name: str
     uri: str | None
     since: str | None
     percent: int
     replicas: int
+    champion_uri: str | None = None
+    image: str | None = None
 
     @property
     def version(self) -> str | None:
@@ -59,6 +72,12 @@ class Plan:
 
     champion: Predictor
     canary: Canary | None = None
+
+    @property
+    def is_promoting(self) -> bool:
+        """Whether the champion has become what the canary is, which remains to be ended."""
+        canary, champion = self.canary, self.champion
+        return canary is not None and (canary.uri, canary.image) == (champion.uri, champion.image)
 
 
 def version_of(uri: str | None) -> str | None:
@@ -77,24 +96,37 @@ def read_plan(service: Mapping[str, Any]) -> Plan:
         annotations.get(TIMESTAMP_ANNOTATION),
         annotations.get(PREVIOUS_URI_ANNOTATION),
         predictor.get("name"),
+        _image(predictor),
+        annotations.get(PREVIOUS_IMAGE_ANNOTATION),
     )
     canary = None
     for entry in spec.get("canary") or []:
         predictor = entry["predictor"]
-        since = (predictor.get("annotations") or {}).get(TIMESTAMP_ANNOTATION)
-        replicas = predictor.get("minReplicas") or 1
-        canary = Canary(predictor["name"], _uri(predictor), since, entry["trafficPercent"], replicas)
+        annotations = predictor.get("annotations") or {}
+        canary = Canary(
+            predictor["name"],
+            _uri(predictor),
+            annotations.get(TIMESTAMP_ANNOTATION),
+            entry["trafficPercent"],
+            predictor.get("minReplicas") or 1,
+            annotations.get(PREVIOUS_URI_ANNOTATION),
+            _image(predictor),
+        )
     return Plan(champion, canary)
 
 
 def build_spec(plan: Plan, service: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `spec` to apply so that `service` holds the plan: every managed field, and no other."""
     spec: dict[str, Any] = {"predictor": {}}
-    annotations = {TIMESTAMP_ANNOTATION: plan.champion.since, PREVIOUS_URI_ANNOTATION: plan.champion.previous_uri}
+    champion = plan.champion
+    annotations = {TIMESTAMP_ANNOTATION: champion.since, PREVIOUS_URI_ANNOTATION: champion.previous_uri}
+    annotations[PREVIOUS_IMAGE_ANNOTATION] = champion.previous_image
     if any(annotations.values()):
         spec["predictor"]["annotations"] = {key: value for key, value in annotations.items() if value}
-    if plan.champion.uri:
-        spec["predictor"]["model"] = {"env": [_variable(plan.champion.uri)]}
+    if champion.uri:
+        spec["predictor"]["model"] = {"env": [_variable(champion.uri)]}
+    if champion.image:
+        spec["predictor"].setdefault("model", {})["image"] = champion.image
     if plan.canary is not None:
         spec["canary"] = [_canary_entry(plan.canary, service["spec"]["predictor"])]
     return spec
@@ -107,15 +139,19 @@ def replicas_for(percent: int, service: Mapping[str, Any]) -> int:
 
 def _canary_entry(canary: Canary, champion: Mapping[str, Any]) -> dict[str, Any]:
     inherited = [variable for variable in _environment(champion) if variable["name"] != MODEL_URI_VARIABLE]
+    # Annotations that an entry lacks come from the champion: a promotion, which changes the champion's, would restart
+    # the canary's pods.
+    annotations = {TIMESTAMP_ANNOTATION: canary.since, PREVIOUS_URI_ANNOTATION: canary.champion_uri}
     predictor = {
         "name": canary.name,
         "minReplicas": canary.replicas,
-        "annotations": {**FIXED_REPLICAS, **({TIMESTAMP_ANNOTATION: canary.since} if canary.since else {})},
+        "annotations": {**FIXED_REPLICAS, **{key: value for key, value in annotations.items() if value}},
         "model": {
             # The CRD requires a name, which the champion may lack; Go clients send an empty one.
             "name": "",
             "modelFormat": champion["model"]["modelFormat"],
             "env": [*inherited, *([_variable(canary.uri)] if canary.uri else [])],
+            **({"image": canary.image} if canary.image else {}),
         },
     }
     return {"trafficPercent": canary.percent, "predictor": predictor}
@@ -132,3 +168,7 @@ def _environment(predictor: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _uri(predictor: Mapping[str, Any]) -> str | None:
     values = (entry.get("value") for entry in _environment(predictor) if entry["name"] == MODEL_URI_VARIABLE)
     return next(values, None)
+
+
+def _image(predictor: Mapping[str, Any]) -> str | None:
+    return (predictor.get("model") or {}).get("image")

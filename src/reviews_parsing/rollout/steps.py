@@ -1,21 +1,32 @@
 """Steps of a rollout: start, promote, undo, status. Each applies a plan and waits until the cluster has reached it.
 
-A canary starts without traffic and gets its share once it is ready: KServe 0.20 routes requests to pods that are not.
+A canary starts dark and gets its share once it is ready. Its share is a weight in the gateway's HTTPRoute, which is
+written and read back here: a canary is called one only if the gateway has its weight.
 Promotion updates the champion's predictor to the canary's version, pod by pod, then ends the canary. KServe's other
 way, renaming the predictor, would delete the champion's pods at once and leave all requests to the canary's few.
 """
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from reviews_parsing.errors import ClusterError, RolloutRefused, RolloutReverted
+from reviews_parsing.errors import ClusterError, ReviewsParsingError, RolloutRefused, RolloutReverted
 from reviews_parsing.registry.resolution import ModelReference, resolve
 from reviews_parsing.rollout.cluster import ObjectModified, Progress, Service
-from reviews_parsing.rollout.plan import Canary, Plan, build_spec, read_plan, replicas_for
+from reviews_parsing.rollout.plan import Canary, Plan, Predictor, build_spec, read_plan, replicas_for
+from reviews_parsing.rollout.route import (
+    VERSION_HEADER,
+    Backends,
+    Traffic,
+    build_rules,
+    has_rules,
+    is_own,
+    read_traffic,
+)
 from reviews_parsing.settings import Settings
 
 Report = Callable[[str], None]
@@ -25,7 +36,7 @@ POLL_SECONDS = 2.0
 MAX_OUTAGE_SECONDS = 60.0
 """Outage of the cluster's API that does not end the waiting for pods."""
 TRAFFIC_TIMEOUT_SECONDS = 60.0
-"""Time for KServe to write a change of traffic into its route."""
+"""Time for the gateway to take a change of traffic."""
 GATEWAY_DELAY_SECONDS = 5.0
 """Time for a route to reach the gateway."""
 
@@ -38,13 +49,24 @@ class Status:
     plan: Plan
     champion: Progress
     canary: Progress | None
+    percent: int = 0
+    """Percent of the requests that the gateway gives the canary."""
+    gateway: str | None = None
+    """The reason why the gateway does not hold the plan, None if it does."""
 
     @property
     def under_way(self) -> str | None:
         """A description of the rollout in progress, None if there is none."""
         canary, champion = self.plan.canary, self.plan.champion
-        if canary is not None and canary.uri == champion.uri:
+        if canary is not None and self.plan.is_promoting:
             return f"version {canary.version} is being promoted: {self.champion.words}"
+        if canary is not None and canary.percent == self.percent == 0:
+            return f"version {canary.version} is dark since {canary.since}: only requests with its number reach it"
+        if canary is not None and self.gateway:
+            return (
+                f"version {canary.version} should get {canary.percent} % of the requests, "
+                f"but it gets {self.percent} % ({self.gateway})"
+            )
         if canary is not None:
             return f"version {canary.version} gets {canary.percent} % of the requests since {canary.since}"
         if not self.champion.rolled:
@@ -62,53 +84,111 @@ def start(
     *,
     version: str | None = None,
     canary: int | None = None,
+    image: str | None = None,
     timeout: float = 600,
     force: bool = False,
     report: Report = print,
 ) -> Status:
     """Deploy `version` (default: the champion) to all pods, or as a canary for `canary` percent of the requests.
 
-    The alias is resolved here, once; the service gets a number. A version that is not ready within `timeout` seconds is
-    undone. `force` takes over fields of other managers. Raises ModelError, TrackingError, ClusterError, RolloutRefused
-    if a rollout is in progress, RolloutReverted if it was undone.
+    With `canary` 0 the version is launched dark: only requests that name it in a header reach it. A running canary gets
+    another share. `image`, named by its digest, replaces the image of the pods; without `version` the served version
+    stays. The alias is resolved here, once; the service gets a number. A version that is not ready within `timeout`
+    seconds is undone. `force` takes over fields of other managers. Raises ModelError, TrackingError, ClusterError,
+    RolloutRefused if a rollout is in progress or the gateway splits no traffic, RolloutReverted if it was undone.
     """
-    uri = _resolve_uri(version)
+    if image and not re.fullmatch(r"[^@\s]+@sha256:[0-9a-f]{64}", image):
+        raise RolloutRefused(f"image {image} has no digest; name it as REPOSITORY@sha256:...")
+    uri = None if image and not version else _resolve_uri(version)
     document = service.read()
+    uri = uri or read_plan(document).champion.uri or _resolve_uri(None)
+    if canary and service.read_route() is None:
+        raise RolloutRefused(
+            f"{service.words} has no HTTPRoute, so no canary can get requests (a classic Ingress splits none): "
+            "start without --canary, or with --canary 0 and test the version at its own Service"
+        )
     current = _status(service, read_plan(document))
+    former, running = current.plan, current.plan.canary
+    is_same = running is not None and (running.uri, running.image) == (uri, image or running.image)
+    if canary is not None and is_same and not former.is_promoting:
+        return _change_share(service, former, canary, replicas_for(canary, document), timeout, force, report)
     if current.under_way:
         raise RolloutRefused(
             f"{service.words}: a rollout is under way: {current.under_way}; promote it or undo it first"
         )
-    former = current.plan
-    if former.champion.uri == uri:
+    image = image or former.champion.image
+    if (former.champion.uri, former.champion.image) == (uri, image):
         report(f"{service.words} serves version {former.champion.version} already")
-        return current
+        _warn(report, _route_traffic(service, former, force))
+        return status(service)
     if canary is None:
-        champion = replace(former.champion, uri=uri, since=_timestamp(), previous_uri=former.champion.uri)
-        plan = _apply(service, former, Plan(champion), force)
+        plan = _apply(service, former, Plan(_successor(service, former, uri, image)), force)
+        champion = plan.champion
         report(f"version {champion.version} is written to {service.words}, which served {former.champion.version}")
-        failure = _wait(service, plan.champion.name, uri, timeout, report)
+        failure = _wait(service, champion.name, uri, image, timeout, report)
         if failure:
             _apply(service, plan, former)
             raise RolloutReverted(
                 f"version {champion.version} did not become ready ({failure}); {_reverted_to(former)}"
             )
+        _warn(report, _route_traffic(service, plan, force))
         report(f"version {champion.version} serves all requests")
         return status(service)
     if former.champion.uri is None:
         raise RolloutRefused(f"{service.words} serves no version yet to compare with; start without --canary")
-    new = Canary(f"v{uri.rpartition('/')[2]}", uri, _timestamp(), percent=0, replicas=replicas_for(canary, document))
+    if former.champion.uri == uri:
+        raise RolloutRefused(
+            f"{service.words} serves version {former.champion.version} already, and metrics tell canaries by their "
+            "version: start the image without --canary"
+        )
+    name = f"v{uri.rpartition('/')[2]}"
+    new = Canary(name, uri, _timestamp(), 0, replicas_for(canary, document), former.champion.uri, image)
     plan = _apply(service, former, replace(former, canary=new), force)
     report(f"version {new.version} starts beside version {former.champion.version}, without requests")
-    failure = _wait(service, new.name, uri, timeout, report)
+    return _give_share(service, plan, canary, timeout, force, report)
+
+
+def _successor(service: Service, former: Plan, uri: str | None, image: str | None) -> Predictor:
+    """Return the champion that follows the one of `former`, which it remembers."""
+    old = former.champion
+    previous_image = (old.image or service.image(old.name)) if image and image != old.image else None
+    return replace(old, uri=uri, since=_timestamp(), previous_uri=old.uri, image=image, previous_image=previous_image)
+
+
+def _change_share(
+    service: Service, plan: Plan, percent: int, replicas: int, timeout: float, force: bool, report: Report
+) -> Status:
+    """Give a canary another share, with the pods that it needs for it."""
+    canary = plan.canary
+    if canary is not None and canary.replicas != replicas:
+        plan = _apply(service, plan, replace(plan, canary=replace(canary, replicas=replicas)), force)
+    return _give_share(service, plan, percent, timeout, force, report)
+
+
+def _give_share(service: Service, plan: Plan, percent: int, timeout: float, force: bool, report: Report) -> Status:
+    """Wait for the canary's pods, then give them `percent` of the requests; a failure ends the canary."""
+    canary, reverted = plan.canary, _reverted_to(replace(plan, canary=None))
+    if canary is None:
+        raise RolloutRefused(f"{service.words} has no canary")
+    failure = _wait(service, canary.name, canary.uri, canary.image, timeout, report)
     if failure:
-        _apply(service, plan, former)
-        raise RolloutReverted(f"version {new.version} did not become ready ({failure}); {_reverted_to(former)}")
-    plan = _apply(service, plan, replace(plan, canary=replace(new, percent=canary)))
-    if not _has_traffic(service, plan):
-        end_canary(service, plan, report)
-        raise RolloutReverted(f"KServe did not give version {new.version} its requests; {_reverted_to(former)}")
-    report(f"version {new.version} gets {canary} % of the requests")
+        end_canary(service, plan, report, force)
+        raise RolloutReverted(f"version {canary.version} did not become ready ({failure}); {reverted}")
+    if canary.percent != percent:
+        plan = _apply(service, plan, replace(plan, canary=replace(canary, percent=percent)), force)
+    try:
+        refusal = _route_traffic(service, plan, force)
+    except ReviewsParsingError as error:
+        refusal = str(error)
+    if refusal:
+        end_canary(service, plan, report, force)
+        raise RolloutReverted(f"the gateway did not give version {canary.version} its requests ({refusal}); {reverted}")
+    if percent:
+        report(f"version {canary.version} gets {percent} % of the requests")
+    elif (route := service.read_route()) and is_own(route):
+        report(f"version {canary.version} is dark: test it with the header {VERSION_HEADER}: {canary.version}")
+    else:
+        report(f"version {canary.version} is dark: test it at the Service {service.predictor_name(canary.name)}")
     return status(service)
 
 
@@ -122,15 +202,15 @@ def promote(service: Service, *, timeout: float = 600, force: bool = False, repo
     if canary is None:
         raise RolloutRefused(f"{service.words} has no canary to promote; begin with: rollout start --canary 10")
     plan = former
-    if former.champion.uri != canary.uri:
-        champion = replace(former.champion, uri=canary.uri, since=_timestamp(), previous_uri=former.champion.uri)
+    if not former.is_promoting:
+        champion = _successor(service, former, canary.uri, canary.image)
         plan = _apply(service, former, replace(former, champion=champion), force)
     report(f"all pods become version {canary.version}")
-    failure = _wait(service, plan.champion.name, canary.uri, timeout, report)
+    failure = _wait(service, plan.champion.name, canary.uri, canary.image, timeout, report)
     if failure:
         old = former.champion
         if plan == former:
-            old = replace(plan.champion, uri=plan.champion.previous_uri, previous_uri=None)
+            old = _predecessor(plan.champion, plan.champion.since)
         end_canary(service, _apply(service, plan, replace(plan, champion=old)), report)
         raise RolloutReverted(
             f"version {canary.version} is not ready everywhere ({failure}); {_reverted_to(Plan(old))}"
@@ -147,16 +227,16 @@ def undo(service: Service, *, timeout: float = 600, force: bool = False, report:
     """
     plan = read_plan(service.read())
     canary, champion = plan.canary, plan.champion
-    if canary is not None and canary.uri != champion.uri:
+    if canary is not None and not plan.is_promoting:
         end_canary(service, plan, report, force)
         report(f"version {canary.version} is gone; version {champion.version} serves all requests")
         return status(service)
     if champion.previous_uri is None:
         raise RolloutRefused(f"{service.words} knows no version before {champion.version}: nothing to undo")
-    previous = replace(champion, uri=champion.previous_uri, since=_timestamp(), previous_uri=None)
+    previous = _predecessor(champion, _timestamp())
     plan = _apply(service, plan, replace(plan, champion=previous), force)
     report(f"version {previous.version} returns to {service.words}, which served {champion.version}")
-    failure = _wait(service, plan.champion.name, previous.uri, timeout, report)
+    failure = _wait(service, plan.champion.name, previous.uri, previous.image, timeout, report)
     if canary is not None:
         end_canary(service, plan, report)
     if failure:
@@ -176,9 +256,79 @@ def end_canary(service: Service, plan: Plan, report: Report, force: bool = False
         version = plan.canary.version
         plan = _apply(service, plan, replace(plan, canary=replace(plan.canary, percent=0)), force)
         report(f"version {version} gets no more requests")
-        if _has_traffic(service, plan):
-            time.sleep(GATEWAY_DELAY_SECONDS)
+    try:
+        refusal = _route_traffic(service, replace(plan, canary=None), force)
+    except ReviewsParsingError as error:
+        refusal = str(error)
+    _warn(report, refusal)
+    time.sleep(GATEWAY_DELAY_SECONDS)
     _apply(service, plan, replace(plan, canary=None), force)
+
+
+def traffic_share(service: Service, plan: Plan) -> tuple[int, str | None]:
+    """Return the percent of requests that the gateway gives the canary, and why it is not the plan's, or None."""
+    backends, route = _backends(service, plan), service.read_route()
+    if route is None:  # an Ingress leads to the champion's Service
+        return 0, "there is no HTTPRoute" if backends.percent else None
+    traffic = read_traffic(route)
+    return traffic.weights.get(backends.canary or "", 0), _difference(traffic, backends)
+
+
+def _route_traffic(service: Service, plan: Plan, force: bool = False) -> str | None:
+    """Write the plan's weights into the gateway's route and wait for it; returns None, or why the gateway lacks them.
+
+    A route that KServe wrote is not changed, only waited for. Without a route only the champion can get requests.
+    """
+    deadline = time.monotonic() + TRAFFIC_TIMEOUT_SECONDS
+    backends = _backends(service, plan)
+    rules = build_rules(backends, Settings().model_name)
+    while True:
+        route = service.read_route()
+        if route is None:
+            return "there is no HTTPRoute" if backends.percent else None
+        if is_own(route) and not has_rules(route, rules):
+            try:
+                route = service.apply_route(rules, route["metadata"]["resourceVersion"], force)
+            except ObjectModified:  # the gateway has written its status
+                continue
+        refusal = _difference(read_traffic(route), backends)
+        if refusal is None or time.monotonic() > deadline:
+            return refusal
+        time.sleep(POLL_SECONDS)
+
+
+def _difference(traffic: Traffic, backends: Backends) -> str | None:
+    """Return why the gateway does not send requests to `backends` by their shares, None if it does."""
+    percent, remainder = (traffic.weights.get(name or "", 0) for name in (backends.canary, backends.champion))
+    if (percent, remainder) != (backends.percent, 100 - backends.percent):
+        source = "the chart's HTTPRoute" if traffic.is_own else "KServe's own HTTPRoute, which 0.20.0 does not split,"
+        return f"{source} has {remainder} % for the champion and {percent} % for a canary"
+    return None if traffic.accepted else traffic.reason
+
+
+def _backends(service: Service, plan: Plan) -> Backends:
+    champion, canary = service.predictor_name(plan.champion.name), plan.canary
+    if canary is None:
+        return Backends(champion)
+    return Backends(champion, service.predictor_name(canary.name), canary.version, canary.percent)
+
+
+def _warn(report: Report, refusal: str | None) -> None:
+    """Report that the gateway lacks the weights, in a case that undoes nothing."""
+    if refusal:
+        report(f"warning: the gateway does not route as written: {refusal}")
+
+
+def _predecessor(champion: Predictor, since: str | None) -> Predictor:
+    """Return the champion before this one."""
+    return replace(
+        champion,
+        uri=champion.previous_uri,
+        since=since,
+        previous_uri=None,
+        image=champion.previous_image or champion.image,
+        previous_image=None,
+    )
 
 
 def _resolve_uri(version: str | None) -> str:
@@ -211,14 +361,16 @@ def _apply(service: Service, old: Plan, new: Plan, force: bool = False) -> Plan:
         return new
 
 
-def _wait(service: Service, predictor: str | None, uri: str | None, timeout: float, report: Report) -> str | None:
-    """Wait until the pods of a predictor serve `uri`; returns None, or the reason why they do not."""
+def _wait(
+    service: Service, predictor: str | None, uri: str | None, image: str | None, timeout: float, report: Report
+) -> str | None:
+    """Wait until the pods of a predictor serve `uri` with `image`; returns None, or the reason why they do not."""
     last_answer = time.monotonic()
     deadline = last_answer + timeout
     last_line = ""
     while True:
         try:
-            progress = service.progress(predictor, uri)
+            progress = service.progress(predictor, uri, image)
             last_answer = time.monotonic()
         except ClusterError as error:
             if time.monotonic() - last_answer > MAX_OUTAGE_SECONDS:
@@ -234,18 +386,6 @@ def _wait(service: Service, predictor: str | None, uri: str | None, timeout: flo
             last_line = progress.words
             report(f"  {last_line}")
         time.sleep(POLL_SECONDS)
-
-
-def _has_traffic(service: Service, plan: Plan) -> bool:
-    """Wait until KServe reports the canary's share, which it does after writing the route; False after the timeout."""
-    deadline = time.monotonic() + TRAFFIC_TIMEOUT_SECONDS
-    canary = plan.canary
-    while canary is not None and time.monotonic() < deadline:
-        for entry in service.read().get("status", {}).get("canaryStatuses") or []:
-            if (entry["name"], entry["trafficPercent"]) == (canary.name, canary.percent):
-                return True
-        time.sleep(POLL_SECONDS)
-    return False
 
 
 def _reverted_to(plan: Plan) -> str:

@@ -12,11 +12,11 @@ from reviews_parsing.errors import ClusterError, ReviewsParsingError, RolloutRef
 from reviews_parsing.rollout.cluster import Service
 from reviews_parsing.rollout.plan import Canary, read_plan
 from reviews_parsing.rollout.prometheus import EndpointStatistics, Prometheus, PrometheusUnavailable
-from reviews_parsing.rollout.steps import Report, Status, end_canary, promote
+from reviews_parsing.rollout.steps import Report, Status, end_canary, promote, traffic_share
 
 POLL_SECONDS = 15.0
 GRACE_SECONDS = 60.0
-"""Outage of Prometheus, of the cluster or of the canary's pods that decides against the canary."""
+"""Outage of Prometheus, the cluster, the canary's pods or its share that decides against the canary."""
 MIN_FAILURE_RATE = 0.001
 """Failure rate that is assumed of every champion."""
 MIN_SLOWDOWN_SECONDS = 0.01
@@ -59,6 +59,10 @@ def watch_canary(
     canary, champion = plan.canary, plan.champion
     if canary is None or canary.version is None or champion.version is None:
         raise RolloutRefused(f"{service.words} has no canary to watch; begin with: rollout start --canary 10")
+    if not canary.percent:
+        raise RolloutRefused(
+            f"version {canary.version} is dark: give it requests first, with: rollout start --canary 10"
+        )
     report(f"watching version {canary.version} beside {champion.version} for {seconds:.0f} s")
     reason = _watch(service, prometheus, canary, champion.version, seconds, min_requests, report)
     if reason is None:
@@ -145,7 +149,7 @@ def _watch(
 ) -> str | None:
     """Watch until a decision; returns None if the canary held, else the reason against it."""
     begin = time.monotonic()
-    last_healthy = dict.fromkeys(("prometheus", "cluster", "pods"), begin)
+    last_healthy = dict.fromkeys(("prometheus", "cluster", "pods", "gateway"), begin)
     while True:
         now = time.monotonic()
         is_final = now - begin >= seconds
@@ -175,15 +179,20 @@ def _find_problem(service: Service, canary: Canary, last_healthy: dict[str, floa
     """Return a problem of the canary in the cluster and the clock that counts it. Raises RolloutRefused."""
     now = time.monotonic()
     try:
-        if read_plan(service.read()).canary != canary:
+        plan = read_plan(service.read())
+        if plan.canary != canary:
             raise RolloutRefused(f"{service.words}: somebody else changed the canary; see: rollout status")
-        progress = service.progress(canary.name, canary.uri)
+        progress = service.progress(canary.name, canary.uri, canary.image)
+        refusal = traffic_share(service, plan)[1]
     except ClusterError as error:
         return str(error), "cluster"
     last_healthy["cluster"] = now
     if not progress.ready:
         return f"its pods are not ready ({progress.failed or progress.words})", "pods"
     last_healthy["pods"] = now
+    if refusal:
+        return f"the gateway does not send it its share ({refusal})", "gateway"
+    last_healthy["gateway"] = now
     return None
 
 

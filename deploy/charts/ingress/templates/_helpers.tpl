@@ -13,6 +13,31 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- toJson $hosts }}
 {{- end }}
 
+{{/* Authorities of a host: with and without a port. */}}
+{{- define "ingress.authority" -}}
+- {{ . | quote }}
+- {{ printf "%s:*" . | quote }}
+{{- end }}
+
+{{/*
+Paths of the inference service that the gateway lets in, as a JSON list: REST, then gRPC. `{*}` is one segment. The
+route (deploy/charts/reviews-parsing) is stricter still: there it is a number.
+*/}}
+{{- define "ingress.paths" -}}
+{{- $model := printf "/v2/models/%s" .Values.inference.model }}
+{{- $inference := list "infer" "generate" "infer_stream" "generate_stream" }}
+{{- $paths := list "/v2" "/v2/health/live" "/v2/health/ready" "/v2/docs" "/v2/docs/dataplane.json" }}
+{{- range $base := list $model (printf "%s/versions/{*}" $model) }}
+{{- $paths = append $paths $base }}
+{{- range prepend $inference "ready" }}{{ $paths = append $paths (printf "%s/%s" $base .) }}{{ end }}
+{{- end }}
+{{- range list "docs" "docs/dataplane.json" }}{{ $paths = append $paths (printf "%s/%s" $model .) }}{{ end }}
+{{- range list "ServerLive" "ServerReady" "ServerMetadata" "ModelReady" "ModelMetadata" "ModelInfer" "ModelStreamInfer" }}
+{{- $paths = append $paths (printf "/inference.GRPCInferenceService/%s" .) }}
+{{- end }}
+{{- toJson $paths }}
+{{- end }}
+
 {{/* Pods by namespace and labels, as a network policy's peer. */}}
 {{- define "ingress.peer" -}}
 - namespaceSelector:

@@ -17,10 +17,74 @@ component: predictor
 {{- with .Values.image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
+{{/*
+How every client of MLflow that this chart starts fetches artifacts: through MLflow. A server of 3.17 with artifacts on
+S3 offers addresses of the store itself, which its clients here cannot reach; no setting of the server withholds them.
+*/}}
+{{- define "reviews-parsing.mlflow-client" -}}
+- name: MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD
+  value: "false"
+- name: MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD
+  value: "false"
+{{- end }}
+
 {{/* Pods by namespace and labels, as a network policy's peer. */}}
 {{- define "reviews-parsing.peer" -}}
 - namespaceSelector:
     matchLabels: {kubernetes.io/metadata.name: {{ .namespace }}}
   podSelector:
     matchLabels: {{- toYaml .podLabels | nindent 6 }}
+{{- end }}
+
+{{/* DNS, as a network policy's peer. */}}
+{{- define "reviews-parsing.dns" -}}
+- namespaceSelector:
+    matchLabels: {kubernetes.io/metadata.name: {{ .Values.network.dns.namespace }}}
+  podSelector:
+    matchExpressions:
+      - {key: k8s-app, operator: In, values: {{ toJson .Values.network.dns.apps }}}
+{{- end }}
+
+{{/* Labels of an object that belongs to a tool: (list ROOT NAME). */}}
+{{- define "reviews-parsing.tool-labels" -}}
+{{- $root := first . -}}
+app.kubernetes.io/name: {{ last . }}
+app.kubernetes.io/part-of: reviews-parsing
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
+{{- end }}
+
+{{/* Page and report: the pod. */}}
+{{- define "reviews-parsing.tool-pod" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Page and report: what their containers share; (list ROOT RESOURCES). */}}
+{{- define "reviews-parsing.tool-container" -}}
+{{- $image := (first .).Values.tools.image -}}
+image: {{ $image.repository }}:{{ $image.tag | default (first .).Chart.AppVersion }}{{ with $image.digest }}@{{ . }}{{ end }}
+imagePullPolicy: IfNotPresent
+resources: {{- toYaml (last .) | nindent 2 }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
 {{- end }}
