@@ -1,9 +1,9 @@
-"""Whether a window of traffic is like the profile: one test for each number, corrected for there being many.
+"""Drift detection: one two-sample test per feature, with a correction for multiple testing.
 
-Kolmogorov-Smirnov for amounts, Fisher's exact test for shares, Holm's correction (1979): of windows of reviews like the
-profile's, at most `alarm` are called other by any test. As with enough reviews everything is significant, a number must
-also have moved by at least `effect`: the largest difference of the distribution functions, which is the least share of
-reviews that are other than they were.
+Amounts are tested by Kolmogorov-Smirnov, binary features by Fisher's exact test, with Holm's correction (1979). Of
+windows from the distribution of the profile, at most `false_alarm_rate` have any feature reported as drifted. With
+many reviews every difference is significant, so a drifted feature must also have moved by `min_effect`: the largest
+difference of the distribution functions, a lower bound of the share of reviews that changed.
 """
 
 from __future__ import annotations
@@ -14,90 +14,98 @@ from dataclasses import dataclass
 import numpy as np
 
 from reviews_parsing.errors import DataError
-from reviews_parsing.monitor.numbers import CATEGORY, POLARITY, Numbers
+from reviews_parsing.monitor.features import Features, is_binary
 
-ALARM, EFFECT = 0.01, 0.1
-# Fewer reviews, of which most numbers know nothing, tell nothing.
-LEAST = 30
+FALSE_ALARM_RATE, MIN_EFFECT = 0.01, 0.1
+MIN_REVIEWS = 30
+"""Fewer reviews, or fewer values of a feature, are not tested."""
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One number in `reviews` reviews of the window: its mean in the profile and here, how far its distribution moved
-    (`distance`, in [0, 1]), how probable that is by chance (`p_value`, corrected), and whether that is a drift.
+class FeatureDrift:
+    """Test result of a feature.
+
+    `reviews` of the window have the feature; `expected` and `observed` are its means in the profile and the window.
+    `distance` in [0, 1] is the effect, `p_value` is corrected.
     """
 
-    number: str
+    feature: str
     reviews: int
     expected: float
-    seen: float
+    observed: float
     distance: float
     p_value: float
     drifted: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """All numbers, what changed most first."""
+class DriftResult:
+    """Test results of all features: drifted ones first, then by distance."""
 
     reviews: int
     profile_reviews: int
-    alarm: float
-    effect: float
-    changes: tuple[Change, ...]
+    false_alarm_rate: float
+    min_effect: float
+    features: tuple[FeatureDrift, ...]
 
     @property
-    def drifted(self) -> tuple[Change, ...]:
-        return tuple(change for change in self.changes if change.drifted)
+    def drifted(self) -> tuple[FeatureDrift, ...]:
+        return tuple(feature for feature in self.features if feature.drifted)
 
 
-def compare(
+def detect_drift(
     names: Sequence[str],
-    profile: Numbers,
-    window: Numbers,
-    alarm: float = ALARM,
-    effect: float = EFFECT,
-) -> Comparison:
-    """Hold `window` [n, names] against `profile` [m, names]; nan where a review has no such number.
+    profile: Features,
+    window: Features,
+    false_alarm_rate: float = FALSE_ALARM_RATE,
+    min_effect: float = MIN_EFFECT,
+) -> DriftResult:
+    """Compare `window` [n, features] with `profile` [m, features].
 
-    Raises DataError where either has fewer than LEAST reviews.
+    Raises DataError if either has fewer than MIN_REVIEWS reviews.
     """
-    for what, rows in (("the window", window), ("the profile", profile)):
-        if len(rows) < LEAST:
-            raise DataError(f"{what} holds {len(rows)} reviews; {LEAST} are the fewest that tell anything")
-    tested = []
-    for name, before, after in zip(names, profile.T, window.T, strict=True):
-        old, new = before[~np.isnan(before)], after[~np.isnan(after)]
-        if len(old) >= LEAST and len(new) >= LEAST:
-            tested.append((name, old, new, *_test(name, old, new)))
-    changes = [
-        Change(name, len(new), float(old.mean()), float(new.mean()), distance, p, p < alarm and distance >= effect)
-        for (name, old, new, distance, _), p in zip(tested, _holm([row[-1] for row in tested]), strict=True)
+    for label, rows in (("the window", window), ("the profile", profile)):
+        if len(rows) < MIN_REVIEWS:
+            raise DataError(f"{label} holds {len(rows)} reviews; at least {MIN_REVIEWS} are needed for a comparison")
+    samples = []
+    for name, profile_column, window_column in zip(names, profile.T, window.T, strict=True):
+        reference = profile_column[~np.isnan(profile_column)]
+        current = window_column[~np.isnan(window_column)]
+        if len(reference) >= MIN_REVIEWS and len(current) >= MIN_REVIEWS:
+            samples.append((name, reference, current))
+    tests = [_test(*sample) for sample in samples]
+    p_values = _correct_holm([p_value for _, p_value in tests])
+    results = [
+        FeatureDrift(
+            name,
+            len(current),
+            float(reference.mean()),
+            float(current.mean()),
+            distance,
+            p_value,
+            p_value < false_alarm_rate and distance >= min_effect,
+        )
+        for (name, reference, current), (distance, _), p_value in zip(samples, tests, p_values, strict=True)
     ]
-    changes.sort(key=lambda change: (not change.drifted, -change.distance))
-    return Comparison(len(window), len(profile), alarm, effect, tuple(changes))
+    results.sort(key=lambda result: (not result.drifted, -result.distance))
+    return DriftResult(len(window), len(profile), false_alarm_rate, min_effect, tuple(results))
 
 
-def is_share(name: str) -> bool:
-    """Whether a number says of each review only whether it has something."""
-    return name.startswith((CATEGORY, POLARITY))
-
-
-def _test(name: str, old: Numbers, new: Numbers) -> tuple[float, float]:
-    """How far the distribution moved, and the p-value of that."""
+def _test(name: str, reference: Features, current: Features) -> tuple[float, float]:
+    """Return the distance of the distributions and the uncorrected p-value."""
     try:
         from scipy.stats import fisher_exact, ks_2samp
     except ModuleNotFoundError as error:
         raise DataError(f"monitoring is not installed ({error}); pip install 'reviews-parsing[monitor]'") from error
-    if is_share(name):
-        counts = [[int(its.sum()), len(its) - int(its.sum())] for its in (old, new)]
-        return abs(float(old.mean()) - float(new.mean())), float(fisher_exact(counts).pvalue)
-    found = ks_2samp(old, new, method="asymp")
-    return float(found.statistic), float(found.pvalue)
+    if is_binary(name):
+        counts = [[int(rows.sum()), len(rows) - int(rows.sum())] for rows in (reference, current)]
+        return abs(float(reference.mean()) - float(current.mean())), float(fisher_exact(counts).pvalue)
+    result = ks_2samp(reference, current, method="asymp")
+    return float(result.statistic), float(result.pvalue)
 
 
-def _holm(p_values: Sequence[float]) -> list[float]:
-    """Each corrected for all: the largest of those up to it, each times how many are left."""
+def _correct_holm(p_values: Sequence[float]) -> list[float]:
+    """Return Holm's step-down correction of the p-values."""
     order = np.argsort(p_values)
     steps = np.array(p_values)[order] * np.arange(len(p_values), 0, -1)
     corrected = np.empty(len(p_values))
