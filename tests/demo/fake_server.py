@@ -36,9 +36,7 @@ class FakeServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                self._answer(
-                    {"name": "fake", "versions": ["7"], "parameters": {"taxonomy": json.dumps(TAXONOMY)}}
-                )
+                self._answer({"name": "fake", "versions": ["7"], "parameters": {"taxonomy": json.dumps(TAXONOMY)}})
 
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -12,6 +12,10 @@ from serving.client import Server
 from .conftest import PHONE, Site, Visit, correct, no_requests, parse, save
 
 REVIEW = "The pho was lovely 🍜 but the waiter was rude. Yum, though!"
+# Visible controls without a name that a screen reader could say.
+NAMELESS = """() => [...document.querySelectorAll('button, input, textarea, select, [role=tab], a')]
+    .filter(e => e.offsetParent && !(e.getAttribute('aria-label') || e.innerText?.trim() || e.labels?.length
+        || e.getAttribute('aria-labelledby') || e.title)).map(e => e.outerHTML.slice(0, 120))"""
 OVERFLOW = "() => document.documentElement.scrollWidth - window.innerWidth"
 
 
@@ -153,7 +157,9 @@ def test_a_corrected_answer_says_by_whom_and_when(page: Page, visit: Visit) -> N
         if person is not page:
             parse(person, text)
         note = person.locator("#rp-first .rp-corrected")
-        expect(note).to_contain_text(re.compile(r"Corrected by Ada, 20\d\d-\d\d-\d\d \d\d:\d\d UTC \(revision 1, waiting"))
+        expect(note).to_contain_text(
+            re.compile(r"Corrected by Ada, 20\d\d-\d\d-\d\d \d\d:\d\d UTC \(revision 1, waiting")
+        )
         corrected = person.locator("#rp-first .rp-aspects").first
         expect(corrected).to_contain_text("negative")
         person.get_by_text("The answer of version 1").click()
@@ -185,12 +191,15 @@ def test_two_people_who_correct_one_review_lose_nothing(page: Page, visit: Visit
 
 
 @pytest.mark.parametrize("options", [{"viewport": PHONE, "has_touch": True}, {"color_scheme": "dark"}])
-def test_the_page_fits_and_follows_the_colour_scheme(visit: Visit, options: dict[str, object]) -> None:
+def test_the_page_fits_follows_the_colour_scheme_and_names_every_control(
+    visit: Visit, options: dict[str, object]
+) -> None:
     page = visit(**options)
     page.get_by_role("button", name="A hotel").click()
     page.get_by_role("button", name="Correct this answer").click()
     expect(page.locator(".rp-editor")).to_be_visible()
     assert page.evaluate(OVERFLOW) <= 0
+    assert page.evaluate(NAMELESS) == []
     if options.get("color_scheme") == "dark":
         assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(16, 22, 29)"
 

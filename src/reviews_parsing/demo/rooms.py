@@ -78,7 +78,7 @@ def scan_columns(path: str) -> FileColumns:
         names = [column.name for column in found]
         text_names = [column.name for column in found if column.texts]
         if not text_names:
-            raise DataError(f"no column of strings: it has {', '.join(names)}")
+            raise DataError(f"{path} has no column of strings, only {', '.join(names)}: add one with the texts")
         guess: str | None
         try:
             guess = columns.text_column(found, source.input.name, None)
@@ -116,7 +116,8 @@ def draw_report(
 ) -> list[tuple[str, str]]:
     """Write the insights report of a parsed file and return its plots as (caption, SVG).
 
-    Style attributes are named `data-style`: the content security policy of the page forbids to parse them. `progress` gets the share that is done and the current step. Raises DataError if there is nothing to draw.
+    Style attributes are named `data-style`: the content security policy of the page forbids to parse them. `progress`
+    gets the share that is done and the current step. Raises DataError if there is nothing to draw.
     """
     from reviews_parsing import insights
     from reviews_parsing.insights.svg import inline

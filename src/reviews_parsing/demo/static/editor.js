@@ -115,7 +115,8 @@ export const createEditor = (record, model, { onSave, onDiscard, actions = [] })
   const chooseCategory = (aspect) => {
     const name = nameOf(aspect);
     const names = categoriesFor(!hasSpan(aspect));
-    const options = [...names.map((category) => [category, category]), [NEW_CATEGORY, "New category …"]];
+    const empty = aspect.entity_group ? [] : [["", "category …"]];
+    const options = [...empty, ...names.map((category) => [category, category]), [NEW_CATEGORY, "New category …"]];
     const choice = select(`Category of ${name}`, options, aspect.entity_group, (category) => {
       if (category === NEW_CATEGORY) nameCategory(aspect, choice);
       else change(`${name} is ${category}.`, () => { aspect.entity_group = category; }, [aspect, "category"]);

@@ -67,8 +67,12 @@ const showUpload = async (main) => {
     renderFiles();
   });
   renderFiles();
-  const { max_upload_mb: limit } = await describeModel();
-  hint.append(` At most ${limit.toLocaleString("en")} MB.`);
+  try {
+    const { max_upload_mb: limit } = await describeModel();
+    hint.append(` At most ${limit.toLocaleString("en")} MB.`);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+  }
 };
 
 const showJob = async (main, id) => {
