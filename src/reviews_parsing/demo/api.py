@@ -120,6 +120,13 @@ class Api:
     async def correct(self, request: Request) -> Response:
         """Save a correction; 409 with the stored one if somebody else corrected the text meanwhile."""
         body = await _read_json(request)
+        limit_mb = self._settings.page_storage_mb
+        if self._store.path.exists() and self._store.path.stat().st_size > limit_mb * 10**6:
+            raise RequestRefused(
+                f"the store of corrections is full ({limit_mb:,} MB): whoever runs the page may raise "
+                "REVIEWS_PARSING_PAGE_STORAGE_MB",
+                507,
+            )
         if self._taxonomy is None:
             self._remember_taxonomy(await run_in_threadpool(self.client.describe))
         taxonomy = self._taxonomy or Taxonomy(())
