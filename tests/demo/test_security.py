@@ -161,6 +161,33 @@ def test_a_full_store_takes_no_corrections(fake_server: FakeServer, tmp_path: Pa
         assert "REVIEWS_PARSING_PAGE_STORAGE_MB" in response.json()["error"]
 
 
+def test_full_storage_takes_no_files_and_stores_none(fake_server: FakeServer, tmp_path: Path) -> None:
+    with open_api(tmp_path, fake_server, page_storage_mb=1) as client:
+        assert client.post("/api/files?name=small.csv", content=b"text\nfine\n").status_code == 201
+        (tmp_path / "page" / "jobs" / "other").write_bytes(b"x" * 1_000_001)
+        response = client.post("/api/files?name=big.csv", content=b"text\nfine\n")
+        assert response.status_code == 507
+        assert "delete one of yours" in response.json()["error"]
+        assert len([path for path in (tmp_path / "page" / "jobs").iterdir() if path.is_dir()]) == 1
+
+
+@pytest.mark.parametrize("name", ["reviews.exe", "reviews.zip", "reviews", ".csv.exe", ""])
+def test_other_formats_are_refused(api: TestClient, name: str) -> None:
+    response = api.post(f"/api/files?name={name}", content=b"text\nfine\n")
+    assert response.status_code == 415
+    assert "CSV, TSV, JSONL or Parquet" in response.json()["error"]
+
+
+def test_visitors_do_not_change_the_queue_of_the_operator(api: TestClient) -> None:
+    job_id = api.post("/api/files?name=q.csv", content=b"text\nfine\n").json()["id"]
+    api.app.state.api.queue_id = job_id
+    assert api.delete(f"/api/files/{job_id}").status_code == 403
+    for action in ("parse", "stop", "queue"):
+        response = api.post(f"/api/files/{job_id}/{action}", json={"column": "text"})
+        assert response.status_code == 403
+        assert "whoever runs the page" in response.json()["error"]
+
+
 def test_a_damaged_store_is_reported_without_its_path(api: TestClient, tmp_path: Path) -> None:
     (tmp_path / "corrections.db").write_bytes(b"not a database, but long enough to be read as one" * 100)
     response = api.post("/api/corrections", json=correction())

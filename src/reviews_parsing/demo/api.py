@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from starlette.requests import Request
+
+log = logging.getLogger("reviews_parsing.demo")
 
 CONCURRENT_REQUESTS, MAX_WAITING_REQUESTS = 8, 64
 COMPARE_RETRY_SECONDS = 1.0
@@ -142,20 +145,17 @@ class Api:
         return _json(_describe_job(self._job(request)))
 
     async def delete_job(self, request: Request) -> Response:
-        job = self._job(request)
-        if job.id == self.queue_id:
-            raise RequestRefused("this queue belongs to whoever runs the page", 403)
-        await self._jobs.delete(job)
+        await self._jobs.delete(self._own_job(request))
         return _json({})
 
     async def parse_job(self, request: Request) -> Response:
-        job = self._job(request)
+        job = self._own_job(request)
         body = await _read_json(request)
         self._jobs.parse(job, str(body.get("column") or ""), str(body["group_by"]) if body.get("group_by") else None)
         return _json(_describe_job(job), 202)
 
     async def stop_job(self, request: Request) -> Response:
-        job = self._job(request)
+        job = self._own_job(request)
         await self._jobs.stop(job)
         return _json(_describe_job(job))
 
@@ -167,7 +167,7 @@ class Api:
         return FileResponse(path, filename=path.name)
 
     async def create_queue(self, request: Request) -> Response:
-        job = self._job(request)
+        job = self._own_job(request)
         column = str((await _read_json(request)).get("column") or "")
         return _json({"total": await self._jobs.build_queue(job, column)}, 201)
 
@@ -187,6 +187,13 @@ class Api:
 
     def _job(self, request: Request) -> Job:
         return self._jobs.get(request.path_params["id"])
+
+    def _own_job(self, request: Request) -> Job:
+        """Return a job that visitors may change, which the operator's queue is not."""
+        job = self._job(request)
+        if job.id == self.queue_id:
+            raise RequestRefused("this queue belongs to whoever runs the page", 403)
+        return job
 
     def _remember_taxonomy(self, model: ServedModel | InferenceError) -> Taxonomy:
         """Keep the last known taxonomy, by which corrections are checked while the server is away."""
@@ -220,9 +227,10 @@ def _answer_errors(endpoint: Endpoint) -> Endpoint:
             return _json({"error": str(error)}, error.status)
         except InferenceError as error:
             return _json({"error": str(error)}, 413 if error.too_large else 503)
-        except DataError:
+        except (DataError, OSError):
             # The message names files of this machine.
-            return _json({"error": "the corrections cannot be read or written now: try again in a moment"}, 503)
+            log.exception("a request failed")
+            return _json({"error": "the page's files cannot be read or written now: try again in a moment"}, 503)
 
     return answer
 

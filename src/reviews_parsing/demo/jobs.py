@@ -37,6 +37,8 @@ MAX_WAITING_JOBS = 64
 READ_SECONDS = 60
 """Time limit for finding the columns of a file or building a queue."""
 MAX_WORKER_LINE_BYTES = 10**6
+STORAGE_CHECK_BYTES = 16 * 10**6
+"""An upload checks the storage again after this size."""
 log = logging.getLogger("reviews_parsing.demo")
 
 _ID = re.compile(r"[\w-]{22,64}", re.ASCII)
@@ -125,17 +127,20 @@ class JobStore:
         name = _clean_name(name)
         if not _EXTENSION.search(name):
             raise RequestRefused(f"{name} has an unknown extension: upload {_FORMATS}", 415)
-        if self._stored_bytes() > self._settings.page_storage_mb * 10**6:
-            raise RequestRefused("the page stores too many files: delete one of yours, or try again tomorrow", 507)
+        self._check_storage()
         job = Job(secrets.token_urlsafe(24), name, time.time())
         folder = self.path(job)
         folder.mkdir(mode=0o700)
         try:
             await self._write_upload(folder / job.file, chunks)
-        except BaseException:
+            self._add(job)
+        except BaseException as error:
+            self._jobs.pop(job.id, None)
             shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                log.warning("an upload cannot be stored: %s", error)
+                raise RequestRefused("the page cannot store the file now: try again later", 507) from error
             raise
-        self._add(job)
         self._start(job)
         return job
 
@@ -239,15 +244,29 @@ class JobStore:
         if column not in job.text_columns:
             raise RequestRefused(f"choose the column that holds the reviews: one of {', '.join(job.text_columns)}")
 
-    def _stored_bytes(self) -> int:
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+    def _free_bytes(self) -> int:
+        """Return the rest of the disk space that the page may use."""
+        size = 0
+        for path in self.folder.rglob("*"):
+            # Other jobs delete their files meanwhile.
+            with contextlib.suppress(OSError):
+                size += path.lstat().st_size
+        return self._settings.page_storage_mb * 10**6 - size
+
+    def _check_storage(self) -> None:
+        if self._free_bytes() < 0:
+            raise RequestRefused("the page stores too many files: delete one of yours, or try again tomorrow", 507)
 
     async def _write_upload(self, path: Path, chunks: AsyncIterator[bytes]) -> None:
         limit = self._settings.max_upload_mb * 10**6
-        size = 0
+        size = next_check = 0
         with path.open("xb") as file:
             async for chunk in chunks:
                 size += len(chunk)
+                if size > next_check:
+                    # Other uploads grow at the same time.
+                    self._check_storage()
+                    next_check = size + STORAGE_CHECK_BYTES
                 if size > limit:
                     raise RequestRefused(f"the file is larger than {self._settings.max_upload_mb:,} MB", 413)
                 file.write(chunk)
@@ -345,7 +364,7 @@ class JobStore:
         limits = {
             "memory_mb": self._settings.file_memory_mb,
             "cpu_seconds": max(1, round(min(seconds, self._settings.file_cpu_seconds))),
-            "file_mb": self._settings.page_storage_mb,
+            "file_mb": max(1, self._free_bytes() // 10**6),
         }
         request = {"stage": stage, "folder": str(folder), "path": job.file, "name": job.name, "limits": limits}
         environment = {
