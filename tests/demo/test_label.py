@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from reviews_parsing.corrections import CorrectionStore
+from ports import free_port
+from serving.client import environment
 
-from .conftest import page_over, upload, visits
+from .conftest import page_over, until, upload, visits
 from .fake_server import FakeServer
 
 TEXTS = [f"The SOUP {n} was fine." for n in range(4)]
@@ -50,12 +53,14 @@ def test_a_queue_is_labelled_by_keys(fake_server: FakeServer, browser: Browser, 
             page.get_by_role("button", name="Accept and next").click()
             expect_review(page, 3)
             expect(page.get_by_text("2 reviews of 4 labelled.")).to_be_visible()
-            # A waiting correction does not hold up the next review.
+            # A waiting correction does not hold up the next review, which was loaded ahead.
+            page.wait_for_function("() => Object.keys(localStorage).some((key) => key.endsWith('-3'))")
             page.context.set_offline(True)
             page.keyboard.press("a")
             expect(page.get_by_role("heading", name="Review 4 of 4")).to_be_visible()
             page.context.set_offline(False)
             expect(page.get_by_text("3 reviews of 4 labelled.")).to_be_visible()
+            until(lambda: len(site.store.list_latest()) == 3)
             # A reload, and another person, go on at the first review without labels.
             page.goto(f"{site.url}/label")
             expect_review(page, 4)
@@ -71,8 +76,7 @@ def test_a_queue_is_labelled_by_keys(fake_server: FakeServer, browser: Browser, 
             other.get_by_role("heading", name="Review 4 of 4").focus()
             other.keyboard.press("a")
             expect(other.get_by_text("All reviews are labelled.")).to_be_visible()
-        store = CorrectionStore(site.home / "corrections.db")
-        corrections = {revision.correction.text: revision.correction for revision in store.list_latest()}
+        corrections = {revision.correction.text: revision.correction for revision in site.store.list_latest()}
         assert set(corrections) == set(TEXTS)
         assert [a.polarity for a in corrections[TEXTS[1]].aspects] == ["negative"]
         assert corrections[TEXTS[1]].author == "Ada pan"
@@ -92,12 +96,6 @@ def test_an_uploaded_file_is_a_queue_too(
 
 
 def test_a_page_does_not_start_on_a_queue_without_texts(fake_server: FakeServer, tmp_path: Path) -> None:
-    import subprocess
-    import sys
-
-    from ports import free_port
-    from serving.client import environment
-
     bad = tmp_path / "numbers.jsonl"
     bad.write_text('{"stars": 4}\n')
     command = [sys.executable, "-m", "reviews_parsing.cli", "demo", f"--port={free_port()}", "--queue"]

@@ -14,6 +14,7 @@ from reviews_parsing.demo.app import create_app
 from reviews_parsing.demo.security import RateLimiter
 from reviews_parsing.settings import Settings
 
+from .conftest import until
 from .fake_server import FakeServer
 
 TEXT = "The SOUP was fine."
@@ -176,6 +177,13 @@ def test_other_formats_are_refused(api: TestClient, name: str) -> None:
     response = api.post(f"/api/files?name={name}", content=b"text\nfine\n")
     assert response.status_code == 415
     assert "CSV, TSV, JSONL or Parquet" in response.json()["error"]
+
+
+def test_a_file_that_takes_too_long_is_ended(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reviews_parsing.demo.jobs.READ_SECONDS", 0.01)
+    job_id = api.post("/api/files?name=slow.csv", content=b"text\nfine\n").json()["id"]
+    until(lambda: api.get(f"/api/files/{job_id}").json()["state"] == "unreadable")
+    assert "slow.csv took more than 0 s" in api.get(f"/api/files/{job_id}").json()["message"]
 
 
 def test_visitors_do_not_change_the_queue_of_the_operator(api: TestClient) -> None:

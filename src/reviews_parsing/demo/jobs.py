@@ -416,7 +416,7 @@ class JobStore:
                 "runs the page to raise REVIEWS_PARSING_FILE_CPU_SECONDS"
             )
         if status == -signal.SIGABRT:
-            return worker.describe_memory_limit(limits["memory_mb"])
+            return worker.describe_memory_limit(job.name, limits["memory_mb"])
         return f"{job.name} could not be read: it is damaged, or takes too much memory"
 
 

@@ -49,7 +49,7 @@ def main() -> None:
     try:
         emit(result=stages[request["stage"]](request))
     except MemoryError:
-        emit(error=describe_memory_limit(request["limits"]["memory_mb"]))
+        emit(error=describe_memory_limit(request["name"], request["limits"]["memory_mb"]))
     except (ReviewsParsingError, OSError, ValueError) as error:
         emit(error=str(error).replace(request["path"], request["name"]))
     # Threads of readers may still run, and nothing is left to clean up.
@@ -63,9 +63,9 @@ def emit(**message: Any) -> None:
     sys.stdout.flush()
 
 
-def describe_memory_limit(memory_mb: int) -> str:
+def describe_memory_limit(name: str, memory_mb: int) -> str:
     return (
-        f"reading the file takes more than {memory_mb:,} MB of memory: split it, or ask whoever runs the page to raise "
+        f"{name} takes more than {memory_mb:,} MB of memory: split it, or ask whoever runs the page to raise "
         "REVIEWS_PARSING_FILE_MEMORY_MB"
     )
 
@@ -126,7 +126,7 @@ def parse(request: Request) -> dict[str, Any]:
         )
     except (ReviewsParsingError, MemoryError) as error:
         # Without plots, the parsed file is still of use.
-        outcome["plots_error"] = str(error) or describe_memory_limit(request["limits"]["memory_mb"])
+        outcome["plots_error"] = str(error) or describe_memory_limit(request["name"], request["limits"]["memory_mb"])
     else:
         outcome["downloads"]["report"] = report_file.name
         outcome["plots"] = [{"caption": caption, "svg": svg} for caption, svg in plots]

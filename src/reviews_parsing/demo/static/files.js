@@ -244,7 +244,7 @@ const showJob = async (main, id) => {
   await refresh();
 };
 
-const describeTime = (seconds) => (seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
+const describeTime = (seconds) => (seconds < 0.5 ? "less than a second" : seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
 
 let started = null;
 
