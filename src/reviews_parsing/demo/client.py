@@ -70,11 +70,7 @@ class InferenceClient:
     def describe(self) -> ServedModel:
         """Return the model's metadata. Raises InferenceError if the server does not answer or lacks the model."""
         metadata = self.get_json(self._path)
-        fields = json.loads((metadata.get("parameters") or {}).get("taxonomy", "null"))
-        taxonomy = None
-        if fields:
-            categories, polarities, implicit = (tuple(fields[key]) for key in ("categories", "polarities", "implicit"))
-            taxonomy = Taxonomy(categories, polarities, implicit, fields["opinions"], fields.get("several", False))
+        taxonomy = _read_taxonomy((metadata.get("parameters") or {}).get("taxonomy"))
         return ServedModel(metadata["name"], next(iter(metadata.get("versions") or ()), ""), taxonomy)
 
     def parse(
@@ -145,6 +141,23 @@ class InferenceClient:
             header = response.headers.get("Retry-After", "")
             retry_after = min(float(header), _MAX_PAUSE_SECONDS) if header.isdigit() else 1.0
         return InferenceError(message, retry_after, status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+
+
+def _read_taxonomy(published: str | None) -> Taxonomy | None:
+    """Return the taxonomy that a server publishes as JSON, None without one or in a form of other servers."""
+    try:
+        fields = json.loads(published or "null")
+        return Taxonomy(
+            tuple(map(str, fields["categories"])),
+            tuple(map(str, fields["polarities"])),
+            tuple(map(str, fields["implicit"])),
+            opinions=bool(fields["opinions"]),
+            # Older servers publish `several`.
+            multi_label=bool(fields.get("multi_label", fields.get("several", False))),
+            unique_mentions=bool(fields.get("unique_mentions", False)),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 class RemoteParser:
