@@ -133,6 +133,7 @@ class PageMachine(RuleBasedStateMachine):
     def reload(self) -> None:
         self.page.reload()
 
+    @precondition(lambda self: self.is_online)
     @rule(is_back=st.booleans())
     def move_in_history(self, is_back: bool) -> None:
         move, undo = self.page.go_back, self.page.go_forward

@@ -105,8 +105,8 @@ class InferenceClient:
         tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
         response = self._send("POST", f"{self._path}/infer", {"inputs": [tensor]})
         [output] = response["outputs"]
-        aspects = (tuple(map(Aspect.from_json, json.loads(element))) for element in output["data"])
-        reviews = tuple(ParsedReview(text, found) for text, found in zip(texts, aspects, strict=True))
+        answers = (tuple(map(Aspect.from_json, json.loads(element))) for element in output["data"])
+        reviews = tuple(ParsedReview(text, aspects) for text, aspects in zip(texts, answers, strict=True))
         return Prediction(response["model_version"], reviews)
 
     def _send(self, method: str, path: str, body: object = None) -> Any:

@@ -74,14 +74,14 @@ class ParseReport:
 def scan_columns(path: str) -> FileColumns:
     """Return the columns of a file. Raises DataError if it cannot be read or has no column of texts."""
     with sources.opened([path]) as (source,):
-        found = source.scan(PART_ROWS).columns
-        names = [column.name for column in found]
-        text_names = [column.name for column in found if column.texts]
+        file_columns = source.scan(PART_ROWS).columns
+        names = [column.name for column in file_columns]
+        text_names = [column.name for column in file_columns if column.texts]
         if not text_names:
             raise DataError(f"{path} has no column of strings, only {', '.join(names)}: add one with the texts")
         guess: str | None
         try:
-            guess = columns.text_column(found, source.input.name, None)
+            guess = columns.text_column(file_columns, source.input.name, None)
         except DataError:
             # A file with predicted aspects, such as one from `data suggest`, has its texts in `text`.
             guess = next((name for name in columns.TEXT_NAMES if name in text_names), None)
