@@ -108,7 +108,7 @@ def test_words_of_two_categories_are_shown_once(capsys: pytest.CaptureFixture[st
     sushi = Aspect("FOOD", "sushi", 5, 10, "negative", score=0.6)
     price = replace(sushi, entity_group="PRICE", score=0.4)
     output.show(ParsedReview("Dear sushi, nice room.", (sushi, price, Aspect("AMBIENCE", "room", 17, 21, score=0.9))))
-    assert capsys.readouterr().out.startswith("Dear sushi FOOD PRICE, nice room AMBIENCE.\n")
+    assert capsys.readouterr().out.startswith("Dear sushi FOOD − PRICE −, nice room AMBIENCE.\n")
 
 
 def test_files_in_and_out(with_champion: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_what_the_package_exports() -> None:
 
 
 def test_importing_loads_nothing_heavy_and_help_stays_light() -> None:
-    heavy = "torch transformers mlflow mlserver onnxruntime pandas pyarrow sklearn matplotlib lightkube gradio httpx"
+    heavy = "torch transformers mlflow mlserver onnxruntime pandas pyarrow sklearn matplotlib lightkube starlette httpx"
     for program in ("import reviews_parsing", "from reviews_parsing.cli import app"):
         check = f"{program}; import sys; sys.exit(' '.join(m for m in {heavy.split()!r} if m in sys.modules) or 0)"
         done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)

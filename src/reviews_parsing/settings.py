@@ -80,6 +80,22 @@ class Settings(BaseSettings):
     max_upload_mb: int = Field(
         default=200, ge=1, description="maximum size of a file on the page, in megabytes (10^6 bytes)"
     )
+    file_memory_mb: int = Field(
+        default=2048, ge=256, description="memory limit of the process that reads an uploaded file, in megabytes"
+    )
+    file_seconds: int = Field(default=3600, ge=1, description="time limit for parsing an uploaded file, in seconds")
+    file_cpu_seconds: int = Field(
+        default=900, ge=1, description="processor time limit for parsing an uploaded file, in seconds"
+    )
+    page_storage_mb: int = Field(
+        default=10_000, ge=1, description="disk space for uploaded files and results of the page, in megabytes"
+    )
+    page_requests_per_minute: int = Field(
+        default=300, ge=1, description="requests per minute that the page takes from one address, beside loading pages"
+    )
+    page_hosts: str = Field(
+        default="", description="host names by which browsers may reach the page, separated by commas"
+    )
 
     service: str = Field(default=MODEL_NAME, description="InferenceService that a rollout changes")
     namespace: str = Field(default="reviews-parsing", description="Kubernetes namespace of that InferenceService")

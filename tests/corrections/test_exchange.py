@@ -219,3 +219,40 @@ def test_unusable_files_are_one_line_errors(store: CorrectionStore, tmp_path: Pa
     ):
         assert str(tmp_path) in printed
         assert len(printed.strip().splitlines()) == 1
+
+
+def test_corrections_of_strangers_are_approved_or_rejected_by_hand(store: CorrectionStore, tmp_path: Path) -> None:
+    for text in ("Cold \x1b[2Jsoup.", "Warm soup."):
+        store.save(Correction(text, (Aspect("FOOD", "soup", len(text) - 5, len(text) - 1),), ()), None, approved=False)
+    assert "2 pending corrections are not exported" in command(store, "export", tmp_path / "out.jsonl")
+    assert json.loads(command(store, "export", tmp_path / "out.jsonl", "--json"))["reviews"] == 2
+    assert json.loads(command(store, "export", tmp_path / "out.jsonl", "--json", "--all"))["reviews"] == 4
+    cold, warm = (document["id"] for document in json.loads(command(store, "list", "--pending", "--json")))
+    shown = CliRunner().invoke(app, ["corrections", "approve", "--store", str(store.path)], input="n\n")
+    assert shown.exit_code == 1
+    assert "soup FOOD" in shown.output
+    assert "\x1b" not in shown.output
+    assert len(json.loads(command(store, "list", "--pending", "--json"))) == 2
+    assert "1 corrections approved" in command(store, "approve", warm, "--yes")
+    assert "1 corrections rejected" in command(store, "reject", cold, "--yes")
+    assert "no pending corrections" in command(store, "approve")
+    assert "there is no correction 99" in command(store, "approve", 99, "--yes", code=1)
+    command(store, "export", tmp_path / "out.jsonl")
+    assert [review.text for review in data.read(tmp_path / "out.jsonl")][2:] == ["Warm soup."]
+
+
+def test_without_approved_corrections_export_says_how_to_approve(tmp_path: Path) -> None:
+    store = CorrectionStore(tmp_path / "c.db")
+    store.save(TEA_CORRECTION, None, approved=False)
+    message = command(store, "export", tmp_path / "out.jsonl", code=1)
+    assert "all 1 corrections" in message
+    assert "corrections approve" in message
+
+
+def test_an_import_approves_pending_corrections(tmp_path: Path) -> None:
+    store = CorrectionStore(tmp_path / "c.db")
+    store.save(TEA_CORRECTION, None, approved=False)
+    command(store, "export", tmp_path / "tasks.json", "--all", "--to", "label-studio")
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    assert import_tasks(store, tmp_path, tasks) == "0 corrections saved, 1 were there already\n"
+    assert len(store.list_latest(approved_only=True)) == 1

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 
 from data.strategies import properties, reviews
-from reviews_parsing.corrections import Correction, CorrectionConflict, CorrectionStore
+from reviews_parsing.corrections import Correction, CorrectionConflict, CorrectionStatus, CorrectionStore
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Aspect, Opinion, Review
 
@@ -132,7 +132,7 @@ def test_any_review_survives_the_round_trip(tmp_path_factory: pytest.TempPathFac
 WRITER = """
 import sys
 from pathlib import Path
-from reviews_parsing.corrections import Correction, CorrectionConflict, CorrectionStore
+from reviews_parsing.corrections import Correction, CorrectionConflict, CorrectionStatus, CorrectionStore
 from reviews_parsing.schema import Aspect
 store = CorrectionStore(Path(sys.argv[1]))
 print("ready", flush=True)
@@ -210,3 +210,38 @@ def test_files_that_are_not_stores_are_unchanged(tmp_path: Path) -> None:
         assert name == "folder" or (tmp_path / name).read_bytes() == content
     with pytest.raises(DataError, match="cannot be used"):
         CorrectionStore(tmp_path / "prose" / "c.db").save(correction(RAMEN), None)
+
+
+def test_pending_corrections_are_not_exported_until_they_are_approved(tmp_path: Path) -> None:
+    store = CorrectionStore(tmp_path / "c.db")
+    store.save(correction(RAMEN), None)
+    store.save(correction(HOST, author="a stranger"), 1, approved=False)
+    store.save(correction(text="Fine soup."), None, approved=False)
+    pending = [revision for revision in store.list_latest() if revision.status is CorrectionStatus.PENDING]
+    assert [(revision.number, revision.correction.text) for revision in pending] == [(2, TEXT), (1, "Fine soup.")]
+    assert [revision.correction.aspects for revision in store.list_latest(approved_only=True)] == [(RAMEN,)]
+    store.decide([pending[0].id], CorrectionStatus.APPROVED)
+    assert [revision.correction.aspects for revision in store.list_latest(approved_only=True)] == [(HOST,)]
+    with pytest.raises(DataError, match="there is no correction 99"):
+        store.decide([pending[1].id, 99], CorrectionStatus.APPROVED)
+    assert len(store.list_latest(approved_only=True)) == 1
+
+
+def test_a_rejected_revision_counts_no_longer(tmp_path: Path) -> None:
+    store = CorrectionStore(tmp_path / "c.db")
+    store.save(correction(RAMEN), None)
+    store.save(correction(HOST), 1, approved=False)
+    store.decide([store.list_latest()[0].id], CorrectionStatus.REJECTED)
+    latest = store.find_latest(TEXT)
+    assert latest is not None
+    assert (latest.number, latest.correction.aspects) == (1, (RAMEN,))
+    assert store.save(correction(RAMEN, HOST), base_revision=1) == 3
+    assert [revision.status for revision in store.list_revisions(TEXT)] == ["approved", "rejected", "approved"]
+
+
+def test_a_store_of_an_older_release_is_pending(tmp_path: Path) -> None:
+    store = CorrectionStore(tmp_path / "c.db")
+    store.save(correction(RAMEN), None)
+    with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute("DROP TABLE decisions")
+    assert [revision.status for revision in store.list_latest()] == [CorrectionStatus.PENDING]

@@ -1,7 +1,8 @@
-"""A real page over a real server, both on loopback, and a browser."""
+"""A real page over a real server or a fake one, all on loopback, and a browser."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -19,28 +20,31 @@ from reviews_parsing.corrections import CorrectionStore
 from serving.client import DEADLINE, Server, environment
 from serving.conftest import Start, start
 
+from .fake_server import FakeServer
+
 __all__ = ["start"]
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-QUIET += ["--disable-component-update", "--disable-sync"]
+BROWSER_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+BROWSER_OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 Visit = Callable[..., Page]
 PHONE = {"width": 390, "height": 844}
 
 
 @dataclass(frozen=True)
 class Site:
-    """A page that is served: its address, its home, and the folder of everything temporary."""
+    """A page that is served: its address, its home, its folder of temporary files, and its log."""
 
     url: str
     home: Path
     temporary: Path
     log_file: Path
+    process: subprocess.Popen[bytes]
 
     @property
     def store(self) -> CorrectionStore:
         return CorrectionStore(self.home / "corrections.db")
 
-    def files(self) -> list[Path]:
-        return [path for path in self.temporary.rglob("*") if path.is_file()]
+    def job_files(self) -> list[Path]:
+        return [path for path in (self.home / "page" / "jobs").rglob("*") if path.is_file()]
 
 
 @pytest.fixture(scope="package")
@@ -49,32 +53,46 @@ def server(start: Start) -> Iterator[Server]:
         yield running
 
 
-@contextmanager
-def page_over(server: Server, home: Path, folder: Path, *options: str) -> Iterator[Site]:
-    """A page that keeps corrections in `home`, and everything temporary and its log in `folder`."""
-    port, log = free_port(), folder / "log"
-    (folder / "tmp").mkdir()
-    variables = environment(home, REVIEWS_PARSING_MAX_UPLOAD_MB="1", TMPDIR=str(folder / "tmp"))
-    command = [sys.executable, "-m", "reviews_parsing.cli", "demo", f"--port={port}", *options]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [*command, "--server", f"http://127.0.0.1:{server.http}"], env=variables, stdout=out, stderr=out, cwd=folder
-        )
-    running = Site(f"http://127.0.0.1:{port}", home, folder / "tmp", log)
-    try:
-        until(lambda: answers(f"{running.url}/healthz") or process.poll() is not None)
-        assert process.poll() is None, log.read_text()
+@pytest.fixture
+def fake_server() -> Iterator[FakeServer]:
+    with FakeServer() as running:
         yield running
+
+
+@contextmanager
+def page_over(
+    server_url: str, home: Path, folder: Path, *options: str, port: int | None = None, **variables: str
+) -> Iterator[Site]:
+    """Serve a page with its data in `home`, and temporary files and its log in `folder`."""
+    port = port or free_port()
+    log_file = folder / "log"
+    temporary = folder / "tmp"
+    temporary.mkdir(exist_ok=True)
+    settings = {
+        "REVIEWS_PARSING_MAX_UPLOAD_MB": "1",
+        "REVIEWS_PARSING_PAGE_REQUESTS_PER_MINUTE": "100000",
+        "TMPDIR": str(temporary),
+    }
+    command = [sys.executable, "-m", "reviews_parsing.cli", "demo", f"--port={port}", "--server", server_url, *options]
+    with log_file.open("ab") as log:
+        process = subprocess.Popen(
+            command, env=environment(home, **{**settings, **variables}), stdout=log, stderr=log, cwd=folder
+        )
+    site = Site(f"http://127.0.0.1:{port}", home, temporary, log_file, process)
+    try:
+        until(lambda: answers(f"{site.url}/healthz") or process.poll() is not None)
+        assert process.poll() is None, log_file.read_text()
+        yield site
     finally:
         process.terminate()
         assert process.wait(30) == 0
-        assert not running.files()
+        assert not [path for path in temporary.rglob("*") if path.is_file()]
 
 
 @pytest.fixture(scope="package")
 def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
-    with page_over(server, folder / "home", folder) as running:
+    with page_over(f"http://127.0.0.1:{server.http}", folder / "home", folder) as running:
         yield running
 
 
@@ -82,56 +100,57 @@ def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=30_000)
     with sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET)
+        yield playwright.chromium.launch(executable_path="/usr/bin/chromium", args=BROWSER_OPTIONS)
 
 
 @contextmanager
 def visits(browser: Browser, site: Site) -> Iterator[Visit]:
-    """visit(**context): the page, opened anew by somebody else. Nothing it loads may come from elsewhere."""
-    asked: list[str] = []
+    """visit(**context): open the page as another person. All is loaded from the site, and no script fails."""
+    requests: list[str] = []
     errors: list[str] = []
     contexts = []
 
-    def visited(**options: object) -> Page:
+    def visit(expected_server: str = "Version", **options: object) -> Page:
         context = browser.new_context(**options)
         contexts.append(context)
+        context.on("request", lambda request: requests.append(request.url))
+        context.on("weberror", lambda error: errors.append(str(error.error)))
         page = context.new_page()
         page.set_default_timeout(30_000)
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        opened(page, site)
+        open_page(page, site, expected_server)
         return page
 
-    yield visited
+    yield visit
     for context in contexts:
         context.close()
-    assert asked
-    assert not [url for url in asked if not url.startswith((site.url, "data:", "blob:"))]
+    assert requests
+    assert not [url for url in requests if not url.startswith((site.url, "data:", "blob:"))]
     assert not errors
 
 
-def opened(page: Page, site: Site) -> None:
+def open_page(page: Page, site: Site, expected_server: str = "Version") -> None:
     page.goto(site.url)
-    expect(page.locator(".rp-serving").first).to_contain_text("Version 1")
+    expect(page.locator("#rp-servers > *").first).to_contain_text(expected_server)
 
 
 @pytest.fixture
 def visit(browser: Browser, site: Site) -> Iterator[Visit]:
-    with visits(browser, site) as visited:
-        yield visited
+    with visits(browser, site) as visit:
+        yield visit
 
 
 @pytest.fixture(scope="package")
 def window(browser: Browser, site: Site) -> Iterator[Page]:
-    """A window for all who need no other person, screen or end of theirs: a new one takes twice the time."""
-    with visits(browser, site) as visited:
-        yield visited()
+    """A window for all tests that need no other person or screen: opening another one takes twice the time."""
+    with visits(browser, site) as visit:
+        yield visit()
 
 
 @pytest.fixture
 def page(window: Page, site: Site) -> Page:
-    """The page, loaded anew."""
-    opened(window, site)
+    """The page, loaded again, in a browser without stored reviews."""
+    window.evaluate("() => localStorage.clear()")
+    open_page(window, site)
     return window
 
 
@@ -139,9 +158,8 @@ def parse(page: Page, text: str) -> None:
     page.get_by_label("A review", exact=True).fill(text)
     page.get_by_role("button", name="Parse", exact=True).click()
     if text.strip():
-        expect(page.locator("#rp-first .rp-text")).to_contain_text(text[:3])
-        # An answer puts away the editor of the one before.
-        expect(page.locator(".rp-editor")).to_have_count(0)
+        expect(page.locator("#rp-first .rp-text").first).to_contain_text(text[:3])
+        expect(page.locator("#rp-message > *")).to_have_count(0)
 
 
 def correct(page: Page, text: str) -> None:
@@ -150,9 +168,25 @@ def correct(page: Page, text: str) -> None:
     expect(page.get_by_role("heading", name="Correct the answer")).to_be_focused()
 
 
-def until(holds: Callable[[], object]) -> None:
+def save(page: Page, revision: int = 1) -> None:
+    page.get_by_role("button", name="Save the correction").click()
+    expect(page.locator("#rp-message")).to_contain_text(f"Saved as revision {revision}. Thank you.")
+
+
+def upload(page: Page, path: Path) -> None:
+    page.get_by_role("link", name="A file", exact=True).click()
+    page.locator("#rp-upload input[type=file]").set_input_files(path)
+    expect(page.get_by_role("heading", name=path.name)).to_be_visible()
+
+
+def write_csv(path: Path, texts: list[str]) -> Path:
+    path.write_text("id,comment,city\n" + "".join(f'{n},"{text}",Ghent\n' for n, text in enumerate(texts)))
+    return path
+
+
+def until(condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + DEADLINE
-    while not holds():
+    while not condition():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.05)
 
@@ -167,8 +201,13 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def no_requests(page: Page) -> Iterator[None]:
-    """Nothing but the page's heartbeat goes to the server meanwhile."""
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
+    """Assert that the page sends nothing meanwhile."""
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
     yield
-    assert not [url for url in asked if "heartbeat" not in url]
+    assert not requests
+
+
+def is_long_run() -> bool:
+    """Return whether tests of random sequences may take minutes."""
+    return bool(os.environ.get("LONG_TESTS"))

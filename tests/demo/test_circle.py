@@ -1,4 +1,4 @@
-"""The whole circle: answers corrected on the page, kept, exported, learned from, and a version that answers better."""
+"""The whole cycle: corrections on the page are stored, approved, exported and trained on; the new version is better."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from reviews_parsing.settings import MODEL_NAME
 from serving.client import Server
 from serving.conftest import Start
 
-from .conftest import PHONE, correct, page_over, parse, visits
+from .conftest import PHONE, correct, page_over, parse, save, visits
 
-# The default model takes what a spa offers for FOOD or AMBIENCE; who runs one wants it to be SERVICE.
+# The default model labels the offers of a spa FOOD or AMBIENCE; here they are to be SERVICE.
 SPA = ("massage", "facial", "pedicure", "haircut", "body scrub", "sauna")
 FOOD = ("soup", "pasta", "pie", "curry", "salad", "steak")
-SAID = (
+TEMPLATES = (
     ("The {} was lovely.", "positive"),
     ("We hated the {}.", "negative"),
     ("Their {} is a mess!", "negative"),
@@ -36,37 +36,39 @@ SAID = (
 )
 
 
-def sentences(category: str, things: tuple[str, ...], begin: int, count: int) -> list[Review]:
-    """Labelled sentences, each of another thing or in other words."""
-    pairs = [(things[(i + j) % len(things)], SAID[j]) for i, j in product(range(len(things)), range(len(SAID)))]
-    found = []
-    for thing, (form, polarity) in islice(pairs, begin, begin + count):
-        text, start = form.format(thing), form.index("{}")
-        aspect = Aspect(category, thing, start, start + len(thing), polarity)
-        found.append(Review(f"{category}-{len(found) + begin}", text, (aspect,)))
-    return found
+def sentences(category: str, targets: tuple[str, ...], begin: int, count: int) -> list[Review]:
+    """Return labelled sentences that differ in target or template."""
+    pairs = [
+        (targets[(i + j) % len(targets)], TEMPLATES[j]) for i, j in product(range(len(targets)), range(len(TEMPLATES)))
+    ]
+    reviews = []
+    for target, (template, polarity) in islice(pairs, begin, begin + count):
+        text, start = template.format(target), template.index("{}")
+        aspect = Aspect(category, target, start, start + len(target), polarity)
+        reviews.append(Review(f"{category}-{len(reviews) + begin}", text, (aspect,)))
+    return reviews
 
 
-def told_at_length(parts: list[Review]) -> Review:
-    """One review of these sentences."""
+def join(parts: list[Review]) -> Review:
+    """Return one review of these sentences."""
     text, aspects = "", []
     for part in parts:
         text += " " if text else ""
-        at = len(text)
-        aspects += [replace(a, start=(a.start or 0) + at, end=(a.end or 0) + at) for a in part.aspects]
+        offset = len(text)
+        aspects += [replace(a, start=(a.start or 0) + offset, end=(a.end or 0) + offset) for a in part.aspects]
         text += part.text
-    return Review("at length", text, tuple(aspects))
+    return Review("joined", text, tuple(aspects))
 
 
-def put_right(page: Page, wanted: Review) -> None:
-    """What a person does in the editor until it says what they think of the review, and saves."""
-    correct(page, wanted.text)
+def correct_to(page: Page, review: Review) -> None:
+    """Edit the answer as a person does until it has the labels of the review, and save it."""
+    correct(page, review.text)
     editor = page.locator(".rp-editor")
-    right = {f"“{aspect.word}”" for aspect in wanted.aspects}
-    for shown in editor.locator(".rp-said").all_inner_texts():
-        if shown not in right:
-            editor.get_by_role("button", name=re.compile(f"^Delete {shown}$")).click()
-    for aspect in wanted.aspects:
+    names = {f"“{aspect.word}”" for aspect in review.aspects}
+    for name in editor.locator(".rp-edited .rp-word").all_inner_texts():
+        if name not in names:
+            editor.get_by_role("button", name=re.compile(f"^Delete {name}$")).first.click()
+    for aspect in review.aspects:
         row = editor.locator("li").filter(has=page.get_by_text(f"“{aspect.word}”", exact=True))
         if not row.count():
             area = editor.get_by_label("The review. Select words")
@@ -74,51 +76,52 @@ def put_right(page: Page, wanted: Review) -> None:
             editor.get_by_role("button", name="Add an aspect at the selected words").click()
         row.get_by_role("combobox", name="Category").select_option(aspect.entity_group)
         row.get_by_role("combobox", name="Polarity").select_option(aspect.polarity)
-    editor.get_by_role("button", name="Save the correction").click()
-    expect(editor.get_by_text("Saved as revision 1")).to_be_visible()
+    save(page)
 
 
 def run(*arguments: object) -> Result:
-    done = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
-    return done
+    result = CliRunner().invoke(app, [*map(str, arguments)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result
 
 
 def test_corrections_on_the_page_become_a_better_version_that_the_gate_lets_through(
     server: Server, start: Start, browser: Browser, with_champion: Path, tmp_path: Path
 ) -> None:
-    """The labelled reviews that there are say nothing of a spa; people's corrections do."""
+    """The labelled reviews have no spa; the corrections do."""
     splits = {
         "train": sentences("FOOD", FOOD, 0, 8),
         "validation": [*sentences("FOOD", FOOD, 8, 3), *sentences("SERVICE", SPA, 24, 6)],
         "test": [*sentences("FOOD", FOOD, 12, 3), *sentences("SERVICE", SPA, 30, 6)],
     }
     (tmp_path / "labels").mkdir()
-    for name, some in splits.items():
-        data.write(some, tmp_path / "labels" / f"{name}.jsonl")
+    for name, reviews in splits.items():
+        data.write(reviews, tmp_path / "labels" / f"{name}.jsonl")
     (tmp_path / "page").mkdir()
     with ExitStack() as stack:
         canary = stack.enter_context(start(REVIEWS_PARSING_HOME=str(with_champion)))
         compare = ("--compare", f"http://127.0.0.1:{canary.http}")
-        site = stack.enter_context(page_over(server, with_champion, tmp_path / "page", *compare))
+        server_url = f"http://127.0.0.1:{server.http}"
+        site = stack.enter_context(page_over(server_url, with_champion, tmp_path / "page", *compare))
         page = stack.enter_context(visits(browser, site))()
 
-        taught = [told_at_length(sentences("SERVICE", SPA, begin, 6)) for begin in (0, 6, 12)]
-        for wanted in [*taught, splits["test"][-1]]:
-            put_right(page, wanted)
-        kept = [saved.correction for saved in CorrectionStore().list_latest()]
-        said = [tuple(replace(aspect, opinion=None) for aspect in its.aspects) for its in kept[:3]]
-        assert said == [wanted.aspects for wanted in taught]
-        assert {its.version for its in kept} == {"1"}
-        assert [[a.to_json() for a in k.predicted_aspects] for k in kept] == server.infer(
-            [k.text for k in kept]
+        corrected = [join(sentences("SERVICE", SPA, begin, 6)) for begin in (0, 6, 12)]
+        for review in [*corrected, splits["test"][-1]]:
+            correct_to(page, review)
+        stored = [revision.correction for revision in CorrectionStore().list_latest()]
+        labels = [tuple(replace(aspect, opinion=None) for aspect in c.aspects) for c in stored[:3]]
+        assert labels == [review.aspects for review in corrected]
+        assert {correction.version for correction in stored} == {"1"}
+        assert [[a.to_json() for a in c.predicted_aspects] for c in stored] == server.infer(
+            [c.text for c in stored]
         ).predictions
 
+        assert run("corrections", "approve", "--yes").exit_code == 0
         assert run("corrections", "export", tmp_path / "corrections.jsonl").exit_code == 0
         options = ("--add", tmp_path / "corrections.jsonl", "--epochs", 8, "--batch-size", 4, "--seed", 3)
-        said = run("train", tmp_path / "labels", *options, "--foundation-epochs", 0, "--json").stderr
-        assert "3 reviews added, 0 replaced" in said
-        assert "1 left out, they repeat validation or test reviews: correction-" in said
+        messages = run("train", tmp_path / "labels", *options, "--foundation-epochs", 0, "--json").stderr
+        assert "3 reviews added, 0 replaced" in messages
+        assert "1 left out, they repeat validation or test reviews: correction-" in messages
         verdict = json.loads(run("promote", "--version", "2", "--json").stdout)
         assert verdict["promoted"]
         assert verdict["difference"]["low"] > 0

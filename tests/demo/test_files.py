@@ -1,47 +1,45 @@
-"""A file on the page: what comes out, and what is left of one that nobody waits for."""
+"""A file on the page: its results, its address, its limits, and the files that remain on disk."""
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from reviews_parsing.batch import read_rows
-from reviews_parsing.demo.leftout import LeftOut
+from reviews_parsing.demo.worker import RejectSummary
 from serving.client import Server
 
-from .conftest import Site, Visit, until
+from .conftest import Site, Visit, page_over, save, until, upload, visits, write_csv
+from .fake_server import FakeServer
 
 REVIEWS = [f"The soup at table {n} was lovely but the waiter was rude." for n in range(12)]
 
 
-def uploaded(page: Page, path: Path) -> None:
-    page.get_by_role("tab", name="A file").click()
-    page.locator("#rp-upload input[type=file]").set_input_files(path)
-
-
-def csv(path: Path, texts: list[str]) -> Path:
-    path.write_text("id,comment,city\n" + "".join(f'{n},"{text}",Ghent\n' for n, text in enumerate(texts)))
-    return path
-
-
-def test_a_file_becomes_a_table_plots_parquet_and_rows_left_out(page: Page, server: Server, tmp_path: Path) -> None:
-    path = csv(tmp_path / "reviews.csv", [*REVIEWS, "A long soup. " * 2000])
-    path.write_text(path.read_text() + "13,No city\n14,One,Porto,too many\n")
-    uploaded(page, path)
-    expect(page.get_by_label("Column of the texts")).to_have_value("comment")
+def parse_file(page: Page) -> None:
     page.get_by_role("button", name="Parse the file").click()
+    expect(page.get_by_role("table", name="Aspects by category")).to_be_visible()
+
+
+def test_a_file_becomes_a_table_plots_parquet_and_rejects(page: Page, server: Server, tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "reviews.csv", [*REVIEWS, "A long soup. " * 2000])
+    path.write_text(path.read_text() + "13,No city\n14,One,Porto,too many\n")
+    upload(page, path)
+    expect(page.get_by_label("Column of the texts")).to_have_value("comment")
+    parse_file(page)
     expect(page.get_by_role("table", name="Aspects by category")).to_contain_text("FOOD")
     outcome = page.locator("#rp-outcome")
     expect(outcome).to_contain_text("13 reviews")
     expect(outcome).to_contain_text("Longer than the server takes, so without aspects: 1 text.")
-    expect(outcome.get_by_text("left out")).to_have_text(
+    expect(outcome.locator(".rp-note").get_by_text("left out")).to_have_text(
         "2 rows could not be parsed and were left out: 2 values where the header has 3, or the like (2 rows)."
     )
     expect(outcome.locator(".rp-rows > li").first).to_contain_text("at table 0 was lovely")
@@ -49,110 +47,227 @@ def test_a_file_becomes_a_table_plots_parquet_and_rows_left_out(page: Page, serv
     with page.expect_download() as report:
         page.get_by_text("Download the report").click()
     assert report.value.suggested_filename == "reviews-insights.html"
-    with page.expect_download() as fetched:
+    with page.expect_download() as download:
         page.get_by_text("Download the Parquet").click()
-    assert fetched.value.suggested_filename == "reviews-parsed.parquet"
-    fetched.value.save_as(tmp_path / "parsed.parquet")
+    assert download.value.suggested_filename == "reviews-parsed.parquet"
+    download.value.save_as(tmp_path / "parsed.parquet")
     rows = list(read_rows([str(tmp_path / "parsed.parquet")]))
     assert [row["comment"] for row in rows[:12]] == REVIEWS
-    expected = [[(a["word"], a["polarity"]) for a in found] for found in server.infer(REVIEWS).predictions]
+    expected = [[(a["word"], a["polarity"]) for a in aspects] for aspects in server.infer(REVIEWS).predictions]
     assert [[(a["word"], a["polarity"]) for a in row["aspects"]] for row in rows[:12]] == expected
     assert rows[12]["aspects"] == []
-    with page.expect_download() as left_out:
+    with page.expect_download() as download:
         page.get_by_text("Download the rows left out").click()
-    assert left_out.value.suggested_filename == "reviews-parsed.rejects.jsonl"
-    rejects = [json.loads(line) for line in left_out.value.path().read_text().splitlines()]
+    assert download.value.suggested_filename == "reviews-parsed.rejects.jsonl"
+    rejects = [json.loads(line) for line in download.value.path().read_text().splitlines()]
     assert [(r["input"], r["line"], r["raw"]) for r in rejects] == [
         ("reviews.csv", 15, "13,No city"),
         ("reviews.csv", 16, "14,One,Porto,too many"),
     ]
 
 
-def test_the_reasons_of_rows_left_out_are_counted_and_bounded() -> None:
-    found = LeftOut()
-    assert str(found) == ""
-    found.add("'text' is null: there is no text")
-    assert str(found) == "1 row could not be parsed and was left out: 'text' is null: there is no text (1 row)."
+def test_the_reasons_of_rejected_rows_are_counted_and_bounded() -> None:
+    summary = RejectSummary()
+    assert str(summary) == ""
+    summary.add("'text' is null: there is no text")
+    assert str(summary) == "1 row could not be parsed and was left out: 'text' is null: there is no text (1 row)."
     for reason in ("byte 0xe9 at offset 5 is not UTF-8", "a", "b", "b", "byte 0xff at offset 77 is not UTF-8", "c"):
-        found.add(reason)
-    assert str(found).endswith(
+        summary.add(reason)
+    assert str(summary).endswith(
         "7 rows could not be parsed and were left out: byte 0xe9 at offset 5 is not UTF-8, or the like (2 rows); "
         "b (2 rows); 'text' is null: there is no text (1 row); other reasons (2 rows)."
     )
 
 
-def test_a_file_without_a_column_of_texts_is_told_which_there_are(page: Page, tmp_path: Path) -> None:
+def test_errors_of_a_file_name_its_columns_or_the_file(page: Page, tmp_path: Path) -> None:
     (tmp_path / "numbers.jsonl").write_text('{"stars": 4, "price": 10}\n')
-    uploaded(page, tmp_path / "numbers.jsonl")
+    upload(page, tmp_path / "numbers.jsonl")
     expect(page.get_by_role("alert")).to_contain_text("stars, price")
+    page.get_by_role("link", name="Another file").click()
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 and then nothing")
-    page.locator("#rp-upload").get_by_label("Clear").click()
     page.locator("#rp-upload input[type=file]").set_input_files(tmp_path / "broken.parquet")
     expect(page.get_by_role("alert")).to_contain_text("broken.parquet")
 
 
-def test_a_browser_that_leaves_while_a_file_is_parsed_leaves_no_work(
-    visit: Visit, site: Site, server: Server, tmp_path: Path
+def test_results_come_back_by_their_address_and_belong_to_their_columns(
+    page: Page, visit: Visit, tmp_path: Path
 ) -> None:
-    page = visit()
-    many = [f"The soup number {n} was lovely but the waiter at the door was rude to us." for n in range(4000)]
-    uploaded(page, csv(tmp_path / "many.csv", many))
+    path = tmp_path / "two.jsonl"
+    path.write_text("".join(json.dumps({"text": text, "title": "Great cocktails."}) + "\n" for text in REVIEWS))
+    upload(page, path)
+    parse_file(page)
+    address = page.url
+    page.reload()
+    expect(page.get_by_role("table", name="Aspects by category")).to_be_visible()
+    other = visit()
+    other.goto(address)
+    expect(other.get_by_role("table", name="Aspects by category")).to_be_visible()
+    # Another column hides the results until the file is parsed by it, or the first column is chosen again.
+    page.get_by_label("Column of the texts").select_option("title")
+    expect(page.get_by_role("table")).to_have_count(0)
+    expect(page.locator("#rp-outcome")).to_contain_text("The results are for other columns")
+    page.get_by_label("Column of the texts").select_option("text")
+    expect(page.get_by_role("table", name="Aspects by category")).to_be_visible()
+    # A second file begins without results.
+    second = write_csv(tmp_path / "second.csv", ["The tea was cold."])
+    upload(page, second)
+    expect(page.get_by_label("Column of the texts")).to_have_value("comment")
+    expect(page.get_by_role("table")).to_have_count(0)
+    expect(page.get_by_text("two.jsonl")).to_have_count(0)
+    page.go_back()
+    page.go_back()
+    expect(page.get_by_role("heading", name="two.jsonl")).to_be_visible()
+    expect(page.get_by_role("table", name="Aspects by category")).to_be_visible()
+
+
+def test_a_column_must_be_chosen_where_none_is_clear(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "unclear.jsonl"
+    path.write_text('{"p": "The soup was lovely.", "q": "Fine."}\n')
+    upload(page, path)
+    expect(page.get_by_label("Column of the texts")).to_have_value("")
     page.get_by_role("button", name="Parse the file").click()
-    before = server.counter("reviews_parsing_reviews_total")
-    until(lambda: server.counter("reviews_parsing_reviews_total") > before)
-    assert list(site.temporary.glob("reviews-parsing-page-*"))
-    page.context.close()
-    until(lambda: not list(site.temporary.glob("reviews-parsing-page-*")))
-    assert server.counter("reviews_parsing_reviews_total") - before < len(many)
+    assert page.get_by_label("Column of the texts").evaluate("select => select.validity.valueMissing")
+    expect(page.get_by_role("table")).to_have_count(0)
 
 
-def test_an_upload_that_breaks_off_leaves_no_file(site: Site) -> None:
-    before = set(site.files())
-    head = b'--frontier\r\nContent-Disposition: form-data; name="files"; filename="half.csv"\r\n\r\ntext\n'
+def test_a_corrected_review_shows_in_the_table_of_its_file(page: Page, tmp_path: Path) -> None:
+    text = "The fried plantain was lovely at the counter."
+    upload(page, write_csv(tmp_path / "corrected.csv", [text, "The tea was cold."]))
+    parse_file(page)
+    page.get_by_role("button", name=f"Correct: {text[:40]}").click()
+    expect(page.get_by_role("heading", name="Correct the answer")).to_be_visible()
+    while (delete := page.get_by_role("button", name="Delete")).count():
+        delete.first.click()
+    page.get_by_role("button", name="Add implicit aspect").click()
+    category = page.get_by_role("combobox", name="Category of the implicit aspect")
+    category.select_option(label="New category …")
+    page.get_by_label("New category of the implicit aspect").fill("snacks")
+    page.get_by_label("New category of the implicit aspect").press("Enter")
+    save(page)
+    page.get_by_role("link", name="Back to corrected.csv").click()
+    expect(page.get_by_role("table", name="Aspects by category")).to_contain_text("SNACKS")
+    expect(page.locator("#rp-outcome")).to_contain_text("Corrected: 1 review; the table counts the corrections.")
+    expect(page.locator(".rp-rows > li").first).to_contain_text("Corrected by")
+
+
+def test_deleting_a_file_while_it_is_parsed_ends_the_work(
+    page: Page, site: Site, server: Server, tmp_path: Path
+) -> None:
+    texts = [f"The soup number {n} was lovely but the waiter at the door was rude to us." for n in range(4000)]
+    before = set(site.job_files())
+    upload(page, write_csv(tmp_path / "many.csv", texts))
+    job_id = page.url.rsplit("/", 1)[1]
+    page.get_by_role("button", name="Parse the file").click()
+    reviews = server.counter("reviews_parsing_reviews_total")
+    until(lambda: server.counter("reviews_parsing_reviews_total") > reviews)
+    assert set(site.job_files()) - before
+    send(site, f"api/files/{job_id}", method="DELETE")
+    assert set(site.job_files()) == before
+    assert server.counter("reviews_parsing_reviews_total") - reviews < len(texts)
+    expect(page.get_by_role("alert")).to_contain_text("this file is not here")
+
+
+def test_a_stopped_parse_leaves_no_results(page: Page, tmp_path: Path) -> None:
+    upload(page, write_csv(tmp_path / "many.csv", REVIEWS * 300))
+    page.get_by_role("button", name="Parse the file").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#rp-file-message")).to_contain_text("Stopped. No results were stored.")
+    expect(page.get_by_role("button", name="Parse the file")).to_be_visible()
+    expect(page.get_by_role("table")).to_have_count(0)
+
+
+def test_an_interrupted_upload_leaves_no_file(site: Site) -> None:
+    before = set(site.job_files())
     host, port = site.url.removeprefix("http://").split(":")
-    request = (
-        f"POST /gradio_api/upload HTTP/1.1\r\nHost: {host}\r\nContent-Length: 500000\r\n"
-        "Content-Type: multipart/form-data; boundary=frontier\r\n\r\n"
-    )
+    head = f"POST /api/files?name=half.csv HTTP/1.1\r\nHost: {host}:{port}\r\nContent-Length: 500000\r\n\r\ntext\n"
     with socket.create_connection((host, int(port))) as browser:
-        browser.sendall(request.encode() + head + b"A fine soup.\n" * 1000)
-        until(lambda: set(site.files()) - before)
-    until(lambda: set(site.files()) <= before)
+        browser.sendall(head.encode() + b"A fine soup.\n" * 1000)
+        until(lambda: set(site.job_files()) - before)
+    until(lambda: set(site.job_files()) <= before)
 
 
-def test_only_what_was_uploaded_is_read(site: Site, tmp_path: Path) -> None:
-    """A request that names another file of the machine is answered as one that names none."""
-    secret = csv(tmp_path / "secret.csv", ["A secret."])
-    head = b'--frontier\r\nContent-Disposition: form-data; name="files"; filename="mine.csv"\r\n\r\n'
-    body = head + secret.read_bytes() + b"\r\n--frontier--\r\n"
-    [mine] = asked(site, "gradio_api/upload", body, "multipart/form-data; boundary=frontier")
-    choices = {path: dropdown(site, path) for path in (mine, str(secret), f"{Path(mine).parent}/../../../secret.csv")}
-    assert choices.pop(mine) == [["id", "id"], ["comment", "comment"], ["city", "city"]]
-    assert list(choices.values()) == [[], []]
+def test_only_uploaded_files_are_read(site: Site, tmp_path: Path) -> None:
+    """Names and ids with other paths of the machine open nothing."""
+    secret = write_csv(tmp_path / "secret.csv", ["A secret."])
+    name = urllib.parse.quote(str(secret), safe="")
+    job_id = send(site, f"api/files?name={name}", b"id,comment,city\n1,Mine.,Ghent\n")["id"]
+    until(lambda: send(site, f"api/files/{job_id}")["state"] == "ready")
+    job = send(site, f"api/files/{job_id}")
+    assert job["columns"] == job["text_columns"] == ["id", "comment", "city"]
+    assert job["name"] == "secret.csv"
+    for path in (
+        f"{job_id}%2f..%2f..",
+        f"..%2f{job_id}",
+        name,
+        f"{job_id}/downloads/..%2fjob.json",
+        f"{job_id}/outcome",
+    ):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            send(site, f"api/files/{path}")
+        assert refused.value.code == 404
+        refused.value.close()
 
 
-def dropdown(site: Site, path: str) -> Any:
-    """The columns that a file is said to have, where a request says that it was uploaded; none where it is refused."""
-    config = asked(site, "config")
-    upload = next(part["id"] for part in config["components"] if part["type"] == "file")
-    event = next(event["id"] for event in config["dependencies"] if [upload, "change"] in event["targets"])
-    form = {"data": [{"path": path, "meta": {"_type": "gradio.FileData"}}], "fn_index": event, "session_hash": "other"}
-    asked(site, "gradio_api/queue/join", json.dumps(form).encode())
-    with urllib.request.urlopen(f"{site.url}/gradio_api/queue/data?session_hash=other", timeout=30) as stream:
-        messages = [json.loads(line.removeprefix(b"data: ")) for line in stream if line.startswith(b"data: ")]
-    [done] = [message for message in messages if message["msg"] == "process_completed"]
-    return done["output"]["data"][0]["choices"] if done["success"] else []
+def test_a_file_that_needs_too_much_memory_ends_its_own_process_only(
+    fake_server: FakeServer, browser: Browser, tmp_path: Path
+) -> None:
+    bomb = tmp_path / "bomb.jsonl.gz"
+    with gzip.open(bomb, "wb", compresslevel=9) as file:
+        file.write(b'{"text": "')
+        for _ in range(30):
+            file.write(b"a" * 10**7)
+        file.write(b'"}\n')
+    (tmp_path / "page").mkdir()
+    with (
+        page_over(fake_server.url, tmp_path / "home", tmp_path / "page", REVIEWS_PARSING_FILE_MEMORY_MB="512") as site,
+        visits(browser, site) as visit,
+    ):
+        page = visit()
+        upload(page, bomb)
+        expect(page.get_by_role("alert")).to_contain_text("bomb.jsonl.gz")
+        assert send(site, "healthz") == {"ready": True}
 
 
-def asked(site: Site, path: str, body: bytes | None = None, kind: str = "application/json") -> Any:
-    """What the page's server answers, as JSON."""
-    request = urllib.request.Request(f"{site.url}/{path}", body, {"Content-Type": kind})
+def test_a_file_is_parsed_in_its_own_process_group_with_limits(site: Site, page: Page, tmp_path: Path) -> None:
+    upload(page, write_csv(tmp_path / "many.csv", REVIEWS * 300))
+    page.get_by_role("button", name="Parse the file").click()
+    until(lambda: worker_limits(site))
+    [limits] = worker_limits(site)
+    assert limits["Max data size"] == str(2048 * 10**6)
+    assert limits["Max cpu time"] == "900"
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#rp-file-message")).to_contain_text("Stopped")
+    until(lambda: not worker_limits(site))
+
+
+def worker_limits(site: Site) -> list[dict[str, str]]:
+    """Return the limits of the worker processes of the page."""
+    limits = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
+            command = (process / "cmdline").read_bytes()
+            lines = (process / "limits").read_text().splitlines()
+        except OSError:
+            continue
+        if parent == site.process.pid and b"reviews_parsing.demo.worker" in command:
+            found = {line[:25].strip(): line[26:].split()[0] for line in lines[1:]}
+            if found["Max cpu time"] != "unlimited":
+                limits.append(found)
+    return limits
+
+
+def send(site: Site, path: str, body: bytes | None = None, method: str | None = None) -> Any:
+    """Send a request to the page's server and return the JSON of the answer."""
+    request = urllib.request.Request(f"{site.url}/{path}", body, method=method)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
 
 
-@pytest.mark.parametrize(("path", "size"), [("gradio_api/upload", 2 * 10**6), ("gradio_api/queue/join", 17 * 10**6)])
-def test_what_is_too_large_is_refused_before_it_is_read(site: Site, path: str, size: int) -> None:
+@pytest.mark.parametrize(
+    ("path", "size"), [("api/files?name=a.csv", 2 * 10**6), ("api/parse", 17 * 10**6), ("api/corrections", 3 * 10**6)]
+)
+def test_large_requests_are_refused_before_they_are_read(site: Site, path: str, size: int) -> None:
     request = urllib.request.Request(f"{site.url}/{path}", b"x", {"Content-Length": str(size)}, method="POST")
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=30)
@@ -161,8 +276,9 @@ def test_what_is_too_large_is_refused_before_it_is_read(site: Site, path: str, s
 
 
 def test_the_page_names_no_other_host(site: Site) -> None:
-    with urllib.request.urlopen(site.url, timeout=30) as answer:
-        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
-        html = answer.read().decode()
-    for tag in ("<script", "<link", "<meta"):
-        assert not [part for part in html.split(tag)[1:] if "https://" in part.split(">")[0]]
+    for path in ("", "v2/docs"):
+        with urllib.request.urlopen(f"{site.url}/{path}", timeout=30) as answer:
+            assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+            html = answer.read().decode()
+        for tag in ("<script", "<link", "<meta"):
+            assert not [part for part in html.split(tag)[1:] if "https://" in part.split(">")[0]]

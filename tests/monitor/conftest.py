@@ -1,4 +1,4 @@
-"""The profile of the default model, and traffic in a folder."""
+"""The profile of the default model, and a folder of traffic."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reviews_parsing.monitor import Profile, write
-from reviews_parsing.monitor.numbers import Numbers
+from reviews_parsing.monitor import Features, Profile, write_traffic
 
-Keep = Callable[..., Path]
+WriteTraffic = Callable[..., Path]
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +20,12 @@ def profile(champion_folder: Path) -> Profile:
 
 
 @pytest.fixture
-def keep(profile: Profile, tmp_path: Path) -> Keep:
-    """keep(numbers, minutes_ago=0, version="1", profile=...): the folder, with these reviews seen then."""
+def write_folder(profile: Profile, tmp_path: Path) -> WriteTraffic:
+    """write_folder(features, minutes_ago=0, version="1", profile=...): add a traffic file; return the folder."""
 
-    def kept(numbers: Numbers, minutes_ago: int = 0, version: str = "1", profile: Profile = profile) -> Path:
-        minutes = np.full(len(numbers), int(time.time()) // 60 - minutes_ago)
-        write(tmp_path / "traffic", profile, version, minutes, numbers, keep=9)
+    def write(features: Features, minutes_ago: int = 0, version: str = "1", profile: Profile = profile) -> Path:
+        minutes = np.full(len(features), int(time.time()) // 60 - minutes_ago)
+        write_traffic(tmp_path / "traffic", profile, version, minutes, features, max_files=9)
         return tmp_path / "traffic"
 
-    return kept
+    return write

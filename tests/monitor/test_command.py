@@ -1,4 +1,4 @@
-"""`reviews-parsing monitor`: what it prints, how it ends, and a page that asks nothing of any network."""
+"""`reviews-parsing monitor`: output, exit status, and an HTML report without network access."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import numpy as np
 
 from reviews_parsing.monitor import Profile
 
-from .conftest import Keep
+from .conftest import WriteTraffic
 
-# Evidently would tell its makers how it is used: here any connection is a failure.
+ANSWERS = "version 1 of reviews-parsing-ner-aspects, the champion, answers\n"
+# Evidently has usage telemetry: any connection is a failure here.
 OFFLINE = """
 import socket, sys
 def refuse(*_): raise SystemExit("it connects")
@@ -30,46 +31,48 @@ def monitor(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_alike_ends_with_0_and_says_so(with_champion: Path, profile: Profile, keep: Keep) -> None:
-    seen = profile.numbers[::2]
-    done = monitor(keep(seen), "--since", "1h")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"{len(seen)} reviews" in done.stdout
-    assert "no drift" in done.stdout
+def test_no_drift_exits_with_0(with_champion: Path, profile: Profile, write_folder: WriteTraffic) -> None:
+    window = profile.features[::2]
+    result = monitor(write_folder(window), "--since", "1h")
+    assert (result.returncode, result.stderr) == (0, ANSWERS)
+    assert f"{len(window)} reviews" in result.stdout
+    assert "no drift" in result.stdout
 
 
-def test_drifted_ends_with_3_and_a_page(with_champion: Path, profile: Profile, keep: Keep, tmp_path: Path) -> None:
-    shouted = profile.numbers.copy()
-    shouted[:, profile.gauge.names.index("capitals")] = 1
-    folder, page = keep(shouted), tmp_path / "drift.html"
-    done = monitor(folder, "-o", page, "--json")
-    assert (done.returncode, done.stderr) == (3, "")
-    form = json.loads(done.stdout)
-    assert (form["drifted"], form["reviews"]) == (True, len(shouted))
-    assert (form["versions"], form["report"]) == (["1"], str(page))
-    first, *others = form["changes"]
+def test_drift_exits_with_3_and_writes_a_report(
+    with_champion: Path, profile: Profile, write_folder: WriteTraffic, tmp_path: Path
+) -> None:
+    capitals = profile.features.copy()
+    capitals[:, profile.extractor.names.index("capitals")] = 1
+    folder, page = write_folder(capitals), tmp_path / "drift.html"
+    result = monitor(folder, "-o", page, "--json")
+    assert (result.returncode, result.stderr) == (3, ANSWERS)
+    document = json.loads(result.stdout)
+    assert (document["drifted"], document["reviews"]) == (True, len(capitals))
+    assert (document["versions"], document["report"]) == (["1"], str(page))
+    first, *rest = document["changes"]
     assert (first["number"], first["seen"], first["drifted"]) == ("capitals", 1, True)
-    assert not any(change["drifted"] for change in others)
+    assert not any(change["drifted"] for change in rest)
     text = page.read_text(encoding="utf-8")
-    assert all(name in text for name in profile.gauge.names)
+    assert all(name in text for name in profile.extractor.names)
     assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=.?https?:", text)
     assert "capitals" in monitor(folder).stdout
 
 
-def test_what_it_cannot_tell_ends_with_1_and_a_line(
-    with_champion: Path, champion_folder: Path, profile: Profile, keep: Keep, tmp_path: Path
+def test_an_impossible_comparison_exits_with_1_and_a_line(
+    with_champion: Path, champion_folder: Path, profile: Profile, write_folder: WriteTraffic, tmp_path: Path
 ) -> None:
-    folder = keep(np.zeros((29, len(profile.gauge.names)), np.float32))
-    old = tmp_path / "old"
-    old.mkdir()
-    (old / "parser.json").write_bytes((champion_folder / "parser.json").read_bytes())
-    for arguments, said in (
+    folder = write_folder(np.zeros((29, len(profile.extractor.names)), np.float32))
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "parser.json").write_bytes((champion_folder / "parser.json").read_bytes())
+    for arguments, message in (
         ([folder], "the window holds 29 reviews"),
         ([tmp_path / "none"], "does not exist"),
-        ([folder, "--model", old], "has no profile.parquet"),
+        ([folder, "--model", older], "has no profile.parquet"),
     ):
-        done = monitor(*arguments)
-        assert (done.returncode, done.stdout) == (1, "")
-        (line,) = done.stderr.strip().splitlines()
-        assert said in line
+        result = monitor(*arguments)
+        assert (result.returncode, result.stdout) == (1, "")
+        (line,) = result.stderr.replace(ANSWERS, "").strip().splitlines()
+        assert message in line
     assert monitor(folder, "--since", "soon").returncode == 2

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from reviews_parsing import AspectParser, data
-from reviews_parsing.monitor import Profile, measure, read
+from reviews_parsing.monitor import Profile, read_traffic
 from reviews_parsing.serving.traffic import WAITING, Collector, Sample, Watched, watch
 from reviews_parsing.settings import Settings
 
@@ -52,11 +52,11 @@ def test_a_server_keeps_the_numbers_of_what_it_saw(
             for answer in ("yes", "no")
         }
         assert server.stop() == 0
-    window = read(tmp_path / "traffic", profile)
+    window = read_traffic(tmp_path / "traffic", profile)
     np.testing.assert_allclose(
-        np.sort(window.numbers, axis=0), np.sort(measure(parser, profile.gauge, texts), axis=0), atol=1e-2
+        np.sort(window.features, axis=0), np.sort(profile.extractor.extract(parser, texts), axis=0), atol=1e-2
     )
-    share = profile.numbers[:, profile.gauge.names.index("category FOOD")].mean()
+    share = profile.features[:, profile.extractor.names.index("category FOOD")].mean()
     assert food == {"yes": pytest.approx(share), "no": pytest.approx(1 - share)}
 
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_looked_at_in_time_goes_by(parser: AspectParser, profile:
 
 
 def test_a_minute_is_sampled_evenly_and_no_further(profile: Profile, tmp_path: Path) -> None:
-    width = len(profile.gauge.names)
+    width = len(profile.extractor.names)
     drawn: Counter[int] = Counter()
     for _ in range(300):
         sample = Sample(tmp_path, profile, "1", rows=5, files=1, minute=lambda: 7)
@@ -135,13 +135,13 @@ def test_a_minute_is_sampled_evenly_and_no_further(profile: Profile, tmp_path: P
 def test_minutes_that_are_over_are_written_and_the_last_one_at_the_end(profile: Profile, tmp_path: Path) -> None:
     now = [int(time.time()) // 60 - 1]
     sample = Sample(tmp_path, profile, "1", rows=5, files=9, minute=lambda: now[0])
-    sample.add(profile.numbers[:20])
+    sample.add(profile.features[:20])
     now[0] += 1
-    sample.add(profile.numbers[:3])
+    sample.add(profile.features[:3])
     sample.flush()
-    assert len(read(tmp_path, profile).numbers) == 5
+    assert len(read_traffic(tmp_path, profile).features) == 5
     sample.flush(everything=True)
-    assert len(read(tmp_path, profile).numbers) == 8
+    assert len(read_traffic(tmp_path, profile).features) == 8
     sample.flush(everything=True)
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -149,10 +149,10 @@ def test_minutes_that_are_over_are_written_and_the_last_one_at_the_end(profile: 
 def test_prometheus_is_told_of_every_version_with_few_labels(profile: Profile) -> None:
     collector = Collector()
     for version in ("1", "2"):
-        collector.counts(version, profile).add(profile.numbers)
+        collector.counts(version, profile).add(profile.features)
     seen, expected = collector.collect()
-    assert len(seen.samples) == len(expected.samples) < 2 * 5 * len(profile.gauge.names)
+    assert len(seen.samples) == len(expected.samples) < 2 * 5 * len(profile.extractor.names)
     assert {sample.labels["version"] for sample in seen.samples} == {"1", "2"}
     of_words = [sample.value for sample in expected.samples if sample.labels["number"] == "words"]
     assert sum(of_words) == pytest.approx(2)
-    assert collector.counts("1", profile).seen[0].sum() == len(profile.numbers)
+    assert collector.counts("1", profile).seen[0].sum() == len(profile.features)

@@ -1,4 +1,4 @@
-"""`reviews-parsing corrections ...`: what people corrected, out to training and Label Studio, and back in."""
+"""`reviews-parsing corrections ...`: list, approve, export and import corrections."""
 
 from __future__ import annotations
 
@@ -12,32 +12,47 @@ from reviews_parsing.cli.options import AsJson, Model, load_parser
 from reviews_parsing.errors import DataError, ModelError
 
 if TYPE_CHECKING:
+    from reviews_parsing.corrections import CorrectionRevision, CorrectionStatus
     from reviews_parsing.schema import Taxonomy
 
-corrections_app = typer.Typer(no_args_is_help=True, help="List, export and import what people corrected.")
+corrections_app = typer.Typer(no_args_is_help=True, help="List, approve, export and import corrections.")
 
 LABEL_STUDIO = "label-studio"
 StoreFile = Annotated[
     Path | None, typer.Option("--store", help="File of corrections. Default: corrections.db in the home folder.")
 ]
+Ids = Annotated[list[int] | None, typer.Argument(help="Ids from `corrections list`. Default: all that are pending.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
 
 @corrections_app.command("list")
-def list_corrections(store: StoreFile = None, as_json: AsJson = False) -> None:
-    """Show the last correction of each text: what was right, wrong and missed in the answer.
+def list_corrections(
+    pending: Annotated[bool, typer.Option("--pending", help="Only corrections that wait for approval.")] = False,
+    store: StoreFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the latest correction of each text: its status, and the right, wrong and missed aspects of the prediction.
 
-    Example:
+    Corrections from the page are pending until they are approved; only approved ones are exported.
+
+    Examples:
 
         reviews-parsing corrections list
+
+        reviews-parsing corrections list --pending
     """
-    from reviews_parsing.corrections import CorrectionStore
+    from reviews_parsing.corrections import CorrectionStatus, CorrectionStore
 
     corrections = CorrectionStore(store)
     latest = corrections.list_latest()
+    if pending:
+        latest = [revision for revision in latest if revision.status is CorrectionStatus.PENDING]
     if as_json:
         output.print_json(
             [
                 {
+                    "id": revision.id,
+                    "status": revision.status,
                     "text": correction.text,
                     "revision": revision.number,
                     "aspects": [aspect.to_json() for aspect in correction.aspects],
@@ -54,47 +69,88 @@ def list_corrections(store: StoreFile = None, as_json: AsJson = False) -> None:
     elif latest:
         output.corrections(latest)
     else:
-        output.out.print(f"no corrections in {corrections.path} yet")
+        kind = "pending corrections" if pending else "corrections"
+        output.out.print(f"no {kind} in {corrections.path} yet")
+
+
+@corrections_app.command()
+def approve(ids: Ids = None, yes: Yes = False, store: StoreFile = None) -> None:
+    """Approve corrections, so that they are exported for training. Each is shown with its labels first.
+
+    Examples:
+
+        reviews-parsing corrections approve
+
+        reviews-parsing corrections approve 12 15 --yes
+    """
+    from reviews_parsing.corrections import CorrectionStatus
+
+    _decide(CorrectionStatus.APPROVED, ids, yes, store)
+
+
+@corrections_app.command()
+def reject(ids: Ids = None, yes: Yes = False, store: StoreFile = None) -> None:
+    """Reject corrections: they stay in the file, but are neither exported nor shown on the page.
+
+    Example:
+
+        reviews-parsing corrections reject 13
+    """
+    from reviews_parsing.corrections import CorrectionStatus
+
+    _decide(CorrectionStatus.REJECTED, ids, yes, store)
 
 
 @corrections_app.command("export")
 def export_corrections(
-    target: Annotated[Path, typer.Argument(help=".jsonl, or what else `data convert` writes.")],
-    to: Annotated[str | None, typer.Option(help="Format; label-studio makes tasks. Default: by the ending.")] = None,
-    config: Annotated[
-        Path | None, typer.Option(help="Write Label Studio's labelling configuration (XML) here as well.")
+    target: Annotated[Path, typer.Argument(help="File to write: .jsonl, or any format of `data convert`.")],
+    to: Annotated[
+        str | None, typer.Option(help="Format; label-studio writes tasks. Default: by the extension.")
     ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Write Label Studio's labelling configuration (XML) to this file too.")
+    ] = None,
+    all_corrections: Annotated[
+        bool, typer.Option("--all", help="Include pending corrections, which nobody has approved yet.")
+    ] = False,
     model: Model = None,
     store: StoreFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the last correction of each text as labelled reviews, or as tasks for Label Studio.
+    """Export the latest approved correction of each text as labelled reviews or as Label Studio tasks.
 
-    Tasks hold the labels as an annotation and what the model had answered as a prediction. The labelling configuration
-    has the categories of the corrections and of the model.
+    Tasks hold the labels as an annotation and the model's aspects as a prediction. The labelling configuration has the
+    categories of the corrections and of the model.
 
     Examples:
 
         reviews-parsing corrections export corrections.jsonl
 
-        reviews-parsing corrections export tasks.json --to label-studio --config labels.xml
+        reviews-parsing corrections export tasks.json --all --to label-studio --config labels.xml
     """
     from reviews_parsing import data
-    from reviews_parsing.corrections import CorrectionStore, to_review, to_tasks
+    from reviews_parsing.corrections import CorrectionStatus, CorrectionStore, to_review, to_tasks
     from reviews_parsing.data import labelstudio
     from reviews_parsing.io.files import write_bytes
     from reviews_parsing.schema import Review, Taxonomy
 
     corrections = CorrectionStore(store)
-    latest = corrections.list_latest()
-    if not latest:
+    every_latest = corrections.list_latest()
+    if not every_latest:
         raise DataError(f"no corrections in {corrections.path} yet: correct an answer on the page, or import some")
+    latest = every_latest if all_corrections else corrections.list_latest(approved_only=True)
+    pending = sum(revision.status is CorrectionStatus.PENDING for revision in every_latest)
+    if not latest:
+        raise DataError(
+            f"all {pending} corrections in {corrections.path} are pending: read and approve them with "
+            "`reviews-parsing corrections approve`, or export them with --all"
+        )
     reviews = [to_review(revision) for revision in latest]
     if config:
         predictions = [
             Review("", revision.correction.text, revision.correction.predicted_aspects) for revision in latest
         ]
-        model_taxonomy = _taxonomy(model)
+        model_taxonomy = _load_taxonomy(model)
         taxonomy = Taxonomy.of([*reviews, *predictions])
         xml = labelstudio.build_labelling_config(taxonomy.union(model_taxonomy) if model_taxonomy else taxonomy)
         write_bytes(config, xml.encode())
@@ -104,32 +160,34 @@ def export_corrections(
     else:
         lost = dict(data.write(reviews, target, to))
     if as_json:
-        output.print_json({"target": str(target), "reviews": len(reviews), "lost": lost})
+        output.print_json({"target": str(target), "reviews": len(reviews), "lost": lost, "pending": pending})
     else:
         output.written(len(reviews), target, lost)
+        if pending and not all_corrections:
+            output.out.print(f"{pending} pending corrections are not exported: reviews-parsing corrections approve")
 
 
 @corrections_app.command("import")
 def import_corrections(
-    source: Annotated[Path, typer.Argument(help="What Label Studio exported: JSON or JSON-MIN.")],
+    source: Annotated[Path, typer.Argument(help="Label Studio export: JSON or JSON-MIN.")],
     map_file: Annotated[
         Path | None,
         typer.Option("--map", help='JSON file that renames or drops categories: {"OLD": "NEW", "X": null}.'),
     ] = None,
     categories: Annotated[
-        str | None, typer.Option(help="Categories that are known, with commas between. Default: the model's.")
+        str | None, typer.Option(help="Allowed categories, separated by commas. Default: the model's.")
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Save over what others corrected meanwhile; theirs stays in the history.")
+        bool, typer.Option("--force", help="Save over corrections made since the export; they stay in the history.")
     ] = False,
     model: Model = None,
     store: StoreFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Save what people labelled in Label Studio as corrections.
+    """Import the annotations of Label Studio as approved corrections.
 
-    Nothing is saved where a label is wrong or a category unknown. A text that somebody else corrected since it was
-    exported stays as it is, and the exit status is 1.
+    Nothing is saved if a label is wrong or a category unknown. A text that was corrected since the export is not
+    changed, and the exit status is 1.
 
     Examples:
 
@@ -140,11 +198,11 @@ def import_corrections(
     from reviews_parsing.corrections import CorrectionStore, import_tasks
     from reviews_parsing.data import read_mapping
 
-    known = {name.strip() for name in categories.split(",")} if categories else None
-    if known is None and (taxonomy := _taxonomy(model)):
-        known = {*taxonomy.categories, *taxonomy.implicit}
+    allowed = {name.strip() for name in categories.split(",")} if categories else None
+    if allowed is None and (taxonomy := _load_taxonomy(model)):
+        allowed = {*taxonomy.categories, *taxonomy.implicit}
     mapping = read_mapping(map_file) if map_file else None
-    report = import_tasks(CorrectionStore(store), source, mapping=mapping, categories=known, force=force)
+    report = import_tasks(CorrectionStore(store), source, mapping=mapping, categories=allowed, force=force)
     if as_json:
         counts = {"saved": report.saved, "unchanged": report.unchanged, "conflicts": report.conflicts}
         output.print_json({**counts, "loose": report.unlinked_opinions})
@@ -152,7 +210,8 @@ def import_corrections(
         output.out.print(f"{report.saved} corrections saved, {report.unchanged} were there already")
         if report.unlinked_opinions:
             output.out.print(
-                f"{report.unlinked_opinions} opinions left out, no relation links them (JSON-MIN has none: export JSON)"
+                f"{report.unlinked_opinions} opinions left out: no relation links them to an aspect "
+                "(JSON-MIN has no relations; export JSON)"
             )
     for conflict in report.conflicts:
         output.err.print(conflict, style="yellow", markup=False, soft_wrap=True)
@@ -160,8 +219,40 @@ def import_corrections(
         raise typer.Exit(1)
 
 
-def _taxonomy(model: str | None) -> Taxonomy | None:
-    """What the model knows; None where there is no champion yet and no other is named."""
+def _decide(status: CorrectionStatus, ids: list[int] | None, yes: bool, store_file: Path | None) -> None:
+    """Show the chosen corrections, ask for confirmation, and set their status; the default is all pending ones."""
+    from reviews_parsing.corrections import CorrectionStatus, CorrectionStore
+
+    store = CorrectionStore(store_file)
+    revisions = [revision for revision in store.list_latest() if not ids or revision.id in ids]
+    if not ids:
+        revisions = [revision for revision in revisions if revision.status is CorrectionStatus.PENDING]
+    if not ids and not revisions:
+        output.out.print(f"no pending corrections in {store.path}")
+        return
+    for revision in revisions:
+        _print_labels(revision)
+    decision_ids = ids or [revision.id for revision in revisions]
+    verb = "Approve" if status is CorrectionStatus.APPROVED else "Reject"
+    if not yes:
+        typer.confirm(f"{verb} {len(decision_ids)} corrections?", abort=True)
+    store.decide(decision_ids, status)
+    output.out.print(f"{len(decision_ids)} corrections {status}")
+
+
+def _print_labels(revision: CorrectionRevision) -> None:
+    from reviews_parsing.schema import ParsedReview
+
+    correction = revision.correction
+    author = correction.author or "somebody"
+    heading = f"{revision.id} ({revision.status}), {author}, {correction.corrected_at:%Y-%m-%d %H:%M} UTC"
+    output.out.print(heading, style="bold", markup=False)
+    output.show(ParsedReview(correction.text, correction.aspects))
+    output.out.print()
+
+
+def _load_taxonomy(model: str | None) -> Taxonomy | None:
+    """Return the model's taxonomy, None if no model is named and there is no champion."""
     try:
         return load_parser(model).taxonomy
     except ModelError:

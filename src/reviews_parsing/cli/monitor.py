@@ -1,4 +1,4 @@
-"""`reviews-parsing monitor`: what a server saw beside what its model was trained on."""
+"""`reviews-parsing monitor`: drift of live traffic from the training data."""
 
 from __future__ import annotations
 
@@ -11,37 +11,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviews_parsing.cli import output
+from reviews_parsing.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from reviews_parsing.monitor import Comparison, Window
+    from reviews_parsing.monitor import DriftResult, TrafficWindow
 
-DRIFTED = 3
+EXIT_DRIFTED = 3
 
 
 def monitor(
-    traffic: Annotated[
-        Path | None, typer.Argument(help="Folder of the traffic. Default: REVIEWS_PARSING_TRAFFIC.")
-    ] = None,
+    traffic: Annotated[Path | None, typer.Argument(help="Traffic folder. Default: REVIEWS_PARSING_TRAFFIC.")] = None,
     model: Annotated[
         str | None,
         typer.Option("--model", help="Folder, models:/NAME@ALIAS or models:/NAME/N. Default: the champion."),
     ] = None,
-    since: Annotated[str | None, typer.Option(help="Only the last 90m, 24h or 7d. Default: all there is.")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="Duration before now, such as 90m, 24h or 7d. Default: all traffic.")
+    ] = None,
     alarm: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of windows without any drift that may be called drifted.")
+        float, typer.Option(min=0, max=1, help="False alarm rate: share of windows without drift reported as drift.")
     ] = 0.01,
     effect: Annotated[
-        float, typer.Option(min=0, max=1, help="Smaller changes are none: the least share of reviews that differ.")
+        float, typer.Option(min=0, max=1, help="Minimum effect: share of reviews that must have changed.")
     ] = 0.1,
-    report: Annotated[Path | None, typer.Option("-o", "--output", help="Write a page (HTML) of all numbers.")] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
-    ] = False,
+    report: Annotated[Path | None, typer.Option("-o", "--output", help="Report to write (HTML).")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Compare what a server saw with what its model was trained on. Exit status: 0 alike, 3 drifted, 1 could not tell.
+    """Compare live traffic with the training data. Exit status: 0 no drift, 3 drift, 1 no comparison possible.
 
-    Only numbers are compared, of a sample of the reviews: lengths, tokens, categories, polarities, probabilities, and
-    where the texts lie in the model's own space. No text is kept.
+    Features of a sample of the reviews are compared: lengths, tokens, categories, polarities, scores, and the position
+    in the embedding space. No text is stored.
 
     Examples:
 
@@ -52,75 +51,83 @@ def monitor(
         reviews-parsing monitor traffic --since 7d --model models:/reviews-parsing-ner-aspects/3 -o drift.html
     """
     from reviews_parsing import registry
-    from reviews_parsing.monitor import Profile, compare, read, write_report
+    from reviews_parsing.monitor import Profile, detect_drift, read_traffic, write_report
     from reviews_parsing.settings import Settings
 
-    settings = Settings()
-    folder = traffic or settings.traffic
+    folder = traffic or Settings().traffic
     if folder is None:
-        raise typer.BadParameter("give the folder of the traffic, or set REVIEWS_PARSING_TRAFFIC")
+        raise typer.BadParameter("give the traffic folder, or set REVIEWS_PARSING_TRAFFIC")
     location, version = registry.locate(model)
     source = model or f"version {version}"
     profile = Profile.read(location)
-    window = read(folder, profile, _lately(since))
-    found = compare(profile.gauge.names, profile.numbers, window.numbers, alarm, effect)
+    window = read_traffic(folder, profile, _parse_duration(since))
+    names = profile.extractor.names
+    result = detect_drift(names, profile.features, window.features, alarm, effect)
     if report:
-        with output.progress_bar("writing the page") as update:
+        with output.progress_bar("writing the report") as update:
             update(None)
-            write_report(report, profile.gauge.names, profile.numbers, window.numbers, found)
+            write_report(report, names, profile.features, window.features, result)
             update(1.0)
     if as_json:
-        output.print_json(_form(source, window, found, report))
+        output.print_json(_to_json(source, window, result, report))
     else:
-        _show(source, window, found, report)
-    if found.drifted:
-        raise typer.Exit(DRIFTED)
+        _print(source, window, result, report)
+    if result.drifted:
+        raise typer.Exit(EXIT_DRIFTED)
 
 
-def _lately(text: str | None) -> timedelta | None:
+def _parse_duration(text: str | None) -> timedelta | None:
     if text is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", text.strip())
-    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+    units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
     if match is None:
-        raise typer.BadParameter(f"--since: {text!r} is no duration; write 90m, 24h or 7d")
-    return timedelta(**{unit[match[2]]: float(match[1])})
+        raise typer.BadParameter(f"--since: {text!r} is not a duration; write 90m, 24h or 7d")
+    return timedelta(**{units[match[2]]: float(match[1])})
 
 
-def _show(source: str, window: Window, found: Comparison, report: Path | None) -> None:
+def _print(source: str, window: TrafficWindow, result: DriftResult, report: Path | None) -> None:
     rows = [
         [
-            change.number,
-            f"{change.expected:.3g}",
-            f"{change.seen:.3g}",
-            f"{change.distance:.0%}",
-            f"{change.p_value:.1g}",
-            "drifted" if change.drifted else "",
+            feature.feature,
+            f"{feature.expected:.3g}",
+            f"{feature.observed:.3g}",
+            f"{feature.distance:.0%}",
+            f"{feature.p_value:.1g}",
+            "drifted" if feature.drifted else "",
         ]
-        for change in found.drifted or found.changes[:5]
+        for feature in result.drifted or result.features[:5]
     ]
     times = f"{window.begin:%Y-%m-%d %H:%M} to {window.end:%Y-%m-%d %H:%M} UTC"
-    output.out.print(
-        f"{found.reviews:,} reviews, {times}, beside {found.profile_reviews:,} of {source}\n", markup=False
-    )
-    output.table("", ["number", "expected", "seen", "reviews that differ", "by chance", ""], rows)
+    reference = f"{result.profile_reviews:,} of {source}"
+    output.out.print(f"{result.reviews:,} reviews, {times}, compared with {reference}\n", markup=False)
+    output.table("", ["feature", "expected", "observed", "reviews that differ", "p-value", ""], rows)
     output.out.print()
-    if found.drifted:
-        count = f"{len(found.drifted)} of {len(found.changes)} numbers drifted"
-        output.out.print(f"[red]{count}[/]: this is other traffic than the model was trained for")
+    if result.drifted:
+        count = f"{len(result.drifted)} of {len(result.features)} features drifted"
+        output.out.print(f"[red]{count}[/]: the traffic differs from the training data")
     else:
-        output.out.print(f"[green]no drift[/] in {len(found.changes)} numbers; those above moved most")
+        output.out.print(f"[green]no drift[/] in {len(result.features)} features; those above moved most")
     if report:
-        output.out.print(f"all of them: {report}", markup=False)
+        output.out.print(f"all features: {report}", markup=False)
 
 
-def _form(source: str, window: Window, found: Comparison, report: Path | None) -> dict[str, Any]:
+def _to_json(source: str, window: TrafficWindow, result: DriftResult, report: Path | None) -> dict[str, Any]:
+    """Return the public JSON form; its keys are older than the names of the dataclasses."""
+    changes = []
+    for feature in result.features:
+        fields = asdict(feature)
+        changes.append({"number": fields.pop("feature"), "seen": fields.pop("observed"), **fields})
     return {
         "model": source,
         "versions": window.versions,
         "begin": window.begin.isoformat(),
         "end": window.end.isoformat(),
-        "drifted": bool(found.drifted),
-        **asdict(found),
+        "drifted": bool(result.drifted),
+        "reviews": result.reviews,
+        "profile_reviews": result.profile_reviews,
+        "alarm": result.false_alarm_rate,
+        "effect": result.min_effect,
+        "changes": changes,
         "report": str(report) if report else None,
     }

@@ -37,6 +37,15 @@ if TYPE_CHECKING:
     from reviews_parsing.training.metrics import Scores
 
 POLARITY_STYLES = {"positive": "green", "negative": "red", "neutral": "yellow", "conflict": "magenta"}
+# Polarity is never shown by colour alone; the page has the same signs.
+POLARITY_SIGNS = {"positive": "+", "negative": "\N{MINUS SIGN}", "neutral": "=", "conflict": "\N{PLUS-MINUS SIGN}"}
+OTHER_SIGN = "\N{BULLET}"
+# Control characters and bidirectional overrides in a review could rewrite the terminal or hide words.
+_UNPRINTABLE = {
+    code: "\N{REPLACEMENT CHARACTER}"
+    for code in (*range(32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+    if chr(code) not in "\n\t"
+}
 
 # How often a log of a long run says how far it is.
 LINE_SECONDS = 30
@@ -60,7 +69,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
         numeric = bool(rows) and all(isinstance(row[number], int | float) for row in rows)
         grid.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        grid.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else Text(str(cell)) for cell in row))
+        grid.add_row(*(f"{cell:.3f}" if isinstance(cell, float) else Text(_printable(str(cell))) for cell in row))
     out.print(grid)
 
 
@@ -114,18 +123,27 @@ def _mistakes(title: str, mistakes: Sequence[Mistake]) -> None:
 
 
 def show(parsed: ParsedReview) -> None:
-    """A review with its spans coloured by polarity, and a small table of them."""
+    """Print a review with its spans marked by category and the sign and colour of the polarity, and a table of them.
+
+    Implicit aspects follow the text in brackets.
+    """
     text = Text()
-    at = 0
-    for aspect in sorted((a for a in parsed.aspects if a.span), key=lambda a: a.span or (0, 0)):
-        start, end = aspect.span or (0, 0)
+    position = 0
+    for aspect in sorted(parsed.aspects, key=lambda aspect: aspect.span or (len(parsed.text), 0)):
         style = POLARITY_STYLES.get(aspect.polarity or "", "cyan")
-        # The words of several aspects are there once.
-        text.append(parsed.text[at:start])
-        text.append(parsed.text[max(at, start) : end], f"bold {style} underline")
-        text.append(f" {aspect.entity_group}", f"dim {style}")
-        at = max(at, end)
-    text.append(parsed.text[at:])
+        label = " ".join(filter(None, (aspect.entity_group, _sign(aspect))))
+        if aspect.span is None:
+            text.append(_printable(parsed.text[position:]))
+            position = len(parsed.text)
+            text.append(f" [{label}]", f"dim {style}")
+            continue
+        start, end = aspect.span
+        # The words of overlapping aspects are printed once.
+        text.append(_printable(parsed.text[position:start]))
+        text.append(_printable(parsed.text[max(position, start) : end]), f"bold {style} underline")
+        text.append(f" {label}", f"dim {style}")
+        position = max(position, end)
+    text.append(_printable(parsed.text[position:]))
     out.print(text)
     if parsed.aspects:
         out.print()
@@ -136,9 +154,19 @@ def show(parsed: ParsedReview) -> None:
 
 
 def _row(aspect: Aspect) -> list[object]:
-    polarity = [aspect.polarity or "", f"{aspect.polarity_score:.2f}" if aspect.polarity_score is not None else ""]
+    polarity = " ".join(filter(None, (_sign(aspect), aspect.polarity)))
+    scores = ["" if score is None else f"{score:.2f}" for score in (aspect.score, aspect.polarity_score)]
     opinion = aspect.opinion.word if aspect.opinion else ""
-    return [aspect.word or "(implicit)", aspect.entity_group, f"{aspect.score or 0:.2f}", *polarity, opinion]
+    return [aspect.word or "(implicit)", aspect.entity_group, scores[0], polarity, scores[1], opinion]
+
+
+def _sign(aspect: Aspect) -> str:
+    return POLARITY_SIGNS.get(aspect.polarity, OTHER_SIGN) if aspect.polarity else ""
+
+
+def _printable(text: str) -> str:
+    """Replace control characters, one for one."""
+    return text.translate(_UNPRINTABLE)
 
 
 @contextmanager
@@ -213,18 +241,20 @@ def written(reviews: int, target: Path, lost: Mapping[str, int]) -> None:
         out.print("this format has no place for " + ", ".join(f"{n} {kind}" for kind, n in lost.items()))
 
 
-def corrections(found: Sequence[CorrectionRevision]) -> None:
-    """Corrections with how many of the model's aspects were right, how many wrong, and how many it had missed."""
+def corrections(revisions: Sequence[CorrectionRevision]) -> None:
+    """Print corrections with the numbers of right, wrong and missed aspects of the prediction."""
     rows = []
-    for saved in found:
-        its = saved.correction
-        said, answered = (
-            {(a.entity_group, a.span, a.polarity) for a in aspects} for aspects in (its.aspects, its.predicted_aspects)
+    for revision in revisions:
+        correction = revision.correction
+        corrected, predicted = (
+            {(a.entity_group, a.span, a.polarity) for a in aspects}
+            for aspects in (correction.aspects, correction.predicted_aspects)
         )
-        counts = [len(said & answered), len(answered - said), len(said - answered)]
-        who = [f"{its.corrected_at:%Y-%m-%d %H:%M}", its.author or "", its.version or "", saved.number]
-        rows.append([*who, *counts, shorten(its.text, 60, placeholder=" ...")])
-    columns = ["saved (UTC)", "author", "version", "revision", "right", "wrong", "missed", "text"]
+        origin = [f"{correction.corrected_at:%Y-%m-%d %H:%M}", correction.author or "", correction.version or ""]
+        counts = [len(corrected & predicted), len(predicted - corrected), len(corrected - predicted)]
+        text = shorten(correction.text, 60, placeholder=" ...")
+        rows.append([*origin, revision.number, *counts, revision.status, revision.id, text])
+    columns = ["saved (UTC)", "author", "version", "revision", "right", "wrong", "missed", "status", "id", "text"]
     table("", columns, rows)
 
 

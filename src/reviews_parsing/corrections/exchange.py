@@ -9,7 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from reviews_parsing.corrections.correction import Correction
-from reviews_parsing.corrections.store import CorrectionConflict, CorrectionRevision, CorrectionStore
+from reviews_parsing.corrections.store import (
+    CorrectionConflict,
+    CorrectionRevision,
+    CorrectionStatus,
+    CorrectionStore,
+)
 from reviews_parsing.data import labelstudio
 from reviews_parsing.data.mapping import map_categories
 from reviews_parsing.errors import DataError
@@ -65,7 +70,7 @@ def import_tasks(
     categories: Collection[str] | None = None,
     force: bool = False,
 ) -> ImportReport:
-    """Save the annotations of a Label Studio export (JSON or JSON-MIN) as corrections.
+    """Save the annotations of a Label Studio export (JSON or JSON-MIN) as approved corrections.
 
     A text that was corrected after the export is a conflict and is skipped; with `force` the import becomes its next
     revision. All or nothing for invalid input: raises DataError and saves nothing if the file cannot be read, a label
@@ -85,6 +90,8 @@ def import_tasks(
     for task, correction, latest in imports:
         if latest and set(latest.correction.aspects) == set(correction.aspects):
             unchanged += 1
+            if latest.status is not CorrectionStatus.APPROVED:
+                store.decide([latest.id], CorrectionStatus.APPROVED)
             continue
         base_revision = task.review.meta.get("revision")
         if force:

@@ -1,14 +1,19 @@
-"""Store of corrections: an append-only SQLite file, safe for concurrent threads and processes."""
+"""Store of corrections: an append-only SQLite file, safe for concurrent threads and processes.
+
+A correction is pending until an operator approves or rejects it; only approved ones should become training data. A
+rejected revision never counts as the latest one.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 
 from reviews_parsing.corrections.correction import Correction
@@ -18,7 +23,7 @@ from reviews_parsing.settings import Settings
 
 FORMAT_VERSION = 1
 LOCK_TIMEOUT_SECONDS = 10.0
-_CREATE_TABLE = """
+_CREATE_CORRECTIONS = """
     CREATE TABLE IF NOT EXISTS corrections (
         id INTEGER PRIMARY KEY,
         digest BLOB NOT NULL,
@@ -33,16 +38,35 @@ _CREATE_TABLE = """
         UNIQUE (digest, revision)
     )
 """
-_SELECT = "SELECT revision, text, aspects, answer, model, version, author, at FROM corrections"
-_IS_LATEST = "revision = (SELECT MAX(revision) FROM corrections AS other WHERE other.digest = corrections.digest)"
+# A table of its own, so that releases without approval still read the file.
+_CREATE_DECISIONS = """
+    CREATE TABLE IF NOT EXISTS decisions (
+        correction INTEGER PRIMARY KEY REFERENCES corrections (id),
+        status TEXT NOT NULL,
+        at TEXT NOT NULL
+    )
+"""
+_STATUS = "COALESCE((SELECT status FROM decisions WHERE correction = corrections.id), 'pending')"
+_COLUMNS = "id, status, revision, text, aspects, answer, model, version, author, at"
+_SELECT = f"SELECT *, {_STATUS} AS status FROM corrections"
+
+
+class CorrectionStatus(StrEnum):
+    """Decision of the operator about a revision."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
 class CorrectionRevision:
-    """A correction with its revision number; the revisions of a text count from 1."""
+    """A correction with its revision number, its id and its status; the revisions of a text count from 1."""
 
     number: int
     correction: Correction
+    id: int
+    status: CorrectionStatus
 
 
 class CorrectionConflict(ReviewsParsingError):
@@ -65,25 +89,28 @@ class CorrectionStore:
         self.path = path or Settings().home / "corrections.db"
         self._lock_timeout = lock_timeout
 
-    def save(self, correction: Correction, base_revision: int | None) -> int:
+    def save(self, correction: Correction, base_revision: int | None, *, approved: bool = True) -> int:
         """Append the correction as the next revision of its text; return the revision number.
 
         `base_revision` is the revision that the author edited, None if the text had no correction. If the latest
-        revision is a newer one with the same aspects, nothing is written and its number is returned. Raises DataError
-        if the labels are invalid, CorrectionConflict if a newer revision has other aspects.
+        revision is a newer one with the same aspects, nothing is written and its number is returned. A correction by
+        somebody unknown is saved with `approved=False`: it is pending. Raises DataError if the labels are invalid,
+        CorrectionConflict if a newer revision has other aspects.
         """
         correction = correction.normalize()
         with self._connect(write=True) as connection:
             connection.execute("BEGIN IMMEDIATE")
             latest = _select_latest(connection, correction.text)
-            number = latest.number if latest else 0
             if latest and latest.number != base_revision:
                 if latest.correction.aspects == correction.aspects:
-                    return number
+                    return latest.number
                 raise _conflict(latest)
+            digest = _digest(correction.text)
+            query = "SELECT COALESCE(MAX(revision), 0) + 1 FROM corrections WHERE digest = ?"
+            (number,) = connection.execute(query, [digest]).fetchone()
             values = (
-                _digest(correction.text),
-                number + 1,
+                digest,
+                number,
                 correction.text,
                 _to_json(correction.aspects),
                 _to_json(correction.predicted_aspects),
@@ -92,25 +119,47 @@ class CorrectionStore:
                 correction.author,
                 correction.corrected_at.isoformat(),
             )
-            connection.execute(f"INSERT INTO corrections VALUES (NULL{', ?' * len(values)})", values)
+            cursor = connection.execute(f"INSERT INTO corrections VALUES (NULL{', ?' * len(values)})", values)
+            if approved:
+                _decide(connection, cursor.lastrowid, CorrectionStatus.APPROVED)
             connection.execute("COMMIT")
-        return number + 1
+        return int(number)
+
+    def decide(self, ids: Collection[int], status: CorrectionStatus) -> None:
+        """Set the status of revisions, all or none. Raises DataError if an id does not exist."""
+        with self._connect(write=True) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            for correction_id in ids:
+                if not connection.execute("SELECT 1 FROM corrections WHERE id = ?", [correction_id]).fetchone():
+                    raise DataError(f"there is no correction {correction_id} in {self.path}: see `corrections list`")
+                _decide(connection, correction_id, status)
+            connection.execute("COMMIT")
 
     def find_latest(self, text: str) -> CorrectionRevision | None:
-        """Return the latest revision of a text, None if it has no correction."""
+        """Return the latest revision of a text that was not rejected, None if there is no such correction."""
         with self._connect() as connection:
             return _select_latest(connection, text)
 
     def list_revisions(self, text: str) -> list[CorrectionRevision]:
         """Return all revisions of a text, oldest first."""
         with self._connect() as connection:
-            rows = connection.execute(f"{_SELECT} WHERE digest = ? ORDER BY id", [_digest(text)])
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM ({_SELECT}) WHERE digest = ? ORDER BY id", [_digest(text)]
+            )
             return [_from_row(row) for row in rows]
 
-    def list_latest(self) -> list[CorrectionRevision]:
-        """Return the latest revision of each text, in the order of saving."""
+    def list_latest(self, *, approved_only: bool = False) -> list[CorrectionRevision]:
+        """Return the latest revision of each text, in the order of saving, without rejected ones.
+
+        With `approved_only`, return the latest approved revision of each text that has one.
+        """
+        condition = "status = 'approved'" if approved_only else "status <> 'rejected'"
+        query = (
+            f"SELECT {_COLUMNS} FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY digest ORDER BY revision DESC) AS rank "
+            f"FROM ({_SELECT}) WHERE {condition}) WHERE rank = 1 ORDER BY id"
+        )
         with self._connect() as connection:
-            return [_from_row(row) for row in connection.execute(f"{_SELECT} WHERE {_IS_LATEST} ORDER BY id")]
+            return [_from_row(row) for row in connection.execute(query)]
 
     @contextmanager
     def _connect(self, write: bool = False) -> Iterator[sqlite3.Connection]:
@@ -121,7 +170,7 @@ class CorrectionStore:
             # Reading must not create the file.
             database = str(self.path) if write or self.path.exists() else ":memory:"
             with closing(sqlite3.connect(database, timeout=self._lock_timeout, isolation_level=None)) as connection:
-                self._create_table(connection)
+                self._create_tables(connection)
                 yield connection
         except ReviewsParsingError:
             raise
@@ -130,13 +179,16 @@ class CorrectionStore:
         except (sqlite3.Error, OSError) as error:
             raise DataError(self._describe(error)) from error
 
-    def _create_table(self, connection: sqlite3.Connection) -> None:
-        """Create the table in a new file. Raises DataError if the file has another format."""
+    def _create_tables(self, connection: sqlite3.Connection) -> None:
+        """Create the tables that the file lacks. Raises DataError if the file has another format."""
         (version,) = connection.execute("PRAGMA user_version").fetchone()
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if version == FORMAT_VERSION:
+            if "decisions" not in tables:
+                connection.execute(_CREATE_DECISIONS)
             return
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        if version or (tables and tables != ["corrections"]):
+        # Another process may have created the tables since the version was read.
+        if version or tables - {"corrections", "decisions"}:
             if "corrections" in tables:
                 problem = f"has format {version}, not {FORMAT_VERSION}"
             else:
@@ -151,7 +203,8 @@ class CorrectionStore:
             if _result_code(error) != sqlite3.SQLITE_BUSY:
                 raise
         connection.execute("BEGIN IMMEDIATE")
-        connection.execute(_CREATE_TABLE)
+        connection.execute(_CREATE_CORRECTIONS)
+        connection.execute(_CREATE_DECISIONS)
         connection.execute(f"PRAGMA user_version = {FORMAT_VERSION}")
         connection.execute("COMMIT")
 
@@ -172,9 +225,16 @@ def _result_code(error: Exception) -> int:
 
 
 def _select_latest(connection: sqlite3.Connection, text: str) -> CorrectionRevision | None:
-    query = f"{_SELECT} WHERE digest = ? ORDER BY revision DESC LIMIT 1"
+    query = (
+        f"SELECT {_COLUMNS} FROM ({_SELECT}) WHERE digest = ? AND status <> 'rejected' ORDER BY revision DESC LIMIT 1"
+    )
     row = connection.execute(query, [_digest(text)]).fetchone()
     return _from_row(row) if row else None
+
+
+def _decide(connection: sqlite3.Connection, correction_id: int | None, status: CorrectionStatus) -> None:
+    values = (correction_id, status, datetime.now(UTC).isoformat())
+    connection.execute("INSERT OR REPLACE INTO decisions VALUES (?, ?, ?)", values)
 
 
 def _conflict(latest: CorrectionRevision) -> CorrectionConflict:
@@ -198,9 +258,9 @@ def _from_json(aspects: str) -> tuple[Aspect, ...]:
     return tuple(Aspect.from_json(aspect) for aspect in json.loads(aspects))
 
 
-def _from_row(row: tuple[int, str, str, str, str | None, str | None, str | None, str]) -> CorrectionRevision:
-    number, text, aspects, predicted_aspects, model, version, author, time = row
+def _from_row(row: tuple[int, str, int, str, str, str, str | None, str | None, str | None, str]) -> CorrectionRevision:
+    correction_id, status, number, text, aspects, predicted_aspects, model, version, author, time = row
     correction = Correction(
         text, _from_json(aspects), _from_json(predicted_aspects), model, version, author, datetime.fromisoformat(time)
     )
-    return CorrectionRevision(number, correction)
+    return CorrectionRevision(number, correction, correction_id, CorrectionStatus(status))

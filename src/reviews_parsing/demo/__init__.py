@@ -1,4 +1,4 @@
-"""The page that people open: paste a review or upload a file, see what the server makes of it, correct it."""
+"""The page: parse a review or a file with an inference server, and correct its answers."""
 
 from reviews_parsing.demo.app import serve
 

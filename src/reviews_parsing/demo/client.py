@@ -1,4 +1,4 @@
-"""What asks a V2 server over REST: which model it has, and the aspects of texts."""
+"""Client of a V2 inference server over REST."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from reviews_parsing.demo.rooms import split_into_batches
 from reviews_parsing.errors import InferenceError, Stopped
 from reviews_parsing.schema import Aspect, ParsedReview, Taxonomy
-from reviews_parsing.serving.batches import batches
 
 if TYPE_CHECKING:
     import httpx
 
-TIMEOUT = 60.0
-"""Longest wait for one answer, in seconds."""
-BATCH_TEXTS, BATCH_CHARACTERS = 64, 50_000
-"""A request of a file ends at as many texts, or as many characters."""
-IN_FLIGHT = 4
-"""Requests of one file that are under way at once."""
-FILE_PATIENCE = 120.0
-"""How long a file's request that is turned away is sent again, in seconds."""
-_LONGEST_PAUSE = 10.0
-_AGAIN = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+REQUEST_TIMEOUT_SECONDS = 60.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+MAX_BATCH_TEXTS, MAX_BATCH_CHARACTERS = 64, 50_000
+"""Limits of a request for a file."""
+CONCURRENT_REQUESTS = 4
+"""Concurrent requests for a file."""
+FILE_RETRY_SECONDS = 120.0
+"""Time for which a shed request for a file is retried."""
+_MAX_PAUSE_SECONDS = 10.0
+_RETRY_STATUSES = {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """The model that a server has. `taxonomy` is None where the server does not say it."""
+class ServedModel:
+    """Model of a server. `taxonomy` is None if the server does not publish it."""
 
     name: str
     version: str
@@ -41,45 +41,46 @@ class Served:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The aspects of some texts, in their order, and the version that found them."""
+class Prediction:
+    """Parsed reviews in the order of the texts, and the model version that parsed them."""
 
     version: str
     reviews: tuple[ParsedReview, ...]
 
 
-class Client:
-    """One server. Threads may share it."""
+class InferenceClient:
+    """Client of one server; thread-safe."""
 
     def __init__(self, url: str, model: str, setting: str = "REVIEWS_PARSING_SERVER_URL") -> None:
-        """`url` is what comes before /v2; `setting` is where another may be named."""
+        """`url` is the part before /v2; `setting` is the variable that configures it, for error messages."""
         import httpx
 
         self.url = url.rstrip("/")
+        self.model = model
         self._setting = setting
         self._path = f"/v2/models/{model}"
-        # Not the environment's proxies: they would see the texts.
-        limits = httpx.Limits(max_connections=32)
+        # Proxies of the environment would see the texts.
         self._http = httpx.Client(
-            base_url=self.url, timeout=httpx.Timeout(TIMEOUT, connect=5), trust_env=False, limits=limits
+            base_url=self.url,
+            timeout=httpx.Timeout(REQUEST_TIMEOUT_SECONDS, connect=CONNECT_TIMEOUT_SECONDS),
+            trust_env=False,
+            limits=httpx.Limits(max_connections=32),
         )
 
-    def describe(self) -> Served:
-        """Raises InferenceError where the server does not answer or has no such model."""
-        form = self._send("GET", self._path)
-        known = json.loads((form.get("parameters") or {}).get("taxonomy", "null"))
-        taxonomy = None
-        if known:
-            categories, polarities, implicit = (tuple(known[key]) for key in ("categories", "polarities", "implicit"))
-            taxonomy = Taxonomy(categories, polarities, implicit, known["opinions"], known.get("several", False))
-        return Served(form["name"], next(iter(form.get("versions") or ()), ""), taxonomy)
+    def describe(self) -> ServedModel:
+        """Return the model's metadata. Raises InferenceError if the server does not answer or lacks the model."""
+        metadata = self.get_json(self._path)
+        taxonomy = _read_taxonomy((metadata.get("parameters") or {}).get("taxonomy"))
+        return ServedModel(metadata["name"], next(iter(metadata.get("versions") or ()), ""), taxonomy)
 
-    def parse(self, texts: Sequence[str], patience: float = 5.0, stop: threading.Event | None = None) -> Answer:
-        """The aspects of each text. Where the server has too much to do, again and again for `patience` seconds.
+    def parse(
+        self, texts: Sequence[str], retry_seconds: float = 5.0, stop: threading.Event | None = None
+    ) -> Prediction:
+        """Parse the texts; retry for `retry_seconds` while the server is overloaded or away.
 
-        Raises InferenceError where it does not answer or refuses, Stopped once `stop` is set.
+        Raises InferenceError if the server does not answer or refuses, Stopped once `stop` is set.
         """
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + retry_seconds
         stop = stop or threading.Event()
         pause = 0.5
         while True:
@@ -91,103 +92,124 @@ class Client:
                 if error.retry_after is None or time.monotonic() + error.retry_after > deadline:
                     raise
                 stop.wait(max(pause, error.retry_after))
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+
+    def get_json(self, path: str) -> Any:
+        """Return a JSON document of the server. Raises InferenceError if there is none."""
+        return self._send("GET", path)
 
     def close(self) -> None:
         self._http.close()
 
-    def _parse(self, texts: Sequence[str]) -> Answer:
+    def _parse(self, texts: Sequence[str]) -> Prediction:
         tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
-        form = self._send("POST", f"{self._path}/infer", {"inputs": [tensor]})
-        [output] = form["outputs"]
-        found = (tuple(map(Aspect.from_json, json.loads(element))) for element in output["data"])
-        reviews = tuple(ParsedReview(text, aspects) for text, aspects in zip(texts, found, strict=True))
-        return Answer(form["model_version"], reviews)
+        response = self._send("POST", f"{self._path}/infer", {"inputs": [tensor]})
+        [output] = response["outputs"]
+        answers = (tuple(map(Aspect.from_json, json.loads(element))) for element in output["data"])
+        reviews = tuple(ParsedReview(text, aspects) for text, aspects in zip(texts, answers, strict=True))
+        return Prediction(response["model_version"], reviews)
 
     def _send(self, method: str, path: str, body: object = None) -> Any:
         import httpx
 
         try:
             response = self._http.request(method, path, json=body)
+            if response.is_success:
+                return response.json()
         except httpx.TimeoutException:
-            raise InferenceError(
-                f"the server at {self.url} did not answer within {TIMEOUT:.0f} s: try again later", 1.0
-            ) from None
+            message = f"the server at {self.url} did not answer within {REQUEST_TIMEOUT_SECONDS:.0f} s: try again later"
+            raise InferenceError(message, 1.0) from None
         except (httpx.HTTPError, httpx.InvalidURL):
-            raise InferenceError(
-                f"no server answers at {self.url}: start one, or name another in {self._setting}",
-                1.0,
-            ) from None
-        if response.is_success:
-            return response.json()
-        raise self._refusal(response)
+            message = f"no server answers at {self.url}: start one, or set another in {self._setting}"
+            raise InferenceError(message, 1.0) from None
+        except ValueError:
+            raise InferenceError(f"{self.url} is not a V2 server: set another in {self._setting}") from None
+        raise self._to_error(response)
 
-    def _refusal(self, response: httpx.Response) -> InferenceError:
+    def _to_error(self, response: httpx.Response) -> InferenceError:
         status = response.status_code
         if status == HTTPStatus.SERVICE_UNAVAILABLE:
-            said = f"the server at {self.url} has too much to do: try again in a moment"
+            message = f"the server at {self.url} has too much to do: try again in a moment"
         else:
             try:
                 reason = str(response.json()["error"])
             except (ValueError, KeyError, TypeError):
                 reason = response.reason_phrase
-            said = f"the server at {self.url} answers {status}: {reason}"
-        again = _seconds(response.headers.get("Retry-After")) if status in _AGAIN else None
-        return InferenceError(said, again, status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            message = f"the server at {self.url} answers {status}: {reason}"
+        retry_after = None
+        if status in _RETRY_STATUSES:
+            header = response.headers.get("Retry-After", "")
+            retry_after = min(float(header), _MAX_PAUSE_SECONDS) if header.isdigit() else 1.0
+        return InferenceError(message, retry_after, status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
-class Stream:
-    """Any number of texts through a client, a few requests at a time: what `parse_files` takes for a parser."""
+def _read_taxonomy(published: str | None) -> Taxonomy | None:
+    """Return the taxonomy that a server publishes as JSON, None without one or in a form of other servers."""
+    try:
+        fields = json.loads(published or "null")
+        return Taxonomy(
+            tuple(map(str, fields["categories"])),
+            tuple(map(str, fields["polarities"])),
+            tuple(map(str, fields["implicit"])),
+            opinions=bool(fields["opinions"]),
+            # Older servers publish `several`.
+            multi_label=bool(fields.get("multi_label", fields.get("several", False))),
+            unique_mentions=bool(fields.get("unique_mentions", False)),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
 
-    def __init__(self, client: Client, stop: threading.Event) -> None:
+
+class RemoteParser:
+    """Parser of any number of texts by a server, with a few concurrent requests."""
+
+    def __init__(self, client: InferenceClient, stop: threading.Event) -> None:
         self._client = client
         self._stop = stop
         self.versions: set[str] = set()
-        """The versions that have answered."""
-        self.answered = 0
-        """Texts that have been answered."""
-        self.skipped = 0
-        """Texts longer than the server takes, which have no aspects."""
+        """Model versions that have answered."""
+        self.parsed = 0
+        """Number of parsed texts."""
+        self.too_long = 0
+        """Number of texts above the server's limit, which have no aspects."""
 
     def parse_iter(
         self, texts: Iterable[str], min_score: float = 0.0, spans_only: bool = False
     ) -> Iterator[ParsedReview]:
-        """In the order of the texts, memory flat. Raises InferenceError, or Stopped once `stop` is set."""
-        under_way: deque[Future[list[ParsedReview]]] = deque()
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        """Yield parsed reviews in the order of the texts, in constant memory.
+
+        Raises InferenceError if the server fails, Stopped once `stop` is set.
+        """
+        requests: deque[Future[list[ParsedReview]]] = deque()
+        with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
             try:
-                for batch in batches(texts, BATCH_TEXTS, BATCH_CHARACTERS):
-                    under_way.append(pool.submit(self._ask, batch))
-                    if len(under_way) > IN_FLIGHT:
-                        yield from self._first(under_way, min_score, spans_only)
-                while under_way:
-                    yield from self._first(under_way, min_score, spans_only)
+                for batch in split_into_batches(texts, MAX_BATCH_TEXTS, MAX_BATCH_CHARACTERS):
+                    requests.append(pool.submit(self._parse_batch, batch))
+                    if len(requests) > CONCURRENT_REQUESTS:
+                        yield from self._first_result(requests, min_score, spans_only)
+                while requests:
+                    yield from self._first_result(requests, min_score, spans_only)
             finally:
-                for request in under_way:
+                for request in requests:
                     request.cancel()
 
-    def _first(
-        self, under_way: deque[Future[list[ParsedReview]]], min_score: float, spans_only: bool
+    def _first_result(
+        self, requests: deque[Future[list[ParsedReview]]], min_score: float, spans_only: bool
     ) -> Iterator[ParsedReview]:
-        for review in under_way.popleft().result():
-            self.answered += 1
+        for review in requests.popleft().result():
+            self.parsed += 1
             yield review.only(min_score, spans_only)
 
-    def _ask(self, texts: list[str]) -> list[ParsedReview]:
+    def _parse_batch(self, texts: list[str]) -> list[ParsedReview]:
         try:
-            answer = self._client.parse(texts, FILE_PATIENCE, self._stop)
+            prediction = self._client.parse(texts, FILE_RETRY_SECONDS, self._stop)
         except InferenceError as error:
             if not error.too_large:
                 raise
             if len(texts) > 1:
-                half = len(texts) // 2
-                return self._ask(texts[:half]) + self._ask(texts[half:])
-            self.skipped += 1
+                middle = len(texts) // 2
+                return self._parse_batch(texts[:middle]) + self._parse_batch(texts[middle:])
+            self.too_long += 1
             return [ParsedReview(texts[0], ())]
-        self.versions.add(answer.version)
-        return list(answer.reviews)
-
-
-def _seconds(retry_after: str | None) -> float:
-    """What the header says, in seconds; 1 where it says a date or nothing."""
-    return min(float(retry_after), _LONGEST_PAUSE) if retry_after and retry_after.isdigit() else 1.0
+        self.versions.add(prediction.version)
+        return list(prediction.reviews)

@@ -1,22 +1,24 @@
-"""Whether live traffic is like what the model was trained on, told from numbers; no text is kept."""
+"""Drift monitoring: live traffic compared with the profile of the training data, from features without texts."""
 
-from reviews_parsing.monitor.compare import ALARM, EFFECT, Change, Comparison, compare
-from reviews_parsing.monitor.numbers import Gauge
-from reviews_parsing.monitor.profile import Profile, measure
+from reviews_parsing.monitor.drift import FALSE_ALARM_RATE, MIN_EFFECT, DriftResult, FeatureDrift, detect_drift
+from reviews_parsing.monitor.features import FeatureExtractor, Features
+from reviews_parsing.monitor.profile import Profile
+from reviews_parsing.monitor.quintiles import Quintiles
 from reviews_parsing.monitor.report import write_report
-from reviews_parsing.monitor.traffic import Window, read, write
+from reviews_parsing.monitor.traffic import TrafficWindow, read_traffic, write_traffic
 
 __all__ = [
-    "ALARM",
-    "EFFECT",
-    "Change",
-    "Comparison",
-    "Gauge",
+    "FALSE_ALARM_RATE",
+    "MIN_EFFECT",
+    "DriftResult",
+    "FeatureDrift",
+    "FeatureExtractor",
+    "Features",
     "Profile",
-    "Window",
-    "compare",
-    "measure",
-    "read",
-    "write",
+    "Quintiles",
+    "TrafficWindow",
+    "detect_drift",
+    "read_traffic",
     "write_report",
+    "write_traffic",
 ]

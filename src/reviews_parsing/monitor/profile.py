@@ -1,6 +1,6 @@
-"""What the reviews of training are like, in numbers: the measure of live traffic, kept in the model folder.
+"""Profile of a model: the features of its held-out reviews, stored in the model folder.
 
-The numbers are of held-out reviews: of those that it has learned from, a model is surer than of any other.
+Training reviews are not used, because a model is more certain of them than of any others.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,138 +17,129 @@ import numpy as np
 
 from reviews_parsing.errors import ModelError
 from reviews_parsing.io.files import write_bytes
-from reviews_parsing.model_folder import PROFILE_FILE
-from reviews_parsing.monitor.numbers import DIRECTIONS, Floats, Gauge, Numbers
+from reviews_parsing.model_folder import PROFILE_FILE, ParserConfig
+from reviews_parsing.monitor.features import COMPONENTS, FeatureExtractor, Features, Floats
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
-METADATA = b"reviews_parsing"
-# Rows that say all that more would.
-MOST = 5000
-# What fewer of the training reviews have is foreign to them: among thousands is every letter, in somebody's name.
-LETTER_FROM = 1 / 1000
+FORMAT_VERSION = 1
+METADATA_KEY = b"reviews_parsing"
+MAX_ROWS = 5000
+"""More rows would not change the distributions."""
+MIN_LETTER_SHARE = 1 / 1000
+"""Letters in a smaller share of the training reviews count as foreign; names bring in every letter once."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """`numbers` [reviews, names of the gauge]; `digest` tells profiles apart."""
+    """Features of the held-out reviews, [reviews, features], and their extractor; `digest` identifies the profile."""
 
-    gauge: Gauge
-    numbers: Numbers
+    extractor: FeatureExtractor
+    features: Features
     digest: str = ""
 
     @classmethod
     def of(cls, parser: AspectParser, train: Sequence[Review], held_out: Sequence[Review]) -> Profile:
-        """What `parser`, which was trained on `train`, makes of `held_out`."""
-        texts = [review.text for review in _some(train)]
-        chunks = [parser.embeddings(prepared, logits) for prepared, logits in parser.encoded(texts)]
-        centre, directions = _main_directions(np.concatenate(chunks))
-        gauge = Gauge(parser.taxonomy, _alphabet(train), centre, directions)
-        return cls(gauge, measure(parser, gauge, (review.text for review in _some(held_out))))
+        """Compute the profile of `parser`, which was trained on `train`."""
+        texts = [review.text for review in _subsample(train)]
+        embeddings = np.concatenate([parser.embeddings(prepared, logits) for prepared, logits in parser.encoded(texts)])
+        centre, components = _principal_components(embeddings)
+        extractor = FeatureExtractor(parser.taxonomy, _common_characters(train), centre, components)
+        return cls(extractor, extractor.extract(parser, (review.text for review in _subsample(held_out))))
 
     def write(self, folder: Path) -> None:
-        """Into a model folder. Raises DataError where that fails."""
-        about = {
-            "format": FORMAT,
-            "alphabet": self.gauge.alphabet,
-            "centre": _plain(self.gauge.centre),
-            "directions": _plain(self.gauge.directions),
+        """Write the profile into a model folder. Raises DataError if that fails."""
+        metadata = {
+            "format": FORMAT_VERSION,
+            "alphabet": self.extractor.alphabet,
+            "centre": _to_list(self.extractor.centre),
+            "directions": _to_list(self.extractor.components),
         }
-        write_bytes(folder / PROFILE_FILE, to_parquet(to_table(self.gauge.names, self.numbers), about))
+        write_bytes(folder / PROFILE_FILE, to_parquet(to_table(self.extractor.names, self.features), metadata))
 
     @classmethod
     def read(cls, folder: Path) -> Profile:
-        """Of a model folder. Raises ModelError where it has none, as models of before, or it is damaged."""
-        from reviews_parsing.model_folder import ParserConfig
-
+        """Read the profile of a model folder. Raises ModelError if it is missing, as in older models, or damaged."""
         file = folder / PROFILE_FILE
         if not file.is_file():
             raise ModelError(f"the model in {folder} has no {PROFILE_FILE} to compare with; train it again")
         try:
             content = file.read_bytes()
-            table, about = from_parquet(content)
-            if about["format"] != FORMAT:
-                raise ModelError(f"{file} has format {about['format']}, not {FORMAT}; install the version that made it")
-            centre = np.array(about["centre"], np.float32)
-            directions = np.array(about["directions"], np.float32).reshape(len(about["directions"]), len(centre))
-            gauge = Gauge(ParserConfig.read(folder).taxonomy, about["alphabet"], centre, directions)
-            numbers = to_numbers(table, gauge.names)
+            table, metadata = from_parquet(content)
+            if metadata["format"] != FORMAT_VERSION:
+                raise ModelError(
+                    f"{file} has format {metadata['format']}, not {FORMAT_VERSION}; install the version that wrote it"
+                )
+            centre = np.array(metadata["centre"], np.float32)
+            components = np.array(metadata["directions"], np.float32).reshape(len(metadata["directions"]), len(centre))
+            extractor = FeatureExtractor(ParserConfig.read(folder).taxonomy, metadata["alphabet"], centre, components)
+            features = from_table(table, extractor.names)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{file} is damaged ({_first_line(error)}); fetch the model again") from error
-        return cls(gauge, numbers, hashlib.sha256(content).hexdigest()[:16])
+        return cls(extractor, features, hashlib.sha256(content).hexdigest()[:16])
 
 
-def measure(parser: AspectParser, gauge: Gauge, texts: Iterable[str]) -> Numbers:
-    """The numbers of each text, [texts, names]."""
-    rows = [
-        gauge.measure(parser, prepared, logits, parser.finish(prepared, logits))
-        for prepared, logits in parser.encoded(texts)
-    ]
-    return np.concatenate(rows)
-
-
-def to_table(names: Sequence[str], numbers: Numbers, **more: Any) -> pa.Table:
-    """One column for each number, null for nan; `more` columns come first."""
+def to_table(names: Sequence[str], features: Features, **columns: Any) -> pa.Table:
+    """Return a table with a column per feature, null for nan, after the given `columns`."""
     import pyarrow as pa
 
-    columns = {
-        name: pa.array(column, pa.float32(), from_pandas=True) for name, column in zip(names, numbers.T, strict=True)
+    arrays = {
+        name: pa.array(column, pa.float32(), from_pandas=True) for name, column in zip(names, features.T, strict=True)
     }
-    return pa.table({**more, **columns})
+    return pa.table({**columns, **arrays})
 
 
-def to_numbers(table: pa.Table, names: Sequence[str]) -> Numbers:
-    """Inverse of `to_table`. Raises KeyError where a column is missing."""
+def from_table(table: pa.Table, names: Sequence[str]) -> Features:
+    """Return the features of a table. Raises KeyError if a column is missing."""
     return np.stack([table.column(name).to_numpy().astype(np.float32) for name in names], axis=1)
 
 
-def to_parquet(table: pa.Table, about: dict[str, Any]) -> bytes:
-    """A file that says of itself what `about` says."""
+def to_parquet(table: pa.Table, metadata: dict[str, Any]) -> bytes:
+    """Return a Parquet file with JSON metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    form = json.dumps(about, ensure_ascii=True).encode()
-    pq.write_table(table.replace_schema_metadata({METADATA: form}), sink, compression="zstd")
+    encoded = json.dumps(metadata, ensure_ascii=True).encode()
+    pq.write_table(table.replace_schema_metadata({METADATA_KEY: encoded}), sink, compression="zstd")
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
 
 def from_parquet(content: bytes) -> tuple[pa.Table, dict[str, Any]]:
-    """Inverse of `to_parquet`. Raises ValueError or KeyError where it is none of ours."""
+    """Return the table and the metadata. Raises ValueError or KeyError if `to_parquet` did not write the file."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    # In this thread: one that has just begun aborts a process that ends at once, as a command with bad input does.
+    # A process that exits while Arrow starts its threads aborts, as a command with invalid input would.
     with pq.ParquetFile(pa.BufferReader(content)) as file:
         table = file.read(use_threads=False)
-    return table, json.loads((table.schema.metadata or {})[METADATA])
+    return table, json.loads((table.schema.metadata or {})[METADATA_KEY])
 
 
-def _alphabet(reviews: Sequence[Review]) -> str:
-    """The characters that at least LETTER_FROM of the reviews have."""
-    reviews_with = Counter(character for review in reviews for character in set(review.text))
-    return "".join(sorted(its for its, count in reviews_with.items() if count >= LETTER_FROM * len(reviews)))
+def _common_characters(reviews: Sequence[Review]) -> str:
+    """Return the characters that at least MIN_LETTER_SHARE of the reviews contain."""
+    counts = Counter(character for review in reviews for character in set(review.text))
+    return "".join(sorted(character for character, n in counts.items() if n >= MIN_LETTER_SHARE * len(reviews)))
 
 
-def _main_directions(embeddings: Floats) -> tuple[Floats, Floats]:
-    """Their mean, and the directions in which they differ most (PCA): [k] and [d, k]."""
+def _principal_components(embeddings: Floats) -> tuple[Floats, Floats]:
+    """Return the mean [k] and the first principal components [d, k]."""
     centre = embeddings.mean(axis=0)
     if embeddings.shape[1] == 0:
         return centre, embeddings[:0]
-    _, _, directions = np.linalg.svd(embeddings - centre, full_matrices=False)
-    return centre, directions[:DIRECTIONS]
+    _, _, components = np.linalg.svd(embeddings - centre, full_matrices=False)
+    return centre, components[:COMPONENTS]
 
 
-def _some(reviews: Sequence[Review]) -> Sequence[Review]:
-    """At most MOST, drawn evenly."""
-    return reviews[:: -(-len(reviews) // MOST) or 1]
+def _subsample(reviews: Sequence[Review]) -> Sequence[Review]:
+    """Return at most MAX_ROWS reviews, evenly spaced."""
+    return reviews[:: -(-len(reviews) // MAX_ROWS) or 1]
 
 
-def _plain(values: Floats) -> Any:
+def _to_list(values: Floats) -> Any:
     return np.round(values.astype(float), 6).tolist()
 
 

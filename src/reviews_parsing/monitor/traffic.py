@@ -1,7 +1,6 @@
-"""Files of what a server saw: rows of numbers with the minute they were seen in, and never a text.
+"""Traffic files: rows of features with the minute of the request, without texts.
 
-A server writes a file every few minutes under a name of its own, so several may share a folder; of a window the rows of
-all are taken together.
+Each server writes a file every few minutes under a unique name, so several servers can share a folder.
 """
 
 from __future__ import annotations
@@ -17,94 +16,95 @@ import numpy.typing as npt
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import write_bytes
-from reviews_parsing.monitor.numbers import Numbers
-from reviews_parsing.monitor.profile import Profile, from_parquet, to_numbers, to_parquet, to_table
+from reviews_parsing.monitor.features import Features
+from reviews_parsing.monitor.profile import Profile, from_parquet, from_table, to_parquet, to_table
 
-PATTERN, STAMP = "traffic-*.parquet", "%Y%m%dT%H%M%SZ"
-FORMAT, MINUTE = 1, 60
+FILE_PATTERN, TIME_FORMAT = "traffic-*.parquet", "%Y%m%dT%H%M%SZ"
+FORMAT_VERSION = 1
+MINUTE_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Window:
-    """`numbers` [reviews, names of the profile's gauge], seen between `begin` and `end` by `versions` of the model."""
+class TrafficWindow:
+    """Features of the reviews, [reviews, features], that `versions` of a model parsed from `begin` to `end`."""
 
-    numbers: Numbers
+    features: Features
     begin: datetime
     end: datetime
     versions: tuple[str, ...]
 
 
-def write(
+def write_traffic(
     folder: Path,
     profile: Profile,
     version: str,
     minutes: npt.NDArray[np.int64],
-    numbers: Numbers,
-    keep: int,
+    features: Features,
+    max_files: int,
 ) -> None:
-    """One more file in `folder`; of all there, the newest `keep` stay. `minutes` [n] count since the epoch.
+    """Add a file to `folder` and delete the oldest files above `max_files`. `minutes` [n] count since the epoch.
 
-    Raises DataError where that fails.
+    Raises DataError if that fails.
     """
     import pyarrow as pa
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{folder} cannot be made ({error.strerror}); set REVIEWS_PARSING_TRAFFIC") from error
-    at = pa.array(minutes * MINUTE * 1000, pa.timestamp("ms", tz="UTC"))
-    about = {"format": FORMAT, "version": version, "profile": profile.digest}
-    name = PATTERN.replace("*", f"{datetime.now(UTC).strftime(STAMP)}-{secrets.token_hex(4)}")
-    write_bytes(folder / name, to_parquet(to_table(profile.gauge.names, numbers, at=at), about))
-    for old in sorted(folder.glob(PATTERN))[:-keep]:
-        # Another server that writes here may have been faster.
-        old.unlink(missing_ok=True)
+        raise DataError(f"{folder} cannot be created ({error.strerror}); set REVIEWS_PARSING_TRAFFIC") from error
+    times = pa.array(minutes * MINUTE_SECONDS * 1000, pa.timestamp("ms", tz="UTC"))
+    metadata = {"format": FORMAT_VERSION, "version": version, "profile": profile.digest}
+    name = FILE_PATTERN.replace("*", f"{datetime.now(UTC).strftime(TIME_FORMAT)}-{secrets.token_hex(4)}")
+    write_bytes(folder / name, to_parquet(to_table(profile.extractor.names, features, at=times), metadata))
+    for path in sorted(folder.glob(FILE_PATTERN))[:-max_files]:
+        # Another server that writes to the folder may have deleted it.
+        path.unlink(missing_ok=True)
 
 
-def read(folder: Path, profile: Profile, since: timedelta | None = None) -> Window:
-    """What was seen in `folder` lately, or ever, by the model that `profile` is of.
+def read_traffic(folder: Path, profile: Profile, since: timedelta | None = None) -> TrafficWindow:
+    """Read the traffic of the profile's model, of the last `since` or all.
 
-    Raises DataError where the folder or a file of it cannot be read, there was no traffic, or only another model's.
+    Raises DataError if the folder or a file cannot be read, or has no traffic of this model in that time.
     """
-    files = _files(folder)
     begin = datetime.now(UTC) - since if since else datetime.fromtimestamp(0, UTC)
-    found: list[Numbers] = []
-    minutes: list[npt.NDArray[np.int64]] = []
+    features: list[Features] = []
+    times: list[npt.NDArray[np.int64]] = []
     versions: Counter[str] = Counter()
-    others: Counter[str] = Counter()
-    for file in files:
-        if file.name.split("-")[1] < begin.strftime(STAMP):
+    foreign_versions: Counter[str] = Counter()
+    for file in _list_files(folder):
+        if file.name.split("-")[1] < begin.strftime(TIME_FORMAT):
             continue
         try:
-            table, about = from_parquet(file.read_bytes())
-            # A row's minute may have begun before the window did.
-            at = table.column("at").cast("int64").to_numpy() // 1000
-            lately = at > begin.timestamp() - MINUTE
-            if about["profile"] != profile.digest:
-                others[about["version"]] += int(lately.sum())
+            table, metadata = from_parquet(file.read_bytes())
+            seconds = table.column("at").cast("int64").to_numpy() // 1000
+            # The minute of a row may have begun before the window.
+            in_window = seconds > begin.timestamp() - MINUTE_SECONDS
+            if metadata["profile"] != profile.digest:
+                foreign_versions[metadata["version"]] += int(in_window.sum())
                 continue
-            found.append(to_numbers(table, profile.gauge.names)[lately])
-        except FileNotFoundError:  # the server has just removed it
+            features.append(from_table(table, profile.extractor.names)[in_window])
+        except FileNotFoundError:  # deleted by a server meanwhile
             continue
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{file} is no file of traffic ({type(error).__name__}); remove it, or give its folder"
+                f"{file} is not a traffic file ({type(error).__name__}); remove it, or give another folder"
             ) from error
-        minutes.append(at[lately])
-        versions[about["version"]] += int(lately.sum())
+        times.append(seconds[in_window])
+        versions[metadata["version"]] += int(in_window.sum())
     if not versions.total():
-        raise DataError(_nothing(folder, others, since))
-    seen = np.concatenate(minutes)
-    first, last = (datetime.fromtimestamp(int(seconds), UTC) for seconds in (seen.min(), seen.max()))
-    return Window(np.concatenate(found), first, last + timedelta(seconds=MINUTE), tuple(sorted(+versions)))
+        raise DataError(_describe_no_traffic(folder, foreign_versions, since))
+    all_times = np.concatenate(times)
+    first, last = (datetime.fromtimestamp(int(seconds), UTC) for seconds in (all_times.min(), all_times.max()))
+    end = last + timedelta(seconds=MINUTE_SECONDS)
+    return TrafficWindow(np.concatenate(features), first, end, tuple(sorted(+versions)))
 
 
-def _files(folder: Path) -> list[Path]:
+def _list_files(folder: Path) -> list[Path]:
     advice = "give the folder that REVIEWS_PARSING_TRAFFIC names on the server"
     if not folder.is_dir():
-        raise DataError(f"{folder} {'is no folder' if folder.exists() else 'does not exist'}; {advice}")
+        raise DataError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}; {advice}")
     try:
-        files = sorted(path for path in folder.iterdir() if path.match(PATTERN))
+        files = sorted(path for path in folder.iterdir() if path.match(FILE_PATTERN))
     except OSError as error:
         raise DataError(f"{folder} cannot be read ({error.strerror}); {advice}") from error
     if not files:
@@ -112,8 +112,8 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _nothing(folder: Path, others: Counter[str], since: timedelta | None) -> str:
-    if others.total():
-        theirs = ", ".join(sorted(+others))
-        return f"the traffic in {folder} is of another model (version {theirs}); name that one with --model"
-    return f"no review was seen in the last {since} ({folder}); look further back with --since"
+def _describe_no_traffic(folder: Path, foreign_versions: Counter[str], since: timedelta | None) -> str:
+    if foreign_versions.total():
+        names = ", ".join(sorted(+foreign_versions))
+        return f"the traffic in {folder} is of another model (version {names}); name that model with --model"
+    return f"no traffic in the last {since} in {folder}; give a longer time with --since"

@@ -129,7 +129,7 @@ class RunLog:
         )
         pinned = ("reviews-parsing", "onnxruntime", "tokenizers", "numpy", "regex", "pandas")
         with tempfile.TemporaryDirectory() as scratch:
-            # MLflow keeps the name of the folder, and fetching looks for this one.
+            # MLflow keeps the name of the folder, and fetching looks for this one. It refuses symbolic links.
             copy = Path(scratch) / MODEL_FOLDER
             shutil.copytree(folder, copy)
             self.tags({CHECKSUM_TAG: encode_records(describe_files(copy))})

@@ -22,9 +22,7 @@ import numpy as np
 
 from reviews_parsing.encoder import Logits
 from reviews_parsing.errors import ModelError
-from reviews_parsing.monitor import Profile, write
-from reviews_parsing.monitor.bins import Bins
-from reviews_parsing.monitor.numbers import Numbers
+from reviews_parsing.monitor import Features, Profile, Quintiles, write_traffic
 from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview
 from reviews_parsing.serving.work import stand_back
@@ -73,7 +71,7 @@ class Watched(Traffic):
 
     def __init__(self, parser: AspectParser, profile: Profile, counts: Counts, sample: Sample | None) -> None:
         self._parser = parser
-        self._gauge = profile.gauge
+        self._extractor = profile.extractor
         self._counts = counts
         self._sample = sample
         self._failed = False
@@ -110,7 +108,7 @@ class Watched(Traffic):
 
     def _measure(self, batch: Answered) -> None:
         try:
-            numbers = self._gauge.measure(self._parser, *batch)
+            numbers = self._extractor.from_predictions(self._parser, *batch)
             self._counts.add(numbers)
             if self._sample:
                 self._sample.add(numbers)
@@ -125,12 +123,12 @@ class Counts:
     """How many reviews were in each bin of each number, and the share that the profile has there."""
 
     def __init__(self, profile: Profile) -> None:
-        self.bins = Bins.of(profile.numbers, profile.gauge.names)
-        self.expected = self.bins.shares(profile.numbers)
+        self.bins = Quintiles.fit(profile.features, profile.extractor.names)
+        self.expected = self.bins.shares(profile.features)
         self._seen = np.zeros(self.expected.shape, np.int64)
         self._lock = Lock()
 
-    def add(self, numbers: Numbers) -> None:
+    def add(self, numbers: Features) -> None:
         found = self.bins.count(numbers)
         with self._lock:
             self._seen += found
@@ -197,10 +195,10 @@ class Sample:
         self._folder, self._profile, self._version = folder, profile, version
         self._rows, self._files = rows, files
         self._minute = minute
-        self._kept: dict[int, list[Numbers]] = {}
+        self._kept: dict[int, list[Features]] = {}
         self._seen = 0
 
-    def add(self, numbers: Numbers) -> None:
+    def add(self, numbers: Features) -> None:
         """Reviews that were seen now."""
         minute = self._minute()
         if minute not in self._kept:
@@ -223,6 +221,6 @@ class Sample:
             return
         numbers = np.stack([row for rows in done.values() for row in rows])
         try:
-            write(self._folder, self._profile, self._version, np.array(minutes), numbers, self._files)
+            write_traffic(self._folder, self._profile, self._version, np.array(minutes), numbers, self._files)
         except Exception as error:  # a full disk, mostly
             log.error("%d reviews of traffic are lost: %s", len(minutes), error)

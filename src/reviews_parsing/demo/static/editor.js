@@ -1,214 +1,260 @@
-// The editor of one answer. What it edits comes as `props.value`, a draft (correct.py); it leaves by trigger('save').
-// Offsets count code points, as everywhere in the system; a text area counts UTF-16 units.
+// The editor of an answer. It changes `record.edit` and stores the record at each change.
+// Offsets count code points; a text area counts UTF-16 units.
 
-const make = (tag, attributes = {}, ...children) => {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
-  }
-  made.append(...children);
-  return made;
+import { button, el, time } from "./dom.js";
+import { hasSpan, huesOf, look, nameOf } from "./marks.js";
+import * as records from "./records.js";
+
+const MAX_UNDO = 30;
+const NEW_CATEGORY = "\u0000new";
+
+const copy = (value) => JSON.parse(JSON.stringify(value));
+const withoutScores = ({ score, polarity_score, ...aspect }) => aspect;
+const authorOf = (correction) => correction.author ?? "Somebody";
+
+export const describeAuthor = (correction) => `${authorOf(correction)}, ${time(correction.at)}`;
+
+// Begin an edit on the stored correction, or else on the predicted aspects.
+export const startEdit = (record, threshold = 0) => {
+  const { answer } = record;
+  const aspects = answer.correction?.aspects ?? answer.aspects.filter((aspect) => (aspect.score ?? 1) >= threshold).map(withoutScores);
+  record.edit = {
+    aspects: copy(aspects),
+    undo: [],
+    base: answer.correction?.revision ?? null,
+    author: records.setting("author") ?? "",
+    changed: false,
+    waiting: null,
+    conflict: null,
+    message: "",
+  };
+  records.put(record);
 };
 
-let draft = null; // what came from the server
-let points = []; // its text, by code points
-let aspects = []; // as edited
-let past = []; // earlier states of `aspects`
-let list, source, behind, said, undo;
+// `actions` are further buttons. `onSave` is called when the edit is to be saved, `onDiscard` once it is thrown away.
+export const createEditor = (record, model, { onSave, onDiscard, actions = [] }) => {
+  const { edit, answer } = record;
+  const text = answer.text;
+  const points = Array.from(text);
+  const hue = () => huesOf(model, answer.aspects, edit.aspects);
 
-const copy = (them) => JSON.parse(JSON.stringify(them));
-const named = (aspect) => (aspect.word === null ? "no word in particular" : `“${aspect.word}”`);
-const say = (words) => { said.textContent = words; };
-
-const snapped = (start, end) => {
-  // Whole words: those of the model's own splitter, which the selection touches.
-  const touched = draft.words.filter(([from, to]) => from < end && to > start);
-  return touched.length ? [touched[0][0], touched[touched.length - 1][1]] : null;
-};
-
-const selected = () => {
-  const at = (units) => Array.from(source.value.slice(0, units)).length;
-  const span = snapped(at(source.selectionStart), at(source.selectionEnd));
-  if (!span) {
-    say("Select some words of the review first: with the mouse, a long press, or Shift and the arrow keys.");
-    source.focus();
-  }
-  return span;
-};
-
-const put = (aspect, [start, end]) => Object.assign(aspect, { start, end, word: points.slice(start, end).join("") });
-
-const change = (words, edit, focus) => {
-  past.push(copy(aspects));
-  edit();
-  aspects.sort((a, b) => (a.start ?? Infinity) - (b.start ?? Infinity));
-  show(focus);
-  say(words);
-};
-
-const step = (aspect, side, by) => {
-  // One word further or back; never an empty span.
-  const edges = draft.words.map((word) => word[side === "start" ? 0 : 1]);
-  const to = edges[edges.indexOf(aspect[side]) + by];
-  const next = { start: aspect.start, end: aspect.end, [side]: to };
-  if (to === undefined || next.start >= next.end) { say("There is no further word."); return; }
-  change("Moved.", () => put(aspect, [next.start, next.end]), [aspect, `${side}${by}`]);
-};
-
-const choice = (label, names, value, onchange, key) => {
-  const options = names.includes(value) || value === null ? names : [...names, value];
-  const made = make("select", { "aria-label": label, "data-key": key, onchange: (event) => onchange(event.target.value) });
-  made.append(...options.map((name) => make("option", { value: name, selected: name === value }, name)));
-  return made;
-};
-
-const button = (label, shown, onclick, key, kind = "") =>
-  make("button", { type: "button", "aria-label": label, title: label, "data-key": key, class: `rp-button ${kind}`, onclick }, shown);
-
-const look = (aspect) => {
-  const polarity = ["positive", "negative", "neutral", "conflict"].includes(aspect.polarity) ? aspect.polarity : "other";
-  return { class: `rp-aspect rp-${polarity}`, style: `--hue: ${draft.hues[aspect.entity_group] ?? 0}` };
-};
-
-const row = (aspect) => {
-  const name = named(aspect);
-  const categories = aspect.word === null ? draft.implicit : draft.categories;
-  const parts = [
-    make("span", { class: "rp-said" }, name),
-    choice(`Category of ${name}`, categories, aspect.entity_group,
-      (value) => change(`${name} is ${value}.`, () => { aspect.entity_group = value; }, [aspect, "category"]), "category"),
-  ];
-  if (draft.polarities.length) {
-    parts.push(choice(`Polarity of ${name}`, draft.polarities, aspect.polarity ?? null,
-      (value) => change(`${name} is ${value}.`, () => { aspect.polarity = value; }, [aspect, "polarity"]), "polarity"));
-  }
-  const tools = make("span", { class: "rp-tools" });
-  if (aspect.word !== null) {
-    for (const [side, verb] of [["start", "Begin"], ["end", "End"]]) {
-      tools.append(make("span", { class: "rp-side" }, make("span", { "aria-hidden": "true" }, side),
-        button(`${verb} ${name} one word earlier`, "‹", () => step(aspect, side, -1), `${side}-1`),
-        button(`${verb} ${name} one word later`, "›", () => step(aspect, side, 1), `${side}1`)));
-    }
-  }
-  tools.append(
-    button(`Move ${name} to the selected words`, "Move to selection", () => {
-      const span = selected();
-      if (span) change("Moved to the selected words.", () => put(aspect, span), [aspect, "move"]);
-    }, "move"),
-    button(`Delete ${name}`, "Delete", () => {
-      const after = aspects[aspects.indexOf(aspect) + 1] ?? aspects[aspects.indexOf(aspect) - 1];
-      change(`${name} is deleted.`, () => { aspects.splice(aspects.indexOf(aspect), 1); }, [after, "delete"]);
-    }, "delete", "rp-delete"),
-  );
-  parts.push(tools);
-  if (aspect.opinion) {
-    const because = `“${aspect.opinion.word}”`;
-    parts.push(make("span", { class: "rp-because" }, `because of ${because}`,
-      button(`${because} do not judge ${name}: drop them`, "Drop",
-        () => change(`${because} no longer judge ${name}.`, () => { delete aspect.opinion; }, [aspect, "delete"]), "because")));
-  }
-  return make("li", look(aspect), ...parts);
-};
-
-const marked = () => {
-  // The text once more, behind the text area, with a mark for each span.
-  const parts = [];
-  let at = 0;
-  for (const aspect of aspects.filter((a) => a.word !== null && a.start >= 0)) {
-    if (aspect.start < at) continue;
-    parts.push(points.slice(at, aspect.start).join(""), make("mark", look(aspect), points.slice(aspect.start, aspect.end).join("")));
-    at = aspect.end;
-  }
-  return [...parts, points.slice(at).join("")];
-};
-
-const show = ([aspect, key] = []) => {
-  const rows = aspects.map(row);
-  behind.replaceChildren(...marked());
-  list.replaceChildren(...(rows.length ? rows : [make("li", { class: "rp-none" }, "No aspects. Select words and add one.")]));
-  undo.disabled = !past.length;
-  const at = aspects.indexOf(aspect);
-  if (key) (at < 0 ? source : rows[at].querySelector(`[data-key="${key}"]`)).focus();
-};
-
-const add = (implicit) => {
-  const span = implicit ? null : selected();
-  if (!implicit && !span) return;
-  const names = implicit ? draft.implicit : draft.categories;
-  const aspect = { entity_group: names[0], word: null, start: null, end: null };
-  if (draft.polarities.length) aspect.polarity = draft.polarities.at(-1);
-  if (span) put(aspect, span);
-  change(`${named(aspect)} is added: choose its category and polarity.`, () => { aspects.push(aspect); }, [aspect, "category"]);
-};
-
-const save = (seen) => {
-  say("Saving …");
-  trigger('save', { ...draft, aspects, seen, words: null });
-};
-
-const theirs = () => {
-  const { aspects: other, seen, notice } = draft.theirs;
-  const told = make("div", { class: "rp-conflict", role: "alert", tabindex: "-1" },
-    make("p", {}, notice), make("p", {}, "That version:"),
-    make("ul", {}, ...other.map((a) => make("li", {}, [named(a), a.entity_group, a.polarity].filter(Boolean).join(" · ")))));
-  told.append(make("div", { class: "rp-tools" },
-    button("Save my version over it", "Save mine over it", () => save(seen), "over", "rp-primary"),
-    button("Go on from that version", "Go on from that version", () => {
-      draft.seen = seen;
-      draft.theirs = null;
-      told.remove();
-      change("You are now editing that version. Undo brings yours back.", () => { aspects = copy(other); });
-      source.focus();
-    }, "take")));
-  return told;
-};
-
-const build = () => {
-  draft = props.value;
-  element.replaceChildren();
-  if (!draft || !draft.text) return;
-  points = Array.from(draft.text);
-  aspects = copy(draft.aspects);
-  if (!draft.theirs) past = [];
-  // Not `readonly`, which would take the caret away, and with it selecting by keyboard; but nothing changes it.
-  source = make("textarea", { id: "rp-source", "aria-readonly": "true", inputmode: "none", spellcheck: "false", rows: Math.min(12, 2 + Math.ceil(points.length / 90)), dir: "auto" });
-  source.value = draft.text;
-  source.addEventListener("beforeinput", (event) => event.preventDefault());
-  behind = make("div", { class: "rp-behind", "aria-hidden": "true", dir: "auto" });
+  // Not `readonly`, which would take away the caret and with it selection by keyboard; input is prevented instead.
+  const source = el("textarea", { id: "rp-source", "aria-readonly": "true", inputmode: "none", spellcheck: "false",
+    rows: Math.min(12, 2 + Math.ceil(points.length / 90)), dir: "auto", onbeforeinput: (event) => event.preventDefault() });
+  source.value = text;
+  const behind = el("div", { class: "rp-behind", "aria-hidden": "true", dir: "auto" });
   source.addEventListener("scroll", () => { behind.scrollTop = source.scrollTop; });
-  list = make("ol", { class: "rp-aspects rp-edited", "aria-label": "Aspects, as corrected" });
-  said = make("p", { class: "rp-said-by-editor", role: "status" });
-  undo = button("Undo the last change", "Undo", () => { aspects = past.pop(); show(); say("Undone."); source.focus(); }, "undo");
-  const editor = make("section", { class: "rp-editor", "aria-labelledby": "rp-editor-title" },
-    make("h3", { id: "rp-editor-title", tabindex: "-1" }, "Correct the answer"),
-    make("p", { class: "rp-hint" }, draft.notice),
-    make("label", { for: "rp-source" }, "The review. Select words to add or to move an aspect."),
-    make("div", { class: "rp-source" }, behind, source),
-    make("div", { class: "rp-tools" },
-      draft.categories.length ? button("Add an aspect at the selected words", "Add selected words", () => add(false), "add") : "",
-      draft.implicit.length ? button("Add what is said of no word in particular", "Add without words", () => add(true), "implicit") : "",
-      undo),
-    list);
-  const name = make("input", { type: "text", maxlength: 80, autocomplete: "name", value: draft.author ?? "" });
-  name.addEventListener("input", () => { draft.author = name.value; });
-  editor.append(
-    make("div", { class: "rp-tools rp-save" },
-      make("label", {}, "Your name (optional) ", name),
-      button("Save the correction", "Save", () => save(draft.seen), "save", "rp-primary")),
-    said);
-  element.append(editor);
-  let focus = editor.querySelector("h3");
-  if (draft.theirs) {
-    focus = theirs();
-    editor.append(focus);
-  }
-  show();
-  say(draft.said ?? "");
-  if (draft.saved) focus = editor.querySelector('[data-key="save"]');
-  focus.focus();
-};
+  const list = el("ol", { class: "rp-aspects rp-edited", "aria-label": "Corrected aspects" });
+  const status = el("p", { class: "rp-editor-status", role: "status" });
+  const undo = button("Undo", () => {
+    edit.aspects = edit.undo.pop();
+    store("Undone.");
+    render();
+    source.focus();
+  }, { "aria-label": "Undo the last change" });
 
-watch('value', build);
-build();
+  const say = (message) => { status.textContent = message; };
+
+  const store = (message) => {
+    Object.assign(edit, { changed: true, waiting: null, message: "" });
+    records.put(record);
+    say(message);
+  };
+
+  const change = (message, apply, focus) => {
+    edit.undo = [...edit.undo, copy(edit.aspects)].slice(-MAX_UNDO);
+    apply();
+    edit.aspects.sort((a, b) => (a.start ?? Infinity) - (b.start ?? Infinity));
+    store(message);
+    render(focus);
+  };
+
+  // The span of the words that a range touches: aspects never split a word.
+  const selectedSpan = () => {
+    const toPoints = (units) => Array.from(text.slice(0, units)).length;
+    const [from, to] = [toPoints(source.selectionStart), toPoints(source.selectionEnd)];
+    const touched = answer.words.filter(([start, end]) => start < to && end > from);
+    if (touched.length) return [touched[0][0], touched[touched.length - 1][1]];
+    say("Select words of the review first: with the mouse, a long press, or Shift and the arrow keys.");
+    source.focus();
+    return null;
+  };
+
+  const place = (part, [start, end]) => Object.assign(part, { start, end, word: points.slice(start, end).join("") });
+
+  // Move one end of an aspect by a word; a span is never empty.
+  const step = (aspect, side, by) => {
+    const edges = answer.words.map((word) => word[side === "start" ? 0 : 1]);
+    const target = edges[edges.indexOf(aspect[side]) + by];
+    const next = { start: aspect.start, end: aspect.end, [side]: target };
+    if (target === undefined || next.start >= next.end) {
+      say("There is no further word.");
+      return;
+    }
+    change("Moved.", () => place(aspect, [next.start, next.end]), [aspect, `${side}${by}`]);
+  };
+
+  const add = (isImplicit) => {
+    const span = isImplicit ? null : selectedSpan();
+    if (!isImplicit && !span) return;
+    const aspect = { entity_group: categoriesFor(isImplicit)[0] ?? "", word: null, start: null, end: null };
+    if (model.polarities.length) aspect.polarity = model.polarities[model.polarities.length - 1];
+    if (span) place(aspect, span);
+    change(`Added ${nameOf(aspect)}: choose its category and polarity.`, () => { edit.aspects.push(aspect); }, [aspect, "category"]);
+  };
+
+  const categoriesFor = (isImplicit) => {
+    const used = [...edit.aspects, ...answer.aspects].filter((aspect) => hasSpan(aspect) !== isImplicit).map((aspect) => aspect.entity_group);
+    return [...new Set([...(isImplicit ? model.implicit : model.categories), ...used])].filter(Boolean).sort();
+  };
+
+  const select = (label, options, value, onchange, key) =>
+    el("select", { "aria-label": label, "data-key": key, onchange: (event) => onchange(event.target.value) },
+      options.map(([name, shown]) => el("option", { value: name, selected: name === value }, shown)));
+
+  const chooseCategory = (aspect) => {
+    const name = nameOf(aspect);
+    const names = categoriesFor(!hasSpan(aspect));
+    const empty = aspect.entity_group ? [] : [["", "category …"]];
+    const options = [...empty, ...names.map((category) => [category, category]), [NEW_CATEGORY, "New category …"]];
+    const choice = select(`Category of ${name}`, options, aspect.entity_group, (category) => {
+      if (category === NEW_CATEGORY) nameCategory(aspect, choice);
+      else change(`${name} is ${category}.`, () => { aspect.entity_group = category; }, [aspect, "category"]);
+    }, "category");
+    return choice;
+  };
+
+  // Replace the choice by a field for the name of a category that the model does not have.
+  const nameCategory = (aspect, choice) => {
+    const isUpperCase = [...model.categories, ...model.implicit].every((category) => category === category.toUpperCase());
+    const use = () => {
+      const plain = input.value.trim().replace(/\s+/g, isUpperCase ? "_" : " ");
+      const category = isUpperCase ? plain.toUpperCase() : plain;
+      if (/^[\p{L}\p{N}][\p{L}\p{N} _&/+-]*$/u.test(category)) change(`New category ${category}.`, () => { aspect.entity_group = category; }, [aspect, "category"]);
+      else say("Name the new category with letters and digits.");
+    };
+    const input = el("input", { type: "text", maxlength: 40, "aria-label": `New category of ${nameOf(aspect)}`, onkeydown: (event) => {
+      if (event.key === "Enter") use();
+      if (event.key === "Escape") render([aspect, "category"]);
+    } });
+    choice.replaceWith(el("span", { class: "rp-tools" }, input, button("Use", use)));
+    input.focus();
+  };
+
+  const row = (aspect) => {
+    const name = nameOf(aspect);
+    const tools = el("span", { class: "rp-tools" });
+    if (hasSpan(aspect)) {
+      for (const [side, verb] of [["start", "Begin"], ["end", "End"]]) {
+        tools.append(el("span", { class: "rp-side" }, el("span", { "aria-hidden": "true" }, side),
+          button("‹", () => step(aspect, side, -1), { "aria-label": `${verb} ${name} one word earlier`, "data-key": `${side}-1` }),
+          button("›", () => step(aspect, side, 1), { "aria-label": `${verb} ${name} one word later`, "data-key": `${side}1` })));
+      }
+      tools.append(button("Move to selection", () => {
+        const span = selectedSpan();
+        if (span) change("Moved to the selected words.", () => place(aspect, span), [aspect, "move"]);
+      }, { "aria-label": `Move to selection: ${name}`, "data-key": "move" }));
+    }
+    tools.append(
+      button(aspect.opinion ? "Replace opinion" : "Add opinion", () => {
+        const span = selectedSpan();
+        if (span) change(`The selected words judge ${name}.`, () => { aspect.opinion = place({}, span); }, [aspect, "opinion"]);
+      }, { "aria-label": `${aspect.opinion ? "Replace opinion" : "Add opinion"}: the selected words judge ${name}`, "data-key": "opinion" }),
+      button("Delete", () => {
+        const index = edit.aspects.indexOf(aspect);
+        const neighbour = edit.aspects[index + 1] ?? edit.aspects[index - 1];
+        change(`Deleted ${name}.`, () => { edit.aspects.splice(index, 1); }, [neighbour, "delete"]);
+      }, { "aria-label": `Delete ${name}`, "data-key": "delete" }));
+    const opinion = aspect.opinion && `“${aspect.opinion.word}”`;
+    return el("li", look(aspect, hue()),
+      el("span", { class: "rp-word" }, name),
+      chooseCategory(aspect),
+      model.polarities.length ? select(`Polarity of ${name}`, polarityOptions(aspect), aspect.polarity ?? "",
+        (polarity) => change(`${name} is ${polarity}.`, () => { aspect.polarity = polarity; }, [aspect, "polarity"]), "polarity") : "",
+      tools,
+      opinion ? el("span", { class: "rp-because" }, `because of ${opinion}`,
+        button("Drop", () => change(`${opinion} no longer judge ${name}.`, () => { delete aspect.opinion; }, [aspect, "opinion"]),
+          { "aria-label": `Drop the opinion: ${opinion} do not judge ${name}` })) : "");
+  };
+
+  const polarityOptions = (aspect) => [...(aspect.polarity ? [] : [["", "polarity …"]]), ...model.polarities.map((name) => [name, name])];
+
+  // The text once more, behind the text area, with a mark for each span.
+  const markedText = () => {
+    const nodes = [];
+    let position = 0;
+    for (const aspect of edit.aspects.filter(hasSpan)) {
+      if (aspect.start < position) continue;
+      nodes.push(points.slice(position, aspect.start).join(""), el("mark", look(aspect, hue()), points.slice(aspect.start, aspect.end).join("")));
+      position = aspect.end;
+    }
+    return [...nodes, points.slice(position).join("")];
+  };
+
+  const conflictNotice = () => {
+    const { conflict } = edit;
+    return el("div", { class: "rp-conflict-notice", role: "alert", tabindex: "-1" },
+      el("p", {}, `${describeAuthor(conflict)}, saved another version of this correction meanwhile. Yours is not saved yet.`),
+      el("p", {}, "The other version:"),
+      el("ul", {}, conflict.aspects.map((aspect) => el("li", {}, [nameOf(aspect), aspect.entity_group, aspect.polarity].filter(Boolean).join(" · ")))),
+      el("div", { class: "rp-tools" },
+        button("Save mine over it", () => {
+          edit.base = conflict.revision;
+          onSave();
+        }, { class: "rp-button rp-primary", "aria-label": "Save mine over it: save my version over it" }),
+        button("Go on from that version", () => {
+          edit.base = conflict.revision;
+          edit.conflict = null;
+          conflictPlace.replaceChildren();
+          change("You are now editing that version. Undo brings yours back.", () => { edit.aspects = copy(conflict.aspects); });
+          source.focus();
+        })));
+  };
+
+  const render = (focus) => {
+    const rows = edit.aspects.map(row);
+    behind.replaceChildren(...markedText());
+    list.replaceChildren(...(rows.length ? rows : [el("li", { class: "rp-none" }, "No aspects. Select words and add one.")]));
+    undo.disabled = !edit.undo.length;
+    if (!focus) return;
+    const index = edit.aspects.indexOf(focus[0]);
+    (rows[index]?.querySelector(`[data-key="${focus[1]}"]`) ?? source).focus();
+  };
+
+  const author = el("input", { type: "text", maxlength: 80, autocomplete: "name", oninput: () => {
+    edit.author = author.value;
+    records.setting("author", author.value);
+    records.put(record);
+  } });
+  author.value = edit.author;
+  const conflictPlace = el("div", {}, edit.conflict ? conflictNotice() : "");
+  const correction = answer.correction;
+  const hint = correction
+    ? `${describeAuthor(correction)}, corrected this review before; you go on from there.`
+    : "These are the aspects that the model found. Change what is wrong, then save.";
+  render();
+  say(edit.message);
+  return el("section", { class: "rp-editor", "aria-labelledby": "rp-editor-title" },
+    el("h2", { id: "rp-editor-title", tabindex: "-1" }, "Correct the answer"),
+    el("p", { class: "rp-hint" }, hint),
+    el("label", { for: "rp-source" }, "The review. Select words to add or move an aspect."),
+    el("div", { class: "rp-source" }, behind, source),
+    el("div", { class: "rp-tools" },
+      button("Add selected words", () => add(false), { "aria-label": "Add selected words: add an aspect at the selected words" }),
+      button("Add implicit aspect", () => add(true), { "aria-label": "Add implicit aspect, which has no words" }),
+      undo),
+    list,
+    el("div", { class: "rp-tools rp-save" },
+      el("label", {}, "Your name (optional) ", author),
+      el("span", { class: "rp-tools" },
+        button("Throw away", () => {
+          if (edit.changed && !window.confirm("Throw away this correction? It is not saved.")) return;
+          record.edit = null;
+          records.put(record);
+          onDiscard();
+        }, { "aria-label": "Throw away this correction" }),
+        button("Save", onSave, { class: "rp-button rp-primary", "aria-label": "Save the correction" }),
+        actions)),
+    status,
+    conflictPlace);
+};

@@ -1,0 +1,438 @@
+"""Jobs: uploaded files, their state on disk, and the worker processes that read them.
+
+A job is a folder with an unguessable name. Its state survives a restart of the page: an interrupted stage starts again.
+Workers have limits of memory, CPU time and time, and can be ended at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from reviews_parsing.corrections import CorrectionStore
+from reviews_parsing.demo import worker
+from reviews_parsing.demo.corrections import apply_corrections
+from reviews_parsing.errors import DataError, RequestRefused
+from reviews_parsing.io.files import write_bytes
+from reviews_parsing.settings import Settings
+
+RETENTION_SECONDS = 24 * 3600
+SWEEP_SECONDS = 600
+CONCURRENT_PARSES, CONCURRENT_READS = 2, 2
+MAX_WAITING_JOBS = 64
+READ_SECONDS = 60
+"""Time limit for finding the columns of a file or building a queue."""
+MAX_WORKER_LINE_BYTES = 10**6
+STORAGE_CHECK_BYTES = 16 * 10**6
+"""An upload checks the storage again after this size."""
+log = logging.getLogger("reviews_parsing.demo")
+
+_ID = re.compile(r"[\w-]{22,64}", re.ASCII)
+_EXTENSION = re.compile(r"\.(csv|tsv|jsonl|ndjson)(\.gz|\.zst)?$|\.parquet$", re.IGNORECASE)
+_FORMATS = "CSV, TSV, JSONL or Parquet; text formats also as .gz or .zst"
+
+
+class JobState(StrEnum):
+    """Stage of a job."""
+
+    SCANNING = "scanning"
+    UNREADABLE = "unreadable"
+    READY = "ready"
+    WAITING = "waiting"
+    PARSING = "parsing"
+    DONE = "done"
+
+
+@dataclass
+class Job:
+    """An uploaded file and the state of its processing; times are seconds since the epoch.
+
+    `column` and `group_by` belong to the results, or to the parse that runs. `progress` is not stored.
+    """
+
+    id: str
+    name: str
+    created: float
+    state: JobState = JobState.SCANNING
+    columns: list[str] = field(default_factory=list)
+    text_columns: list[str] = field(default_factory=list)
+    guess: str | None = None
+    column: str | None = None
+    group_by: str | None = None
+    message: str = ""
+    progress: dict[str, Any] | None = None
+
+    @property
+    def file(self) -> str:
+        """Name of the stored file: fixed, because names of strangers may hold patterns or control characters."""
+        match = _EXTENSION.search(self.name)
+        return f"upload{match[0].lower()}" if match else "upload"
+
+
+class JobStore:
+    """All jobs of a page. Its methods run in one event loop."""
+
+    def __init__(self, settings: Settings, corrections: CorrectionStore) -> None:
+        self._settings = settings
+        self._corrections = corrections
+        self.folder = settings.home / "page" / "jobs"
+        self._jobs: dict[str, Job] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._parses = asyncio.Semaphore(CONCURRENT_PARSES)
+        self._reads = asyncio.Semaphore(CONCURRENT_READS)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Load stored jobs, start interrupted stages again, and delete expired jobs until the block ends."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in self.folder.iterdir():
+            self._load(path)
+        sweeper = asyncio.create_task(self._sweep())
+        try:
+            yield
+        finally:
+            for task in (sweeper, *self._tasks.values()):
+                task.cancel()
+            await asyncio.gather(sweeper, *self._tasks.values(), return_exceptions=True)
+
+    def get(self, job_id: str) -> Job:
+        """Return a job. Raises RequestRefused (404) if it does not exist or has expired."""
+        job = self._jobs.get(job_id)
+        if job is None:
+            raise RequestRefused("this file is not here: results are deleted after a day. Upload the file again", 404)
+        return job
+
+    def path(self, job: Job) -> Path:
+        return self.folder / job.id
+
+    async def create(self, name: str, chunks: AsyncIterator[bytes]) -> Job:
+        """Store an upload and start to read its columns.
+
+        Raises RequestRefused if the name has an unknown extension, the file is too large, or the disk is full.
+        """
+        name = _clean_name(name)
+        if not _EXTENSION.search(name):
+            raise RequestRefused(f"{name} has an unknown extension: upload {_FORMATS}", 415)
+        self._check_storage()
+        job = Job(secrets.token_urlsafe(24), name, time.time())
+        folder = self.path(job)
+        folder.mkdir(mode=0o700)
+        try:
+            await self._write_upload(folder / job.file, chunks)
+            self._add(job)
+        except BaseException as error:
+            self._jobs.pop(job.id, None)
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, OSError):
+                log.warning("an upload cannot be stored: %s", error)
+                raise RequestRefused("the page cannot store the file now: try again later", 507) from error
+            raise
+        self._start(job)
+        return job
+
+    async def import_queue(self, path: Path) -> str:
+        """Store a file of the operator as a labelling queue; return the id of its job, which the content determines.
+
+        Raises DataError if the file cannot be read.
+        """
+        import hashlib
+
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror})") from error
+        job = Job(f"queue-{hashlib.sha256(content).hexdigest()[:32]}", _clean_name(path.name), time.time())
+        if not _EXTENSION.search(job.name):
+            raise DataError(f"{path} has an unknown extension: give {_FORMATS}")
+        folder = self.path(job)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_bytes(folder / job.file, content)
+        try:
+            await self._scan(job)
+            if job.state is JobState.UNREADABLE or job.guess is None:
+                raise DataError(job.message or f"{path} has no column that is clearly the texts: name it text")
+            await self.build_queue(job, job.guess)
+        except RequestRefused as error:
+            raise DataError(str(error)) from error
+        self._add(job)
+        return job.id
+
+    def parse(self, job: Job, column: str, group_by: str | None) -> None:
+        """Start to parse the file. Raises RequestRefused if a column does not exist or too many jobs wait."""
+        self._check_column(job, column)
+        if group_by is not None and group_by not in job.columns:
+            raise RequestRefused(f"there is no column '{group_by}': choose one of {', '.join(job.columns)}")
+        if job.state in (JobState.WAITING, JobState.PARSING):
+            raise RequestRefused("this file is being parsed: wait for it, or stop it", 409)
+        if len(self._tasks) >= MAX_WAITING_JOBS:
+            raise RequestRefused("too many files wait: try again in a few minutes", 503)
+        self._delete_results(job)
+        job.column, job.group_by, job.message = column, group_by, ""
+        self._set_state(job, JobState.WAITING)
+        self._start(job)
+
+    async def stop(self, job: Job) -> None:
+        """End the parse of a job; its partial results are deleted."""
+        if job.state not in (JobState.WAITING, JobState.PARSING):
+            return
+        await self._cancel(job)
+        self._delete_results(job)
+        job.column, job.message = None, "Stopped. No results were stored."
+        self._set_state(job, JobState.READY)
+
+    async def delete(self, job: Job) -> None:
+        """End the work on a job and delete its file and results."""
+        self._jobs.pop(job.id, None)
+        await self._cancel(job)
+        shutil.rmtree(self.path(job), ignore_errors=True)
+
+    async def build_queue(self, job: Job, column: str) -> int:
+        """Store the texts of a column as a labelling queue; return their number. Raises RequestRefused."""
+        self._check_column(job, column)
+        async with self._reads:
+            reply = await self._run_worker(job, "queue", {"column": column}, READ_SECONDS)
+        if "error" in reply:
+            raise RequestRefused(reply["error"])
+        return int(reply["result"]["total"])
+
+    def read_queue(self, job: Job) -> list[str]:
+        """Return the texts of the labelling queue. Raises RequestRefused (404) if there is none."""
+        try:
+            texts: list[str] = json.loads((self.path(job) / "queue.json").read_bytes())
+        except FileNotFoundError:
+            raise RequestRefused("this file has no labelling queue yet: open the file and start one", 404) from None
+        return texts
+
+    def read_outcome(self, job: Job) -> dict[str, Any]:
+        """Return the results of a parsed file, with the corrections of its reviews applied to counts and preview.
+
+        Raises RequestRefused (404) if the file is not parsed.
+        """
+        outcome = self._read_stored_outcome(job)
+        apply_corrections(outcome, self.path(job), self._corrections.list_latest())
+        return outcome
+
+    def _read_stored_outcome(self, job: Job) -> dict[str, Any]:
+        if job.state is not JobState.DONE:
+            raise RequestRefused("this file has no results yet: parse it first", 404)
+        outcome: dict[str, Any] = json.loads((self.path(job) / "outcome.json").read_bytes())
+        return outcome
+
+    def find_download(self, job: Job, kind: str) -> Path:
+        """Return the path of a result file: parsed, report or rejects. Raises RequestRefused (404)."""
+        outcome = self._read_stored_outcome(job)
+        name = outcome["downloads"].get(kind)
+        if name is None:
+            raise RequestRefused("there is no such file", 404)
+        return self.path(job) / str(name)
+
+    def _check_column(self, job: Job, column: str) -> None:
+        if column not in job.text_columns:
+            raise RequestRefused(f"choose the column that holds the reviews: one of {', '.join(job.text_columns)}")
+
+    def _free_bytes(self) -> int:
+        """Return the rest of the disk space that the page may use."""
+        size = 0
+        for path in self.folder.rglob("*"):
+            # Other jobs delete their files meanwhile.
+            with contextlib.suppress(OSError):
+                size += path.lstat().st_size
+        return self._settings.page_storage_mb * 10**6 - size
+
+    def _check_storage(self) -> None:
+        if self._free_bytes() < 0:
+            raise RequestRefused("the page stores too many files: delete one of yours, or try again tomorrow", 507)
+
+    async def _write_upload(self, path: Path, chunks: AsyncIterator[bytes]) -> None:
+        limit = self._settings.max_upload_mb * 10**6
+        size = next_check = 0
+        with path.open("xb") as file:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > next_check:
+                    # Other uploads grow at the same time.
+                    self._check_storage()
+                    next_check = size + STORAGE_CHECK_BYTES
+                if size > limit:
+                    raise RequestRefused(f"the file is larger than {self._settings.max_upload_mb:,} MB", 413)
+                file.write(chunk)
+
+    def _add(self, job: Job) -> None:
+        self._jobs[job.id] = job
+        self._save(job)
+
+    def _save(self, job: Job) -> None:
+        fields = {name: value for name, value in asdict(job).items() if name != "progress"}
+        write_bytes(self.path(job) / "job.json", json.dumps(fields).encode())
+
+    def _set_state(self, job: Job, state: JobState) -> None:
+        job.state, job.progress = state, None
+        if job.id in self._jobs:
+            self._save(job)
+
+    def _load(self, path: Path) -> None:
+        """Load a stored job; delete it if it is expired or incomplete."""
+        try:
+            fields = json.loads((path / "job.json").read_bytes())
+            job = Job(**{**fields, "state": JobState(fields["state"])})
+            is_expired = job.created < time.time() - RETENTION_SECONDS
+        except (OSError, ValueError, TypeError, KeyError):
+            is_expired = True
+        if is_expired or not _ID.fullmatch(path.name) or job.id != path.name:
+            shutil.rmtree(path, ignore_errors=True)
+            return
+        self._jobs[job.id] = job
+        if job.state in (JobState.SCANNING, JobState.WAITING, JobState.PARSING):
+            self._start(job)
+
+    def _delete_results(self, job: Job) -> None:
+        for path in self.path(job).iterdir():
+            if path.name in ("job.json", "queue.json", job.file):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            for job in list(self._jobs.values()):
+                if job.created < time.time() - RETENTION_SECONDS and not job.id.startswith("queue-"):
+                    await self.delete(job)
+
+    def _start(self, job: Job) -> None:
+        stage = self._scan(job) if job.state is JobState.SCANNING else self._parse(job)
+        task = asyncio.create_task(stage)
+        self._tasks[job.id] = task
+        task.add_done_callback(lambda ended: self._tasks.pop(job.id) if self._tasks.get(job.id) is ended else None)
+
+    async def _cancel(self, job: Job) -> None:
+        task = self._tasks.pop(job.id, None)
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _scan(self, job: Job) -> None:
+        async with self._reads:
+            reply = await self._run_worker(job, "scan", {}, READ_SECONDS)
+        if "error" in reply:
+            job.message = reply["error"]
+            self._set_state(job, JobState.UNREADABLE)
+            return
+        columns = reply["result"]
+        job.columns, job.text_columns, job.guess = columns["columns"], columns["text_columns"], columns["guess"]
+        self._set_state(job, JobState.READY)
+
+    async def _parse(self, job: Job) -> None:
+        async with self._parses:
+            self._delete_results(job)
+            self._set_state(job, JobState.PARSING)
+            options = {
+                "column": job.column,
+                "group_by": job.group_by,
+                "server_url": self._settings.server_url,
+                "model": self._settings.model_name,
+            }
+            reply = await self._run_worker(job, "parse", options, self._settings.file_seconds)
+        if "error" in reply:
+            self._delete_results(job)
+            job.column, job.message = None, reply["error"]
+            self._set_state(job, JobState.READY)
+        else:
+            self._set_state(job, JobState.DONE)
+
+    async def _run_worker(self, job: Job, stage: str, options: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Run a stage in a process; return its last message, which has `result` or `error`."""
+        folder = self.path(job)
+        temporary = folder / "tmp"
+        temporary.mkdir(exist_ok=True)
+        limits = {
+            "memory_mb": self._settings.file_memory_mb,
+            "cpu_seconds": max(1, round(min(seconds, self._settings.file_cpu_seconds))),
+            "file_mb": max(1, self._free_bytes() // 10**6),
+        }
+        request = {"stage": stage, "folder": str(folder), "path": job.file, "name": job.name, "limits": limits}
+        environment = {
+            **os.environ,
+            "TMPDIR": str(temporary),
+            # Its cache of fonts takes seconds to build.
+            "MPLCONFIGDIR": str(self.folder.parent / "matplotlib"),
+            "MALLOC_ARENA_MAX": "2",
+        }
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", worker.__name__),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+            limit=MAX_WORKER_LINE_BYTES,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def on_progress(progress: dict[str, Any]) -> None:
+            job.progress = progress
+
+        try:
+            async with asyncio.timeout(seconds):
+                process.stdin.write(json.dumps({**request, **options}).encode() + b"\n")
+                reply = await _read_reply(process.stdout, on_progress)
+                if reply is None:
+                    reply = {"error": self._describe_end(job, await process.wait(), limits)}
+        except TimeoutError:
+            reply = {"error": f"{job.name} took more than {seconds:,.0f} s: split it, or ask for a higher limit"}
+        except (BrokenPipeError, ConnectionResetError, ValueError):
+            reply = {"error": f"{job.name} could not be read: try again"}
+        finally:
+            # The process does nothing that is worth waiting for.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            shutil.rmtree(temporary, ignore_errors=True)
+        return reply
+
+    def _describe_end(self, job: Job, status: int, limits: dict[str, int]) -> str:
+        """Return the reason why a worker ended without a result."""
+        log.warning("a worker for an uploaded file ended with status %d", status)
+        if status in (-signal.SIGXCPU, -signal.SIGKILL):
+            return (
+                f"{job.name} took more than {limits['cpu_seconds']:,} s of processor time: split it, or ask whoever "
+                "runs the page to raise REVIEWS_PARSING_FILE_CPU_SECONDS"
+            )
+        if status == -signal.SIGABRT:
+            return worker.describe_memory_limit(job.name, limits["memory_mb"])
+        return f"{job.name} could not be read: it is damaged, or takes too much memory"
+
+
+async def _read_reply(
+    stdout: asyncio.StreamReader, on_progress: Callable[[dict[str, Any]], None]
+) -> dict[str, Any] | None:
+    """Return the last message of a worker, None if the worker ended without one."""
+    while line := await stdout.readline():
+        message: dict[str, Any] = json.loads(line)
+        if "progress" not in message:
+            return message
+        on_progress(message["progress"])
+    return None
+
+
+def _clean_name(name: str) -> str:
+    """Return the base name without control characters, at most 100 characters from its end."""
+    base = re.split(r"[/\\]", name)[-1]
+    return "".join(character for character in base if character.isprintable())[-100:] or "reviews"

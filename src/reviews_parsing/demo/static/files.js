@@ -1,0 +1,326 @@
+// The view of a file. Its state is a job on the server, whose id is in the address; the page shows that state.
+
+import { ApiError, describeModel, request } from "./api.js";
+import { button, el, note, plural, setTitle } from "./dom.js";
+import { describeAuthor, startEdit } from "./editor.js";
+import { huesOf, renderText, signed } from "./marks.js";
+import * as records from "./records.js";
+
+const POLL = 500;
+const LOST_POLL = 2000;
+const ACCEPT = ".csv,.tsv,.jsonl,.ndjson,.parquet,.gz,.zst";
+const DAY = 24 * 3600 * 1000;
+const BUSY = ["scanning", "waiting", "parsing"];
+
+// Files of this browser, newest first, as long as the server keeps them.
+export const myFiles = () => (records.setting("files") ?? []).filter((file) => file.created > Date.now() - DAY);
+
+const remember = (file) => records.setting("files", [file, ...myFiles().filter(({ id }) => id !== file.id)]);
+const forget = (id) => records.setting("files", myFiles().filter((file) => file.id !== id));
+
+export const show = async (main, id) => {
+  setTitle("A file");
+  main.append(el("h1", {}, "A file"));
+  return id ? showJob(main, id) : showUpload(main);
+};
+
+const showUpload = async (main) => {
+  const message = el("div", {});
+  const input = el("input", { type: "file", id: "rp-file", accept: ACCEPT, "aria-describedby": "rp-file-hint" });
+  const hint = el("p", { class: "rp-hint", id: "rp-file-hint" }, "CSV, TSV, JSONL or Parquet; text formats also as .gz or .zst.");
+  const box = el("div", { id: "rp-upload", class: "rp-drop" }, el("label", { for: "rp-file" }, "File of reviews"), input, hint);
+  const files = el("div", {});
+  main.append(
+    el("p", { class: "rp-hint" }, "Every review of a file is parsed; the results are a table, plots, a report and a Parquet file. They are kept for a day, and only who has the address of the file can see them."),
+    box, message, files);
+
+  const renderFiles = () => files.replaceChildren(...(myFiles().length ? [
+    el("h2", {}, "Your files"),
+    el("ul", {}, myFiles().map((file) => el("li", {}, el("a", { href: `/files/${file.id}` }, file.name)))),
+  ] : []));
+
+  const upload = async (file) => {
+    message.replaceChildren(note(`Uploading ${file.name} …`));
+    input.disabled = true;
+    try {
+      const { id } = await request(`/api/files?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
+      remember({ id, name: file.name, created: Date.now() });
+      location.assign(`/files/${id}`);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      message.replaceChildren(note(error.message, "error"));
+    } finally {
+      input.value = "";
+      input.disabled = false;
+    }
+  };
+
+  input.addEventListener("change", () => { if (input.files.length) upload(input.files[0]); });
+  box.addEventListener("dragover", (event) => event.preventDefault());
+  box.addEventListener("drop", (event) => {
+    event.preventDefault();
+    if (event.dataTransfer.files.length) upload(event.dataTransfer.files[0]);
+  });
+  // Coming back by the browser's history must show files that were added since.
+  window.addEventListener("pageshow", () => {
+    message.replaceChildren();
+    renderFiles();
+  });
+  renderFiles();
+  try {
+    const { max_upload_mb: limit } = await describeModel();
+    hint.append(` At most ${limit.toLocaleString("en")} MB.`);
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+  }
+};
+
+const showJob = async (main, id) => {
+  const url = `/api/files/${id}`;
+  const title = el("h2", { class: "rp-file-name" });
+  const connection = el("div", {});
+  const message = el("div", { id: "rp-file-message" });
+  const form = el("form", { id: "rp-file-form" });
+  const progress = el("div", { class: "rp-progress" });
+  const outcomePlace = el("div", { id: "rp-outcome" });
+  main.append(title, connection, message, form, progress, outcomePlace,
+    el("p", {}, el("a", { href: "/files" }, "Another file")));
+
+  let job = null;
+  let outcome = null;
+  let timer = null;
+  let model = { categories: [], implicit: [], polarities: [] };
+
+  const ask = async (path, options) => {
+    try {
+      await request(`${url}${path}`, { method: "POST", ...options });
+      await refresh();
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      message.replaceChildren(note(error.message, "error"));
+    }
+  };
+
+  // Fetch the state, show it, and look again while the server works on it or cannot be reached.
+  const refresh = async () => {
+    clearTimeout(timer);
+    let pause = null;
+    try {
+      const next = await request(url);
+      connection.replaceChildren();
+      if (next.state !== "done") outcome = null;
+      else if (!outcome) outcome = await request(`${url}/outcome`);
+      const isNew = !job || JSON.stringify({ ...next, progress: 0 }) !== JSON.stringify({ ...job, progress: 0 });
+      job = next;
+      if (isNew) render();
+      renderProgress();
+      if (BUSY.includes(job.state)) pause = POLL;
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      if (error.isTemporary) {
+        connection.replaceChildren(note(`${error.message}. The work goes on; this page tries again.`));
+        pause = LOST_POLL;
+      } else {
+        forget(id);
+        title.textContent = "";
+        message.replaceChildren(note(error.message, "error"));
+        form.replaceChildren();
+        outcomePlace.replaceChildren();
+      }
+    }
+    if (pause) timer = setTimeout(refresh, pause);
+  };
+
+  const column = el("select", { id: "rp-column", required: true, onchange: () => renderOutcome() });
+  const groupBy = el("select", { id: "rp-group", onchange: () => renderOutcome() });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    ask("/parse", { json: { column: column.value, group_by: groupBy.value || null } });
+  });
+
+  // The results belong to the columns that they were parsed with; another choice hides them.
+  const isCurrent = () => job.state === "done" && column.value === job.column && (groupBy.value || null) === job.group_by;
+
+  const render = () => {
+    title.textContent = job.name;
+    setTitle(job.name);
+    const kind = job.message.startsWith("Stopped") ? "hint" : "error";
+    message.replaceChildren(...(job.message ? [note(job.message, kind)] : []));
+    form.hidden = !["ready", "done"].includes(job.state);
+    if (!form.hidden && !form.children.length) {
+      const options = job.text_columns.map((name) => el("option", { value: name }, name));
+      column.replaceChildren(el("option", { value: "" }, "Choose …"), ...options);
+      groupBy.replaceChildren(el("option", { value: "" }, "No groups"), ...job.columns.map((name) => el("option", { value: name }, name)));
+      column.value = job.column ?? job.guess ?? "";
+      groupBy.value = job.group_by ?? "";
+      form.replaceChildren(
+        el("div", { class: "rp-fields" },
+          el("div", {}, el("label", { for: "rp-column" }, "Column of the texts"), column),
+          el("div", {}, el("label", { for: "rp-group" }, "Compare groups by (optional)"), groupBy)),
+        job.guess || job.column ? "" : note("Which column holds the reviews' texts? Choose it."),
+        el("div", { class: "rp-tools" },
+          el("button", { type: "submit", class: "rp-button rp-primary", id: "rp-parse-file" }, "Parse the file"),
+          button("Label reviews one by one", startQueue),
+          button("Delete this file", deleteFile)));
+    }
+    renderOutcome();
+  };
+
+  const startQueue = async () => {
+    if (!form.reportValidity()) return;
+    message.replaceChildren(note("Reading the reviews …"));
+    try {
+      await request(`${url}/queue`, { method: "POST", json: { column: column.value } });
+      location.assign(`/label/${id}`);
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      message.replaceChildren(note(error.message, "error"));
+    }
+  };
+
+  const deleteFile = async () => {
+    if (!window.confirm(`Delete ${job.name} and its results?`)) return;
+    try {
+      await request(url, { method: "DELETE" });
+      forget(id);
+      location.assign("/files");
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      message.replaceChildren(note(error.message, "error"));
+    }
+  };
+
+  const stop = button("Stop", () => ask("/stop"), { id: "rp-stop" });
+  const bar = el("progress", { "aria-label": "Progress" });
+  const progressText = el("p", { role: "status" });
+
+  const renderProgress = () => {
+    progress.hidden = !BUSY.includes(job.state);
+    if (progress.hidden) {
+      progress.replaceChildren();
+      return;
+    }
+    if (!progress.children.length) progress.append(bar, progressText, stop);
+    stop.hidden = job.state === "scanning";
+    const [share, text] = describeProgress(job);
+    if (share === null) bar.removeAttribute("value");
+    else bar.value = share;
+    if (progressText.textContent !== text) progressText.textContent = text;
+  };
+
+  const renderOutcome = () => {
+    const isShown = outcome && isCurrent();
+    outcomePlace.replaceChildren(...(isShown ? renderResults(outcome, { id, job, model, correct }) : []));
+    if (!isShown && job.state === "done") outcomePlace.append(note("The results are for other columns: parse the file again, or choose those columns."));
+  };
+
+  // Open a review of the file in the view of one review, with its editor.
+  const correct = (review) => {
+    const [version] = outcome.versions.length === 1 ? outcome.versions : [null];
+    const answer = { text: review.text, model: model.servers?.[0]?.name ?? null, version, aspects: review.aspects, words: review.words,
+      answers: [{ version, aspects: review.aspects }], correction: review.correction };
+    const record = records.all().find((other) => other.origin?.href === `/files/${id}` && other.text === review.text)
+      ?? { id: records.newId(), text: review.text, answer, edit: null, origin: { href: `/files/${id}`, name: job.name } };
+    if (!record.edit) {
+      record.answer = answer;
+      startEdit(record);
+    }
+    location.assign(`/#${record.id}`);
+  };
+
+  window.addEventListener("pageshow", (event) => {
+    // Corrections may have been saved since the page was left.
+    if (event.persisted) {
+      outcome = null;
+      job = null;
+      refresh();
+    }
+  });
+  try {
+    model = await describeModel();
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+  }
+  await refresh();
+};
+
+const describeTime = (seconds) => (seconds < 0.5 ? "less than a second" : seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
+
+let started = null;
+
+// The share that is done, null if unknown, and the progress in words.
+const describeProgress = ({ state, progress }) => {
+  if (state === "scanning") return [null, "Reading the columns …"];
+  if (state === "waiting" || !progress) return [null, state === "waiting" ? "Waiting for other files …" : "Starting …"];
+  if (progress.phase === "drawing") return [progress.share, `Drawing: ${progress.step} …`];
+  const { done, total } = progress;
+  started = started && started.done <= done ? started : { time: Date.now(), done };
+  const seconds = (Date.now() - started.time) / 1000;
+  const rate = seconds > 2 ? (done - started.done) / seconds : 0;
+  const left = rate && total > done ? `, about ${describeTime((total - done) / rate)} left` : "";
+  return [total ? done / total : null, `${plural(done, "review")}${rate ? `, ${Math.round(rate).toLocaleString("en")} a second` : ""}${left}`];
+};
+
+const renderResults = (outcome, { id, job, model, correct }) => {
+  const versions = outcome.versions.map((version) => `version ${version}`).join(" and ");
+  const rate = outcome.seconds ? Math.round(outcome.parsed / outcome.seconds) : 0;
+  const sentences = [
+    `${plural(outcome.aspects, "aspect")} found${versions ? ` by ${versions}` : ""} in ${describeTime(outcome.seconds)}, ${rate.toLocaleString("en")} reviews a second.`,
+    outcome.rows > outcome.parsed ? `Without a text: ${plural(outcome.rows - outcome.parsed, "row")}.` : "",
+    outcome.too_long ? `Longer than the server takes, so without aspects: ${plural(outcome.too_long, "text")}.` : "",
+    outcome.corrected ? `Corrected: ${plural(outcome.corrected, "review")}; the table counts the corrections.` : "",
+  ];
+  const names = { parsed: "Download the Parquet", report: "Download the report", rejects: "Download the rows left out" };
+  const hue = huesOf(model, outcome.reviews.flatMap((review) => review.aspects));
+  return [
+    el("h2", {}, plural(outcome.rows, "review")),
+    el("p", { role: "status" }, sentences.filter(Boolean).join(" ")),
+    outcome.rejected ? note(outcome.rejected) : "",
+    el("p", { class: "rp-tools" }, Object.entries(names).filter(([kind]) => kind in outcome.downloads).map(([kind, text]) =>
+      el("a", { class: "rp-button", href: `/api/files/${id}/downloads/${kind}`, download: true }, text))),
+    renderCounts(outcome.counts),
+    outcome.plots_error ? note(outcome.plots_error, "error") : "",
+    el("div", { class: "rp-plots" }, outcome.plots.map(renderPlot)),
+    outcome.reviews.length ? el("h2", {}, `The first ${outcome.reviews.length} of them`) : "",
+    el("ol", { class: "rp-rows" }, outcome.reviews.map((review) => el("li", {},
+      renderText(review.text, review.correction?.aspects ?? review.aspects, hue),
+      review.correction ? el("p", { class: "rp-corrected" }, `Corrected by ${describeAuthor(review.correction)}.`) : "",
+      review.shortened ? "" : button("Correct", () => correct(review), { "aria-label": `Correct: ${review.text.slice(0, 40)}` })))),
+  ].filter(Boolean);
+};
+
+const renderCounts = (counts) => {
+  const totals = new Map();
+  const polarities = [...new Set(counts.map(([, polarity]) => polarity).filter(Boolean))].sort();
+  const byKey = new Map(counts.map(([category, polarity, number]) => [`${category}\n${polarity}`, number]));
+  for (const [category, , number] of counts) totals.set(category, (totals.get(category) ?? 0) + number);
+  const rows = [...totals].sort((a, b) => b[1] - a[1]);
+  return el("div", { class: "rp-scroll", tabindex: "0", role: "region", "aria-label": "Aspects by category and polarity" },
+    el("table", { class: "rp-table" },
+      el("caption", {}, "Aspects by category and polarity"),
+      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Category"), el("th", { scope: "col" }, "Aspects"),
+        polarities.map((polarity) => el("th", { scope: "col" }, signed(polarity))))),
+      el("tbody", {}, rows.map(([category, total]) => el("tr", {},
+        el("th", { scope: "row" }, category), el("td", {}, total.toLocaleString("en")),
+        polarities.map((polarity) => el("td", {}, (byKey.get(`${category}\n${polarity}`) ?? 0).toLocaleString("en"))))))));
+};
+
+// The plots are drawn by the server. Their styles become style properties, which the security policy allows.
+const renderPlot = ({ caption, svg }) => {
+  const parsed = new DOMParser().parseFromString(svg, "text/html").querySelector("svg");
+  const drawing = parsed ? copyDrawing(parsed) : "";
+  return el("figure", {}, el("figcaption", {}, caption), drawing);
+};
+
+const copyDrawing = (source) => {
+  const copy = document.createElementNS("http://www.w3.org/2000/svg", source.localName);
+  for (const { name, value } of source.attributes) {
+    if (name === "data-style") copy.style.cssText = value;
+    else if (name !== "style" && !name.startsWith("on")) copy.setAttribute(name, value);
+  }
+  for (const child of source.childNodes) {
+    if (child.nodeType === Node.TEXT_NODE) copy.append(child.textContent);
+    else if (child.nodeType === Node.ELEMENT_NODE && child.localName !== "script") copy.append(copyDrawing(child));
+  }
+  return copy;
+};

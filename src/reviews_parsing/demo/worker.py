@@ -1,0 +1,256 @@
+"""Worker process that reads an uploaded file: its columns, its aspects with plots, or its texts as a labelling queue.
+
+Files come from strangers, so the process has limits of memory, CPU time and file size, runs in the folder of the job,
+and ends when the page that started it ends. The request is one line of JSON on stdin; progress and the result are lines
+of JSON on stdout.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import resource
+import sys
+import threading
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from reviews_parsing.demo import rooms
+from reviews_parsing.demo.client import InferenceClient, RemoteParser
+from reviews_parsing.errors import DataError, ReviewsParsingError
+from reviews_parsing.io.files import write_bytes
+from reviews_parsing.schema import Aspect
+
+PREVIEW_REVIEWS = 50
+PREVIEW_CHARACTERS = 5_000
+"""Longer reviews are shortened in the preview."""
+QUEUE_REVIEWS, QUEUE_CHARACTERS = 1_000, 20_000
+"""Limits of a labelling queue; longer reviews are left out."""
+MAX_REASONS = 3
+"""Reasons of rejected rows that are named; rows with other reasons are counted."""
+REPORT_INTERVAL_SECONDS = 0.25
+DIGESTS_FILE = "digests.npy"
+_NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
+
+Request = dict[str, Any]
+
+
+def main() -> None:
+    """Serve one request; the last line on stdout has the key `result` or `error`."""
+    request = json.loads(sys.stdin.readline())
+    _limit_resources(request["limits"])
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    os.chdir(request["folder"])
+    stages: dict[str, Callable[[Request], Any]] = {"scan": scan, "parse": parse, "queue": build_queue}
+    try:
+        emit(result=stages[request["stage"]](request))
+    except MemoryError:
+        emit(error=describe_memory_limit(request["name"], request["limits"]["memory_mb"]))
+    except (ReviewsParsingError, OSError, ValueError) as error:
+        emit(error=str(error).replace(request["path"], request["name"]))
+    # Threads of readers may still run, and nothing is left to clean up.
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def emit(**message: Any) -> None:
+    """Write a line of JSON for the page."""
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
+
+
+def describe_memory_limit(name: str, memory_mb: int) -> str:
+    return (
+        f"{name} takes more than {memory_mb:,} MB of memory: split it, or ask whoever runs the page to raise "
+        "REVIEWS_PARSING_FILE_MEMORY_MB"
+    )
+
+
+def scan(request: Request) -> dict[str, Any]:
+    """Return the columns of the file."""
+    columns = rooms.scan_columns(request["path"])
+    return {"columns": columns.names, "text_columns": columns.text_names, "guess": columns.text_guess}
+
+
+def build_queue(request: Request) -> dict[str, Any]:
+    """Write the distinct texts of the column to queue.json."""
+    texts: dict[str, None] = {}
+    for row in rooms.read_rows(request["path"]):
+        text = row.get(request["column"])
+        if isinstance(text, str) and text.strip() and len(text) <= QUEUE_CHARACTERS:
+            texts[text] = None
+        if len(texts) == QUEUE_REVIEWS:
+            break
+    if not texts:
+        raise DataError(f"column '{request['column']}' holds no texts to label: choose another one")
+    write_bytes(Path("queue.json"), json.dumps(list(texts)).encode())
+    return {"total": len(texts)}
+
+
+def parse(request: Request) -> dict[str, Any]:
+    """Parse the file by the server, write the report, and return the outcome for the page."""
+    path, column, stem = request["path"], request["column"], Path(request["name"]).name.split(".")[0] or "reviews"
+    stem = re.sub(r"[^\w-]+", "_", stem)[:80]
+    target, report_file = Path(f"{stem}-parsed.parquet"), Path(f"{stem}-insights.html")
+    client = InferenceClient(request["server_url"], request["model"])
+    parser = RemoteParser(client, threading.Event())
+    totals = {"rows": 0}
+    with _Reporter(lambda: {"phase": "parsing", "done": parser.parsed, "total": totals["rows"]}):
+        report = rooms.parse_file(parser, path, target, column, lambda done, total: totals.update(rows=total))
+    outcome: dict[str, Any] = {
+        "rows": report.rows,
+        "parsed": report.parsed,
+        "aspects": report.aspects,
+        "seconds": report.seconds,
+        "versions": sorted(parser.versions),
+        "too_long": parser.too_long,
+        "counts": report.counts,
+        "rejected": "",
+        "downloads": {"parsed": target.name},
+        "plots": [],
+        "plots_error": "",
+    }
+    if report.rejects:
+        outcome["rejected"] = str(summarise_rejects(report.rejects, Path(request["name"]).name))
+        outcome["downloads"]["rejects"] = report.rejects.name
+    emit(progress={"phase": "drawing", "share": 0.0, "step": "reading"})
+    outcome["reviews"] = _index(target, column)
+    try:
+        group_by = [request["group_by"]] if request.get("group_by") else []
+        plots = rooms.draw_report(
+            target, report_file, group_by, lambda share, step: emit(progress=_drawing_progress(share, step))
+        )
+    except (ReviewsParsingError, MemoryError) as error:
+        # Without plots, the parsed file is still of use.
+        outcome["plots_error"] = str(error) or describe_memory_limit(request["name"], request["limits"]["memory_mb"])
+    else:
+        outcome["downloads"]["report"] = report_file.name
+        outcome["plots"] = [{"caption": caption, "svg": svg} for caption, svg in plots]
+    write_bytes(Path("outcome.json"), json.dumps(outcome).encode())
+    return {}
+
+
+class RejectSummary:
+    """Rejected rows counted by reason; reasons that differ only in numbers are one."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[str, tuple[str, int, bool]] = {}
+
+    def add(self, reason: str) -> None:
+        key = _NUMBERS.sub("#", reason)
+        first, count, identical = self._reasons.get(key, (reason, 0, True))
+        self._reasons[key] = first, count + 1, identical and reason == first
+
+    def __str__(self) -> str:
+        """Return the number of rows and the most frequent reasons as a sentence, empty without any rows."""
+        reasons = sorted(self._reasons.values(), key=lambda reason: -reason[1])
+        rows = sum(count for _, count, _ in reasons)
+        if not rows:
+            return ""
+        parts = [
+            f"{first}{'' if identical else ', or the like'} ({plural(count, 'row')})"
+            for first, count, identical in reasons[:MAX_REASONS]
+        ]
+        unnamed = sum(count for _, count, _ in reasons[MAX_REASONS:])
+        if unnamed:
+            parts.append(f"other reasons ({plural(unnamed, 'row')})")
+        verb = "was" if rows == 1 else "were"
+        return f"{plural(rows, 'row')} could not be parsed and {verb} left out: {'; '.join(parts)}."
+
+
+def summarise_rejects(rejects: Path, input_name: str) -> RejectSummary:
+    """Count a file of rejects, and replace the name of the stored file in it by `input_name`; memory is constant."""
+    summary = RejectSummary()
+    rewritten = rejects.with_name(f"{rejects.name}.new")
+    with rejects.open(encoding="utf-8") as lines, rewritten.open("x", encoding="utf-8") as target:
+        for line in lines:
+            reject = json.loads(line)
+            summary.add(reject["reason"])
+            target.write(json.dumps({**reject, "input": input_name}, ensure_ascii=False) + "\n")
+    rewritten.replace(rejects)
+    return summary
+
+
+def plural(number: int, noun: str) -> str:
+    """Return "1 row", "1,200 rows"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def text_digest(text: str) -> int:
+    """Return 64 bits of a digest, by which rows with a given text are found."""
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "replace")).digest()[:8], "little")
+
+
+def _index(parsed: Path, column: str) -> list[dict[str, Any]]:
+    """Write the digests of all texts, [rows], and return the first reviews with their aspects."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    digests: list[int] = []
+    with pq.ParquetFile(parsed) as file:
+        for batch in file.iter_batches(columns=[column]):
+            digests.extend(text_digest(str(text or "")) for text in batch.column(0).to_pylist())
+    np.save(DIGESTS_FILE, np.array(digests, np.uint64))
+    rows = (row for row in rooms.read_rows(str(parsed)) if row[column])
+    return [_preview(row[column], row[rooms.ASPECTS_COLUMN]) for row in islice(rows, PREVIEW_REVIEWS)]
+
+
+def _preview(text: str, aspects: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a review for the page; a long one without the aspects behind its cut."""
+    if len(text) <= PREVIEW_CHARACTERS:
+        return {"text": text, "aspects": aspects, "words": rooms.find_words(text), "shortened": False}
+
+    def is_inside(aspect: Aspect) -> bool:
+        return all(part.end <= PREVIEW_CHARACTERS for part in (aspect, aspect.opinion) if part and part.end is not None)
+
+    inside = [aspect for aspect in aspects if is_inside(Aspect.from_json(aspect))]
+    return {"text": f"{text[:PREVIEW_CHARACTERS]} …", "aspects": inside, "shortened": True}
+
+
+def _drawing_progress(share: float, step: str) -> dict[str, Any]:
+    return {"phase": "drawing", "share": share, "step": step}
+
+
+class _Reporter:
+    """Emits progress at an interval while a block runs."""
+
+    def __init__(self, progress: Callable[[], dict[str, Any]]) -> None:
+        self._progress = progress
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(REPORT_INTERVAL_SECONDS):
+            emit(progress=self._progress())
+
+
+def _limit_resources(limits: dict[str, int]) -> None:
+    """Set hard limits of this process; Linux enforces all of them, macOS not the one of memory."""
+    memory, file_size = limits["memory_mb"] * 10**6, limits["file_mb"] * 10**6
+    # Private writable memory: the address space also counts reservations that are never used.
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_seconds"], limits["cpu_seconds"]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.nice(5)
+
+
+def _exit_with_parent() -> None:
+    """End this process once the page closes its end of stdin, which the end of the page does too."""
+    sys.stdin.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
