@@ -1,4 +1,4 @@
-"""What an analyst types, and what comes of it."""
+"""The command `reviews-parsing insights`."""
 
 from __future__ import annotations
 

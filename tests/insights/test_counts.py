@@ -1,4 +1,4 @@
-"""What is counted is what is there: figures done by hand, and by a plain loop over anything."""
+"""Counts equal figures computed by hand and by a plain loop."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from reviews_parsing.insights import analyse
 
 
 def test_reviews_and_aspects_by_hand(parsed: Path) -> None:
-    found = analyse([parsed])
-    assert (found.reviews, found.with_aspects, found.aspects, found.implicit) == (5, 4, 7, 1)
-    food, staff, ambience = found.categories
+    insights = analyse([parsed])
+    assert (insights.reviews, insights.with_aspects, insights.aspects, insights.implicit) == (5, 4, 7, 1)
+    food, staff, ambience = insights.categories
     assert (food.category, staff.category, ambience.category) == ("FOOD", "STAFF", "AMBIENCE")
     assert (food.reviews, food.praising, food.blaming) == (3, 3, 1)
     assert (food.aspects, food.implicit, food.positive, food.neutral, food.negative) == (4, 1, 3, 0, 1)
@@ -37,25 +37,30 @@ def test_aspects_that_are_not_sure_enough_do_not_count(tmp_path: Path) -> None:
 
 
 def test_a_file_of_one_review_without_aspects(tmp_path: Path) -> None:
-    found = analyse([parquet(tmp_path / "one.parquet", [review("We came on a Monday.")])], ["text"])
-    assert (found.reviews, found.aspects, found.categories, found.words) == (1, 0, (), ())
-    assert "No review has an aspect that counts." in found.notes
-    assert found.comparisons[0].note is not None
+    insights = analyse([parquet(tmp_path / "one.parquet", [review("We came on a Monday.")])], ["text"])
+    assert (insights.reviews, insights.aspects, insights.categories, insights.words) == (1, 0, (), ())
+    assert "No review has an aspect that counts." in insights.notes
+    assert insights.comparisons[0].note is not None
 
 
 def test_periods_count_all_reviews_of_their_time(parsed: Path) -> None:
-    found = analyse([parsed])
-    assert (found.time, found.first, found.last, found.dated) == ("date", date(2024, 1, 5), date(2024, 3, 3), 5)
-    food = [p for p in found.periods if p.category == "FOOD"]
+    insights = analyse([parsed])
+    assert (insights.time, insights.first, insights.last, insights.dated) == (
+        "date",
+        date(2024, 1, 5),
+        date(2024, 3, 3),
+        5,
+    )
+    food = [p for p in insights.periods if p.category == "FOOD"]
     assert sum(p.total for p in food) == 5
     assert sum(p.reviews for p in food) == 3
-    assert {p.category for p in found.periods} == {"FOOD", "STAFF", "AMBIENCE"}
+    assert {p.category for p in insights.periods} == {"FOOD", "STAFF", "AMBIENCE"}
 
 
 def test_several_columns_are_crossed(tmp_path: Path) -> None:
     rows = [review("[Tea](BEVERAGE+).", city=c, shop=s) for c, s in ("ax", "ax", "ay", "bx")]
-    found = analyse([parquet(tmp_path / "p.parquet", rows)], ["city", "shop"])
-    cells = {cell.values: (cell.total, cell.reviews, cell.praising) for cell in found.cells}
+    insights = analyse([parquet(tmp_path / "p.parquet", rows)], ["city", "shop"])
+    cells = {cell.values: (cell.total, cell.reviews, cell.praising) for cell in insights.cells}
     assert cells == {("a", "x"): (2, 2, 2), ("a", "y"): (1, 1, 1), ("b", "x"): (1, 1, 1)}
 
 
@@ -78,7 +83,7 @@ REVIEWS = st.lists(st.tuples(ASPECTS, st.sampled_from(["x", "y", None])), min_si
 def test_counts_agree_with_a_plain_loop(reviews: list[tuple[list[Row], str | None]], least: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = [{"text": "", "where": where, "aspects": aspects} for aspects, where in reviews]
-        found = analyse([jsonl(Path(folder) / "p.jsonl", rows)], ["where"], min_score=least)
+        insights = analyse([jsonl(Path(folder) / "p.jsonl", rows)], ["where"], min_score=least)
     mentioning: Counter[str] = Counter()
     polar: Counter[tuple[str, str | None]] = Counter()
     praising: Counter[str] = Counter()
@@ -89,11 +94,11 @@ def test_counts_agree_with_a_plain_loop(reviews: list[tuple[list[Row], str | Non
         praising.update({a["entity_group"] for a in kept if a["polarity"] == "positive"})
         polar.update((a["entity_group"], a["polarity"]) for a in kept)
         implicit += sum(a["word"] is None for a in kept)
-    assert found.reviews == len(reviews)
-    assert found.implicit == implicit
-    assert {c.category: c.reviews for c in found.categories} == mentioning
-    assert {c.category: c.praising for c in found.categories} == {name: praising[name] for name in mentioning}
-    for category in found.categories:
+    assert insights.reviews == len(reviews)
+    assert insights.implicit == implicit
+    assert {c.category: c.reviews for c in insights.categories} == mentioning
+    assert {c.category: c.praising for c in insights.categories} == {name: praising[name] for name in mentioning}
+    for category in insights.categories:
         assert category.positive == polar[category.category, "positive"]
         assert category.other == polar[category.category, "conflict"] + polar[category.category, None]
         assert category.mentions.low <= category.mentions.value <= category.mentions.high

@@ -1,4 +1,4 @@
-"""Reviews are dated by whatever column holds dates, and changes are found in them."""
+"""Dates are recognised in any column, and changes over time are detected."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ FIRST, LAST = date(2024, 1, 5), date(2024, 3, 3)
 )
 def test_the_column_is_found_by_its_type_or_name(tmp_path: Path, name: str, values: list[object], kind: object) -> None:
     rows = [review("[Tea](BEVERAGE+).", **{name: value}) for value in values]
-    found = analyse([parquet(tmp_path / "p.parquet", rows, **({name: kind} if kind else {}))])
-    assert (found.time, found.first, found.last, found.dated) == (name, FIRST, LAST, 2)
+    insights = analyse([parquet(tmp_path / "p.parquet", rows, **({name: kind} if kind else {}))])
+    assert (insights.time, insights.first, insights.last, insights.dated) == (name, FIRST, LAST, 2)
 
 
 def test_a_column_can_be_named_and_what_cannot_be_read_is_counted(tmp_path: Path) -> None:
@@ -40,9 +40,9 @@ def test_a_column_can_be_named_and_what_cannot_be_read_is_counted(tmp_path: Path
     path = jsonl(tmp_path / "p.jsonl", rows)
     assert analyse([path]).time is None
     assert "--time COLUMN" in analyse([path]).notes[0]
-    found = analyse([path], time="eaten")
-    assert (found.time, found.dated) == ("eaten", 2)
-    assert found.notes == ("2 of 4 reviews have no date in 'eaten' that can be read.",)
+    insights = analyse([path], time="eaten")
+    assert (insights.time, insights.dated) == ("eaten", 2)
+    assert insights.notes == ("2 of 4 reviews have no date in 'eaten' that can be read.",)
 
 
 def test_a_column_that_is_not_there_or_holds_no_date_is_refused(parsed: Path) -> None:
@@ -75,13 +75,13 @@ def test_since_when_is_told(tmp_path: Path) -> None:
         for month in range(1, 13)
         for n in range(20)
     ]
-    found = analyse([parquet(tmp_path / "p.parquet", rows)])
-    changes = {change.measure: change for change in found.changes}
+    insights = analyse([parquet(tmp_path / "p.parquet", rows)])
+    changes = {change.measure: change for change in insights.changes}
     assert set(changes) == {"praise", "blame"}
     assert changes["blame"].since.month in (8, 9)
     assert (changes["blame"].before.value, changes["praise"].before.value) == pytest.approx((0, 1), abs=0.02)
     assert changes["blame"].after.value == pytest.approx(0.75, abs=0.05)
-    assert any(line.startswith("Since ") and "blame BEVERAGE" in line for line in findings(found))
+    assert any(line.startswith("Since ") and "blame BEVERAGE" in line for line in findings(insights))
 
 
 def test_nothing_has_changed_where_nothing_has(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The sentences shown are sure, short and clear, and lead to their reviews."""
+"""Quotes are probable, short and unanimous, and link to their reviews."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.insights.making import Row, parquet, review
 
 from reviews_parsing.insights import analyse
-from reviews_parsing.insights.sentences import split
+from reviews_parsing.tagging.sentences import sentences as split
 
 
 def test_the_clear_sentence_is_shown_with_its_span_and_its_review(tmp_path: Path) -> None:
@@ -19,16 +19,16 @@ def test_the_clear_sentence_is_shown_with_its_span_and_its_review(tmp_path: Path
         review("The [ramen](FOOD+) here, and the [gyoza](FOOD-) as well, which is to say both of them at once, so so."),
         review("[Ramen](FOOD+), surely?", score=0.3),
     ]
-    found = analyse([parquet(tmp_path / "p.parquet", rows)])
-    best = found.sentences[0]
+    insights = analyse([parquet(tmp_path / "p.parquet", rows)])
+    best = insights.sentences[0]
     assert best.sentence == "The 🍜 ramen was superb from the first spoon."
     assert best.sentence[best.start : best.end] == best.word == "ramen"
     assert best.review_name == "p.parquet, row 1"
-    shown = found.shown[best.review]
+    shown = insights.shown[best.review]
     assert shown.text == rows[0]["text"]
     assert [shown.text[s.start : s.end] for s in shown.spans] == ["ramen"]
     assert best.probability == pytest.approx(0.81)
-    assert not any("surely" in sentence.sentence for sentence in found.sentences)
+    assert not any("surely" in sentence.sentence for sentence in insights.sentences)
 
 
 def test_reviews_are_called_by_their_ids(tmp_path: Path) -> None:
@@ -45,15 +45,15 @@ def test_a_copied_review_is_shown_once(tmp_path: Path) -> None:
 def test_a_sentence_that_hundreds_copy_takes_the_place_of_one(tmp_path: Path) -> None:
     rows = [review(f"The [soup](FOOD+) was fine today. That was visit {n}.", score=0.95) for n in range(300)]
     rows.append(review("The [ramen](FOOD+) was a joy from the first spoon."))
-    said = {found.word for found in analyse([parquet(tmp_path / "p.parquet", rows)]).sentences}
+    said = {insights.word for insights in analyse([parquet(tmp_path / "p.parquet", rows)]).sentences}
     assert said == {"soup", "ramen"}
 
 
 def test_without_the_texts_there_are_no_sentences(tmp_path: Path) -> None:
     rows: list[Row] = [{"text": "Parsed, then cut away.", "aspects": review("The [ramen](FOOD+).")["aspects"]}]
-    found = analyse([parquet(tmp_path / "p.parquet", rows)])
-    assert (found.sentences, found.shown) == ((), ())
-    assert found.words[0].word == "ramen"
+    insights = analyse([parquet(tmp_path / "p.parquet", rows)])
+    assert (insights.sentences, insights.shown) == ((), ())
+    assert insights.words[0].word == "ramen"
 
 
 def test_the_text_is_the_column_that_the_offsets_point_into(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The page is whole in itself, says what was found, and lets no review do anything to it."""
+"""The report is self-contained, accessible, and escapes all texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.insights.making import parquet, review
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse, figures, write_report
 from reviews_parsing.insights.report import pieces
-from reviews_parsing.insights.tables import Span
+from reviews_parsing.insights.results import Span
 
 EVIL = "<script>document.title='gone'</script><img src=http://127.0.0.1:9/x onerror=alert(1)>"
 QUIET = (
@@ -47,23 +47,23 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(report: Path) -> Iterator[tuple[Page, list[str]]]:
-    """The report in a browser, and what the browser complained of or asked for."""
+    """The report in a browser, and its messages and requests."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET.split())
         opened = browser.new_page(viewport={"width": 1280, "height": 900})
-        heard: list[str] = []
-        opened.on("console", lambda message: heard.append(message.text))
-        opened.on("pageerror", lambda error: heard.append(str(error)))
-        opened.on("dialog", lambda dialog: heard.append(dialog.message))
-        opened.on("request", lambda request: heard.append(request.url))
+        events: list[str] = []
+        opened.on("console", lambda message: events.append(message.text))
+        opened.on("pageerror", lambda error: events.append(str(error)))
+        opened.on("dialog", lambda dialog: events.append(dialog.message))
+        opened.on("request", lambda request: events.append(request.url))
         opened.goto(report.as_uri())
-        yield opened, heard
+        yield opened, events
         browser.close()
 
 
 def test_it_opens_without_a_complaint_or_a_request(page: tuple[Page, list[str]], report: Path) -> None:
-    opened, heard = page
-    assert heard == [report.as_uri()]
+    opened, events = page
+    assert events == [report.as_uri()]
     assert opened.title() == "What 60 reviews say"
     assert opened.locator("script, link[rel=stylesheet], img, iframe").count() == 0
 
@@ -151,8 +151,8 @@ def test_the_page_is_well_formed(report: Path) -> None:
 
 
 def test_figures_are_named_for_what_they_show(parsed: Path) -> None:
-    found = analyse([parsed], ["month"])
-    assert set(figures(found)) == {"mentions", "polarity", "time_mentions", "time_polarity"}
+    insights = analyse([parsed], ["month"])
+    assert set(figures(insights)) == {"mentions", "polarity", "time_mentions", "time_polarity"}
 
 
 def test_one_review_and_no_aspect_make_a_page_too(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_one_review_and_no_aspect_make_a_page_too(tmp_path: Path) -> None:
 
 
 def test_a_page_that_cannot_be_written_is_one_line(parsed: Path, tmp_path: Path) -> None:
-    found = analyse([parsed])
+    insights = analyse([parsed])
     (tmp_path / "taken.html").mkdir()
     for target, message in (
         (tmp_path / "taken.html", "is a folder"),
@@ -174,7 +174,7 @@ def test_a_page_that_cannot_be_written_is_one_line(parsed: Path, tmp_path: Path)
     ):
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(DataError, match=message):
-            write_report(found, target)
+            write_report(insights, target)
         assert sorted(tmp_path.rglob("*")) == before
 
 

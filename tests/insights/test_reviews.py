@@ -1,4 +1,4 @@
-"""Whatever `parse` wrote is read, and what it did not write is refused in one line."""
+"""Every output of `parse` is read; other files are refused in one line."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def test_all_forms_hold_the_same(tmp_path: Path, rows: list[Row], parsed: Path) 
     table.write_text("\n".join(["id,date,text,aspects", *quoted]) + "\n", encoding="utf-8")
     expected = analyse([parsed])
     for path in (lines, packed, table):
-        found = analyse([path])
+        insights = analyse([path])
         for part in ("categories", "periods", "words", "judgements", "shown"):
-            assert getattr(found, part) == getattr(expected, part), (path, part)
+            assert getattr(insights, part) == getattr(expected, part), (path, part)
 
 
 def test_csv_with_quotes_and_lines_in_its_texts(tmp_path: Path) -> None:
@@ -39,9 +39,9 @@ def test_csv_with_quotes_and_lines_in_its_texts(tmp_path: Path) -> None:
     aspect = '[{""entity_group"": ""FOOD"", ""word"": ""soup"", ""start"": 26, ""end"": 30}]'
     path = tmp_path / "p.csv"
     path.write_text(f'text,aspects\n"{text}","{aspect}"\n"Nothing; at all",[]\n', encoding="utf-8")
-    found = analyse([path])
-    assert (found.reviews, [(w.category, w.word, w.aspects) for w in found.words]) == (2, [])
-    assert [(c.category, c.aspects, c.implicit) for c in found.categories] == [("FOOD", 1, 0)]
+    insights = analyse([path])
+    assert (insights.reviews, [(w.category, w.word, w.aspects) for w in insights.words]) == (2, [])
+    assert [(c.category, c.aspects, c.implicit) for c in insights.categories] == [("FOOD", 1, 0)]
 
 
 def test_folders_and_globs_are_all_their_files(tmp_path: Path, rows: list[Row]) -> None:
@@ -68,8 +68,14 @@ def test_columns_may_differ_between_files_and_aspects_may_be_plainer(tmp_path: P
     pq.write_table(
         pa.table({"aspects": pa.array([[{"entity_group": "BEVERAGE", "polarity": "negative"}], None], kind)}), third
     )
-    (found,) = analyse([one, two, third]).categories
-    assert (found.reviews, found.positive, found.negative, found.other, found.implicit) == (3, 1, 1, 1, 1)
+    (insights,) = analyse([one, two, third]).categories
+    assert (insights.reviews, insights.positive, insights.negative, insights.other, insights.implicit) == (
+        3,
+        1,
+        1,
+        1,
+        1,
+    )
 
 
 def test_a_row_of_a_megabyte_is_read(tmp_path: Path) -> None:
@@ -89,7 +95,7 @@ def test_a_row_of_a_megabyte_is_read(tmp_path: Path) -> None:
         ("empty.jsonl", b"", "empty.jsonl is empty"),
         ("half.jsonl", b'{"text": "Good.", "aspects": []}\n{"text": "Ba', "half.jsonl cannot be read"),
         ("half.parquet", b"PAR1 and then nothing", "half.parquet cannot be read"),
-        ("notes.txt", b"Good.", "notes.txt: the ending '.txt' says no format"),
+        ("notes.txt", b"Good.", "notes.txt: the ending '.txt' names no known format"),
         ("wrong.jsonl", b'{"text": "Good.", "aspects": [3]}\n', "wrong.jsonl cannot be read"),
     ],
 )

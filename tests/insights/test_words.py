@@ -1,4 +1,4 @@
-"""Things are counted under one name, however they are written."""
+"""Forms of a target are counted together."""
 
 from __future__ import annotations
 

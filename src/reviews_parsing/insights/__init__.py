@@ -1,11 +1,11 @@
-"""What parsed reviews say: how often each category comes up, how people feel about it, since when, in which words."""
+"""Insights from parsed reviews: counts of categories, changes, group comparisons, words, quotes, and the report."""
 
 from reviews_parsing.insights.analyse import analyse
 from reviews_parsing.insights.export import check_targets, tables, to_json, write_tables
-from reviews_parsing.insights.figures import figures
+from reviews_parsing.insights.findings import findings
+from reviews_parsing.insights.plots import figures
 from reviews_parsing.insights.report import write_report
-from reviews_parsing.insights.summary import findings
-from reviews_parsing.insights.tables import Insights
+from reviews_parsing.insights.results import Insights
 
 __all__ = [
     "Insights",

@@ -1,4 +1,4 @@
-"""From files to tables."""
+"""Analysis of parsed files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import cast
 
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights import changes, counting, dates, groups, sentences, words
+from reviews_parsing.insights import changes, counts, dates, groups, quotes, words
 from reviews_parsing.insights.dates import Time
-from reviews_parsing.insights.source import Reviews, opened, quoted
-from reviews_parsing.insights.tables import Insights
+from reviews_parsing.insights.results import Insights
+from reviews_parsing.insights.reviews import Reviews, open_reviews, quoted
 
 Progress = Callable[[float, str], None]
 
@@ -24,97 +24,99 @@ def analyse(
     language: str = "en",
     progress: Progress | None = None,
 ) -> Insights:
-    """What the parsed reviews of files, folders, globs and URLs of these (.parquet, .jsonl, .csv) say.
+    """Analyse the parsed reviews of files, folders, globs and URLs (.parquet, .jsonl, .csv).
 
-    Groups are compared by the columns `by`; where no such column is, `year`, `quarter`, `month`, `week`, `day` and
-    `weekday` are those of the review's date, which is in the column `time`; by default that is found by its type or
-    name. Aspects less probable than `min_score` do not count. Words are merged by their lemma in `language`, an ISO
-    639 code. Counting is done by DuckDB in the files, within 1 GB of memory; the tables have the size of what they
-    show. `progress` is told the share that is done, and what is under way.
+    Groups are compared by the columns `by`, where `year`, `quarter`, `month`, `week`, `day` and `weekday` are parts of
+    the date unless a column has that name. The date is in the column `time`, by default the first column with a date
+    type or a usual name. Aspects with a score below `min_score` are not counted. Words are merged by their lemma in
+    `language`, an ISO 639 code. DuckDB counts within 1 GB of memory. `progress` receives the completed share and the
+    current step.
 
-    Raises DataError where there is nothing to read, a column is not there, or a file is damaged.
+    Raises DataError if there are no reviews, a column does not exist, or a file is damaged.
     """
-    tell = progress or (lambda share, what: None)
+    report = progress or (lambda share, step: None)
     by = tuple(dict.fromkeys(by))
-    lemmas = words.lemmatiser(language)
-    with opened(paths) as reviews:
-        tell(0.05, "looking for dates")
-        when = dates.find(reviews, time)
-        _prepare(reviews, by, when, min_score)
-        tell(0.1, "counting")
-        of = counting.count(reviews, len(by), when is not None)
-        ((total, speaking),) = cast(
-            list[tuple[int, int]], reviews.rows(f"SELECT reviews, speaking FROM totals WHERE of = {of[()]}")
+    lemmatise = words.lemmatiser(language)
+    with open_reviews(paths) as reviews:
+        report(0.05, "looking for dates")
+        dating = dates.find_dates(reviews, time)
+        _create_view(reviews, by, dating, min_score)
+        report(0.1, "counting")
+        groupings = counts.create_counts(reviews, len(by), dating is not None)
+        ((total, with_aspects),) = cast(
+            list[tuple[int, int]],
+            reviews.rows(f"SELECT reviews, with_aspects FROM totals WHERE grouping = {groupings[()]}"),
         )
-        found = counting.categories(reviews, total, of[()])
-        order = [category.category for category in found]
-        periods = counting.periods(reviews, of["period",], order) if when else ()
-        tell(0.4, "words")
-        named, judgements = words.find(reviews, order, lemmas)
-        tell(0.7, "sentences")
-        telling, shown = sentences.find(reviews, order)
-        tell(0.9, "comparing groups")
+        categories = counts.read_categories(reviews, total, groupings[()])
+        order = [category.category for category in categories]
+        periods = counts.read_periods(reviews, groupings["period",], order) if dating else ()
+        report(0.4, "words")
+        targets, judgements = words.read_words(reviews, order, lemmatise)
+        report(0.7, "sentences")
+        sentences, quoted_reviews = quotes.select_quotes(reviews, order)
+        report(0.9, "comparing groups")
         return Insights(
             sources=tuple(map(str, paths)),
             min_score=min_score,
             by=by,
             reviews=total,
-            with_aspects=speaking,
-            aspects=sum(category.aspects for category in found),
-            implicit=sum(category.implicit for category in found),
-            time=when.column if when else None,
-            grain=when.grain if when else None,
-            first=when.first if when else None,
-            last=when.last if when else None,
-            dated=when.dated if when else 0,
-            categories=found,
+            with_aspects=with_aspects,
+            aspects=sum(category.aspects for category in categories),
+            implicit=sum(category.implicit for category in categories),
+            time=dating.column if dating else None,
+            grain=dating.grain if dating else None,
+            first=dating.first if dating else None,
+            last=dating.last if dating else None,
+            dated=dating.dated if dating else 0,
+            categories=categories,
             periods=periods,
-            changes=changes.find(periods),
-            words=named,
+            changes=changes.find_changes(periods),
+            words=targets,
             judgements=judgements,
-            sentences=telling,
-            shown=shown,
+            sentences=sentences,
+            shown=quoted_reviews,
             comparisons=tuple(
-                groups.compare(reviews, name, f"by_{n}", of[f"by_{n}",], order) for n, name in enumerate(by)
+                groups.compare(reviews, name, f"by_{n}", groupings[f"by_{n}",], order) for n, name in enumerate(by)
             ),
-            cells=counting.cells(reviews, of, len(by)) if len(by) > 1 else (),
-            notes=_notes(total, speaking, when),
+            cells=counts.read_cells(reviews, groupings, len(by)) if len(by) > 1 else (),
+            notes=_notes(total, with_aspects, dating),
         )
 
 
-def _prepare(reviews: Reviews, by: Sequence[str], when: Time | None, min_score: float) -> None:
-    """Makes the view `dated`: the reviews with the period and the groups of each, and its aspects that count."""
-    moment = when.moment if when else "NULL::TIMESTAMP"
-    period = f"date_trunc('{when.grain}', moment)::DATE" if when else "NULL::DATE"
-    grouped = "".join(f", {_group(reviews, name, when)} AS by_{n}" for n, name in enumerate(by))
+def _create_view(reviews: Reviews, by: Sequence[str], dating: Time | None, min_score: float) -> None:
+    """Create the view `dated`: reviews with their period, groups and counted aspects."""
+    moment = dating.moment if dating else "NULL::TIMESTAMP"
+    period = f"date_trunc('{dating.grain}', moment)::DATE" if dating else "NULL::DATE"
+    group_columns = "".join(f", {_group_sql(reviews, name, dating)} AS by_{n}" for n, name in enumerate(by))
     reviews.rows(
         f"CREATE VIEW dated AS SELECT * REPLACE (list_filter(aspects, lambda x: x.entity_group IS NOT NULL AND "
-        f"coalesce(x.score, 0) >= {float(min_score)!r}) AS aspects), {period} AS period{grouped}"
+        f"coalesce(x.score, 0) >= {float(min_score)!r}) AS aspects), {period} AS period{group_columns}"
         f" FROM (SELECT *, {moment} AS moment FROM reviews)"
     )
 
 
-def _group(reviews: Reviews, name: str, when: Time | None) -> str:
+def _group_sql(reviews: Reviews, name: str, dating: Time | None) -> str:
+    """Return SQL for the group of a review. Raises DataError if there is no such column or part of a date."""
     if name in reviews.columns:
-        return _named(f"trim({quoted(name)}::VARCHAR)")
-    if name not in dates.PARTS:
-        parts = f", and of the date {', '.join(dates.PARTS)}" if when else ""
+        value = f"trim({quoted(name)}::VARCHAR)"
+    elif name not in dates.PARTS:
+        parts = f", and of the date {', '.join(dates.PARTS)}" if dating else ""
         raise DataError(f"no column '{name}' to compare by; there are {', '.join(reviews.columns)}{parts}")
-    if when is None:
+    elif dating is None:
         raise DataError(f"'{name}' needs a column of dates: name it with --time, one of {', '.join(reviews.columns)}")
-    return _named(dates.PARTS[name])
-
-
-def _named(value: str) -> str:
+    else:
+        value = dates.PARTS[name]
     return f"coalesce(nullif({value}, ''), '(none)')"
 
 
-def _notes(total: int, speaking: int, when: Time | None) -> tuple[str, ...]:
+def _notes(total: int, with_aspects: int, dating: Time | None) -> tuple[str, ...]:
     notes = []
-    if not speaking:
+    if not with_aspects:
         notes.append("No review has an aspect that counts.")
-    if when is None:
+    if dating is None:
         notes.append("No column dates the reviews, so nothing is shown over time: name one with --time COLUMN.")
-    elif when.dated < total:
-        notes.append(f"{total - when.dated:,} of {total:,} reviews have no date in '{when.column}' that can be read.")
+    elif dating.dated < total:
+        notes.append(
+            f"{total - dating.dated:,} of {total:,} reviews have no date in '{dating.column}' that can be read."
+        )
     return tuple(notes)

@@ -1,19 +1,18 @@
-"""The tables behind a report, as rows, and as files of CSV and Parquet."""
+"""Export of all tables as rows, CSV, Parquet and JSON."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from reviews_parsing.batch import sinks
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights.report import check_page
-from reviews_parsing.insights.tables import (
+from reviews_parsing.insights.files import check_folder, check_page, replacing, write_bytes
+from reviews_parsing.insights.results import (
     Category,
     Cell,
     Change,
@@ -27,11 +26,9 @@ from reviews_parsing.insights.tables import (
     Test,
     Word,
 )
-from reviews_parsing.io import filesystems
-from reviews_parsing.io.files import replacing, write_bytes
 
 Row = dict[str, Any]
-_KINDS: Mapping[str, type] = {
+TABLES: Mapping[str, type] = {
     "categories": Category,
     "periods": Period,
     "changes": Change,
@@ -43,39 +40,40 @@ _KINDS: Mapping[str, type] = {
     "contrasts": Contrast,
     "cells": Cell,
 }
-_COMPARED = ("groups", "tests", "contrasts")
-"""Tables of all comparisons together, that say of which column a row is."""
-_SHARE = ("", "_low", "_high")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+COMPARISON_TABLES = ("groups", "tests", "contrasts")
+"""Tables of all comparisons, with a first column that names the compared column."""
+_SHARE_SUFFIXES = ("", "_low", "_high")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def tables(insights: Insights) -> dict[str, list[Row]]:
-    """Every table by its name, as rows of plain values; a share is three columns: NAME, NAME_low and NAME_high."""
-    compared = {
+    """Return every table as rows of plain values; a share becomes three columns: NAME, NAME_low and NAME_high."""
+    return {
         name: [{"column": c.column, **row} for c in insights.comparisons for row in _rows(getattr(c, name))]
-        for name in _COMPARED
+        if name in COMPARISON_TABLES
+        else _rows(getattr(insights, name))
+        for name in TABLES
     }
-    return {name: compared[name] if name in compared else _rows(getattr(insights, name)) for name in _KINDS}
 
 
 def to_json(insights: Insights) -> dict[str, Any]:
-    """Everything as one JSON document: what was read, the notes, and the tables."""
-    head = ("sources", "min_score", "by", "reviews", "with_aspects", "aspects", "implicit", "time", "grain")
+    """Return all results as one JSON document: input, notes and tables."""
+    names = ("sources", "min_score", "by", "reviews", "with_aspects", "aspects", "implicit", "time", "grain")
     return {
-        **{name: getattr(insights, name) for name in head},
+        **{name: getattr(insights, name) for name in names},
         "first": insights.first.isoformat() if insights.first else None,
         "last": insights.last.isoformat() if insights.last else None,
         "dated": insights.dated,
         "notes": insights.notes,
-        **{name: [_plain(row) for row in rows] for name, rows in tables(insights).items()},
+        **{name: [_with_iso_dates(row) for row in rows] for name, rows in tables(insights).items()},
     }
 
 
 def write_tables(insights: Insights, folder: str | Path) -> list[Path]:
-    """Write each table as NAME.csv and NAME.parquet; the folder is made if there is none.
+    """Write each table as NAME.csv and NAME.parquet into a folder, which is made if necessary.
 
-    In CSV, which people open in spreadsheets, a text that a spreadsheet would take for a formula begins with an
-    apostrophe. Raises DataError where a file cannot be written.
+    In CSV, a text that a spreadsheet would run as a formula is prefixed with an apostrophe. Raises DataError if a file
+    cannot be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -97,46 +95,37 @@ def write_tables(insights: Insights, folder: str | Path) -> list[Path]:
 
 
 def check_targets(page: Path | None, folder: Path | None) -> None:
-    """Raises DataError where nothing could be written there, before any work is done for it."""
+    """Raise DataError if the report or the tables cannot be written, before any work is done for them."""
     if page is not None:
         check_page(page)
     if folder is not None:
         check_folder(folder)
 
 
-def check_folder(target: Path) -> None:
-    """Raises DataError where no folder can be made or written to there, before any work is done for it."""
-    if filesystems.is_folder(str(target)):
-        sinks.check_folder(str(target / "categories.csv"))
-    elif filesystems.exists(str(target)):
-        raise DataError(f"{target} is a file: give the name of a folder")
-    else:
-        sinks.check_folder(str(target))
-
-
 def _columns(table: str) -> list[str]:
-    """The columns of a table, whether or not it has rows."""
-    names = ["column"] if table in _COMPARED else []
-    for field in fields(_KINDS[table]):
-        names += [f"{field.name}{end}" for end in _SHARE] if field.type == Share.__name__ else [field.name]
+    """Return the columns of a table, also if it has no rows."""
+    names = ["column"] if table in COMPARISON_TABLES else []
+    for field in fields(TABLES[table]):
+        suffixes: Sequence[str] = _SHARE_SUFFIXES if field.type == Share.__name__ else ("",)
+        names += [f"{field.name}{suffix}" for suffix in suffixes]
     return names
 
 
-def _rows(found: Iterable[Any]) -> list[Row]:
-    return [_row(its) for its in found]
+def _rows(results: Iterable[Any]) -> list[Row]:
+    return [_row(result) for result in results]
 
 
-def _row(its: Any) -> Row:
+def _row(result: Any) -> Row:
     row: Row = {}
-    for name, value in asdict(its).items():
+    for name, value in asdict(result).items():
         if isinstance(value, Share):
-            row |= {f"{name}{end}": part for end, part in zip(_SHARE, value, strict=True)}
+            row |= {f"{name}{suffix}": part for suffix, part in zip(_SHARE_SUFFIXES, value, strict=True)}
         else:
             row[name] = list(value) if isinstance(value, tuple) else value
     return row
 
 
-def _plain(row: Row) -> Row:
+def _with_iso_dates(row: Row) -> Row:
     return {name: value.isoformat() if isinstance(value, date) else value for name, value in row.items()}
 
 
@@ -144,10 +133,10 @@ def _csv(columns: list[str], rows: Iterable[Row]) -> str:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
+    writer.writerows([_csv_value(row[column]) for column in columns] for row in rows)
     return file.getvalue()
 
 
-def _cell(value: Any) -> Any:
+def _csv_value(value: Any) -> Any:
     text = "; ".join(value) if isinstance(value, list) else value
-    return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA) else text
+    return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA_STARTS) else text

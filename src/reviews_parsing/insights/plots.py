@@ -1,77 +1,257 @@
-"""Plots of what was found, each a figure that belongs to no window and no global state."""
+"""Plots as matplotlib figures without a window or global state."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from datetime import date
 from typing import TYPE_CHECKING
 
-from reviews_parsing.insights import plots_groups, plots_time
-from reviews_parsing.insights.drawing import BLAME, GRID, INK, MUTED, NEUTRAL, PRAISE, canvas, percent, plain
-from reviews_parsing.insights.tables import Insights
+from reviews_parsing.insights.results import Comparison, Insights, Period, Share
+from reviews_parsing.insights.statistics import is_reportable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MOST = 15
-"""As many categories are drawn, the most mentioned; tables hold all."""
+# Praise and blame are blue and vermilion of Okabe and Ito's palette, which colour-blind readers tell apart.
+PRAISE, BLAME, NEUTRAL = "#0072b2", "#d55e00", "#c9ccd1"
+MORE, LESS = "#7f6aa8", "#8a8f3c"
+INK, MUTED, GRID, PAPER = "#1c2026", "#5f6873", "#e3e6ea", "#fefefe"
+FONT_SIZE = 10.0
+
+MAX_BARS = 15
+"""Categories in bar plots, the most mentioned; tables hold all."""
+MAX_PANELS = 8
+"""Categories in plots over time and in heat maps."""
+MIN_REVIEWS_PER_PERIOD = 5
+"""Mean number of reviews per period that a category needs for a panel."""
+MIN_PERIOD_REVIEWS = 3
+"""Reviews of a period that a point needs."""
+MIN_CELL_REVIEWS = 5
+"""Reviews that a cell of a heat map needs."""
+MAX_TICKS = 4
+AXIS_LIMITS = (0.1, 0.2, 0.5, 1)
+HEAT_COLOURS = {"mentions": (MORE, LESS), "praise": (PRAISE, BLAME), "blame": (BLAME, PRAISE)}
+"""Colours above and below all other reviews."""
 
 
 def figures(insights: Insights) -> dict[str, Figure]:
-    """Every plot that the tables give rise to, by name: `mentions`, `polarity`, `time_mentions`, `time_polarity`,
-    `compare_COLUMN_MEASURE`. Plots of nothing are left out.
+    """Return all plots by name: `mentions`, `polarity`, `time_mentions`, `time_polarity`, `compare_COLUMN_MEASURE`.
 
-    The colours are blue and orange of Okabe and Ito's palette, which colour-blind readers tell apart.
+    Plots without data are left out.
     """
-    found: dict[str, Figure] = {}
+    plots: dict[str, Figure] = {}
     if insights.categories:
-        found["mentions"] = mentions(insights)
+        plots["mentions"] = mentions(insights)
     if any(c.positive + c.neutral + c.negative for c in insights.categories):
-        found["polarity"] = polarity(insights)
+        plots["polarity"] = polarity(insights)
     if len({period.start for period in insights.periods}) > 1:
-        found["time_mentions"] = plots_time.mentions(insights)
-        found["time_polarity"] = plots_time.polarity(insights)
+        plots["time_mentions"] = mentions_over_time(insights)
+        plots["time_polarity"] = polarity_over_time(insights)
     for comparison in insights.comparisons:
         for measure in dict.fromkeys(contrast.measure for contrast in comparison.contrasts):
-            found[f"compare_{comparison.column}_{measure}"] = plots_groups.heat(insights, comparison, measure)
-    return found
+            plots[f"compare_{comparison.column}_{measure}"] = heat_map(insights, comparison, measure)
+    return plots
 
 
 def mentions(insights: Insights) -> Figure:
-    """The share of reviews that speak of each category, with its interval."""
-    shown = insights.categories[:MOST][::-1]
-    figure, axes = canvas(5.4, 0.9 + 0.36 * len(shown))
-    for row, category in enumerate(shown):
+    """Draw the share of reviews that mention each category, with intervals."""
+    categories = insights.categories[:MAX_BARS][::-1]
+    figure, axes = _plot(5.4, 0.9 + 0.36 * len(categories))
+    for row, category in enumerate(categories):
         share = category.mentions
         axes.barh(row, share.value, height=0.62, color=MUTED, alpha=0.45, linewidth=0)
         axes.plot([share.low, share.high], [row, row], color=INK, linewidth=1.2, solid_capstyle="butt")
         axes.text(share.high + 0.012, row, f"{percent(share.value)}", va="center", color=INK)
-    axes.set_yticks(range(len(shown)), [plain(c.category) for c in shown])
-    axes.set_xlim(0, min(1.12, max(c.mentions.high for c in shown) * 1.12))
+    axes.set_yticks(range(len(categories)), [_label(c.category) for c in categories])
+    axes.set_xlim(0, min(1.12, max(c.mentions.high for c in categories) * 1.12))
     axes.xaxis.set_major_formatter(lambda value, _: percent(value))
     axes.set_xlabel("of all reviews")
     axes.xaxis.grid(True, color=GRID, linewidth=0.8)
-    axes.tick_params(axis="y", length=0)
     return figure
 
 
 def polarity(insights: Insights) -> Figure:
-    """Aspects of each category by polarity: blame to the left, praise to the right, neutral between them."""
-    shown = [c for c in insights.categories[:MOST] if c.positive + c.neutral + c.negative][::-1]
-    figure, axes = canvas(5.4, 0.9 + 0.36 * len(shown))
-    reach = 0.0
-    for row, its in enumerate(shown):
-        total = its.positive + its.neutral + its.negative
-        middle, right, left = its.neutral / total, its.positive / total, its.negative / total
+    """Draw the aspects of each category by polarity: negative left, neutral in the middle, positive right."""
+    categories = [c for c in insights.categories[:MAX_BARS] if c.positive + c.neutral + c.negative][::-1]
+    figure, axes = _plot(5.4, 0.9 + 0.36 * len(categories))
+    longest = 0.0
+    for row, category in enumerate(categories):
+        total = category.positive + category.neutral + category.negative
+        middle, right, left = category.neutral / total, category.positive / total, category.negative / total
         axes.barh(row, -left, left=-middle / 2, height=0.62, color=BLAME, linewidth=0)
         axes.barh(row, middle, left=-middle / 2, height=0.62, color=NEUTRAL, linewidth=0)
         axes.barh(row, right, left=middle / 2, height=0.62, color=PRAISE, linewidth=0)
         axes.text(-middle / 2 - left - 0.015, row, percent(left), va="center", ha="right", color=INK)
         axes.text(middle / 2 + right + 0.015, row, percent(right), va="center", color=INK)
-        reach = max(reach, middle / 2 + left, middle / 2 + right)
+        longest = max(longest, middle / 2 + left, middle / 2 + right)
     axes.axvline(0, color=INK, linewidth=0.8)
-    axes.set_yticks(range(len(shown)), [plain(c.category) for c in shown])
-    # Room for a share in words beyond the longest bar.
-    edge = 1.4 * reach + 0.03
-    axes.set_xlim(-edge, edge)
+    axes.set_yticks(range(len(categories)), [_label(c.category) for c in categories])
+    limit = 1.4 * longest + 0.03  # room for the label of the longest bar
+    axes.set_xlim(-limit, limit)
     axes.set_xticks([0], ["← negative · neutral · positive →"])
     axes.tick_params(axis="x", colors=MUTED)
     return figure
+
+
+def mentions_over_time(insights: Insights) -> Figure:
+    """Draw the share of reviews that mention each category, by period."""
+
+    def draw(axes: Axes, series: Sequence[Period]) -> None:
+        _line(axes, series, lambda p: p.mentions, lambda p: p.total, MUTED, "-", "o")
+
+    return _panels(insights, draw, "mention it", limit=lambda series: max(p.mentions.high for p in series))
+
+
+def polarity_over_time(insights: Insights) -> Figure:
+    """Draw the shares of the reviews of a category that praise and that blame it, by period."""
+
+    def draw(axes: Axes, series: Sequence[Period]) -> None:
+        _line(axes, series, lambda p: p.praise, lambda p: p.reviews, PRAISE, "-", "o")
+        _line(axes, series, lambda p: p.blame, lambda p: p.reviews, BLAME, (0, (4, 2)), "s")
+
+    return _panels(insights, draw, "praise it", "blame it")
+
+
+def heat_map(insights: Insights, comparison: Comparison, measure: str) -> Figure:
+    """Draw groups as rows and categories as columns; reportable differences are bold with an asterisk."""
+    from matplotlib.patches import Rectangle
+
+    names = [category.category for category in insights.categories[:MAX_PANELS]]
+    contrasts = {(c.value, c.category): c for c in comparison.contrasts if c.measure == measure}
+    groups = comparison.groups
+    above, below = HEAT_COLOURS[measure]
+    figure, axes = _plot(2.3 + 0.78 * len(names), 0.9 + 0.33 * len(groups))
+    for row, group in enumerate(groups):
+        for column, name in enumerate(names):
+            contrast = contrasts.get((group.value, name))
+            if contrast is None or contrast.reviews < MIN_CELL_REVIEWS:
+                axes.text(column, row, "·", ha="center", va="center", color=MUTED, fontsize=FONT_SIZE - 1)
+                continue
+            difference = contrast.difference.value
+            cell = Rectangle((column - 0.47, row - 0.44), 0.94, 0.88, linewidth=0)
+            cell.set(facecolor=above if difference > 0 else below, alpha=min(1.0, abs(difference) / 0.5) * 0.8)
+            axes.add_patch(cell)
+            reportable = is_reportable(contrast.adjusted, difference)
+            label = percent(contrast.share.value) + (" *" if reportable else "")
+            text = axes.text(column, row, label, ha="center", va="center", color=INK, fontsize=FONT_SIZE - 1)
+            text.set_fontweight("bold" if reportable else "normal")
+    axes.set_xlim(-0.5, len(names) - 0.5)
+    axes.set_ylim(len(groups) - 0.5, -0.5)
+    axes.set_yticks(range(len(groups)), [f"{_label(g.value, 24)}  ({g.reviews:,})" for g in groups])
+    labels = [_label(name, 12) for name in names]
+    axes.set_xticks(range(len(names)), labels, rotation=28, ha="left", rotation_mode="anchor")
+    axes.xaxis.tick_top()
+    axes.tick_params(labelsize=FONT_SIZE - 1)
+    axes.hlines([row + 0.5 for row in range(len(groups) - 1)], -0.5, len(names) - 0.5, color=GRID, linewidth=0.6)
+    return figure
+
+
+def _line(
+    axes: Axes,
+    series: Sequence[Period],
+    share: Callable[[Period], Share],
+    total: Callable[[Period], int],
+    colour: str,
+    style: object,
+    marker: str,
+) -> None:
+    from matplotlib.dates import date2num
+
+    periods = [period for period in series if total(period) >= MIN_PERIOD_REVIEWS]
+    starts, shares = [date2num(period.start) for period in periods], [share(period) for period in periods]
+    axes.fill_between(starts, [s.low for s in shares], [s.high for s in shares], color=colour, alpha=0.16, linewidth=0)
+    axes.plot(
+        starts, [s.value for s in shares], color=colour, linestyle=style, marker=marker, markersize=3, linewidth=1.4
+    )
+
+
+def _panels(
+    insights: Insights,
+    draw: Callable[[Axes, Sequence[Period]], None],
+    *labels: str,
+    limit: Callable[[Sequence[Period]], float] | None = None,
+) -> Figure:
+    """Draw one small plot per category."""
+    from matplotlib.dates import date2num
+
+    starts = sorted({period.start for period in insights.periods})
+    ticks = starts[:: -(-len(starts) // MAX_TICKS)]
+    minimum = MIN_REVIEWS_PER_PERIOD * len(starts)
+    frequent = [c.category for c in insights.categories[:MAX_PANELS] if c.reviews >= minimum]
+    names = frequent or [category.category for category in insights.categories[:2]]
+    columns = min(2, len(names))
+    rows = -(-len(names) // columns)
+    figure = _figure(5.8 if columns == 2 else 4.2, 0.6 + 1.5 * rows)
+    first = None
+    for position, name in enumerate(names):
+        axes = figure.add_subplot(rows, columns, position + 1, sharex=first)
+        first = first or axes
+        _style(axes)
+        series = [period for period in insights.periods if period.category == name]
+        draw(axes, series)
+        axes.set_title(_label(name), loc="left", fontsize=FONT_SIZE, color=INK)
+        top = next(value for value in AXIS_LIMITS if value >= limit(series)) if limit else 1
+        axes.set_ylim(0, top)
+        axes.set_yticks([0, top / 2, top])
+        axes.yaxis.set_major_formatter(lambda value, _: percent(value))
+        axes.yaxis.grid(True, color=GRID, linewidth=0.8)
+        axes.tick_params(axis="x", pad=6)
+        axes.tick_params(
+            labelsize=FONT_SIZE - 1.5,
+            labelbottom=position >= len(names) - columns,
+            labelleft=limit is not None or position % columns == 0,
+        )
+        axes.set_xticks([date2num(start) for start in ticks], [_tick(start, insights.grain) for start in ticks])
+    options = {"loc": "outside upper right", "ncols": len(labels), "frameon": False}
+    figure.legend(figure.axes[0].get_lines(), labels, fontsize=FONT_SIZE - 1, labelcolor=INK, **options)
+    return figure
+
+
+def _tick(start: date, grain: str | None) -> str:
+    """Return a short name of a period."""
+    if grain == "year":
+        return f"{start.year}"
+    if grain == "quarter":
+        return f"Q{(start.month + 2) // 3} {start:%y}"
+    return f"{start:%b %y}" if grain == "month" else f"{start.day} {start:%b}"
+
+
+def _plot(width: float, height: float) -> tuple[Figure, Axes]:
+    """Return a figure with one plot; width and height are in inches."""
+    figure = _figure(width, height)
+    axes = figure.add_subplot()
+    _style(axes)
+    return figure, axes
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", dpi=110, facecolor=PAPER)
+
+
+def _style(axes: Axes) -> None:
+    """Remove the frame and set colours and sizes."""
+    axes.set_facecolor("none")
+    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    axes.tick_params(colors=INK, labelsize=FONT_SIZE, length=0)
+    axes.set_axisbelow(True)
+    axes.xaxis.label.set(color=MUTED, size=FONT_SIZE)
+    axes.yaxis.label.set(color=MUTED, size=FONT_SIZE)
+
+
+def _label(text: str, limit: int = 28) -> str:
+    """Return a text as a label: shortened to `limit` characters, and with $ not read as mathematics."""
+    text = " ".join(text.split())
+    return (text if len(text) <= limit else text[: limit - 1] + "…").replace("$", r"\$")
+
+
+def percent(share: float) -> str:
+    """Return a share as a percentage."""
+    return f"{100 * share:.0f}\u00a0%"
+
+
+def points(difference: float) -> str:
+    """Return a difference of shares in percentage points."""
+    return f"{100 * difference:+.0f}".replace("-", "\u2212")

@@ -1,98 +1,95 @@
-"""The sentences that show best what is said: sure, short, of one polarity; each with the review it is from."""
+"""Quotes: sentences with a high score, of moderate length and one polarity, each with its review."""
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from reviews_parsing.insights.counting import NEGATIVE, POSITIVE
-from reviews_parsing.insights.source import ASPECTS, FILE, ROW, Reviews, quoted
-from reviews_parsing.insights.tables import Sentence, Shown, Span
+from reviews_parsing.insights.counts import NEGATIVE, POSITIVE
+from reviews_parsing.insights.results import QuotedReview, Sentence, Span
+from reviews_parsing.insights.reviews import ASPECTS, FILE, ROW, Reviews, quoted
+from reviews_parsing.tagging.sentences import sentences
 
 WORD_SHARDS, TEXT_SHARDS = 16, 32
-"""Of each category and polarity, words and texts are dealt out, and of each shard the surest aspect is looked at: so
-one sentence that a thousand reviews copy takes the place of one."""
-KEPT = 3
-LEAST_SURE = 0.5
-LONGEST_REVIEW = 4000
-"""Characters; sentences of longer reviews are not shown, because the page shows the whole review beside them."""
-SHORTEST, LONGEST = 15, 220
-BEST = range(35, 121)
-"""Characters of a sentence: the bounds, and how long it is best."""
-IDS = ("id", "review_id", "reviewid", "review id", "uuid")
-
-_ENDS = re.compile(r"[.!?…。！？]+[\"'”’)\]]*(?=\s|$)|[。！？]|\n+")
+"""The candidates of a category and polarity are the best aspects of each shard of words and texts. A sentence that a
+thousand reviews copy therefore takes the place of one."""
+QUOTES_PER_SIDE = 3
+MIN_PROBABILITY = 0.5
+MAX_REVIEW_LENGTH = 4000
+"""Characters of a review that is quoted, because the page shows the whole review."""
+MIN_LENGTH, MAX_LENGTH = 15, 220
+BEST_LENGTH = range(35, 121)
+"""Characters of a quote: the limits, and the lengths without a penalty."""
+ID_COLUMNS = ("id", "review_id", "reviewid", "review id", "uuid")
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """A sentence [start, end) of a review around an aspect, and how well it would do, in [0, 1]."""
+    """The sentence [start, end) of a review around an aspect, with its quality in [0, 1]."""
 
     review: Mapping[str, Any]
     aspect: Mapping[str, Any]
     start: int
     end: int
-    value: float
+    quality: float
 
 
-def find(reviews: Reviews, order: Sequence[str]) -> tuple[tuple[Sentence, ...], tuple[Shown, ...]]:
-    """Up to three sentences that praise and three that blame each category, and the reviews that they are from."""
+def select_quotes(reviews: Reviews, order: Sequence[str]) -> tuple[tuple[Sentence, ...], tuple[QuotedReview, ...]]:
+    """Return up to three quotes per category for praise and for blame, and their reviews."""
     text = text_column(reviews)
     if text is None:
         return (), ()
-    pools = _candidates(reviews, text)
-    shown: dict[str, Shown] = {}
-    found: list[Sentence] = []
-    texts: set[str] = set()
+    candidates = _candidates(reviews, text)
+    quoted_reviews: dict[str, QuotedReview] = {}
+    quotes: list[Sentence] = []
+    used_texts: set[str] = set()
     for category in order:
         for polarity in (POSITIVE, NEGATIVE):
-            for best in _best(pools.get((category, polarity), []), texts):
-                found.append(_sentence(best, reviews.names, shown))
-    return tuple(found), tuple(shown.values())
+            for candidate in _best(candidates.get((category, polarity), []), used_texts):
+                quotes.append(_quote(candidate, reviews.names, quoted_reviews))
+    return tuple(quotes), tuple(quoted_reviews.values())
 
 
 def text_column(reviews: Reviews) -> str | None:
-    """The column of strings that the offsets of aspects point into; None where it was left out."""
+    """Return the string column that the offsets of aspects refer to, or None."""
     strings = [name for name, kind in reviews.columns.items() if str(kind) == "VARCHAR"]
     if not strings:
         return None
-    hits = ", ".join(f"count(*) FILTER (substr({quoted(n)}, a.start + 1, a.end - a.start) = a.word)" for n in strings)
-    ((hits_of, *_),) = reviews.rows(
-        f"SELECT [{hits}] FROM (SELECT *, a FROM (SELECT *, unnest({ASPECTS}) AS a FROM"
+    matches = ", ".join(
+        f"count(*) FILTER (substr({quoted(n)}, a.start + 1, a.end - a.start) = a.word)" for n in strings
+    )
+    ((counts, *_),) = reviews.rows(
+        f"SELECT [{matches}] FROM (SELECT *, a FROM (SELECT *, unnest({ASPECTS}) AS a FROM"
         f" (FROM dated WHERE len({ASPECTS}) > 0 LIMIT 1000)) WHERE a.word IS NOT NULL)"
     )
-    most, name = max(zip(cast(list[int], hits_of), strings, strict=True), key=lambda pair: pair[0])
-    return name if most else None
+    count, name = max(zip(cast(list[int], counts), strings, strict=True), key=lambda pair: pair[0])
+    return name if count else None
 
 
 def _candidates(reviews: Reviews, text: str) -> dict[tuple[str, str], list[_Candidate]]:
-    """The surest aspects of each category and polarity, of equally sure ones those in the shortest reviews.
-
-    They are of different words and texts, as far as there are any.
-    """
+    """Return the most probable aspects of each category and polarity, in the shortest reviews if they tie."""
     names = {name.lower(): name for name in reversed(reviews.columns)}
-    identity = next((names[name] for name in IDS if name in names), None)
+    identity = next((names[name] for name in ID_COLUMNS if name in names), None)
     rows = reviews.rows(
         f"""
-        SELECT a.entity_group, a.polarity, max_by(review, sure) FROM (
+        SELECT a.entity_group, a.polarity, max_by(review, rank) FROM (
             SELECT a, {{'text': {quoted(text)}, 'aspects': {ASPECTS}, 'aspect': a, 'file': {FILE}, 'row': {ROW},
                 'id': {f"{quoted(identity)}::VARCHAR" if identity else "NULL"}}} AS review,
                 round(coalesce(a.score, 1) * coalesce(a.polarity_score, 1), 2) - length({quoted(text)}) / 1e6
-                - (hash({FILE}, {ROW}, a.start) % 1000) / 1e12 AS sure
-            FROM (SELECT *, unnest({ASPECTS}) AS a FROM dated WHERE length({quoted(text)}) <= {LONGEST_REVIEW})
+                - (hash({FILE}, {ROW}, a.start) % 1000) / 1e12 AS rank
+            FROM (SELECT *, unnest({ASPECTS}) AS a FROM dated WHERE length({quoted(text)}) <= {MAX_REVIEW_LENGTH})
             WHERE a.word IS NOT NULL AND a.polarity IN ('{POSITIVE}', '{NEGATIVE}')
         ) GROUP BY 1, 2, hash(lower(a.word)) % {WORD_SHARDS}, hash(review.text) % {TEXT_SHARDS}
         """
     )
-    pools: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
+    candidates: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
     for category, polarity, review in cast(list[tuple[str, str, dict[str, Any]]], rows):
         if candidate := _candidate(review):
-            pools[category, polarity].append(candidate)
-    return pools
+            candidates[category, polarity].append(candidate)
+    return candidates
 
 
 def _candidate(review: Mapping[str, Any]) -> _Candidate | None:
@@ -100,74 +97,65 @@ def _candidate(review: Mapping[str, Any]) -> _Candidate | None:
     text = review["text"]
     if text[aspect["start"] : aspect["end"]] != aspect["word"]:
         return None
-    start, end = next(((s, e) for s, e in split(text) if s <= aspect["start"] and aspect["end"] <= e), (0, 0))
-    if not SHORTEST <= end - start <= LONGEST:
+    start, end = next(((s, e) for s, e in sentences(text) if s <= aspect["start"] and aspect["end"] <= e), (0, 0))
+    if not MIN_LENGTH <= end - start <= MAX_LENGTH:
         return None
-    beside = [a for a in review["aspects"] if a["start"] is not None and start <= a["start"] < end]
-    clear = all(a["polarity"] == aspect["polarity"] for a in beside)
-    sure = (1 if aspect["score"] is None else aspect["score"]) * (
-        1 if aspect["polarity_score"] is None else aspect["polarity_score"]
-    )
-    if sure < LEAST_SURE:
+    neighbours = [a for a in review["aspects"] if a["start"] is not None and start <= a["start"] < end]
+    unanimous = all(a["polarity"] == aspect["polarity"] for a in neighbours)
+    probability = _probability(aspect)
+    if probability is not None and probability < MIN_PROBABILITY:
         return None
     length = end - start
-    off = max(BEST.start - length, length - BEST.stop, 0) / (LONGEST - BEST.stop)
-    value = sure * (1.0 if clear else 0.4) * (1 - 0.6 * min(off, 1)) * (1.1 if aspect["opinion"] else 1)
-    return _Candidate(review, aspect, start, end, value)
+    excess = max(BEST_LENGTH.start - length, length - BEST_LENGTH.stop, 0) / (MAX_LENGTH - BEST_LENGTH.stop)
+    quality = (1.0 if probability is None else probability) * (1.0 if unanimous else 0.4) * (1 - 0.6 * min(excess, 1))
+    return _Candidate(review, aspect, start, end, quality * (1.1 if aspect["opinion"] else 1))
 
 
-def split(text: str) -> Iterator[tuple[int, int]]:
-    """The sentences of a text, as [start, end) without the white space around them."""
-    start = 0
-    for end in [match.end() for match in _ENDS.finditer(text)] + [len(text)]:
-        piece = text[start:end]
-        if stripped := piece.strip():
-            begin = start + piece.index(stripped)
-            yield begin, begin + len(stripped)
-        start = end
+def _probability(aspect: Mapping[str, Any]) -> float | None:
+    """Return the product of the scores of category and polarity, or None if there are no scores."""
+    scores = [score for score in (aspect["score"], aspect["polarity_score"]) if score is not None]
+    return None if not scores else scores[0] * (scores[1] if len(scores) == 2 else 1)
 
 
-def _best(pool: Sequence[_Candidate], texts: set[str]) -> Iterator[_Candidate]:
-    """The best of a pool that say different things: no review, sentence or word twice. `texts` is what was said."""
+def _best(candidates: Sequence[_Candidate], used_texts: set[str]) -> Iterator[_Candidate]:
+    """Yield the best candidates without repeating a review or sentence, preferably with different words."""
     words: set[str] = set()
-    kept = 0
-    ranked = sorted(pool, key=lambda c: (-c.value, c.review["text"], c.start))
-    for fresh_words in (True, False):
+    number = 0
+    ranked = sorted(candidates, key=lambda c: (-c.quality, c.review["text"], c.start))
+    for new_words_only in (True, False):
         for candidate in ranked:
             text = candidate.review["text"]
-            said = {text.casefold().strip(), text[candidate.start : candidate.end].casefold()}
+            texts = {text.casefold().strip(), text[candidate.start : candidate.end].casefold()}
             word = candidate.aspect["word"].casefold()
-            if kept == KEPT:
+            if number == QUOTES_PER_SIDE:
                 return
-            if said & texts or (fresh_words and word in words):
+            if texts & used_texts or (new_words_only and word in words):
                 continue
-            texts |= said
+            used_texts |= texts
             words.add(word)
-            kept += 1
+            number += 1
             yield candidate
 
 
-def _sentence(best: _Candidate, names: Mapping[str, str], shown: dict[str, Shown]) -> Sentence:
-    review, aspect = best.review, best.aspect
+def _quote(candidate: _Candidate, names: Mapping[str, str], quoted_reviews: dict[str, QuotedReview]) -> Sentence:
+    review, aspect = candidate.review, candidate.aspect
     name = review["id"] or f"{Path(names[review['file']]).name}, row {review['row'] + 1}"
-    where = f"{review['file']}:{review['row']}"
-    if where not in shown:
+    key = f"{review['file']}:{review['row']}"
+    if key not in quoted_reviews:
         spans = sorted(
             (a["start"], a["end"], a["entity_group"], a["polarity"])
             for a in review["aspects"]
             if a["start"] is not None
         )
-        shown[where] = Shown(name, review["text"], tuple(Span(*span) for span in spans))
-    scores = [s for s in (aspect["score"], aspect["polarity_score"]) if s is not None]
-    probability = None if not scores else scores[0] * (scores[1] if len(scores) == 2 else 1)
+        quoted_reviews[key] = QuotedReview(name, review["text"], tuple(Span(*span) for span in spans))
     return Sentence(
         category=aspect["entity_group"],
         polarity=aspect["polarity"],
-        sentence=review["text"][best.start : best.end],
-        start=aspect["start"] - best.start,
-        end=aspect["end"] - best.start,
+        sentence=review["text"][candidate.start : candidate.end],
+        start=aspect["start"] - candidate.start,
+        end=aspect["end"] - candidate.start,
         word=aspect["word"],
-        probability=probability,
-        review=list(shown).index(where),
+        probability=_probability(aspect),
+        review=list(quoted_reviews).index(key),
         review_name=name,
     )

@@ -1,4 +1,4 @@
-"""The words of the room: what an analysis found, as tables. Shares are in [0, 1], intervals cover 95 %."""
+"""Tables of an analysis. Shares are in [0, 1]; intervals cover 95 %."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """What was said of one category.
+    """Counts of one category.
 
-    `mentions` is the share of all reviews that speak of it, `praise` and `blame` the shares of those `reviews` with at
-    least one positive, or negative, aspect of it; a review can do both. The other figures count aspects: `implicit`
-    are those of no word in particular, `other` those of another polarity or none.
+    `mentions` is the share of all reviews that mention it; `praise` and `blame` are the shares of those `reviews` with
+    a positive or a negative aspect of it. A review can do both. The other fields count aspects: `implicit` ones have no
+    span, `other` ones have another polarity or none.
     """
 
     category: str
@@ -41,7 +41,7 @@ class Category:
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """One category in one stretch of time, from `start`; `total` reviews were written in it, on whatever."""
+    """Counts of one category in the period that begins at `start`; `total` counts all reviews of the period."""
 
     start: date
     category: str
@@ -56,11 +56,10 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Since when a measure of a category is another: `before` that period, and from it on, `after`.
+    """A change point of a measure of a category: its share before the period `since`, and from that period on.
 
-    The period is the one that parts the time best; `p` is corrected for the choice among all periods (Bonferroni), and
-    `adjusted` for all categories and measures (Benjamini and Hochberg). Only changes that are significant at 5 % are
-    kept.
+    `p` is corrected for the choice among all periods (Bonferroni), `adjusted` for all categories and measures
+    (Benjamini and Hochberg). Only changes significant at 5 % are listed.
     """
 
     category: str
@@ -74,9 +73,9 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """A thing that reviews name, all its `forms` together; `word` is the one most written. The figures count aspects.
+    """A target with all its `forms`; `word` is the most frequent spelling. Counts are of aspects.
 
-    `praised_with` and `blamed_with` are the words that judge it, the most frequent first.
+    `praised_with` and `blamed_with` are its opinion expressions, the most frequent first.
     """
 
     category: str
@@ -91,7 +90,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """How often words judge a category, in lower case."""
+    """Number of aspects of a category with an opinion expression, in lower case."""
 
     category: str
     polarity: str
@@ -110,8 +109,8 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A review that a telling sentence is from; `name` is its id, or its file and row."""
+class QuotedReview:
+    """The review of a quote; `name` is its id, or its file and row."""
 
     name: str
     text: str
@@ -120,10 +119,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Sentence:
-    """A sure, short sentence that shows what is said of a category: `sentence[start:end] == word`.
+    """A quote on a category: `sentence[start:end] == word`.
 
-    `review` is the index of its review in `Insights.shown`; `probability` that of the category times that of the
-    polarity, where they are known.
+    `review` is the index of its review in `Insights.shown`. `probability` is the product of the scores of category and
+    polarity, as far as the model gave them.
     """
 
     category: str
@@ -139,7 +138,7 @@ class Sentence:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Reviews that share a value of a column; `pooled` where it stands for that many values, too small each."""
+    """Reviews with the same value in a column; `pooled` is the number of small groups that it merges."""
 
     value: str
     reviews: int
@@ -148,11 +147,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Contrast:
-    """A group against all the other reviews: `hits` of its `reviews` mention, praise or blame the category.
+    """A group against all other reviews: `hits` of its `reviews` mention, praise or blame the category.
 
-    For praise and blame, `reviews` are those that mention it. `difference` is `share` less the share of the rest, with
-    Newcombe's interval; `p` that of a test of no difference, `adjusted` for all contrasts of the column by Benjamini
-    and Hochberg's procedure.
+    For praise and blame, `reviews` are those that mention the category. `difference` is `share` minus the share of the
+    other reviews, with Newcombe's interval. `p` tests for no difference; `adjusted` is corrected for all contrasts of
+    the column (Benjamini and Hochberg).
     """
 
     value: str
@@ -170,7 +169,7 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """Whether the groups of a column differ at all in a measure of a category; `effect` is Cramer's V in [0, 1]."""
+    """Test of whether the groups of a column differ in a measure of a category; `effect` is Cramer's V in [0, 1]."""
 
     category: str
     measure: str
@@ -183,7 +182,7 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The groups of one column, held against each other; `note` says why there is nothing to compare."""
+    """Comparison of the groups of one column; `note` says why they cannot be compared."""
 
     column: str
     groups: tuple[Group, ...]
@@ -194,7 +193,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A category in the reviews that share a value of each column of `by`, where there are several."""
+    """Counts of a category in the reviews with the same value in every column of `by`, where there are two or more."""
 
     values: tuple[str, ...]
     category: str
@@ -206,10 +205,10 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Insights:
-    """What parsed reviews say. Tables are sorted, the most frequent first; periods by category, then time.
+    """Result of an analysis. Tables are sorted by frequency; periods by category, then time.
 
-    `time` is the column that dates the reviews, `grain` the length of a period (day, week, month, quarter, year);
-    both are None where no column does. `notes` are sentences that a reader should know.
+    `time` is the column of dates and `grain` the length of a period (day, week, month, quarter, year); both are None if
+    no column has dates. `notes` are sentences on what could not be used.
     """
 
     sources: tuple[str, ...]
@@ -230,7 +229,7 @@ class Insights:
     words: tuple[Word, ...]
     judgements: tuple[Judgement, ...]
     sentences: tuple[Sentence, ...]
-    shown: tuple[Shown, ...]
+    shown: tuple[QuotedReview, ...]
     comparisons: tuple[Comparison, ...]
     cells: tuple[Cell, ...]
     notes: tuple[str, ...]

@@ -1,48 +1,51 @@
-"""Shares with their intervals, and tests of their differences; pure functions."""
+"""Shares with confidence intervals and tests of their differences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from math import sqrt
 
-from reviews_parsing.insights.tables import Share
+from reviews_parsing.insights.results import Share
 
-Z = 1.959963984540054
-"""The normal quantile of two-sided 95 %."""
-SIGNIFICANT = 0.05
-"""The level of tests, after correction."""
-LEAST_TOLD = 0.01
-"""A difference of shares that is smaller is not spoken of: of millions of reviews, any is significant."""
-LEAST_EXPECTED = 5
-"""Below as many expected reviews in a cell, chi-squared is not trusted (Cochran) and an exact test is done."""
+SIGNIFICANCE_LEVEL = 0.05
+"""Level of tests, after correction for multiple testing."""
+MIN_DIFFERENCE = 0.01
+"""Smallest difference of shares that sentences report: in millions of reviews, every difference is significant."""
+MIN_EXPECTED = 5
+"""Expected count of a cell below which chi-squared is replaced by an exact test (Cochran)."""
 RESAMPLES = 4999
 
 
-def wilson(hits: int, of: int) -> Share:
-    """The share of hits with Wilson's score interval (1927); of nothing, a share of 0 that may be anything."""
-    if of == 0:
+@lru_cache(maxsize=100_000)
+def wilson(hits: int, total: int) -> Share:
+    """Return the share of hits with Wilson's score interval (1927), by SciPy. No reviews give 0, from 0 to 1."""
+    from scipy.stats._result_classes import BinomTestResult
+
+    if total == 0:
         return Share(0.0, 0.0, 1.0)
-    share, extra = hits / of, Z * Z / of
-    middle = (share + extra / 2) / (1 + extra)
-    half = Z / (1 + extra) * sqrt(share * (1 - share) / of + extra / (4 * of))
-    return Share(share, min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half)))
+    share = hits / total
+    # `binomtest` computes a p-value first, which takes a hundred times as long as the interval.
+    result = BinomTestResult(k=hits, n=total, alternative="two-sided", statistic=share, pvalue=1.0)
+    interval = result.proportion_ci(method="wilson")
+    return Share(share, min(share, float(interval.low)), max(share, float(interval.high)))
 
 
-def newcombe(hits: int, of: int, other_hits: int, other_of: int) -> Share:
-    """The difference of two shares with Newcombe's interval (1998, method 10), from both Wilson's."""
-    one, other = wilson(hits, of), wilson(other_hits, other_of)
-    difference = one.value - other.value
-    below = sqrt((one.value - one.low) ** 2 + (other.high - other.value) ** 2)
-    above = sqrt((one.high - one.value) ** 2 + (other.value - other.low) ** 2)
+def newcombe(hits: int, total: int, other_hits: int, other_total: int) -> Share:
+    """Return the difference of two shares with Newcombe's interval (1998, method 10)."""
+    first, second = wilson(hits, total), wilson(other_hits, other_total)
+    difference = first.value - second.value
+    below = sqrt((first.value - first.low) ** 2 + (second.high - second.value) ** 2)
+    above = sqrt((first.high - first.value) ** 2 + (second.value - second.low) ** 2)
     return Share(difference, max(-1.0, difference - below), min(1.0, difference + above))
 
 
 def independence(table: Sequence[tuple[int, int]]) -> tuple[str, float, float, float]:
-    """Whether the share of hits is the same in all groups: (test, statistic, p, Cramer's V).
+    """Test whether all groups have the same share of hits: (test, statistic, p, Cramer's V).
 
-    Each row is a group's (hits, misses). Chi-squared without correction; where fewer than 5 are expected in a cell,
-    Fisher's exact test for two groups, and for more the chi-squared statistic against tables drawn at random with the
-    same margins. With nothing to tell apart, p is 1.
+    Each row is (hits, misses) of a group. The test is chi-squared without correction. If a cell expects fewer than 5,
+    two groups are tested by Fisher's exact test, and more groups by a permutation test with fixed margins. p is 1
+    if there are fewer than two groups or only hits or only misses.
     """
     import numpy as np
     from scipy import stats
@@ -50,29 +53,26 @@ def independence(table: Sequence[tuple[int, int]]) -> tuple[str, float, float, f
     counts = np.array([row for row in table if sum(row)], dtype=np.int64)
     if len(counts) < 2 or not counts.sum(axis=0).all():
         return "none", 0.0, 1.0, 0.0
-    found = stats.chi2_contingency(counts, correction=False)
-    effect = sqrt(found.statistic / counts.sum())
-    if found.expected_freq.min() >= LEAST_EXPECTED:
-        return "chi-squared", float(found.statistic), float(found.pvalue), effect
+    result = stats.chi2_contingency(counts, correction=False)
+    effect = sqrt(result.statistic / counts.sum())
+    if result.expected_freq.min() >= MIN_EXPECTED:
+        return "chi-squared", float(result.statistic), float(result.pvalue), effect
     if len(counts) == 2:
         exact = float(stats.fisher_exact(counts).pvalue)
-        return "Fisher's exact", float(found.statistic), exact, effect
-    drawn = stats.random_table(counts.sum(axis=1), counts.sum(axis=0), seed=0).rvs(RESAMPLES)
-    distances = ((drawn - found.expected_freq) ** 2 / found.expected_freq).sum(axis=(1, 2))
-    as_far = int((distances >= found.statistic * (1 - 1e-12)).sum())
-    return "permutation", float(found.statistic), (as_far + 1) / (RESAMPLES + 1), effect
+        return "Fisher's exact", float(result.statistic), exact, effect
+    tables = stats.random_table(counts.sum(axis=1), counts.sum(axis=0), seed=0).rvs(RESAMPLES)
+    distances = ((tables - result.expected_freq) ** 2 / result.expected_freq).sum(axis=(1, 2))
+    extreme = int((distances >= result.statistic * (1 - 1e-12)).sum())
+    return "permutation", float(result.statistic), (extreme + 1) / (RESAMPLES + 1), effect
 
 
-def matters(p: float, difference: float) -> bool:
-    """Whether a difference of shares is significant, and large enough to speak of."""
-    return p < SIGNIFICANT and abs(difference) >= LEAST_TOLD
+def is_reportable(p: float, difference: float) -> bool:
+    """Return whether a difference of shares is significant and at least a percentage point."""
+    return p < SIGNIFICANCE_LEVEL and abs(difference) >= MIN_DIFFERENCE
 
 
 def adjusted(values: Sequence[float]) -> list[float]:
-    """p-values adjusted so that of those below a level, at most that share is expected to be false.
-
-    Benjamini and Hochberg's procedure (1995).
-    """
+    """Return p-values corrected for the false discovery rate (Benjamini and Hochberg, 1995)."""
     if not values:
         return []
     from scipy import stats
