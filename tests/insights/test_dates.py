@@ -42,7 +42,9 @@ def test_a_column_can_be_named_and_what_cannot_be_read_is_counted(tmp_path: Path
     assert "--time COLUMN" in analyse([path]).notes[0]
     insights = analyse([path], time="eaten")
     assert (insights.time, insights.dated) == ("eaten", 2)
-    assert insights.notes == ("2 of 4 reviews have no date in 'eaten' that can be read.",)
+    assert insights.notes[0] == "2 of 4 reviews have no date in 'eaten' that can be read."
+    assert "'03/04/2024' (1)" in insights.notes[1]
+    assert "--date-format" in insights.notes[1]
 
 
 def test_a_column_that_is_not_there_or_holds_no_date_is_refused(parsed: Path) -> None:

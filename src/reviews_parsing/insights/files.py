@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from reviews_parsing.batch import globs, sinks
@@ -11,7 +12,17 @@ from reviews_parsing.errors import DataError
 from reviews_parsing.io import filesystems
 from reviews_parsing.io.files import replacing, write_bytes
 
-__all__ = ["check_folder", "check_page", "expand", "fetch", "format_of", "replacing", "write_bytes"]
+__all__ = [
+    "check_file",
+    "check_folder",
+    "check_page",
+    "expand",
+    "fetch",
+    "format_of",
+    "modified",
+    "replacing",
+    "write_bytes",
+]
 
 PARQUET = ".parquet"
 JSON_ENDINGS, DELIMITED_ENDINGS = (".jsonl", ".ndjson", ".json"), (".csv", ".tsv")
@@ -72,6 +83,20 @@ def fetch(names: Sequence[str], folder: Path) -> list[Path]:
 
     with ThreadPoolExecutor(FETCH_THREADS) as pool:
         return list(pool.map(fetch_one, range(len(names)), names))
+
+
+def modified(names: Sequence[str]) -> datetime | None:
+    """Return the latest modification time of local files in UTC, or None if a file is in a bucket."""
+    if any(filesystems.is_url(name) for name in names):
+        return None
+    return datetime.fromtimestamp(max(Path(name).stat().st_mtime for name in names), UTC).replace(tzinfo=None)
+
+
+def check_file(target: Path) -> None:
+    """Raise DataError if no file can be written at `target`."""
+    if filesystems.is_folder(str(target)):
+        raise DataError(f"{target} is a folder: give the name of a file")
+    sinks.check_folder(str(target))
 
 
 def check_page(target: Path) -> None:

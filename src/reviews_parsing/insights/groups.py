@@ -1,17 +1,22 @@
-"""Comparison of groups of reviews, with tests of significance."""
+"""Comparison of groups of reviews, and of two ranges of days, with tests of significance."""
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar, cast
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, TypeVar, cast
 
+from reviews_parsing.errors import DataError
 from reviews_parsing.insights import dates
-from reviews_parsing.insights.results import Comparison, Contrast, Group, Test
+from reviews_parsing.insights.results import Comparison, Contrast, Group, RangeComparison, RangeDifference, Test
 from reviews_parsing.insights.reviews import Reviews
-from reviews_parsing.insights.statistics import adjusted, independence, newcombe, wilson
+from reviews_parsing.insights.statistics import adjusted, independence, newcombe, two_share_p, wilson
+
+if TYPE_CHECKING:
+    from reviews_parsing.insights.counts import Cube
+    from reviews_parsing.insights.dates import Dating
 
 MIN_REVIEWS = 10
 """Groups with fewer reviews are pooled."""
@@ -19,38 +24,26 @@ MAX_GROUPS = 24
 """Number of groups that are not pooled: the largest, or the latest where groups are periods."""
 MEASURES = ("mentions", "praise", "blame")
 
+ALL_REVIEWS = (Group("", 0),)
+"""The group of a comparison over all reviews."""
+
 _NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]+)?")
-T = TypeVar("T", Test, Contrast)
+_RANGE = re.compile(r"(\d{4}-\d\d-\d\d)\.\.(\d{4}-\d\d-\d\d)")
+T = TypeVar("T", Test, Contrast, RangeDifference)
 
 
-def compare(reviews: Reviews, column: str, name: str, grouping: int, order: Sequence[str]) -> Comparison:
-    """Compare the groups of a column, which the tables of counts call `name` and count by the set `grouping`."""
-    chronological = column in dates.PARTS and column not in reviews.columns
-    groups, small = _groups(reviews, name, grouping, chronological)
-    if reason := _incomparable(groups, small, column, chronological):
-        return Comparison(column, groups, (), (), f"There is nothing to compare by '{column}': {reason}.")
-    counts = _counts(reviews, name, grouping, groups)
-    tests, contrasts = [], []
-    for category in order:
-        for position, measure in enumerate(MEASURES):
-            pairs = []
-            for group in groups:
-                mentioning, *polar = counts[group.value, category]
-                pairs.append((mentioning, group.reviews) if position == 0 else (polar[position - 1], mentioning))
-            tests.append(_test(category, measure, pairs))
-            hits, total = sum(h for h, _ in pairs), sum(n for _, n in pairs)
-            for group, (group_hits, group_total) in zip(groups, pairs, strict=True):
-                if 0 < group_total < total:
-                    rest = hits - group_hits, total - group_total
-                    contrasts.append(_contrast(group.value, category, measure, (group_hits, group_total), rest))
-    return Comparison(column, groups, _adjust(tests), _adjust(contrasts))
+def is_chronological(reviews: Reviews, column: str) -> bool:
+    """Tell whether the groups of a column are parts of the date."""
+    return column in dates.PARTS and column not in reviews.columns
 
 
-def _groups(reviews: Reviews, name: str, grouping: int, chronological: bool) -> tuple[tuple[Group, ...], int]:
-    """Return the groups, with the small ones pooled into the last, and the number of reviews in small groups.
+def read_groups(reviews: Reviews, column: str, name: str, grouping: int) -> tuple[tuple[Group, ...], str | None]:
+    """Return the groups of a column, small ones pooled into the last, and why they cannot be compared, or None.
 
-    They are sorted by size, or by value if all values are numbers or periods.
+    `name` is the column in the table of totals, counted by the set `grouping`. Groups are sorted by size, or by value
+    if all values are numbers or periods.
     """
+    chronological = is_chronological(reviews, column)
     rank = f"{name} DESC" if chronological else f"reviews DESC, {name}"
     rows = cast(
         list[tuple[str | None, int, int, int]],
@@ -71,7 +64,8 @@ def _groups(reviews: Reviews, name: str, grouping: int, chronological: bool) -> 
     else:
         groups.sort(key=lambda group: (-group.reviews, group.value))
     pooled = [Group(f"{number:,} others", size, number) for value, size, number, _ in rows if value is None]
-    return (*groups, *(group for group in pooled if group.reviews >= MIN_REVIEWS)), sum(small for *_, small in rows)
+    result = (*groups, *(group for group in pooled if group.reviews >= MIN_REVIEWS))
+    return result, _incomparable(result, sum(small for *_, small in rows), column, chronological)
 
 
 def _incomparable(groups: Sequence[Group], small: int, column: str, chronological: bool) -> str | None:
@@ -85,22 +79,23 @@ def _incomparable(groups: Sequence[Group], small: int, column: str, chronologica
     return None
 
 
-def _counts(
-    reviews: Reviews, name: str, grouping: int, groups: Sequence[Group]
-) -> dict[tuple[str, str], tuple[int, int, int]]:
-    """Return (mentioning, praising, blaming) by (group, category)."""
-    pooled = next((group.value for group in groups if group.pooled), None)
-    rows = reviews.rows(
-        f"SELECT CASE WHEN list_contains($1, {name}) THEN {name} END AS value, category, sum(reviews)::BIGINT,"
-        f" sum(praising)::BIGINT, sum(blaming)::BIGINT FROM counts WHERE grouping = {grouping} GROUP BY 1, 2",
-        [[group.value for group in groups if not group.pooled]],
-    )
-    counts: dict[tuple[str, str], tuple[int, int, int]] = defaultdict(lambda: (0, 0, 0))
-    for value, category, *figures in rows:
-        counts[cast(str, pooled if value is None else value), cast(str, category)] = cast(
-            tuple[int, int, int], tuple(figures)
-        )
-    return counts
+def compare(column: str, groups: tuple[Group, ...], reason: str | None, cube: Cube, order: Sequence[str]) -> Comparison:
+    """Compare the groups of a column."""
+    if reason:
+        return Comparison(column, groups, (), (), f"There is nothing to compare by '{column}': {reason}.")
+    counts = cube.hits.sum(axis=2)
+    tests, contrasts = [], []
+    for n, category in enumerate(order):
+        for position, measure in enumerate(MEASURES):
+            totals = [group.reviews for group in groups] if position == 0 else counts[n, 0].tolist()
+            pairs = list(zip(counts[n, position].tolist(), totals, strict=True))
+            tests.append(_test(category, measure, pairs))
+            hits, total = sum(h for h, _ in pairs), sum(n for _, n in pairs)
+            for group, (group_hits, group_total) in zip(groups, pairs, strict=True):
+                if 0 < group_total < total:
+                    rest = hits - group_hits, total - group_total
+                    contrasts.append(_contrast(group.value, category, measure, (group_hits, group_total), rest))
+    return Comparison(column, groups, _adjust(tests), _adjust(contrasts))
 
 
 def _test(category: str, measure: str, pairs: Sequence[tuple[int, int]]) -> Test:
@@ -119,3 +114,94 @@ def _adjust(results: Sequence[T]) -> tuple[T, ...]:
     """Return the results with p-values adjusted together."""
     corrected = adjusted([result.p for result in results])
     return tuple(replace(result, adjusted=p) for result, p in zip(results, corrected, strict=True))
+
+
+def parse_ranges(text: str, dating: Dating | None) -> tuple[date, date, date, date]:
+    """Return the first and last day of the previous and of the current range.
+
+    `text` is day, week, month, quarter or year (the last one with reviews and the one before), or two ranges such as
+    2024-01-01..2024-03-31,2024-04-01..2024-06-30. Raises DataError if it is neither, or reviews have no dates.
+    """
+    if dating is None:
+        raise DataError("--compare needs a column of dates: name it with --time COLUMN")
+    if text in dates.GRAINS:
+        first = _start(dating.last, text)
+        before = _start(first - timedelta(days=1), text)
+        return before, first - timedelta(days=1), first, dating.last
+    parts = [_RANGE.fullmatch(part.strip()) for part in text.split(",")]
+    try:
+        days = [date.fromisoformat(day) for match in parts if match for day in match.groups()]
+    except ValueError:
+        days = []
+    if len(parts) != 2 or len(days) != 4 or days[0] > days[1] or days[2] > days[3] or days[1] >= days[2]:
+        forms = "month (day, week, quarter, year) or FIRST..LAST,FIRST..LAST, the earlier range first"
+        raise DataError(f"'{text}' names no ranges to compare: give {forms}, with days such as 2024-01-31")
+    return days[0], days[1], days[2], days[3]
+
+
+def _start(day: date, grain: str) -> date:
+    """Return the first day of the period that contains a day."""
+    if grain == "week":
+        return day - timedelta(days=day.weekday())
+    if grain == "quarter":
+        return day.replace(month=3 * ((day.month - 1) // 3) + 1, day=1)
+    return {"day": day, "month": day.replace(day=1), "year": day.replace(month=1, day=1)}[grain]
+
+
+def compare_ranges(
+    name: str,
+    ranges: tuple[date, date, date, date],
+    cubes: Sequence[tuple[str | None, Sequence[Group], Cube, Cube]],
+    order: Sequence[str],
+    topics: Sequence[tuple[str, str, str]],
+) -> RangeComparison:
+    """Compare two ranges, overall and in each group: shares of all reviews that mention, praise or blame a subject.
+
+    Raises DataError if a range has no reviews.
+    """
+    import numpy as np
+
+    totals = cubes[0][2].total.sum(axis=1)
+    for number, first, last in ((0, ranges[0], ranges[1]), (1, ranges[2], ranges[3])):
+        if not totals[number]:
+            raise DataError(f"no review is dated from {first} to {last}: choose other ranges for --compare")
+    differences = []
+    for column, groups, cube, topic_cube in cubes:
+        for g, group in enumerate(groups):
+            if group.pooled:
+                continue
+            before, now = (int(total) for total in cube.total[:, g])
+            if min(before, now) < MIN_REVIEWS and column is not None:
+                continue
+            subjects: list[tuple[str, str | None, np.ndarray]] = [
+                (category, None, cube.hits[n]) for n, category in enumerate(order)
+            ]
+            if column is None:
+                subjects += [(category, topic, topic_cube.hits[n]) for n, (topic, category, _) in enumerate(topics)]
+            for category, topic, counts in subjects:
+                for m, measure in enumerate(MEASURES):
+                    old, new = (int(count) for count in counts[m, :, g])
+                    if old + new == 0 or min(before, now) == 0:
+                        continue
+                    p = float(two_share_p(*(np.array([v]) for v in (new, now, old, before)))[0])
+                    differences.append(
+                        RangeDifference(
+                            column,
+                            None if column is None else group.value,
+                            category,
+                            topic,
+                            measure,
+                            now,
+                            new,
+                            wilson(new, now),
+                            before,
+                            old,
+                            wilson(old, before),
+                            newcombe(new, now, old, before),
+                            p,
+                            p,
+                        )
+                    )
+    old_first, old_last, first, last = ranges
+    counts_of = int(totals[1]), int(totals[0])
+    return RangeComparison(name, first, last, old_first, old_last, *counts_of, _adjust(differences))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from reviews_parsing.insights.results import Comparison, Insights, Period, Share
 from reviews_parsing.insights.statistics import is_reportable
+from reviews_parsing.insights.text import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -245,13 +246,3 @@ def _label(text: str, limit: int = 28) -> str:
     """Return a text as a label: shortened to `limit` characters, and with $ not read as mathematics."""
     text = " ".join(text.split())
     return (text if len(text) <= limit else text[: limit - 1] + "…").replace("$", r"\$")
-
-
-def percent(share: float) -> str:
-    """Return a share as a percentage."""
-    return f"{100 * share:.0f}\u00a0%"
-
-
-def points(difference: float) -> str:
-    """Return a difference of shares in percentage points."""
-    return f"{100 * difference:+.0f}".replace("-", "\u2212")

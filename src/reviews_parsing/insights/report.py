@@ -12,15 +12,14 @@ from reviews_parsing.insights.files import check_page, write_bytes
 from reviews_parsing.insights.findings import (
     change_sentence,
     contrast_sentence,
-    day_name,
     findings,
-    period_name,
     reportable_changes,
     reportable_contrasts,
 )
-from reviews_parsing.insights.plots import figures, percent, points
+from reviews_parsing.insights.plots import figures
 from reviews_parsing.insights.results import Insights, Sentence, Span
 from reviews_parsing.insights.svg import inline
+from reviews_parsing.insights.text import day_name, percent, period_name, points
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIDES = (("Praised", POSITIVE), ("Blamed", NEGATIVE))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Share(NamedTuple):
@@ -58,8 +58,10 @@ class Period:
 class Change:
     """A change point of a measure of a category: its share before the period `since`, and from that period on.
 
-    `p` is corrected for the choice among all periods (Bonferroni), `adjusted` for all categories and measures
-    (Benjamini and Hochberg). Only changes significant at 5 % are listed.
+    The share is of the reviews that mention the category, or of all reviews, as `base` says; in one `group` of a
+    column, or overall. `n_before` and `n_after` are the numbers of these reviews. `p` is corrected for the choice among
+    all periods (Bonferroni), `adjusted` for all tests of the analysis (Benjamini and Hochberg). Only significant changes
+    are listed (5 %).
     """
 
     category: str
@@ -69,6 +71,11 @@ class Change:
     after: Share
     p: float
     adjusted: float
+    base: str = "mentions"
+    column: str | None = None
+    group: str | None = None
+    n_before: int = 0
+    n_after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +141,9 @@ class Sentence:
     probability: float | None
     review: int
     review_name: str
+    place: str | None = None
+    day: date | None = None
+    stars: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +202,143 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Driver:
+    """Stars that go with praise or blame of a category or topic, all other categories being equal.
+
+    `effect` is the coefficient of a linear model with its interval [low, high]; `share` is the share of rated reviews
+    with that praise or blame. `impact` is share times effect: the stars that it adds to the mean over all reviews.
+    """
+
+    category: str
+    topic: str | None
+    polarity: str
+    reviews: int
+    share: float
+    effect: float
+    low: float
+    high: float
+    p: float
+    adjusted: float
+    impact: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rating:
+    """The column of ratings and the model of stars; `rated` reviews have a rating, `modelled` ones were fitted."""
+
+    column: str
+    scale: str
+    rated: int
+    mean: float
+    modelled: int
+    method: str
+    drivers: tuple[Driver, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """A review with four or more stars that only blames, or two or fewer that only praises."""
+
+    name: str
+    place: str | None
+    day: date | None
+    stars: float
+    side: str
+    probability: float
+    text: str
+    spans: tuple[Span, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """Targets gathered under one head noun or by the topic file; `id` is the same in every run.
+
+    `net` is the share of its reviews that praise it minus the share that blame it. `trend` is new, rising, falling,
+    gone or steady; `since` dates a trend. `counts` are its reviews in each period.
+    """
+
+    id: str
+    category: str
+    name: str
+    forms: tuple[str, ...]
+    reviews: int
+    mentions: Share
+    praising: int
+    blaming: int
+    net: float
+    trend: str
+    since: date | None
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A significant fact, with the numbers behind it.
+
+    `kind` is change, group, group_change, topic, topic_change, new_topic, rating, rating_change or rating_group. `p` is
+    adjusted for all tests of the analysis. `n` reviews of `total` show the fact (in the group, since the date),
+    `n_before` of `total_before` the comparison (before the date, or elsewhere). `direction` is worse, better, more or
+    fewer.
+    `excess` is the number of reviews above or below what the comparison would give.
+    """
+
+    id: str
+    text: str
+    kind: str
+    category: str | None
+    topic: str | None
+    measure: str
+    base: str
+    column: str | None
+    group: str | None
+    since: date | None
+    n: int
+    total: int
+    share: float
+    n_before: int
+    total_before: int
+    share_before: float
+    p: float
+    direction: str
+    excess: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class RangeDifference:
+    """A measure of a category or topic in the current and the previous range, in one group or overall."""
+
+    column: str | None
+    group: str | None
+    category: str
+    topic: str | None
+    measure: str
+    total: int
+    hits: int
+    share: Share
+    total_before: int
+    hits_before: int
+    share_before: Share
+    difference: Share
+    p: float
+    adjusted: float
+
+
+@dataclass(frozen=True, slots=True)
+class RangeComparison:
+    """Two ranges of days, both inclusive, and the differences between them."""
+
+    name: str
+    first: date
+    last: date
+    first_before: date
+    last_before: date
+    reviews: int
+    reviews_before: int
+    differences: tuple[RangeDifference, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """Counts of a category in the reviews with the same value in every column of `by`, where there are two or more."""
 
@@ -208,7 +355,8 @@ class Insights:
     """Result of an analysis. Tables are sorted by frequency; periods by category, then time.
 
     `time` is the column of dates and `grain` the length of a period (day, week, month, quarter, year); both are None if
-    no column has dates. `notes` are sentences on what could not be used.
+    no column has dates. `notes` are sentences on what could not be used. `starts` are the periods. `place` is the
+    column of places. `evidence` holds all sentences (see `read_evidence`) if there are few enough reviews for a page.
     """
 
     sources: tuple[str, ...]
@@ -233,3 +381,12 @@ class Insights:
     comparisons: tuple[Comparison, ...]
     cells: tuple[Cell, ...]
     notes: tuple[str, ...]
+    starts: tuple[date, ...] = ()
+    topics: tuple[Topic, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    rating: Rating | None = None
+    disagreements: tuple[Disagreement, ...] = ()
+    disagreement_counts: tuple[int, int] = (0, 0)
+    compared: RangeComparison | None = None
+    place: str | None = None
+    evidence: dict[str, Any] | None = None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -19,13 +21,17 @@ from reviews_parsing.insights.files import (
     expand,
     fetch,
     format_of,
+    modified,
 )
 
 if TYPE_CHECKING:
+    import numpy as np
     from duckdb import DuckDBPyConnection
     from duckdb.sqltypes import DuckDBPyType
 
-ASPECTS, FILE, ROW = "aspects", "__file", "file_row_number"
+ASPECTS, FILE, ROW, ROW_ID = "aspects", "__file", "file_row_number", "__row_id"
+ROW_BITS = 40
+"""Bits of ROW_ID that hold the row; the bits above hold the index of the file."""
 
 
 def _struct(fields: dict[str, str]) -> str:
@@ -55,24 +61,53 @@ MAX_ROW_BYTES = 2**25
 
 @dataclass(frozen=True, slots=True)
 class Reviews:
-    """The view `reviews` of a connection: the input columns with their types, and `aspects`.
+    """The view `reviews` of a connection: the input columns with their types, `aspects`, and ROW_ID.
 
-    Column FILE holds the path of a row's file, ROW the row in it from 0. `names` maps paths to the names that the user
-    gave.
+    ROW_ID is unique and the same in every run: index of the file in `names`, then row from 0. `names` are the files as
+    the user named them. `modified` is the latest modification of a local file, None if there are files in buckets.
     """
 
     connection: DuckDBPyConnection
     columns: dict[str, DuckDBPyType]
-    names: dict[str, str]
+    names: tuple[str, ...]
+    modified: datetime | None
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        """Run a query. Raises DataError if a file is damaged."""
+        """Run a query and return its rows. Raises DataError if a file is damaged or the disk is full."""
         import duckdb
 
         try:
             return self.connection.execute(query, parameters).fetchall()
         except duckdb.Error as error:
-            raise DataError(f"{', '.join([*self.names.values()][:3])}: {_first_line(error)}: {PARSE_FIRST}") from None
+            raise DataError(self._explain(error)) from None
+
+    def arrays(self, query: str) -> dict[str, np.ndarray]:
+        """Run a query and return its columns as arrays. Raises DataError like `rows`."""
+        import duckdb
+
+        try:
+            return cast("dict[str, np.ndarray]", self.connection.execute(query).fetchnumpy())
+        except duckdb.Error as error:
+            raise DataError(self._explain(error)) from None
+
+    def insert(self, table: str, columns: Mapping[str, Sequence[object]], types: Sequence[str]) -> None:
+        """Create a table from columns of equal length and SQL types."""
+        import pyarrow as pa
+
+        definitions = ", ".join(f"{name} {kind}" for name, kind in zip(columns, types, strict=True))
+        self.connection.execute(f"CREATE TABLE {table} ({definitions})")
+        if next(iter(columns.values())):
+            self.connection.register("new_rows", pa.table({name: pa.array(rows) for name, rows in columns.items()}))
+            self.connection.execute(f"INSERT INTO {table} SELECT * FROM new_rows")
+            self.connection.unregister("new_rows")
+
+    def _explain(self, error: Exception) -> str:
+        message = _first_line(error)
+        if re.search(
+            r"No space left|out of disk|max_temp_directory_size|not enough disk space", str(error), re.IGNORECASE
+        ):
+            return "the folder for temporary files is full: free some space, or set TMPDIR to another folder"
+        return f"{', '.join(self.names[:3])}: {message}: {PARSE_FIRST}"
 
 
 def quoted(name: str) -> str:
@@ -115,7 +150,7 @@ def open_reviews(paths: Sequence[str | Path]) -> Iterator[Reviews]:
                 for n, (path, name) in enumerate(zip(fetch(names, Path(folder)), names, strict=True))
             ]
             columns = _create_view(connection, parquet, names[0])
-            yield Reviews(connection, columns, dict(zip(map(str, parquet), names, strict=True)))
+            yield Reviews(connection, columns, tuple(names), modified(names))
         finally:
             connection.close()
 
@@ -173,7 +208,10 @@ def _create_view(connection: DuckDBPyConnection, parquet: Sequence[Path], name: 
         relation = connection.sql(f"FROM {table}")
         columns = dict(zip(relation.columns, relation.types, strict=True))
         aspects = _aspects_sql(columns.pop(ASPECTS), name)
-        connection.execute(f"CREATE VIEW reviews AS SELECT * REPLACE ({aspects} AS {ASPECTS}) FROM {table}")
+        row_id = f"((list_position([{paths}], {FILE}) - 1)::BIGINT << {ROW_BITS}) + {ROW}"
+        connection.execute(
+            f"CREATE VIEW reviews AS SELECT * REPLACE ({aspects} AS {ASPECTS}), {row_id} AS {ROW_ID} FROM {table}"
+        )
         (empty,) = connection.execute("SELECT count(*) = 0 FROM reviews").fetchone() or (True,)
     except duckdb.Error as error:
         raise DataError(f"{name} cannot be read with the others ({_first_line(error)}): give them one by one") from None
@@ -200,4 +238,6 @@ def _children(kind: DuckDBPyType | None) -> dict[str, DuckDBPyType]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0].rstrip(" .:")
+    """Return the first line of a message without paths of the temporary folder."""
+    line = str(error).strip().partition("\n")[0].rstrip(" .:")
+    return re.sub(r"[^\s\"']*/reviews-parsing-[^\s\"']*", "a temporary file", line)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from math import sqrt
+from typing import TYPE_CHECKING
 
 from reviews_parsing.insights.results import Share
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SIGNIFICANCE_LEVEL = 0.05
 """Level of tests, after correction for multiple testing."""
@@ -78,3 +82,78 @@ def adjusted(values: Sequence[float]) -> list[float]:
     from scipy import stats
 
     return [float(value) for value in stats.false_discovery_control(values)]
+
+
+def two_share_p(hits: np.ndarray, total: np.ndarray, other_hits: np.ndarray, other_total: np.ndarray) -> np.ndarray:
+    """Return p-values of no difference between shares, element by element.
+
+    Chi-squared where every cell expects at least 5, otherwise Fisher's exact test (twice the smaller tail).
+    """
+    import numpy as np
+    from scipy import stats
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        all_hits, everything = hits + other_hits, total + other_total
+        misses = everything - all_hits
+        cross = (hits * (other_total - other_hits) - other_hits * (total - hits)).astype(float)
+        chi2 = cross * cross * everything / (total.astype(float) * other_total * all_hits * misses)
+        expected = np.minimum(all_hits, misses) * np.minimum(total, other_total) / everything
+    p = np.ones(hits.shape)
+    valid = (total > 0) & (other_total > 0) & (all_hits > 0) & (misses > 0)
+    asymptotic = valid & (expected >= MIN_EXPECTED)
+    p[asymptotic] = stats.chi2.sf(chi2[asymptotic], 1)
+    # The exact test takes longer and is needed only where chi-squared is not small anyway.
+    exact = valid & ~asymptotic & (chi2 > 2)
+    if exact.any():
+        parameters = everything[exact], all_hits[exact], total[exact]
+        tails = stats.hypergeom.cdf(hits[exact], *parameters), stats.hypergeom.sf(hits[exact] - 1, *parameters)
+        p[exact] = np.minimum(1.0, 2 * np.minimum(*tails))
+    return p
+
+
+def best_splits(hits: np.ndarray, total: np.ndarray, min_reviews: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the most significant change point of each series: p-values, and the first period after it.
+
+    `hits` and `total` have shape [series, periods]. p is corrected for the number of splits with `min_reviews` on both
+    sides (Bonferroni, or the bound of Miller and Siegmund, 1982, if smaller). If there are none, the period is 0.
+    """
+    import numpy as np
+    from scipy import stats
+
+    before_hits, before = hits.cumsum(axis=1)[:, :-1], total.cumsum(axis=1)[:, :-1]
+    after_hits, after = hits.sum(axis=1)[:, None] - before_hits, total.sum(axis=1)[:, None] - before
+    if before.shape[1] == 0:
+        return np.ones(len(hits)), np.zeros(len(hits), int)
+    eligible = (before >= min_reviews) & (after >= min_reviews)
+    p = np.where(eligible, two_share_p(after_hits, after, before_hits, before), 1.0)
+    position = p.argmin(axis=1)
+    best = p[np.arange(len(p)), position]
+    splits = eligible.sum(axis=1)
+    bonferroni = np.minimum(1.0, best * splits)
+    share = np.where(eligible, before / np.maximum(before + after, 1), np.nan)
+    with np.errstate(all="ignore"):
+        low, high = np.nanmin(np.nan_to_num(share, nan=0.5), axis=1), np.nanmax(np.nan_to_num(share, nan=0.5), axis=1)
+        b = stats.norm.isf(np.maximum(best, 1e-300) / 2)
+        density = stats.norm.pdf(b)
+        bound = density * (b - 1 / b) * np.log(high * (1 - low) / (low * (1 - high))) + 4 * density / b
+    bound = np.where((b > 2) & np.isfinite(bound), np.maximum(bound, best), 1.0)
+    return np.where(splits > 0, np.minimum(bonferroni, bound), 1.0), np.where(splits > 0, position + 1, 0)
+
+
+def weighted_fdr(families: Sequence[tuple[np.ndarray, float]]) -> list[np.ndarray]:
+    """Return p-values adjusted together for the false discovery rate, each family with its share of the level.
+
+    Benjamini and Hochberg's procedure on p-values divided by weights that average 1 (Genovese, Roeder and Wasserman,
+    2006): a family with a large share and few tests loses little power to families with thousands of tests.
+    """
+    import numpy as np
+    from scipy import stats
+
+    families = [(p, share) for p, share in families]
+    number = sum(len(p) for p, _ in families)
+    shares = sum(share for p, share in families if len(p))
+    if not number:
+        return [p for p, _ in families]
+    weighted = [np.minimum(1.0, p * len(p) * shares / (share * number)) for p, share in families]
+    corrected = stats.false_discovery_control(np.concatenate(weighted))
+    return np.split(corrected, np.cumsum([len(p) for p in weighted])[:-1])
