@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import tempfile
 from collections import Counter
 from datetime import date
@@ -12,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.insights.making import Row, jsonl, parquet, review
 
-from reviews_parsing.insights import analyse
+from reviews_parsing.errors import DataError
+from reviews_parsing.insights import analyse, to_json
 
 
 def test_reviews_and_aspects_by_hand(parsed: Path) -> None:
@@ -82,7 +85,7 @@ REVIEWS = st.lists(st.tuples(ASPECTS, st.sampled_from(["x", "y", None])), min_si
 @given(reviews=REVIEWS, least=st.sampled_from([0.0, 0.5]))
 def test_counts_agree_with_a_plain_loop(reviews: list[tuple[list[Row], str | None]], least: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        rows = [{"text": "", "where": where, "aspects": aspects} for aspects, where in reviews]
+        rows = [{"text": "Words.", "where": where, "aspects": aspects} for aspects, where in reviews]
         insights = analyse([jsonl(Path(folder) / "p.jsonl", rows)], ["where"], min_score=least)
     mentioning: Counter[str] = Counter()
     polar: Counter[tuple[str, str | None]] = Counter()
@@ -102,3 +105,33 @@ def test_counts_agree_with_a_plain_loop(reviews: list[tuple[list[Row], str | Non
         assert category.positive == polar[category.category, "positive"]
         assert category.other == polar[category.category, "conflict"] + polar[category.category, None]
         assert category.mentions.low <= category.mentions.value <= category.mentions.high
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+def test_empty_texts_are_not_reviews(tmp_path: Path, form: str) -> None:
+    rows = [review("The [soup](FOOD+) was fine.", shop="Quay", stars=5, date="2024-01-05") for _ in range(30)]
+    rows += [review("We came on a Monday.", shop="Hill", stars=1, date="2024-02-05") for _ in range(10)]
+    empty = [review(text, shop="Hill", stars=1, date="2020-01-05") for text in ("", " \n\t", "\u200b\u3000\ufeff")]
+    rows[5:5] = [*empty, *({**row, "text": None} for row in empty)]
+    path = tmp_path / f"p.{form}"
+    if form == "csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows({**row, "aspects": json.dumps(row["aspects"])} for row in rows)
+    else:
+        (parquet if form == "parquet" else jsonl)(path, rows)
+    insights = analyse([path], ["shop"], rating="stars")
+    assert (insights.reviews, insights.empty, insights.with_aspects) == (40, 6, 30)
+    assert insights.notes[0] == "6 of 46 rows have an empty text and are not counted."
+    assert (insights.first, insights.dated) == (date(2024, 1, 5), 40)
+    assert insights.categories[0].mentions.value == pytest.approx(30 / 40)
+    assert insights.rating is not None
+    assert (insights.rating.rated, insights.rating.mean) == (40, 4)
+    assert {group.value: group.reviews for group in insights.comparisons[0].groups} == {"Quay": 30, "Hill": 10}
+    assert to_json(insights)["empty"] == 6
+
+
+def test_a_file_of_empty_texts_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no review: the column 'text' is empty in all 3 rows"):
+        analyse([parquet(tmp_path / "p.parquet", [review(""), review(" "), review("")])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from reviews_parsing.insights import Insights
 
 
+ALERT_STATUS = 3
+"""Exit status if an alert fires."""
+MAX_FINDINGS, MAX_DIFFERENCES = 12, 8
+
+
 def insights(
     parsed: Annotated[
         list[str],
@@ -20,18 +26,53 @@ def insights(
     ],
     by: Annotated[
         list[str] | None,
-        typer.Option(help="Columns to compare by, separated by commas; month, week, year, weekday are of the date."),
+        typer.Option(
+            help="Columns to compare by, separated by commas; month, week, year, weekday are of the date. "
+            "Default: a column of places, such as business."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--output", help="File of the report, one HTML page.")] = None,
-    tables: Annotated[Path | None, typer.Option(help="Folder of the tables, as CSV and Parquet.")] = None,
+    tables: Annotated[
+        Path | None, typer.Option(help="Folder of the tables, as CSV, Parquet, one XLSX and one JSON.")
+    ] = None,
+    pictures: Annotated[Path | None, typer.Option(help="Folder of the plots, as PNG and SVG.")] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            help="Compare the last day, week, month, quarter or year with the one before, or two ranges: "
+            "2024-01-01..2024-03-31,2024-04-01..2024-06-30."
+        ),
+    ] = None,
+    digest: Annotated[
+        Path | None, typer.Option(help="Folder of a digest for mail: what changed since the last digest there.")
+    ] = None,
+    alert: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Exit with 3 if it fires: change, or a threshold such as 'blame:SERVICE>20%' or 'stars<3.8'."
+        ),
+    ] = None,
+    topics: Annotated[Path | None, typer.Option(help="Topic file (TOML) that merges, splits, renames, hides.")] = None,
+    rating: Annotated[
+        str | None, typer.Option(help="Column of ratings. Default: by a usual name, such as stars.")
+    ] = None,
     time: Annotated[str | None, typer.Option(help="Column of the date. Default: by type, or by a usual name.")] = None,
+    date_format: Annotated[
+        str | None, typer.Option(help="Format of the date, such as %d/%m/%Y. Default: inferred from all values.")
+    ] = None,
+    as_of: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"], help="Day of relative dates (a month ago). Default: when the files were modified."
+        ),
+    ] = None,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Omit aspects with a lower score.")] = 0.0,
     language: Annotated[str, typer.Option(help="Language of the reviews, to merge forms of a word.")] = "en",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
     ] = False,
 ) -> None:
-    """Summarise parsed reviews: praise and blame by category, changes over time, words, and differences of groups.
+    """Summarise parsed reviews: ranked findings, impact on ratings, praise and blame by category and topic.
 
     Examples:
 
@@ -42,31 +83,59 @@ def insights(
         reviews-parsing insights "parsed/*.parquet" --tables figures --min-score 0.8
 
         reviews-parsing insights s3://bucket/parsed/ -o report.html
+
+        reviews-parsing insights parsed.parquet --compare month --digest digest --alert change
     """
     from reviews_parsing import insights as room
 
     columns = [name.strip() for names in by or () for name in names.split(",") if name.strip()]
-    room.check_targets(out, tables)
+    changes, thresholds = room.parse_alerts(alert or ())
+    room.check_targets(out, tables, pictures, digest)
     with output.progress_bar("reading") as update:
-        result = room.analyse(parsed, columns, time=time, min_score=min_score, language=language, progress=update)
+        result = room.analyse(
+            parsed,
+            None if by is None else columns,
+            time=time,
+            min_score=min_score,
+            language=language,
+            rating=rating,
+            date_format=date_format,
+            as_of=as_of,
+            topics=topics,
+            compare=compare,
+            with_evidence=out is not None,
+            progress=update,
+        )
+        summary = room.make_digest(result, digest)
+        fired = room.alerts(result, summary, changes, thresholds)
         update(0.95, "writing")
         if out is not None:
             room.write_report(result, out)
         if tables is not None:
             room.write_tables(result, tables)
+            room.write_workbook(result, tables / "tables.xlsx")
+            room.write_json(result, tables / "insights.json")
+        if pictures is not None:
+            room.write_pictures(result, pictures)
+        if digest is not None:
+            room.write_digest(summary, digest)
         update(1.0, "")
     if as_json:
-        output.print_json(room.to_json(result))
+        output.print_json({**room.to_json(result), "alerts": fired})
     else:
         _print(result)
-        for target in (out, tables):
+        for line in fired:
+            output.out.print(f"alert: {line}", markup=False)
+        for target in (out, tables, pictures, digest):
             if target is not None:
                 output.out.print(f"-> {target}", markup=False)
+    if fired:
+        raise typer.Exit(ALERT_STATUS)
 
 
 def _print(insights: Insights) -> None:
     """Print a row for each category, and the findings."""
-    from reviews_parsing.insights import findings
+    from reviews_parsing.insights.findings import impact_sentence, overview, range_sentence, reportable_differences
 
     rows = []
     for category in insights.categories:
@@ -78,6 +147,18 @@ def _print(insights: Insights) -> None:
     if rows:
         output.table("", ["category", "mention it", "praise it", "blame it", "praised", "blamed"], rows)
         output.out.print()
-    for line in (*findings(insights), *insights.notes):
+    lines = [*(finding.text for finding in insights.findings[:MAX_FINDINGS]), *overview(insights)]
+    if (more := len(insights.findings) - MAX_FINDINGS) > 0:
+        lines.insert(MAX_FINDINGS, f"... and {more} more findings, which --json and the report list.")
+    if insights.rating is not None:
+        lines.append(impact_sentence(insights.rating))
+    if (compared := insights.compared) is not None:
+        lines.append(
+            f"{compared.first} to {compared.last} ({compared.reviews:,} reviews) against {compared.first_before} to"
+            f" {compared.last_before} ({compared.reviews_before:,}):"
+        )
+        differences = reportable_differences(compared)[:MAX_DIFFERENCES]
+        lines += [f"- {range_sentence(insights, d)}" for d in differences] or ["- no share differs significantly."]
+    for line in (*lines, *insights.notes):
         output.out.print(line, markup=False)
     output.out.print(f"\n{insights.reviews:,} reviews, {insights.aspects:,} aspects", markup=False)

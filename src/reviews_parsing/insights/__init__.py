@@ -1,7 +1,16 @@
 """Insights from parsed reviews: counts of categories, changes, group comparisons, words, quotes, and the report."""
 
 from reviews_parsing.insights.analyse import analyse
-from reviews_parsing.insights.export import check_targets, tables, to_json, write_tables
+from reviews_parsing.insights.digest import alerts, make_digest, parse_alerts, write_digest
+from reviews_parsing.insights.export import (
+    check_targets,
+    tables,
+    to_json,
+    write_json,
+    write_pictures,
+    write_tables,
+    write_workbook,
+)
 from reviews_parsing.insights.findings import findings
 from reviews_parsing.insights.plots import figures
 from reviews_parsing.insights.report import write_report
@@ -9,12 +18,19 @@ from reviews_parsing.insights.results import Insights
 
 __all__ = [
     "Insights",
+    "alerts",
     "analyse",
     "check_targets",
     "figures",
     "findings",
+    "make_digest",
+    "parse_alerts",
     "tables",
     "to_json",
+    "write_digest",
+    "write_json",
+    "write_pictures",
     "write_report",
     "write_tables",
+    "write_workbook",
 ]

@@ -15,7 +15,7 @@ from reviews_parsing.insights import counts, dates, evidence, groups, quotes, ra
 from reviews_parsing.insights.dates import Dating
 from reviews_parsing.insights.findings import Dimension, FindingSearch, apply_trends
 from reviews_parsing.insights.ratings import RatingColumn
-from reviews_parsing.insights.results import Comparison, Insights, Topic
+from reviews_parsing.insights.results import Comparison, Group, Insights, Topic
 from reviews_parsing.insights.reviews import ASPECTS, Reviews, open_reviews, quoted
 from reviews_parsing.insights.statistics import wilson
 
@@ -132,7 +132,7 @@ def open_analysis(  # noqa: PLR0915  one step after another
         stars = (
             ratings.find_drivers(reviews, rating, place, order, [(t.id, t.category) for t in forms]) if rating else None
         )
-        text = quotes.text_column(reviews)
+        text = reviews.text if reviews.text and not _OWN_COLUMN.fullmatch(reviews.text) else None
         disagreements, disagreement_counts = quotes.find_disagreements(reviews, text) if rating else ((), (0, 0))
 
         report(0.7, "tests")
@@ -159,7 +159,7 @@ def open_analysis(  # noqa: PLR0915  one step after another
         ]
         compared = None
         if ranges is not None and options.compare:
-            sides = [
+            sides: list[tuple[str | None, Sequence[Group], counts.Cube, counts.Cube]] = [
                 (None, groups.ALL_REVIEWS, tables.cube(order, None, "side"), tables.cube(len(forms), None, "side"))
             ]
             sides += [
@@ -198,7 +198,7 @@ def open_analysis(  # noqa: PLR0915  one step after another
                 shown=quoted_reviews,
                 comparisons=tuple(comparisons),
                 cells=counts.read_cells(tables, groupings) if len(by) > 1 else (),
-                notes=(*_notes(with_aspects, dating), *date_notes, *rating_notes, *topic_notes),
+                notes=(*_notes(with_aspects, reviews, total, dating), *date_notes, *rating_notes, *topic_notes),
                 starts=starts,
                 topics=apply_trends(_topics(forms, overall[1], len(starts), total), search),
                 findings=search.findings(),
@@ -208,6 +208,7 @@ def open_analysis(  # noqa: PLR0915  one step after another
                 compared=compared,
                 place=place,
                 evidence=document,
+                empty=reviews.empty,
             ),
             reviews,
         )
@@ -307,8 +308,10 @@ def _topics(forms: Sequence[topics.TopicForms], cube: counts.Cube, periods: int,
     return result
 
 
-def _notes(with_aspects: int, dating: Dating | None) -> list[str]:
+def _notes(with_aspects: int, reviews: Reviews, total: int, dating: Dating | None) -> list[str]:
     notes = []
+    if reviews.empty:
+        notes.append(f"{reviews.empty:,} of {total + reviews.empty:,} rows have an empty text and are not counted.")
     if not with_aspects:
         notes.append("No review has an aspect that counts.")
     if dating is None:

@@ -1,9 +1,12 @@
-"""Export of all tables as rows, CSV, Parquet and JSON."""
+"""Export of all tables as rows, CSV, Parquet, XLSX and JSON, and of all plots as PNG and SVG."""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
+import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields
 from datetime import date
@@ -12,29 +15,42 @@ from typing import Any
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights.files import check_folder, check_page, replacing, write_bytes
+from reviews_parsing.insights.plots import figures
 from reviews_parsing.insights.results import (
     Category,
     Cell,
     Change,
     Contrast,
+    Disagreement,
+    Driver,
+    Finding,
     Group,
     Insights,
     Judgement,
     Period,
+    RangeComparison,
+    RangeDifference,
+    Rating,
     Sentence,
     Share,
     Test,
+    Topic,
     Word,
 )
 
 Row = dict[str, Any]
 TABLES: Mapping[str, type] = {
+    "findings": Finding,
+    "drivers": Driver,
     "categories": Category,
+    "topics": Topic,
+    "differences": RangeDifference,
     "periods": Period,
     "changes": Change,
     "words": Word,
     "judgements": Judgement,
     "sentences": Sentence,
+    "disagreements": Disagreement,
     "groups": Group,
     "tests": Test,
     "contrasts": Contrast,
@@ -42,31 +58,49 @@ TABLES: Mapping[str, type] = {
 }
 COMPARISON_TABLES = ("groups", "tests", "contrasts")
 """Tables of all comparisons, with a first column that names the compared column."""
+MAX_SHEET_ROWS = 1_048_575
+"""Rows of a sheet of XLSX below the header."""
+PICTURE_DPI = 200
 _SHARE_SUFFIXES = ("", "_low", "_high")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def tables(insights: Insights) -> dict[str, list[Row]]:
     """Return every table as rows of plain values; a share becomes three columns: NAME, NAME_low and NAME_high."""
+    nested = {
+        "drivers": insights.rating.drivers if insights.rating else (),
+        "differences": insights.compared.differences if insights.compared else (),
+    }
     return {
         name: [{"column": c.column, **row} for c in insights.comparisons for row in _rows(getattr(c, name))]
         if name in COMPARISON_TABLES
-        else _rows(getattr(insights, name))
+        else _rows(nested[name] if name in nested else getattr(insights, name))
         for name in TABLES
     }
 
 
 def to_json(insights: Insights) -> dict[str, Any]:
     """Return all results as one JSON document: input, notes and tables."""
-    names = ("sources", "min_score", "by", "reviews", "with_aspects", "aspects", "implicit", "time", "grain")
+    names = ("sources", "min_score", "by", "reviews", "empty", "with_aspects", "aspects", "implicit", "time", "grain")
     return {
         **{name: getattr(insights, name) for name in names},
         "first": insights.first.isoformat() if insights.first else None,
         "last": insights.last.isoformat() if insights.last else None,
         "dated": insights.dated,
         "notes": insights.notes,
+        "place": insights.place,
+        "rating": _summary(insights.rating, "drivers"),
+        "compared": _summary(insights.compared, "differences"),
+        "disagreement_counts": insights.disagreement_counts,
         **{name: [_with_iso_dates(row) for row in rows] for name, rows in tables(insights).items()},
     }
+
+
+def _summary(result: Rating | RangeComparison | None, table: str) -> Row | None:
+    """Return the fields of a result without those that are a table of their own."""
+    if result is None:
+        return None
+    return _with_iso_dates({name: value for name, value in asdict(result).items() if name != table})
 
 
 def write_tables(insights: Insights, folder: str | Path) -> list[Path]:
@@ -78,12 +112,7 @@ def write_tables(insights: Insights, folder: str | Path) -> list[Path]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    target = Path(folder)
-    check_folder(target)
-    try:
-        target.mkdir(exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{target} cannot be made ({error.strerror}): write elsewhere") from None
+    target = _make_folder(folder)
     written = []
     for name, rows in tables(insights).items():
         columns = _columns(name)
@@ -94,12 +123,79 @@ def write_tables(insights: Insights, folder: str | Path) -> list[Path]:
     return written
 
 
-def check_targets(page: Path | None, folder: Path | None) -> None:
-    """Raise DataError if the report or the tables cannot be written, before any work is done for them."""
+def write_workbook(insights: Insights, path: str | Path) -> None:
+    """Write all tables into one XLSX file, a sheet for each; texts are never formulas.
+
+    Raises DataError if it cannot be written, or XlsxWriter is not installed.
+    """
+    try:
+        import xlsxwriter
+    except ImportError:
+        raise DataError("XLSX needs XlsxWriter: pip install 'reviews-parsing[insights]'") from None
+    content = io.BytesIO()
+    options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
+    with xlsxwriter.Workbook(content, {**options, "default_date_format": "yyyy-mm-dd"}) as workbook:
+        bold = workbook.add_format({"bold": True})
+        for name, rows in tables(insights).items():
+            sheet = workbook.add_worksheet(name)
+            columns = _columns(name)
+            sheet.write_row(0, 0, columns, bold)
+            for number, row in enumerate(rows[:MAX_SHEET_ROWS], start=1):
+                sheet.write_row(number, 0, [_cell_value(row[column]) for column in columns])
+            sheet.freeze_panes(1, 0)
+            if rows:
+                sheet.autofilter(0, 0, min(len(rows), MAX_SHEET_ROWS), len(columns) - 1)
+    write_bytes(Path(path), content.getvalue())
+
+
+def write_pictures(insights: Insights, folder: str | Path) -> list[Path]:
+    """Write each plot as NAME.png and NAME.svg into a folder, which is made if necessary.
+
+    Raises DataError if a file cannot be written.
+    """
+    target = _make_folder(folder)
+    written = []
+    for name, figure in figures(insights).items():
+        for ending in ("png", "svg"):
+            content = io.BytesIO()
+            metadata = {"Software": None} if ending == "png" else {"Date": None, "Creator": None}
+            with warnings.catch_warnings():
+                # Names of categories and groups may be in a script that the font lacks.
+                warnings.filterwarnings("ignore", message="Glyph .* missing")
+                figure.savefig(content, format=ending, dpi=PICTURE_DPI, metadata=metadata)
+            written.append(target / f"{_file_name(name)}.{ending}")
+            write_bytes(written[-1], content.getvalue())
+    return written
+
+
+def write_json(insights: Insights, path: str | Path) -> None:
+    """Write the document of `to_json`. Raises DataError if it cannot be written."""
+    text = json.dumps(to_json(insights), ensure_ascii=False, indent=1) + "\n"
+    write_bytes(Path(path), text.encode("utf-8", "replace"))
+
+
+def check_targets(page: Path | None, *folders: Path | None) -> None:
+    """Raise DataError if the report or the folders cannot be written, before any work is done for them."""
     if page is not None:
         check_page(page)
-    if folder is not None:
-        check_folder(folder)
+    for folder in folders:
+        if folder is not None:
+            check_folder(folder)
+
+
+def _make_folder(folder: str | Path) -> Path:
+    target = Path(folder)
+    check_folder(target)
+    try:
+        target.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{target} cannot be made ({error.strerror}): write elsewhere") from None
+    return target
+
+
+def _file_name(plot: str) -> str:
+    """Return the name of a plot without characters that file names cannot have; it may hold a column's name."""
+    return re.sub(r"[^\w.-]+", "_", plot)
 
 
 def _columns(table: str) -> list[str]:
@@ -138,5 +234,12 @@ def _csv(columns: list[str], rows: Iterable[Row]) -> str:
 
 
 def _csv_value(value: Any) -> Any:
-    text = "; ".join(value) if isinstance(value, list) else value
+    text = _cell_value(value)
     return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA_STARTS) else text
+
+
+def _cell_value(value: Any) -> Any:
+    """Return a value for one cell: lists as text."""
+    if isinstance(value, list):
+        return "; ".join(json.dumps(v, ensure_ascii=False) if isinstance(v, dict) else str(v) for v in value)
+    return value

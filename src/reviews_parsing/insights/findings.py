@@ -15,7 +15,18 @@ from math import log10
 from typing import TYPE_CHECKING
 
 from reviews_parsing.insights.counts import Cube
-from reviews_parsing.insights.results import Change, Comparison, Contrast, Driver, Finding, Group, Insights, Rating
+from reviews_parsing.insights.results import (
+    Change,
+    Comparison,
+    Contrast,
+    Driver,
+    Finding,
+    Group,
+    Insights,
+    RangeComparison,
+    RangeDifference,
+    Rating,
+)
 from reviews_parsing.insights.results import Topic as TopicResult
 from reviews_parsing.insights.statistics import (
     MIN_DIFFERENCE,
@@ -288,7 +299,7 @@ class FindingSearch:
                     "group",
                     (int(subject), topic, measure, base),
                     (d, int(g), None),
-                    (hits[subject, g], total[subject, g], rest_hits[subject, g], rest[subject, g]),
+                    (int(hits[subject, g]), int(total[subject, g]), int(rest_hits[subject, g]), int(rest[subject, g])),
                     float(p[subject, g]),
                 )
 
@@ -762,3 +773,53 @@ def reportable_contrasts(comparison: Comparison) -> list[Contrast]:
         c for c in comparison.contrasts if is_reportable(c.adjusted, c.difference.value) and c.value not in pooled
     ]
     return sorted(contrasts, key=lambda contrast: -abs(contrast.difference.value))
+
+
+def impact_sentence(rating: Rating | None) -> str:
+    """Return the category whose blame costs most stars as a sentence, or why there is no effect to report."""
+    if rating is None:
+        return ""
+    drivers = [d for d in rating.drivers if d.topic is None and d.adjusted < SIGNIFICANCE_LEVEL]
+    costs = [d for d in drivers if d.impact < 0]
+    gains = [d for d in drivers if d.impact > 0]
+    if not drivers:
+        return (
+            f"The mean of {rating.rated:,} ratings is {rating.mean:.2f} stars. No category has a significant effect on"
+            " the stars."
+        )
+    parts = [f"The mean of {rating.rated:,} ratings is {rating.mean:.2f} stars."]
+    for ranked, verb in ((costs, "costs"), (gains, "brings")):
+        if ranked:
+            first = ranked[0]
+            act = "praise of" if first.polarity == "positive" else "blame of"
+            parts.append(
+                f"{act.capitalize()} {first.category} {verb} most: {abs(first.effect):.1f} stars in each of the"
+                f" {percent(first.share)} of reviews with it, so {abs(first.impact):.2f} stars in the mean."
+            )
+    return " ".join(parts)
+
+
+def reportable_differences(compared: RangeComparison) -> list[RangeDifference]:
+    """Return the significant differences of at least a point between two ranges, the most significant first.
+
+    Of mentions, praise and blame of the same subject in the same group, the most significant one is returned.
+    """
+    best: dict[tuple[object, ...], RangeDifference] = {}
+    for d in sorted(compared.differences, key=lambda d: (d.adjusted, d.p, d.measure == "mentions")):
+        if is_reportable(d.adjusted, d.difference.value):
+            best.setdefault((d.column, d.group, d.category, d.topic), d)
+    return list(best.values())
+
+
+def range_sentence(insights: Insights, difference: RangeDifference) -> str:
+    """Return a difference between two ranges as a sentence with its counts."""
+    d = difference
+    names = {topic.id: topic.name for topic in insights.topics}
+    name = d.category if d.topic is None else f"“{names.get(d.topic, d.topic)}” ({d.category})"
+    where = f"{d.column} {d.group}: " if d.column else ""
+    more = "more" if d.difference.value > 0 else "fewer"
+    text = (
+        f"{where}{more} reviews {VERBS[d.measure]} {name}: {percent(d.share.value)} ({d.hits:,} of {d.total:,});"
+        f" before, {percent(d.share_before.value)} ({d.hits_before:,} of {d.total_before:,})."
+    )
+    return text[0].upper() + text[1:]

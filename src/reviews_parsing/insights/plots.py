@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
-from reviews_parsing.insights.results import Comparison, Insights, Period, Share
-from reviews_parsing.insights.statistics import is_reportable
+from reviews_parsing.insights.results import (
+    Comparison,
+    Driver,
+    Insights,
+    Period,
+    RangeComparison,
+    RangeDifference,
+    Share,
+)
+from reviews_parsing.insights.statistics import SIGNIFICANCE_LEVEL, is_reportable
 from reviews_parsing.insights.text import percent
 
 if TYPE_CHECKING:
@@ -32,19 +41,27 @@ MIN_CELL_REVIEWS = 5
 """Reviews that a cell of a heat map needs."""
 MAX_TICKS = 4
 AXIS_LIMITS = (0.1, 0.2, 0.5, 1)
+SIDES = {"mentions": "", "praise": "positive", "blame": "negative"}
+"""Polarity of each measure; mentions have any."""
 HEAT_COLOURS = {"mentions": (MORE, LESS), "praise": (PRAISE, BLAME), "blame": (BLAME, PRAISE)}
 """Colours above and below all other reviews."""
 
 
 def figures(insights: Insights) -> dict[str, Figure]:
-    """Return all plots by name: `mentions`, `polarity`, `time_mentions`, `time_polarity`, `compare_COLUMN_MEASURE`.
+    """Return all plots by name, without those that have no data.
 
-    Plots without data are left out.
+    The names are `impact`, `ranges_praise`, `ranges_blame`, `mentions`, `polarity`, `time_mentions`, `time_polarity`
+    and `compare_COLUMN_MEASURE`.
     """
     plots: dict[str, Figure] = {}
+    if drivers := impact_drivers(insights):
+        plots["impact"] = impact(drivers)
+    for measure in ("praise", "blame"):
+        if panels := range_panels(insights, measure):
+            plots[f"ranges_{measure}"] = ranges(panels, measure, insights.compared)
     if insights.categories:
         plots["mentions"] = mentions(insights)
-    if any(c.positive + c.neutral + c.negative for c in insights.categories):
+    if any(c.praising + c.blaming for c in insights.categories):
         plots["polarity"] = polarity(insights)
     if len({period.start for period in insights.periods}) > 1:
         plots["time_mentions"] = mentions_over_time(insights)
@@ -61,7 +78,8 @@ def mentions(insights: Insights) -> Figure:
     figure, axes = _plot(5.4, 0.9 + 0.36 * len(categories))
     for row, category in enumerate(categories):
         share = category.mentions
-        axes.barh(row, share.value, height=0.62, color=MUTED, alpha=0.45, linewidth=0)
+        (bar,) = axes.barh(row, share.value, height=0.62, color=MUTED, alpha=0.45, linewidth=0)
+        bar.set_url(sentences_url(category=category.category))
         axes.plot([share.low, share.high], [row, row], color=INK, linewidth=1.2, solid_capstyle="butt")
         axes.text(share.high + 0.012, row, f"{percent(share.value)}", va="center", color=INK)
     axes.set_yticks(range(len(categories)), [_label(c.category) for c in categories])
@@ -73,26 +91,126 @@ def mentions(insights: Insights) -> Figure:
 
 
 def polarity(insights: Insights) -> Figure:
-    """Draw the aspects of each category by polarity: negative left, neutral in the middle, positive right."""
-    categories = [c for c in insights.categories[:MAX_BARS] if c.positive + c.neutral + c.negative][::-1]
+    """Draw the shares of all reviews that blame each category, to the left, and that praise it, to the right."""
+    categories = [c for c in insights.categories[:MAX_BARS] if c.praising + c.blaming][::-1]
     figure, axes = _plot(5.4, 0.9 + 0.36 * len(categories))
-    longest = 0.0
+    longest = max(max(c.praising, c.blaming) for c in categories) / insights.reviews
     for row, category in enumerate(categories):
-        total = category.positive + category.neutral + category.negative
-        middle, right, left = category.neutral / total, category.positive / total, category.negative / total
-        axes.barh(row, -left, left=-middle / 2, height=0.62, color=BLAME, linewidth=0)
-        axes.barh(row, middle, left=-middle / 2, height=0.62, color=NEUTRAL, linewidth=0)
-        axes.barh(row, right, left=middle / 2, height=0.62, color=PRAISE, linewidth=0)
-        axes.text(-middle / 2 - left - 0.015, row, percent(left), va="center", ha="right", color=INK)
-        axes.text(middle / 2 + right + 0.015, row, percent(right), va="center", color=INK)
-        longest = max(longest, middle / 2 + left, middle / 2 + right)
+        for count, sign, colour, side in (
+            (category.blaming, -1, BLAME, "negative"),
+            (category.praising, 1, PRAISE, "positive"),
+        ):
+            share = count / insights.reviews
+            (bar,) = axes.barh(row, sign * share, height=0.62, color=colour, linewidth=0)
+            bar.set_url(sentences_url(category=category.category, polarity=side))
+            position, alignment = sign * (share + 0.02 * longest), "left" if sign > 0 else "right"
+            axes.text(position, row, percent(share), va="center", ha=alignment, color=INK)
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.set_yticks(range(len(categories)), [_label(c.category) for c in categories])
-    limit = 1.4 * longest + 0.03  # room for the label of the longest bar
+    limit = 1.3 * longest  # room for the label of the longest bar
     axes.set_xlim(-limit, limit)
-    axes.set_xticks([0], ["← negative · neutral · positive →"])
+    axes.set_xticks([0], ["← blame it · praise it →"])
     axes.tick_params(axis="x", colors=MUTED)
     return figure
+
+
+def impact_drivers(insights: Insights) -> list[Driver]:
+    """Return the significant effects of categories on stars that are drawn, the largest impact first."""
+    drivers = insights.rating.drivers if insights.rating else ()
+    return [d for d in drivers if d.topic is None and d.adjusted < SIGNIFICANCE_LEVEL][:MAX_BARS]
+
+
+def impact(drivers: Sequence[Driver]) -> Figure:
+    """Draw the stars that praise and blame of each category add to the mean of all reviews, with intervals."""
+    figure, axes = _plot(6.2, 0.9 + 0.36 * len(drivers))
+    longest = max(max(abs(d.share * d.low), abs(d.share * d.high)) for d in drivers)
+    for row, driver in enumerate(reversed(drivers)):
+        colour = PRAISE if driver.impact > 0 else BLAME
+        (bar,) = axes.barh(row, driver.impact, height=0.62, color=colour, linewidth=0)
+        bar.set_url(sentences_url(category=driver.category, polarity=driver.polarity))
+        low, high = driver.share * driver.low, driver.share * driver.high
+        axes.plot([low, high], [row, row], color=INK, linewidth=1.2, solid_capstyle="butt")
+        positive = driver.impact > 0
+        position = (max(high, driver.impact) if positive else min(low, driver.impact)) + (
+            0.02 if positive else -0.02
+        ) * (longest)
+        axes.text(position, row, stars_text(driver.impact), va="center", ha="left" if positive else "right", color=INK)
+    labels = [
+        f"{_label(d.category, 20)} {'praised' if d.polarity == 'positive' else 'blamed'}" for d in reversed(drivers)
+    ]
+    axes.set_yticks(range(len(drivers)), labels)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    ends = [0.0, *(d.share * d.low for d in drivers), *(d.share * d.high for d in drivers)]
+    room = 0.25 * (max(ends) - min(ends))
+    axes.set_xlim(min(ends) - (room if min(ends) < 0 else 0), max(ends) + (room if max(ends) > 0 else 0))
+    axes.locator_params(axis="x", nbins=5)
+    axes.xaxis.set_major_formatter(lambda value, _: stars_text(value))
+    axes.set_xlabel("stars added to the mean of all rated reviews")
+    axes.xaxis.grid(True, color=GRID, linewidth=0.8)
+    return figure
+
+
+def range_panels(insights: Insights, measure: str) -> list[tuple[str, list[RangeDifference]]]:
+    """Return (title, differences of categories) of each panel of a comparison of two ranges: all reviews, then groups.
+
+    A category is drawn if two or more reviews of a range have the measure.
+    """
+    if insights.compared is None:
+        return []
+    names = [category.category for category in insights.categories[:MAX_PANELS]]
+    panels: dict[str, list[RangeDifference]] = {}
+    for d in insights.compared.differences:
+        if d.topic is None and d.measure == measure and d.category in names and max(d.hits, d.hits_before) > 1:
+            title = "all reviews" if d.column is None else f"{d.column} {d.group}"
+            panels.setdefault(f"{title} ({d.total:,}, before {d.total_before:,})", []).append(d)
+    return list(panels.items())[: MAX_PANELS + 1]
+
+
+def ranges(
+    panels: Sequence[tuple[str, Sequence[RangeDifference]]], measure: str, compared: RangeComparison | None
+) -> Figure:
+    """Draw the share of all reviews with a measure in the previous range (hollow) and now (filled), on one scale."""
+    colour, side = PRAISE if measure == "praise" else BLAME, SIDES[measure]
+    days = {"from": f"{compared.first}", "to": f"{compared.last}"} if compared else {}
+    names = list(dict.fromkeys(d.category for _, differences in panels for d in differences))[::-1]
+    columns = min(2, len(panels))
+    rows = -(-len(panels) // columns)
+    figure = _figure(6.4 if columns == 2 else 4.6, 0.6 + rows * (0.5 + 0.24 * len(names)))
+    first = None
+    for position, (title, differences) in enumerate(panels):
+        axes = figure.add_subplot(rows, columns, position + 1, sharex=first, sharey=first)
+        first = first or axes
+        _style(axes)
+        for d in differences:
+            row = names.index(d.category)
+            axes.plot([d.share_before.value, d.share.value], [row, row], color=colour, linewidth=1.6)
+            axes.plot([d.share_before.value], [row], "o", markersize=5, markerfacecolor=PAPER, color=colour)
+            (marker,) = axes.plot([d.share.value], [row], "o", markersize=5.5, color=colour)
+            marker.set_url(sentences_url(category=d.category, polarity=side, **_group_filter(d), **days))
+            if is_reportable(d.adjusted, d.difference.value):
+                axes.text(d.share.value, row + 0.12, "*", ha="center", va="bottom", color=INK)
+        axes.set_title(_label(title, 34), loc="left", fontsize=FONT_SIZE - 1, color=INK)
+        axes.tick_params(labelsize=FONT_SIZE - 1.5, labelleft=position % columns == 0)
+        axes.set_yticks(range(len(names)), [_label(name, 18) for name in names])
+        axes.set_ylim(-0.6, len(names) - 0.2)
+        axes.xaxis.set_major_formatter(lambda value, _: percent(value))
+        axes.xaxis.grid(True, color=GRID, linewidth=0.8)
+    figure.axes[0].set_xlim(left=0)
+    return figure
+
+
+def _group_filter(difference: RangeDifference) -> dict[str, str]:
+    return {} if difference.column is None else {f"by:{difference.column}": f"{difference.group}"}
+
+
+def stars_text(value: float) -> str:
+    """Return a signed number of stars."""
+    return f"{value:+.2f}".replace("-", "\u2212")
+
+
+def sentences_url(**filters: str) -> str:
+    """Return the link from a part of a plot to its sentences in the report; `inline` turns it into a filter."""
+    return "#all?" + urlencode(filters)
 
 
 def mentions_over_time(insights: Insights) -> Figure:
@@ -132,6 +250,8 @@ def heat_map(insights: Insights, comparison: Comparison, measure: str) -> Figure
             difference = contrast.difference.value
             cell = Rectangle((column - 0.47, row - 0.44), 0.94, 0.88, linewidth=0)
             cell.set(facecolor=above if difference > 0 else below, alpha=min(1.0, abs(difference) / 0.5) * 0.8)
+            by = {} if group.pooled else {f"by:{comparison.column}": group.value}
+            cell.set_url(sentences_url(category=name, polarity=SIDES[measure], **by))
             axes.add_patch(cell)
             reportable = is_reportable(contrast.adjusted, difference)
             label = percent(contrast.share.value) + (" *" if reportable else "")
@@ -178,9 +298,11 @@ def _panels(
 
     starts = sorted({period.start for period in insights.periods})
     ticks = starts[:: -(-len(starts) // MAX_TICKS)]
-    minimum = MIN_REVIEWS_PER_PERIOD * len(starts)
-    frequent = [c.category for c in insights.categories[:MAX_PANELS] if c.reviews >= minimum]
-    names = frequent or [category.category for category in insights.categories[:2]]
+    names = panel_categories(insights)
+    by_name = {name: [period for period in insights.periods if period.category == name] for name in names}
+    # All panels have one scale, so that they can be compared.
+    highest = max(limit(series) for series in by_name.values()) if limit else 1
+    top = next(value for value in AXIS_LIMITS if value >= highest)
     columns = min(2, len(names))
     rows = -(-len(names) // columns)
     figure = _figure(5.8 if columns == 2 else 4.2, 0.6 + 1.5 * rows)
@@ -189,10 +311,8 @@ def _panels(
         axes = figure.add_subplot(rows, columns, position + 1, sharex=first)
         first = first or axes
         _style(axes)
-        series = [period for period in insights.periods if period.category == name]
-        draw(axes, series)
+        draw(axes, by_name[name])
         axes.set_title(_label(name), loc="left", fontsize=FONT_SIZE, color=INK)
-        top = next(value for value in AXIS_LIMITS if value >= limit(series)) if limit else 1
         axes.set_ylim(0, top)
         axes.set_yticks([0, top / 2, top])
         axes.yaxis.set_major_formatter(lambda value, _: percent(value))
@@ -201,12 +321,19 @@ def _panels(
         axes.tick_params(
             labelsize=FONT_SIZE - 1.5,
             labelbottom=position >= len(names) - columns,
-            labelleft=limit is not None or position % columns == 0,
+            labelleft=position % columns == 0,
         )
         axes.set_xticks([date2num(start) for start in ticks], [_tick(start, insights.grain) for start in ticks])
     options = {"loc": "outside upper right", "ncols": len(labels), "frameon": False}
     figure.legend(figure.axes[0].get_lines(), labels, fontsize=FONT_SIZE - 1, labelcolor=INK, **options)
     return figure
+
+
+def panel_categories(insights: Insights) -> list[str]:
+    """Return the categories of plots over time: the most mentioned with enough reviews in each period."""
+    minimum = MIN_REVIEWS_PER_PERIOD * len(insights.starts)
+    frequent = [c.category for c in insights.categories[:MAX_PANELS] if c.reviews >= minimum]
+    return frequent or [category.category for category in insights.categories[:2]]
 
 
 def _tick(start: date, grain: str | None) -> str:

@@ -59,23 +59,6 @@ def select_quotes(
     return tuple(quotes), tuple(quoted_reviews.values())
 
 
-def text_column(reviews: Reviews) -> str | None:
-    """Return the string column that the offsets of aspects refer to, or None."""
-    available = {name for (name, *_) in reviews.rows("DESCRIBE dated")}
-    strings = [name for name, kind in reviews.columns.items() if str(kind) == "VARCHAR" and name in available]
-    if not strings:
-        return None
-    matches = ", ".join(
-        f"count(*) FILTER (substr({quoted(n)}, a.start + 1, a.end - a.start) = a.word)" for n in strings
-    )
-    ((counts, *_),) = reviews.rows(
-        f"SELECT [{matches}] FROM (SELECT *, a FROM (SELECT *, unnest({ASPECTS}) AS a FROM"
-        f" (FROM dated WHERE len({ASPECTS}) > 0 LIMIT 1000)) WHERE a.word IS NOT NULL)"
-    )
-    count, name = max(zip(cast(list[int], counts), strings, strict=True), key=lambda pair: pair[0])
-    return name if count else None
-
-
 def review_struct(reviews: Reviews, text: str) -> str:
     """Return SQL for a struct with text, aspects, id, place, day and stars of a review of the view `dated`."""
     names = {name.lower(): name for name in reversed(reviews.columns)}

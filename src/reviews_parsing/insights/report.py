@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
-from reviews_parsing.insights import groups, plots
+from reviews_parsing.insights import evidence, groups, plots
 from reviews_parsing.insights.counts import NEGATIVE, POSITIVE
 from reviews_parsing.insights.files import check_page, write_bytes
 from reviews_parsing.insights.findings import (
     change_sentence,
     contrast_sentence,
-    findings,
+    impact_sentence,
+    overview,
+    range_sentence,
     reportable_changes,
     reportable_contrasts,
+    reportable_differences,
 )
 from reviews_parsing.insights.plots import figures
-from reviews_parsing.insights.results import Insights, Sentence, Span
+from reviews_parsing.insights.results import Finding, Insights, Sentence, Span
 from reviews_parsing.insights.svg import inline
 from reviews_parsing.insights.text import day_name, percent, period_name, points
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIDES = (("Praised", POSITIVE), ("Blamed", NEGATIVE))
 MAX_WORDS = 6
+MAX_FINDINGS, MAX_TOPICS = 15, 40
+"""Findings and topics that are shown at once; the others are behind a click."""
 
 
 class Piece(NamedTuple):
@@ -57,8 +66,10 @@ def render(insights: Insights) -> str:
         number=lambda n: f"{n:,}",
         points=points,
         p=lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
-        p_equals=lambda value: "p\u00a0<\u00a00.001" if value < 0.001 else f"p\u00a0=\u00a0{value:.3f}",
+        p_equals=p_equals,
         limited=lambda n: f"; the {n} categories most mentioned" if len(insights.categories) > n else "",
+        stars_text=plots.stars_text,
+        panels=_panels_caption(insights),
         max_bars=plots.MAX_BARS,
         max_panels=plots.MAX_PANELS,
         day=day_name,
@@ -67,22 +78,69 @@ def render(insights: Insights) -> str:
         change_sentence=change_sentence,
         contrast_sentence=contrast_sentence,
         reportable_contrasts=reportable_contrasts,
+        reportable_differences=reportable_differences,
+        range_sentence=range_sentence,
+        finding_filter=lambda finding: finding_filter(insights, finding),
+        urlencode=lambda **filters: urlencode(filters),
+        linked=insights.evidence is not None,
         pieces=pieces,
         side=side,
         sign=sign,
         min_reviews=groups.MIN_REVIEWS,
         max_groups=groups.MAX_GROUPS,
+        max_findings=MAX_FINDINGS,
+        max_topics=MAX_TOPICS,
+        max_evidence=evidence.MAX_REVIEWS,
     )
-    svgs = {name: inline(figure, f"plot{n}") for n, (name, figure) in enumerate(figures(insights).items())}
+    linked = insights.evidence is not None
+    svgs = {name: inline(figure, f"plot{n}", linked) for n, (name, figure) in enumerate(figures(insights).items())}
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("report.html").render(
         insights=insights,
         plots=svgs,
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704  our own file
-        findings=findings(insights),
+        script=Markup(script),  # noqa: S704  our own file
+        script_source=f"'sha256-{digest}'" if linked else "'none'",
+        data=Markup(json.dumps(insights.evidence, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")),  # noqa: S704  no tag can begin
+        sources=", ".join(_file_name(source) for source in insights.sources),
+        overview=overview(insights),
+        impact_text=impact_sentence(insights.rating),
         vocabulary=_vocabulary(insights),
         quotes=_quotes(insights),
     )
     return page.lstrip()
+
+
+def p_equals(value: float) -> str:
+    """Return a p-value as text."""
+    return "p\u00a0<\u00a00.001" if value < 0.001 else f"p\u00a0=\u00a0{value:.3f}"
+
+
+def _file_name(source: str) -> str:
+    """Return the last part of a path or URL: folders of a server are not for readers of its reports."""
+    return PurePosixPath(PureWindowsPath(source).as_posix()).name or source
+
+
+def _panels_caption(insights: Insights) -> str:
+    """Return the part of a caption that says which categories have a panel, or an empty text."""
+    number, total = len(plots.panel_categories(insights)), len(insights.categories)
+    return f"; {number} of {total} categories, those with enough reviews, on one scale" if number < total else ""
+
+
+def finding_filter(insights: Insights, finding: Finding) -> str:
+    """Return the filter of the sentences behind a finding, as a query string."""
+    filters = {"category": finding.category or "", "topic": finding.topic or ""}
+    measure = "praise" if finding.kind == "rating" and ":praise:" in finding.id else finding.measure
+    measure = "blame" if finding.kind == "rating" and ":blame:" in finding.id else measure
+    filters["polarity"] = plots.SIDES.get(measure, "")
+    if finding.column in insights.by and finding.group is not None:
+        filters[f"by:{finding.column}"] = finding.group
+    elif finding.column == "weekday" and finding.group:
+        filters["weekday"] = finding.group[0]
+    if finding.since:
+        filters["from"] = finding.since.isoformat()
+    return urlencode({name: value for name, value in filters.items() if value})
 
 
 def pieces(text: str, spans: Sequence[Span]) -> Iterator[Piece]:

@@ -60,8 +60,8 @@ class Change:
 
     The share is of the reviews that mention the category, or of all reviews, as `base` says; in one `group` of a
     column, or overall. `n_before` and `n_after` are the numbers of these reviews. `p` is corrected for the choice among
-    all periods (Bonferroni), `adjusted` for all tests of the analysis (Benjamini and Hochberg). Only significant changes
-    are listed (5 %).
+    all periods (Bonferroni), `adjusted` for all tests of the analysis (Benjamini and Hochberg). Only significant
+    changes (5 %) are listed.
     """
 
     category: str
@@ -357,6 +357,7 @@ class Insights:
     `time` is the column of dates and `grain` the length of a period (day, week, month, quarter, year); both are None if
     no column has dates. `notes` are sentences on what could not be used. `starts` are the periods. `place` is the
     column of places. `evidence` holds all sentences (see `read_evidence`) if there are few enough reviews for a page.
+    `empty` rows have an empty text; no other figure counts them.
     """
 
     sources: tuple[str, ...]
@@ -390,3 +391,4 @@ class Insights:
     compared: RangeComparison | None = None
     place: str | None = None
     evidence: dict[str, Any] | None = None
+    empty: int = 0

@@ -7,7 +7,7 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from duckdb.sqltypes import DuckDBPyType
 
 ASPECTS, FILE, ROW, ROW_ID = "aspects", "__file", "file_row_number", "__row_id"
+TEXT_COLUMNS = ("text", "review", "review_text", "content", "comment", "body")
+"""Usual names of the text column, for files in which no aspect tells it by its offsets."""
+BLANK = r"[\s\p{Z}\p{C}]*"
+"""Pattern of an empty text: spaces, control characters and zero-width characters."""
 ROW_BITS = 40
 """Bits of ROW_ID that hold the row; the bits above hold the index of the file."""
 
@@ -65,12 +69,16 @@ class Reviews:
 
     ROW_ID is unique and the same in every run: index of the file in `names`, then row from 0. `names` are the files as
     the user named them. `modified` is the latest modification of a local file, None if there are files in buckets.
+    `text` is the column that the offsets of aspects refer to, or None. Rows with an empty text and no aspects are not
+    reviews: the view leaves them out, and `empty` is their number.
     """
 
     connection: DuckDBPyConnection
     columns: dict[str, DuckDBPyType]
     names: tuple[str, ...]
     modified: datetime | None
+    text: str | None = None
+    empty: int = 0
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Run a query and return its rows. Raises DataError if a file is damaged or the disk is full."""
@@ -150,7 +158,9 @@ def open_reviews(paths: Sequence[str | Path]) -> Iterator[Reviews]:
                 for n, (path, name) in enumerate(zip(fetch(names, Path(folder)), names, strict=True))
             ]
             columns = _create_view(connection, parquet, names[0])
-            yield Reviews(connection, columns, tuple(names), modified(names))
+            reviews = Reviews(connection, columns, tuple(names), modified(names))
+            text, empty = _leave_out_empty_texts(reviews)
+            yield replace(reviews, text=text, empty=empty)
         finally:
             connection.close()
 
@@ -199,7 +209,7 @@ def _check_aspects(connection: DuckDBPyConnection, table: str, name: str) -> lis
 
 
 def _create_view(connection: DuckDBPyConnection, parquet: Sequence[Path], name: str) -> dict[str, DuckDBPyType]:
-    """Create the view `reviews` and return the input columns with their types; `name` is for messages."""
+    """Create the view `all_rows` and return the input columns with their types; `name` is for messages."""
     import duckdb
 
     paths = ", ".join(literal(str(path)) for path in parquet)
@@ -210,15 +220,59 @@ def _create_view(connection: DuckDBPyConnection, parquet: Sequence[Path], name: 
         aspects = _aspects_sql(columns.pop(ASPECTS), name)
         row_id = f"((list_position([{paths}], {FILE}) - 1)::BIGINT << {ROW_BITS}) + {ROW}"
         connection.execute(
-            f"CREATE VIEW reviews AS SELECT * REPLACE ({aspects} AS {ASPECTS}), {row_id} AS {ROW_ID} FROM {table}"
+            f"CREATE VIEW all_rows AS SELECT * REPLACE ({aspects} AS {ASPECTS}), {row_id} AS {ROW_ID} FROM {table}"
         )
-        (empty,) = connection.execute("SELECT count(*) = 0 FROM reviews").fetchone() or (True,)
+        (empty,) = connection.execute("SELECT count(*) = 0 FROM all_rows").fetchone() or (True,)
     except duckdb.Error as error:
         raise DataError(f"{name} cannot be read with the others ({_first_line(error)}): give them one by one") from None
     if empty:
         raise DataError(f"{name} holds no review: {PARSE_FIRST}")
     del columns[FILE], columns[ROW]
     return columns
+
+
+def _leave_out_empty_texts(reviews: Reviews) -> tuple[str | None, int]:
+    """Create the view `reviews` of all rows but those with an empty text; return the text column and their number.
+
+    Raises DataError if no row has a text.
+    """
+    offsets_column = _column_of_offsets(reviews)
+    usual = {name.lower(): name for name, kind in reversed(reviews.columns.items()) if str(kind) == "VARCHAR"}
+    column = offsets_column or next((usual[name] for name in TEXT_COLUMNS if name in usual), None)
+    if column is None:
+        reviews.rows("CREATE VIEW reviews AS FROM all_rows")
+        return None, 0
+    reviews.rows(
+        f"CREATE TABLE empty_rows AS SELECT {ROW_ID} AS row_id FROM all_rows WHERE coalesce(len({ASPECTS}), 0) = 0"
+        f" AND regexp_full_match(coalesce({quoted(column)}, ''), {literal(BLANK)})"
+    )
+    ((empty, total),) = cast(
+        list[tuple[int, int]],
+        reviews.rows("SELECT (SELECT count(*) FROM empty_rows), (SELECT count(*) FROM all_rows)"),
+    )
+    if empty == total:
+        raise DataError(
+            f"{reviews.names[0]} holds no review: the column '{column}' is empty in all {total:,} rows: check the input"
+        )
+    where = f" WHERE {ROW_ID} NOT IN (FROM empty_rows)" if empty else ""
+    reviews.rows(f"CREATE VIEW reviews AS SELECT * FROM all_rows{where}")
+    return offsets_column, empty
+
+
+def _column_of_offsets(reviews: Reviews) -> str | None:
+    """Return the string column that the offsets of aspects refer to, or None."""
+    strings = [name for name, kind in reviews.columns.items() if str(kind) == "VARCHAR"]
+    if not strings:
+        return None
+    matches = ", ".join(
+        f"count(*) FILTER (substr({quoted(n)}, a.start + 1, a.end - a.start) = a.word)" for n in strings
+    )
+    ((counts, *_),) = reviews.rows(
+        f"SELECT [{matches}] FROM (SELECT *, a FROM (SELECT *, unnest({ASPECTS}) AS a FROM"
+        f" (FROM all_rows WHERE len({ASPECTS}) > 0 LIMIT 1000)) WHERE a.word IS NOT NULL)"
+    )
+    count, name = max(zip(cast(list[int], counts), strings, strict=True), key=lambda pair: pair[0])
+    return name if count else None
 
 
 def _aspects_sql(kind: DuckDBPyType, name: str) -> str:

@@ -31,8 +31,11 @@ _RC_LOCK = Lock()
 """matplotlib's settings are shared by all threads."""
 
 
-def inline(figure: Figure, name: str) -> Markup:
-    """Return the figure as an <svg> element without a fixed size; ids begin with `name`, and text stays text."""
+def inline(figure: Figure, name: str, links: bool = False) -> Markup:
+    """Return the figure as an <svg> element without a fixed size; ids begin with `name`, and text stays text.
+
+    With `links`, parts of the figure with a `sentences_url` have it as the attribute `data-filter`.
+    """
     import matplotlib as mpl
     from markupsafe import Markup
 
@@ -46,6 +49,9 @@ def inline(figure: Figure, name: str) -> Markup:
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     ids = {old: f"{name}-{n}" for n, old in enumerate(re.findall(r'<[^>]*\bid="([^"]+)"', svg))}
     svg = re.sub(r"<[^>]+>", lambda tag: _restyle(tag[0], ids), svg)
+    # A group, because an image may hold no links; tables have the same links for the keyboard.
+    svg = re.sub(r'<a href="#all\?([^"]*)"[^>]*>', r'<g data-filter="\1">' if links else "<g>", svg)
+    svg = svg.replace("</a>", "</g>")
     svg = re.sub(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true" focusable="false">', svg)
     return Markup(svg)  # noqa: S704  matplotlib escapes what it writes
 
