@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -92,3 +93,110 @@ def test_nothing_has_changed_where_nothing_has(tmp_path: Path) -> None:
         for n in range(324)
     ]
     assert analyse([parquet(tmp_path / "p.parquet", rows)]).changes == ()
+
+
+def read(tmp_path: Path, values: list[object], **options: object) -> tuple[list[date | None], tuple[str, ...]]:
+    """Return the day of each value of a column, and the notes."""
+    rows = [review("[Tea](BEVERAGE+).", date=value, n=n) for n, value in enumerate(values)]
+    path = jsonl(tmp_path / "p.jsonl", rows)
+    insights = analyse([path], ["day", "n"], **options)
+    days = {int(cell.values[1]): date.fromisoformat(cell.values[0]) for cell in insights.cells if "-" in cell.values[0]}
+    return [days.get(n) for n in range(len(values))], insights.notes
+
+
+@pytest.mark.parametrize(
+    ("value", "day"),
+    [
+        ("5 Jan 2024", date(2024, 1, 5)),
+        ("Jan. 5th, 2024", date(2024, 1, 5)),
+        ("January 5, 2024 at 9:30 PM", date(2024, 1, 5)),
+        ("Fri, 05 Jan 2024 09:00:00 +0000", date(2024, 1, 5)),
+        ("Fri Jan 05 09:00:00 2024", date(2024, 1, 5)),
+        ("5 January 2024, 9:30 p.m.", date(2024, 1, 5)),
+        ("05-Jan-24", date(2024, 1, 5)),
+        ("5 Jan 98", None),
+        ("Jan 5, 24", date(2024, 1, 5)),
+        ("June 2019", date(2019, 6, 1)),
+        ("Date of visit: June 2019", date(2019, 6, 1)),
+        ("Sept 2019", date(2019, 9, 1)),
+        ("2024-01", date(2024, 1, 1)),
+        ("20240105", date(2024, 1, 5)),
+        ("2024/1/5", date(2024, 1, 5)),
+        ("2024-01-05T23:00:00.123Z", date(2024, 1, 5)),
+        ("25.12.23", date(2023, 12, 25)),
+        ("05.01.2024", date(2024, 1, 5)),
+        ("12/25/2023 10:00", date(2023, 12, 25)),
+        ("1704445200", date(2024, 1, 5)),
+        (1704445200, date(2024, 1, 5)),
+        (1704445200.5, date(2024, 1, 5)),
+        ("1704445200000", date(2024, 1, 5)),
+        ("1.704445E+09", date(2024, 1, 5)),
+        ("1704445200000000000", date(2024, 1, 5)),
+        ("1989-12-31", None),
+        ("2099-01-01", None),
+        ("0000-00-00", None),
+        ("31/02/2024", None),
+        ("5", None),
+        ("soon", None),
+    ],
+)
+def test_forms_of_a_date(tmp_path: Path, value: object, day: date | None) -> None:
+    days, notes = read(tmp_path, [value, "2024-03-03"])
+    assert days == [day, date(2024, 3, 3)]
+    assert any("1 of 2 reviews have no date in 'date'" in note for note in notes) is (day is None)
+    if day is None:
+        assert any(f"'{value}' (1)" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("values", "days"),
+    [
+        (["03/04/2024", "25/12/2023"], [date(2024, 4, 3), date(2023, 12, 25)]),
+        (["03/04/2024", "12/25/2023"], [date(2024, 3, 4), date(2023, 12, 25)]),
+        (["03-04-24", "25-12-23", "1/2/2024"], [date(2024, 4, 3), date(2023, 12, 25), date(2024, 2, 1)]),
+    ],
+)
+def test_one_value_decides_the_order_of_all(tmp_path: Path, values: list[object], days: list[date]) -> None:
+    assert read(tmp_path, values)[0] == days
+
+
+def test_an_order_that_no_value_decides_is_asked_for(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "p.jsonl", [review("[Tea](BEVERAGE+).", date="03/04/2024") for _ in range(2)])
+    insights = analyse([path])
+    assert insights.time is None
+    assert any(
+        "'03/04/2024' in column 'date' can be day or month first: give --date-format" in n for n in insights.notes
+    )
+    with pytest.raises(DataError, match="can be day or month first: give --date-format"):
+        analyse([path], time="date")
+    assert analyse([path], date_format="%d/%m/%Y").first == date(2024, 4, 3)
+    assert analyse([path], date_format="%m/%d/%Y").first == date(2024, 3, 4)
+
+
+def test_a_format_that_is_none_is_refused(parsed: Path) -> None:
+    with pytest.raises(DataError, match="'%Q' is not a format of dates"):
+        analyse([parsed], date_format="%Q")
+
+
+def test_relative_dates_are_relative_to_a_day_or_to_the_file(tmp_path: Path) -> None:
+    values: list[object] = ["a month ago", "2 weeks ago", "yesterday", "3 days ago", "a year ago", "edited an hour ago"]
+    days, notes = read(tmp_path, values, as_of=datetime(2024, 3, 15, 12))
+    assert days == [
+        date(2024, 2, 15),
+        date(2024, 3, 1),
+        date(2024, 3, 14),
+        date(2024, 3, 12),
+        date(2023, 3, 15),
+        date(2024, 3, 15),
+    ]
+    assert notes == ()
+    os.utime(tmp_path / "p.jsonl", (1704445200, 1704445200))
+    insights = analyse([tmp_path / "p.jsonl"])
+    assert insights.last == date(2024, 1, 5)
+    assert any("modification time of the files (2024-01-05): --as-of sets the day" in note for note in insights.notes)
+
+
+def test_a_column_is_known_however_its_name_is_written(tmp_path: Path) -> None:
+    for name in ("Date of visit", "reviewTime", "review.date", "unixReviewTime", "Review Date"):
+        path = jsonl(tmp_path / "p.jsonl", [review("[Tea](BEVERAGE+).", **{name: "2024-01-05"})])
+        assert analyse([path]).time == name

@@ -33,14 +33,19 @@ FIRST_YEAR = 1990
 _ASK = "give --date-format %d/%m/%Y or %m/%d/%Y"
 _DATE_TYPES = ("date", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone")
 _NUMBER_TYPES = ("integer", "bigint", "uinteger", "ubigint", "hugeint", "float", "double", "decimal")
-# Formats of dates in words, after ordinals ("5th"), the full stop of an abbreviated month and commas are removed.
+# Formats of dates in words, after ordinals ("5th"), the full stop of an abbreviated month, commas and the time of day
+# are removed and years have four digits.
 _WORD_FORMATS = (
     *("%d %B %Y", "%d %b %Y", "%B %d %Y", "%b %d %Y", "%B %Y", "%b %Y", "%A %B %d %Y", "%A %d %B %Y", "%a %d %b %Y"),
-    *("%d-%b-%Y", "%d/%b/%Y", "%b-%Y", "%Y-%b-%d", "%d %b %y", "%d-%b-%y", "%b %y", "%a %b %d %H:%M:%S %Y"),
+    *("%d-%b-%Y", "%d-%B-%Y", "%d/%b/%Y", "%d/%B/%Y", "%b-%Y", "%B-%Y", "%Y-%b-%d", "%a %b %d %Y"),
 )
 _DAY_MONTH = r"^(\d{1,2})([./-])(\d{1,2})[./-](\d{4}|\d{2})(?:[T, ].*)?$"
 _RELATIVE = r"^(an?|one|\d{1,3}|last) *(second|minute|hour|day|week|month|year)s?( ago)?$|^(today|yesterday|just now)$"
-_PREFIX = r"^(?:date of (?:visit|stay|experience)|reviewed|visited|stayed|written|posted|dined)(?: in| on)?:? *"
+_CLOCK = r"(,? at)?[,t ]? *\b\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]\.?m\b\.?)?( ?([+-]\d{2}:?\d{2}|utc|gmt|z)\b)?"
+_PREFIX = (
+    r"^(?:date of (?:visit|stay|experience)|reviewed|visited|stayed|written|posted|dined|edited|updated|published)"
+    r"(?: in| on)?:? *"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +191,7 @@ def _text_forms(value: str, date_format: str | None, order: str | None, now: dat
     yield when(matches(r"^\d{4}[-/]\d+[-/]"), f"try_cast(replace({value}, '/', '-') AS TIMESTAMP)")
     yield when(matches(r"^\d{4}-\d{2}$"), f"try_strptime({value}, '%Y-%m')")
     yield when(matches(r"^\d{8}$"), f"try_strptime({value}, '%Y%m%d')")
-    yield when(matches(r"^\d{9,16}(\.\d+)?$"), _epoch(f"try_cast({value} AS DOUBLE)"))
+    yield when(matches(r"^(\d{9,19}(\.\d+)?|\d(\.\d+)?[eE]\+?\d{1,2})$"), _epoch(f"try_cast({value} AS DOUBLE)"))
     for year, prefix in ((r"\d{4}", ""), (r"\d{2}", "20")):
         pattern = _DAY_MONTH.replace(r"\d{4}|\d{2}", year)
         first, second = (f"try_cast(regexp_extract({value}, {literal(pattern)}, {n}) AS INTEGER)" for n in (1, 3))
@@ -201,7 +206,9 @@ def _text_forms(value: str, date_format: str | None, order: str | None, now: dat
         (r"(\d)(st|nd|rd|th)\b", r"\1"),
         (r"\b(jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)\.", r"\1"),
         (r"\bsept\b\.?", "sep"),
+        (_CLOCK, ""),
         (r",? at \d.*$|,", ""),
+        (r"^(\d{1,2}[ /-][a-z]{3,9}[ /-]|[a-z]{3,9} \d{1,2} )(\d{2})$", r"\120\2"),
         (" +", " "),
     ):
         words = f"regexp_replace({words}, {literal(pattern)}, {literal(replacement)}, 'g')"
@@ -212,12 +219,12 @@ def _text_forms(value: str, date_format: str | None, order: str | None, now: dat
 
 
 def _epoch(number: str) -> str:
-    """Return SQL for the timestamp of a number: seconds, milliseconds or microseconds since 1970, or 20240131."""
-    # Of the years 1990 to 2100, seconds, milliseconds and microseconds have disjoint ranges.
+    """Return SQL for the timestamp of a number: seconds to nanoseconds since 1970, or 20240131."""
+    # Of the years 1990 to 2100, seconds, milliseconds, microseconds and nanoseconds have disjoint ranges.
     units = " ".join(
         f"WHEN {number} BETWEEN {6.3e8 * factor} AND {4.2e9 * factor}"
         f" THEN make_timestamp(({number} * {1e6 / factor})::BIGINT)"
-        for factor in (1, 1e3, 1e6)
+        for factor in (1, 1e3, 1e6, 1e9)
     )
     day = f"WHEN {number} BETWEEN 19900101 AND 21001231 THEN try_strptime({number}::BIGINT::VARCHAR, '%Y%m%d')"
     return f"CASE {units} {day} END"
