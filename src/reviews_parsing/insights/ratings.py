@@ -42,7 +42,7 @@ MIN_CLUSTERS = 20
 MAX_PREDICTORS = 60
 MIN_NUMERIC_SHARE = 0.9
 
-_NUMBER = r"^(\d{1,3}(?:[.,]\d+)?) *(?:(?:/|out of|of) *(?:5|10|100)\b.*|stars?|%|points?)?$"
+_NUMBER = r"^(-?\d{1,9}(?:[.,]\d+)?) *(?:(?:/|out of|of) *(?:5|10|100)\b.*|stars?|%|points?)?$"
 
 
 @dataclass(frozen=True, slots=True)
