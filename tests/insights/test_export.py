@@ -6,12 +6,21 @@ import csv
 import json
 from pathlib import Path
 
+import openpyxl
 import pyarrow.parquet as pq
 import pytest
 from tests.insights.making import parquet, review
 
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights import analyse, tables, to_json, write_tables
+from reviews_parsing.insights import (
+    analyse,
+    figures,
+    tables,
+    to_json,
+    write_pictures,
+    write_tables,
+    write_workbook,
+)
 
 
 def test_every_table_is_csv_and_parquet(parsed: Path, tmp_path: Path) -> None:
@@ -58,3 +67,55 @@ def test_a_folder_that_cannot_be_made_is_one_line(parsed: Path, tmp_path: Path) 
         write_tables(insights, parsed)
     with pytest.raises(DataError, match="is no folder"):
         write_tables(insights, tmp_path / "none" / "tables")
+
+
+def test_the_workbook_holds_every_table(parsed: Path, tmp_path: Path) -> None:
+    insights = analyse([parsed], ["month"])
+    write_workbook(insights, tmp_path / "tables.xlsx")
+    workbook = openpyxl.load_workbook(tmp_path / "tables.xlsx")
+    assert workbook.sheetnames == list(tables(insights))
+    for name, rows in tables(insights).items():
+        header, *cells = workbook[name].values
+        assert len(cells) == len(rows), name
+        if rows:
+            assert list(header) == list(rows[0])
+    header, *cells = workbook["categories"].values
+    food = dict(zip(header, cells[0], strict=True))
+    assert (food["category"], food["reviews"], food["mentions"]) == ("FOOD", 3, pytest.approx(0.6))
+
+
+def test_the_workbook_has_texts_and_no_formulas(tmp_path: Path) -> None:
+    text = '[=HYPERLINK("x")](FOOD+) they wrote on https://example.org today.'
+    write_workbook(analyse([parquet(tmp_path / "p.parquet", [review(text)])]), tmp_path / "t.xlsx")
+    sheets = openpyxl.load_workbook(tmp_path / "t.xlsx")
+    cells = [cell for sheet in sheets for row in sheet.iter_rows() for cell in row]
+    assert any(cell.value == '=HYPERLINK("x")' for cell in cells)
+    assert not any(cell.data_type == "f" or cell.hyperlink for cell in cells)
+
+
+def test_every_picture_is_png_and_svg(tmp_path: Path) -> None:
+    rows = [review("[Tea](BEVERAGE+).", **{"shop/name": f"拉麵 {n % 2}"}) for n in range(20)]
+    insights = analyse([parquet(tmp_path / "p.parquet", rows)], ["shop/name"])
+    written = write_pictures(insights, tmp_path / "pictures")
+    assert len(written) == 2 * len(figures(insights))
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {path.name for path in written}
+    for path in written:
+        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
+
+
+def test_findings_in_json_are_ranked_and_complete(tmp_path: Path) -> None:
+    rows = [
+        review(f"The [tea](BEVERAGE{'-' if shop == 'Hill' else '+'}).", shop=shop, stars=4 - (shop == "Hill") - n % 2)
+        for shop in ("Hill", "Quay", "Park")
+        for n in range(40)
+    ]
+    document = json.loads(json.dumps(to_json(analyse([parquet(tmp_path / "p.parquet", rows)], ["shop"]))))
+    first = document["findings"][0]
+    assert (first["kind"], first["category"], first["group"], first["n"]) == ("group", "BEVERAGE", "Hill", 40)
+    assert first["p"] < 0.001
+    assert "Where shop is Hill, 100\u00a0% (40 of 40) of the reviews that mention it blame BEVERAGE" in first["text"]
+    # Quay and Park differ from the others only because of Hill.
+    assert {finding["group"] for finding in document["findings"]} == {"Hill"}
+    scores = [finding["score"] for finding in document["findings"]]
+    assert scores == sorted(scores, reverse=True)
+    assert document["rating"]["rated"] == 120

@@ -72,3 +72,47 @@ def test_sentences_are_parts_of_the_text_and_lose_no_letter(text: str) -> None:
 def test_a_price_does_not_end_a_sentence() -> None:
     text = "A bowl is $14.50 now. Worth it!"
     assert [text[start:end] for start, end in split(text)] == ["A bowl is $14.50 now.", "Worth it!"]
+
+
+def test_quotes_agree_with_the_rating(tmp_path: Path) -> None:
+    rows = [
+        review("The [toilets](AMBIENCE-) have been redone at last!", stars=5),
+        review("The [toilets](AMBIENCE-) were filthy on both days.", stars=1),
+        review("The [garden](AMBIENCE+) was lovely in the evening.", stars=1),
+        review("The [garden](AMBIENCE+) was lovely in the morning.", stars=4),
+        review("The [lights](AMBIENCE-) were broken in the hall."),
+    ]
+    insights = analyse([parquet(tmp_path / "p.parquet", rows)])
+    assert {(s.word, s.stars) for s in insights.sentences} == {("toilets", 1), ("garden", 4), ("lights", None)}
+
+
+def test_the_most_probable_answer_is_quoted(tmp_path: Path) -> None:
+    rows = []
+    for score, polarity_score, word in (
+        (0.99, 0.5, "soup"),
+        (0.8, 0.9, "ramen"),
+        (0.6, 0.6, "gyoza"),
+        (0.9, 0.3, "tea"),
+    ):
+        row = review(f"The [{word}](FOOD-) was cold on that evening.", score=score)
+        row["aspects"][0]["polarity_score"] = polarity_score
+        rows.append(row)
+    quotes = analyse([parquet(tmp_path / "p.parquet", rows)]).sentences
+    assert [quote.word for quote in quotes] == ["ramen"]
+    assert quotes[0].probability == pytest.approx(0.72)
+
+
+def test_entities_and_tags_are_read_as_what_they_stand_for(tmp_path: Path) -> None:
+    text = "Loved it.<br />The [fish &amp; chips](FOOD+) weren&#39;t <b>greasy</b> at all &hearts;."
+    insights = analyse([parquet(tmp_path / "p.parquet", [review(text)])])
+    (quote,) = insights.sentences
+    assert quote.sentence.endswith("The fish & chips weren't greasy at all ♥.")
+    assert quote.sentence[quote.start : quote.end] == quote.word == "fish & chips"
+    shown = insights.shown[0]
+    assert [shown.text[span.start : span.end] for span in shown.spans] == ["fish & chips"]
+
+
+def test_a_quote_tells_place_date_and_stars(tmp_path: Path) -> None:
+    row = review("The [soup](FOOD+) was fine on Monday.", business="Quay", date="2024-01-05", stars=5)
+    (quote,) = analyse([parquet(tmp_path / "p.parquet", [row, review("Nothing.", stars=1)])]).sentences
+    assert (quote.place, str(quote.day), quote.stars) == ("Quay", "2024-01-05", 5)

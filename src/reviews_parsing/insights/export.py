@@ -60,6 +60,8 @@ COMPARISON_TABLES = ("groups", "tests", "contrasts")
 """Tables of all comparisons, with a first column that names the compared column."""
 MAX_SHEET_ROWS = 1_048_575
 """Rows of a sheet of XLSX below the header."""
+MAX_CELL_LENGTH = 32_767
+"""Characters of a cell of XLSX."""
 PICTURE_DPI = 200
 _SHARE_SUFFIXES = ("", "_low", "_high")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -126,25 +128,33 @@ def write_tables(insights: Insights, folder: str | Path) -> list[Path]:
 def write_workbook(insights: Insights, path: str | Path) -> None:
     """Write all tables into one XLSX file, a sheet for each; texts are never formulas.
 
-    Raises DataError if it cannot be written, or XlsxWriter is not installed.
+    Raises DataError if it cannot be written, or openpyxl is not installed.
     """
     try:
-        import xlsxwriter
+        from openpyxl import Workbook
+        from openpyxl.cell import WriteOnlyCell
+        from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
     except ImportError:
-        raise DataError("XLSX needs XlsxWriter: pip install 'reviews-parsing[insights]'") from None
+        raise DataError("XLSX needs openpyxl: pip install 'reviews-parsing[insights]'") from None
+    workbook = Workbook(write_only=True)
+    for name, rows in tables(insights).items():
+        sheet = workbook.create_sheet(name)
+        sheet.freeze_panes = "A2"
+        columns = _columns(name)
+        sheet.append(columns)
+        for row in rows[:MAX_SHEET_ROWS]:
+            cells = []
+            for column in columns:
+                value = _cell_value(row[column])
+                if isinstance(value, str):
+                    cell = WriteOnlyCell(sheet, ILLEGAL_CHARACTERS_RE.sub(" ", value)[:MAX_CELL_LENGTH])
+                    cell.data_type = "s"  # not "f", which a text that begins with = would be
+                    cells.append(cell)
+                else:
+                    cells.append(value)
+            sheet.append(cells)
     content = io.BytesIO()
-    options = {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False}
-    with xlsxwriter.Workbook(content, {**options, "default_date_format": "yyyy-mm-dd"}) as workbook:
-        bold = workbook.add_format({"bold": True})
-        for name, rows in tables(insights).items():
-            sheet = workbook.add_worksheet(name)
-            columns = _columns(name)
-            sheet.write_row(0, 0, columns, bold)
-            for number, row in enumerate(rows[:MAX_SHEET_ROWS], start=1):
-                sheet.write_row(number, 0, [_cell_value(row[column]) for column in columns])
-            sheet.freeze_panes(1, 0)
-            if rows:
-                sheet.autofilter(0, 0, min(len(rows), MAX_SHEET_ROWS), len(columns) - 1)
+    workbook.save(content)
     write_bytes(Path(path), content.getvalue())
 
 

@@ -370,7 +370,16 @@ class FindingSearch:
             else:
                 kept += group_changes
                 wide = [c for c in wide if self._remains(c, group_changes)]
-            kept += wide
+            kept += self._drop_reflections(wide)
+        return kept
+
+    def _drop_reflections(self, candidates: Sequence[_Candidate]) -> list[_Candidate]:
+        """Drop groups that differ from the others only because another group differs in the opposite direction."""
+        kept: list[_Candidate] = []
+        for c in sorted(candidates, key=lambda c: c.p):
+            opposite = [k for k in kept if c.kind == k.kind == "group" and not _agree(k, c)]
+            if self._remains(c, opposite):
+                kept.append(c)
         return kept
 
     def _is_general(self, change: _Candidate, group_changes: Sequence[_Candidate]) -> bool:
