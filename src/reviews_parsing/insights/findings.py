@@ -347,7 +347,9 @@ class FindingSearch:
     def _best_measures(self, candidates: Sequence[_Candidate]) -> list[_Candidate]:
         """Return the strongest measure of each subject and scope; mentions only if no judgement tells the same."""
         best: dict[tuple[object, ...], _Candidate] = {}
-        for c in sorted(candidates, key=lambda c: (c.measure == "mentions", c.p, c.measure != "blame", c.base)):
+        for c in sorted(
+            candidates, key=lambda c: (c.measure == "mentions", c.p, c.measure != "blame", c.base != "reviews")
+        ):
             key = (c.topic, c.subject, c.key)
             stronger = 1 if c.hits == 0 else STRONGER
             if key not in best or (c.measure == "mentions" and c.p < stronger * best[key].p):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights.results import Driver, Rating
 from reviews_parsing.insights.reviews import ROW_ID, Reviews, literal, quoted
-from reviews_parsing.insights.statistics import adjusted
+from reviews_parsing.insights.statistics import SIGNIFICANCE_LEVEL, adjusted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,8 @@ MAX_MODEL_REVIEWS = 200_000
 """Reviews of the model; more would not narrow intervals visibly. They are chosen by a hash of their position."""
 MIN_PREDICTOR_REVIEWS = 15
 """Reviews that must praise (or blame) a category or topic before its effect is estimated."""
+POLARITIES = ("negative", "positive")
+"""Blame comes first: if every review with a category either praises or blames it, blame is the predictor."""
 MIN_CLUSTERS = 20
 MAX_PREDICTORS = 60
 MIN_NUMERIC_SHARE = 0.9
@@ -227,7 +229,7 @@ def find_drivers(
         f"len(list_filter(aspects, lambda x: x.entity_group = {literal(category)} AND x.polarity = '{polarity}')) > 0"
         f" AS c{n}_{polarity}"
         for n, category in enumerate(categories)
-        for polarity in ("positive", "negative")
+        for polarity in POLARITIES
     )
     reviews.rows(
         f"CREATE TABLE rated AS SELECT {ROW_ID}, stars, place{', ' + columns if columns else ''} FROM coded"
@@ -241,12 +243,12 @@ def find_drivers(
     used = clusters if number > 1 else None
     fixed = number < MIN_CLUSTERS
     flags = [np.asarray(data[name], float) for name in data if name.startswith("c")]
-    names = [(category, None, polarity) for category in categories for polarity in ("positive", "negative")]
+    names = [(category, None, polarity) for category in categories for polarity in POLARITIES]
     drivers = _drivers(stars, flags, names, used, fixed)
     drivers += _topic_drivers(reviews, data[ROW_ID], stars, flags, names, used, fixed, topics)
     corrected = adjusted([driver.p for driver in drivers])
     drivers = [replace(driver, adjusted=p) for driver, p in zip(drivers, corrected, strict=True)]
-    drivers.sort(key=lambda d: (-abs(d.impact) if d.adjusted < 0.05 else 0, d.p, d.category, d.topic or "", d.polarity))
+    drivers.sort(key=_rank)
     method = (
         "reviews are independent, intervals HC3"
         if used is None
@@ -255,6 +257,12 @@ def find_drivers(
         else f"intervals cluster-robust over {number} places"
     )
     return Rating(rating.column, rating.scale, rating.rated, rating.mean, len(stars), method, tuple(drivers))
+
+
+def _rank(driver: Driver) -> tuple[float, bool, float, str, str, str]:
+    """Return the sort key: the significant effects first, in order of their impact."""
+    impact = abs(driver.impact) if driver.adjusted < SIGNIFICANCE_LEVEL else 0
+    return -round(impact, 6), driver.topic is not None, driver.p, driver.category, driver.topic or "", driver.polarity
 
 
 def _drivers(
@@ -296,7 +304,7 @@ def _topic_drivers(
     for number, (topic, category) in enumerate(topics):
         chosen = np.asarray(table["topic"]) == number
         own = []
-        for kind in ("praise", "blame"):
+        for kind in ("blame", "praise"):
             flag = np.zeros(len(stars))
             flag[position[chosen & np.asarray(table[kind], bool)]] = 1
             own.append(flag)
@@ -307,7 +315,7 @@ def _topic_drivers(
         fit = fit_linear(stars, np.column_stack([*(own[n] for n in usable), *others]), clusters, fixed)
         for place, n in enumerate(usable):
             if np.isfinite(fit.p[place]):
-                drivers.append(_driver((category, topic, ("positive", "negative")[n]), own[n], fit, place))
+                drivers.append(_driver((category, topic, POLARITIES[n]), own[n], fit, place))
     return drivers
 
 
