@@ -491,11 +491,13 @@ class FindingSearch:
         """Add changes of stars to the finding on the same group that agrees, and return those without one."""
         alone = []
         for c in stars:
-            finding = next((k for k in kept if k.key == c.key and k.direction == c.direction), None)
-            if finding is None:
-                if not any(k.key[:2] == c.key[:2] and k.direction == c.direction for k in kept if k.group is not None):
-                    alone.append(c)
-            elif not finding.note:
+            related = [k for k in kept if k.direction == c.direction and k.key[:2] == c.key[:2]]
+            related = [k for k in related if k.key == c.key or k.group is not None]
+            if not related:
+                alone.append(c)
+                continue
+            finding = next((k for k in related if k.key == c.key), related[0])
+            if not finding.note:
                 finding.note = f" Mean stars: {c.hits:.1f}, {'before' if c.split else 'elsewhere'} {c.other_hits:.1f}."
         return alone
 
