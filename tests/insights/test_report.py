@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 from tests.insights.making import parquet, review
 
 from reviews_parsing.errors import DataError
@@ -203,7 +203,7 @@ def test_sentences_are_filtered_sorted_and_searched(rated_page: Page) -> None:
     rated_page.locator("[name=search]").fill("no such words")
     assert sentence_count(rated_page) == 0
     rated_page.locator("#filters button[type=reset]").click()
-    rated_page.wait_for_function("document.getElementById('all-count').textContent.startsWith('720')")
+    expect(rated_page.locator("#all-count")).to_contain_text("720 sentences")
     rated_page.locator("#all-more").click()
     assert rated_page.locator("#all-list li").count() == 100
 
@@ -235,7 +235,7 @@ def test_without_scripts_it_is_read_as_before(rated_report: Path) -> None:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET.split())
         opened = browser.new_context(java_script_enabled=False).new_page()
         opened.goto(rated_report.as_uri())
-        assert opened.locator("#sentences blockquote").count() >= 2
+        assert opened.locator("#sentences blockquote").count() >= 1
         assert "This list needs scripts" in str(opened.locator("#all").text_content())
         assert not opened.locator("#all-tools").is_visible()
         browser.close()

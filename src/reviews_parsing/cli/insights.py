@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,6 +69,12 @@ def insights(
     ] = None,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Omit aspects with a lower score.")] = 0.0,
     language: Annotated[str, typer.Option(help="Language of the reviews, to merge forms of a word.")] = "en",
+    serve: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Serve the report with all sentences at this port of 127.0.0.1."
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
     ] = False,
@@ -84,6 +91,8 @@ def insights(
 
         reviews-parsing insights s3://bucket/parsed/ -o report.html
 
+        reviews-parsing insights parsed/ --serve 8350
+
         reviews-parsing insights parsed.parquet --compare month --digest digest --alert change
     """
     from reviews_parsing import insights as room
@@ -91,44 +100,49 @@ def insights(
     columns = [name.strip() for names in by or () for name in names.split(",") if name.strip()]
     changes, thresholds = room.parse_alerts(alert or ())
     room.check_targets(out, tables, pictures, digest)
-    with output.progress_bar("reading") as update:
-        result = room.analyse(
-            parsed,
-            None if by is None else columns,
-            time=time,
-            min_score=min_score,
-            language=language,
-            rating=rating,
-            date_format=date_format,
-            as_of=as_of,
-            topics=topics,
-            compare=compare,
-            with_evidence=out is not None,
-            progress=update,
-        )
-        summary = room.make_digest(result, digest)
-        fired = room.alerts(result, summary, changes, thresholds)
-        update(0.95, "writing")
-        if out is not None:
-            room.write_report(result, out)
-        if tables is not None:
-            room.write_tables(result, tables)
-            room.write_workbook(result, tables / "tables.xlsx")
-            room.write_json(result, tables / "insights.json")
-        if pictures is not None:
-            room.write_pictures(result, pictures)
-        if digest is not None:
-            room.write_digest(summary, digest)
-        update(1.0, "")
-    if as_json:
-        output.print_json({**room.to_json(result), "alerts": fired})
-    else:
-        _print(result)
-        for line in fired:
-            output.out.print(f"alert: {line}", markup=False)
-        for target in (out, tables, pictures, digest):
-            if target is not None:
-                output.out.print(f"-> {target}", markup=False)
+    options = room.Options(
+        by=None if by is None else tuple(dict.fromkeys(columns)),
+        time=time,
+        min_score=min_score,
+        language=language,
+        rating=rating,
+        date_format=date_format,
+        as_of=as_of,
+        topics=topics,
+        compare=compare,
+        with_evidence=out is not None,
+    )
+    with ExitStack() as stack:
+        with output.progress_bar("reading") as update:
+            result, reviews = stack.enter_context(room.open_analysis(parsed, options, update))
+            summary = room.make_digest(result, digest)
+            fired = room.alerts(result, summary, changes, thresholds)
+            update(0.95, "writing")
+            if out is not None:
+                room.write_report(result, out)
+            if tables is not None:
+                room.write_tables(result, tables)
+                room.write_workbook(result, tables / "tables.xlsx")
+                room.write_json(result, tables / "insights.json")
+            if pictures is not None:
+                room.write_pictures(result, pictures)
+            if digest is not None:
+                room.write_digest(summary, digest)
+            update(1.0, "")
+        if as_json:
+            output.print_json({**room.to_json(result), "alerts": fired})
+        else:
+            _print(result)
+            for line in fired:
+                output.out.print(f"alert: {line}", markup=False)
+            for target in (out, tables, pictures, digest):
+                if target is not None:
+                    output.out.print(f"-> {target}", markup=False)
+        if serve is not None:
+            server = stack.enter_context(room.report_server(result, reviews, serve))
+            output.err.print(f"http://127.0.0.1:{server.server_port}/ (stop with Ctrl+C)", markup=False)
+            with suppress(KeyboardInterrupt):
+                server.serve_forever()
     if fired:
         raise typer.Exit(ALERT_STATUS)
 

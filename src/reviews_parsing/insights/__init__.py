@@ -1,6 +1,6 @@
 """Insights from parsed reviews: counts of categories, changes, group comparisons, words, quotes, and the report."""
 
-from reviews_parsing.insights.analyse import analyse
+from reviews_parsing.insights.analyse import Options, analyse, open_analysis
 from reviews_parsing.insights.digest import alerts, make_digest, parse_alerts, write_digest
 from reviews_parsing.insights.export import (
     check_targets,
@@ -15,16 +15,20 @@ from reviews_parsing.insights.findings import findings
 from reviews_parsing.insights.plots import figures
 from reviews_parsing.insights.report import write_report
 from reviews_parsing.insights.results import Insights
+from reviews_parsing.insights.serve import report_server
 
 __all__ = [
     "Insights",
+    "Options",
     "alerts",
     "analyse",
     "check_targets",
     "figures",
     "findings",
     "make_digest",
+    "open_analysis",
     "parse_alerts",
+    "report_server",
     "tables",
     "to_json",
     "write_digest",

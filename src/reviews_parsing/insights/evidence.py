@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, cast
 
+from reviews_parsing.errors import DataError
 from reviews_parsing.insights.quotes import JOINT_PROBABILITY, joint_probability, review_name, review_struct
+from reviews_parsing.insights.results import Insights
 from reviews_parsing.insights.reviews import ASPECTS, ROW_ID, Reviews, literal, quoted
 from reviews_parsing.insights.text import readable
 from reviews_parsing.insights.topics import TopicForms
@@ -112,62 +114,86 @@ def _sentences(review: Mapping[str, Any]) -> tuple[str, list[tuple[Mapping[str, 
     return displayed, result
 
 
-def query_sentences(
-    reviews: Reviews,
-    text: str,
-    by: Sequence[str],
-    filters: Mapping[str, str],
-    topics: Mapping[str, Sequence[tuple[str, str]]],
-) -> dict[str, Any]:
-    """Return one page of sentences that match filters, and their number, for the server.
+def remote_document(insights: Insights) -> dict[str, Any]:
+    """Return the document of a page whose sentences come from a server: the values of its filters."""
+    columns = [
+        {"name": c.column, "values": [group.value for group in c.groups if not group.pooled]}
+        for c in insights.comparisons
+    ]
+    return {
+        "remote": True,
+        "categories": [category.category for category in insights.categories],
+        "topics": [[topic.id, topic.category, topic.name] for topic in insights.topics],
+        "columns": columns,
+        "dated": insights.dated > 0,
+        "rated": insights.rating is not None,
+    }
 
-    Filters are category, topic, polarity, place, from, to (days), min and max stars, search, sort (probability, date,
-    stars), offset and limit, and by_0, by_1, ... for groups.
+
+def query_sentences(
+    reviews: Reviews, text: str, insights: Insights, filters: Mapping[str, str], offset: int = 0, limit: int = 50
+) -> dict[str, Any]:
+    """Return one page of the sentences that match filters, and the number of sentences and reviews that do.
+
+    Filters have the names of `report.js`: category, topic, polarity, from, to (days), weekday, min, max (stars),
+    search, sort, and by:COLUMN for groups. Raises DataError if a value is not a day or number.
     """
     where = ["true"]
     parameters: list[object] = []
-
-    def add(condition: str, value: object) -> None:
-        where.append(condition)
-        parameters.append(value)
-
-    if filters.get("category"):
-        add("a.entity_group = ?", filters["category"])
-    if (polarity := filters.get("polarity")) in POLARITIES:
-        add("a.polarity = ?", polarity)
-    if filters.get("topic"):
-        pairs = topics.get(filters["topic"], ())
-        forms = ", ".join(f"({literal(category)}, {literal(form)})" for category, form in pairs) or "(NULL, NULL)"
-        where.append(f"(a.entity_group, lower(trim(a.word))) IN ({forms})")
-    for name, condition in (
-        ("from", "moment::DATE >= ?::DATE"),
-        ("to", "moment::DATE <= ?::DATE"),
-        ("place", "place = ?"),
-    ):
-        if filters.get(name):
-            add(condition, filters[name])
-    for name, condition in (("min", "stars >= ?"), ("max", "stars <= ?")):
-        if filters.get(name):
-            add(condition, float(filters[name]))
-    if filters.get("search"):
-        add(f"contains(lower({quoted(text)}), lower(?))", filters["search"])
-    for n in range(len(by)):
-        if filters.get(f"by_{n}"):
-            add(f"by_{n} = ?", filters[f"by_{n}"])
-    orders = {"date": "moment DESC NULLS LAST", "oldest": "moment NULLS LAST", "stars": "stars NULLS LAST"}
+    conditions = {
+        "category": "a.entity_group = ?",
+        "from": "moment::DATE >= ?",
+        "to": "moment::DATE <= ?",
+        "weekday": "isodow(moment) = ?",
+        "min": "stars >= ?",
+        "max": "stars <= ?",
+        "search": f"contains(lower({quoted(text)}), lower(?))",
+        **{f"by:{column}": f"by_{n} = ?" for n, column in enumerate(insights.by)},
+    }
+    types: dict[str, Callable[[str], object]] = {
+        "from": date.fromisoformat,
+        "to": date.fromisoformat,
+        "weekday": int,
+        "min": float,
+        "max": float,
+    }
+    for name, condition in conditions.items():
+        if value := filters.get(name):
+            try:
+                parameters.append(types.get(name, str)(value))
+            except ValueError:
+                raise DataError(f"'{value}' is not a value of the filter '{name}'") from None
+            where.append(condition)
+    polarities = ", ".join(map(literal, POLARITIES))
+    if (polarity := filters.get("polarity")) == "other":
+        where.append(f"(a.polarity IS NULL OR a.polarity NOT IN ({polarities}))")
+    elif polarity:
+        where.append("a.polarity = ?")
+        parameters.append(polarity)
+    if topic := filters.get("topic"):
+        number = next((n for n, t in enumerate(insights.topics) if t.id == topic), -1)
+        where.append(
+            "(a.entity_group, lower(trim(a.word))) IN"
+            f" (SELECT (category, form) FROM topic_forms WHERE topic = {number})"
+        )
+    orders = {
+        "newest": "moment DESC NULLS LAST",
+        "oldest": "moment NULLS LAST",
+        "fewest stars": "stars NULLS LAST",
+        "most stars": "stars DESC NULLS LAST",
+    }
     order = orders.get(filters.get("sort", ""), f"round({JOINT_PROBABILITY}, 2) DESC")
-    limit = min(int(filters.get("limit") or 50), 500)
-    offset = int(filters.get("offset") or 0)
-    groups = "".join(f", by_{n}" for n in range(len(by)))
     source = f"FROM (SELECT *, unnest({ASPECTS}) AS a FROM dated) WHERE {' AND '.join(where)}"
-    ((count,),) = cast(list[tuple[int]], reviews.rows(f"SELECT count(*) {source}", parameters))
+    ((count, number_of_reviews),) = cast(
+        list[tuple[int, int]], reviews.rows(f"SELECT count(*), count(DISTINCT {ROW_ID}) {source}", parameters)
+    )
     rows = reviews.rows(
-        f"SELECT {review_struct(reviews, text)}, a{groups} {source} ORDER BY {order}, {ROW_ID}, a.start LIMIT {limit}"
+        f"SELECT {review_struct(reviews, text)}, a {source} ORDER BY {order}, {ROW_ID}, a.start LIMIT {limit}"
         f" OFFSET {offset}",
         parameters,
     )
     result = []
-    for review, aspect, *values in cast(list[tuple[Any, ...]], rows):
+    for review, aspect in cast(list[tuple[dict[str, Any], dict[str, Any]]], rows):
         displayed, spans = _sentences({**review, "aspects": [aspect]})
         if spans:
             probability = joint_probability(aspect)
@@ -175,14 +201,13 @@ def query_sentences(
                 {
                     "name": review_name(reviews, review),
                     "text": displayed,
-                    "day": review["day"].isoformat() if review["day"] else None,
+                    "date": review["day"].isoformat() if review["day"] else None,
                     "stars": review["stars"],
                     "place": review["place"],
-                    "groups": values,
                     "category": aspect["entity_group"],
                     "polarity": aspect["polarity"],
                     "offsets": spans[0][1],
                     "probability": None if probability is None else round(100 * probability),
                 }
             )
-    return {"count": count, "sentences": result}
+    return {"count": count, "reviews": number_of_reviews, "rows": len(rows), "sentences": result}

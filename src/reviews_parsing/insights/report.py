@@ -49,11 +49,12 @@ def write_report(insights: Insights, path: str | Path) -> None:
     write_bytes(target, render(insights).encode("utf-8", "replace"))
 
 
-def render(insights: Insights) -> str:
-    """Return the page. Texts of reviews are escaped."""
+def render(insights: Insights, remote: dict[str, Any] | None = None) -> str:
+    """Return the page. Texts of reviews are escaped. With `remote`, the sentences come from the server of the page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    document = remote or insights.evidence
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -82,7 +83,7 @@ def render(insights: Insights) -> str:
         range_sentence=range_sentence,
         finding_filter=lambda finding: finding_filter(insights, finding),
         urlencode=lambda **filters: urlencode(filters),
-        linked=insights.evidence is not None,
+        linked=document is not None,
         pieces=pieces,
         side=side,
         sign=sign,
@@ -92,7 +93,7 @@ def render(insights: Insights) -> str:
         max_topics=MAX_TOPICS,
         max_evidence=evidence.MAX_REVIEWS,
     )
-    linked = insights.evidence is not None
+    linked = document is not None
     svgs = {name: inline(figure, f"plot{n}", linked) for n, (name, figure) in enumerate(figures(insights).items())}
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -101,8 +102,9 @@ def render(insights: Insights) -> str:
         plots=svgs,
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704  our own file
         script=Markup(script),  # noqa: S704  our own file
+        connect_source="'self'" if remote else "'none'",
         script_source=f"'sha256-{digest}'" if linked else "'none'",
-        data=Markup(json.dumps(insights.evidence, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")),  # noqa: S704  no tag can begin
+        data=Markup(json.dumps(document, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")),  # noqa: S704  no tag can begin
         sources=", ".join(_file_name(source) for source in insights.sources),
         overview=overview(insights),
         impact_text=impact_sentence(insights.rating),

@@ -1,4 +1,4 @@
-// Filters the sentences of the report. All data is in the page, and texts are only ever set as text.
+// Filters the sentences of the report. They are in the page, or come from its server; texts are only ever set as text.
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -16,7 +16,9 @@
   const form = document.getElementById("filters"), list = document.getElementById("all-list");
   const count = document.getElementById("all-count"), more = document.getElementById("all-more");
   const field = (name) => form.elements.namedItem(name);
-  let matching = [], shown = 0;
+  const dated = data.remote ? data.dated : data.reviews.some((row) => row[2] !== null);
+  const rated = data.remote ? data.rated : data.reviews.some((row) => row[3] !== null);
+  let matching = [], shown = 0, request = 0;
 
   function addSelect(name, label, options) {
     const select = element("select", "", { name });
@@ -35,13 +37,13 @@
   addSelect("polarity", "Polarity", [all, ...same(POLARITIES), ["other", "other"]]);
   addSelect("topic", "Topic", [all, ...data.topics.map(([id, category, name]) => [id, `${name} (${category})`])]);
   for (const column of data.columns) addSelect("by:" + column.name, column.name, [all, ...same([...column.values].sort())]);
-  if (data.reviews.some((row) => row[2] !== null)) {
+  if (dated) {
     addInput("from", "From", "date");
     addInput("to", "To", "date");
     const names = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
     addSelect("weekday", "Day of the week", [all, ...names.map((name, n) => [String(n + 1), name])]);
   }
-  if (data.reviews.some((row) => row[3] !== null)) {
+  if (rated) {
     addInput("min", "Stars from", "number", { min: 0, max: 5, step: "any" });
     addInput("max", "Stars to", "number", { min: 0, max: 5, step: "any" });
   }
@@ -71,12 +73,20 @@
     }).sort(SORTS[value("sort")] ?? SORTS.probability);
   }
 
-  function quote(aspect) {
-    const [, category, polarity, , start, end, spanStart, spanEnd, probability] = aspect;
+  function sentenceOf(aspect) {
+    const [, category, polarity, , ...offsets] = aspect;
     const [name, text, date, stars, place] = review(aspect);
+    return {
+      name, text, stars, offsets: offsets.slice(0, 4), probability: aspect[8], category: data.categories[category],
+      polarity: POLARITIES[polarity], place: place === null ? null : data.places[place],
+      date: date === null ? null : new Date(date * DAY).toISOString().slice(0, 10),
+    };
+  }
+  function quote({ name, text, date, stars, place, category, polarity, offsets, probability }) {
+    const [start, end, spanStart, spanEnd] = offsets;
     // Offsets count code points, and a string of JavaScript counts UTF-16 units.
     const points = Array.from(text), part = (from, to) => points.slice(from, to).join("");
-    const side = POLARITIES[polarity] ?? "other";
+    const side = POLARITIES.includes(polarity) ? polarity : "other";
     const item = element("li"), block = element("blockquote", "", { className: side, dir: "auto" });
     const sentence = element("p");
     if (spanStart < 0) sentence.append(part(start, end) + (end < points.length ? " …" : ""));
@@ -84,9 +94,9 @@
       const mark = element("mark", part(spanStart, spanEnd), { className: side });
       sentence.append(part(start, spanStart), mark, part(spanEnd, end));
     }
-    const facts = [`${data.categories[category]} ${{ positive: "+", negative: "\u2212" }[side] ?? "\u00b7"}`, name];
-    if (place !== null && data.places[place] !== name) facts.push(data.places[place]);
-    if (date !== null) facts.push(new Date(date * DAY).toISOString().slice(0, 10));
+    const facts = [`${category} ${{ positive: "+", negative: "\u2212" }[side] ?? "\u00b7"}`, name];
+    if (place !== null && place !== name) facts.push(place);
+    if (date !== null) facts.push(date);
     if (stars !== null) facts.push(`${stars} ${stars === 1 ? "star" : "stars"}`);
     if (probability !== null) facts.push(`probability ${probability}\u00a0%`);
     const footer = element("footer", facts.join(" · "));
@@ -100,16 +110,37 @@
     return item;
   }
 
+  const number = (value) => value.toLocaleString("en");
+  function append(sentences, rows, total, reviews) {
+    list.append(...sentences.map(quote));
+    shown += rows;
+    more.hidden = shown >= total;
+    count.textContent = `${number(total)} sentences of ${number(reviews)} reviews; ${number(shown)} shown`;
+  }
+  async function fetchPage() {
+    const current = ++request;
+    const filters = new URLSearchParams([...new FormData(form)].filter(([, text]) => text !== ""));
+    filters.append("offset", String(shown));
+    filters.append("limit", String(PAGE));
+    more.hidden = true;
+    count.textContent = "Searching";
+    try {
+      const response = await fetch("/sentences?" + filters);
+      if (!response.ok) throw new Error(await response.text());
+      const page = await response.json();
+      // A later change of the filters has asked again.
+      if (current === request) append(page.sentences, page.rows, page.count, page.reviews);
+    } catch (error) {
+      if (current === request) count.textContent = `The sentences cannot be read (${error.message}): is the command still running?`;
+    }
+  }
   function show() {
-    const end = Math.min(shown + PAGE, matching.length);
-    list.append(...matching.slice(shown, end).map(quote));
-    shown = end;
-    more.hidden = shown >= matching.length;
-    const reviews = new Set(matching.map((aspect) => aspect[0])).size;
-    count.textContent = `${matching.length.toLocaleString("en")} sentences of ${reviews.toLocaleString("en")} reviews; ${shown.toLocaleString("en")} shown`;
+    if (data.remote) return fetchPage();
+    const page = matching.slice(shown, shown + PAGE);
+    return append(page.map(sentenceOf), page.length, matching.length, new Set(matching.map((aspect) => aspect[0])).size);
   }
   function update() {
-    matching = matches();
+    if (!data.remote) matching = matches();
     shown = 0;
     list.replaceChildren();
     show();
