@@ -31,6 +31,7 @@ def report_server(insights: Insights, reviews: Reviews, port: int) -> Iterator[T
     text = reviews.text
     if text is None:
         raise DataError("there are no sentences to serve: no column holds the texts that the aspects refer to")
+    column: str = text
     page = render(insights, remote_document(insights)).encode("utf-8", "replace")
     lock = Lock()
 
@@ -52,7 +53,7 @@ def report_server(insights: Insights, reviews: Reviews, port: int) -> Iterator[T
             try:
                 offset, limit = (max(0, int(filters.pop(name, default))) for name, default in _PAGE.items())
                 with lock:
-                    result = query_sentences(reviews, text, insights, filters, offset, min(limit, MAX_LIMIT))
+                    result = query_sentences(reviews, column, insights, filters, offset, min(limit, MAX_LIMIT))
             except (ValueError, DataError) as error:
                 self.respond(HTTPStatus.BAD_REQUEST, str(error).encode("utf-8", "replace"), "text/plain; charset=utf-8")
                 return
