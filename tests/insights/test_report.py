@@ -219,10 +219,13 @@ def test_all_sections_are_there_and_folders_are_not(rated_page: Page, rated_repo
     assert re.search(r"default-src 'none'; script-src 'sha256-[\w+/=]+';", policy[1].replace("&#39;", "'"))
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", "dark", "forced"])
 @pytest.mark.parametrize("width", [390, 1440])
 def test_axe_has_no_complaint(rated_page: Page, width: int, scheme: str) -> None:
-    rated_page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    if scheme == "forced":
+        rated_page.emulate_media(forced_colors="active")
+    else:
+        rated_page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     rated_page.set_viewport_size({"width": width, "height": 800})
     levels = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
     violations = Axe().run(rated_page, options={"runOnly": levels}).response["violations"]
