@@ -24,7 +24,7 @@ from reviews_parsing.insights.findings import (
     reportable_differences,
 )
 from reviews_parsing.insights.plots import figures
-from reviews_parsing.insights.results import Finding, Insights, Sentence, Span
+from reviews_parsing.insights.results import Change, Comparison, Contrast, Finding, Insights, Sentence, Span
 from reviews_parsing.insights.svg import inline
 from reviews_parsing.insights.text import day_name, percent, period_name, points
 
@@ -75,10 +75,10 @@ def render(insights: Insights, remote: dict[str, Any] | None = None) -> str:
         max_panels=plots.MAX_PANELS,
         day=day_name,
         period=period_name,
-        reportable_changes=reportable_changes,
+        changes=_overall_changes(insights),
         change_sentence=change_sentence,
         contrast_sentence=contrast_sentence,
-        reportable_contrasts=reportable_contrasts,
+        distinct_contrasts=_distinct_contrasts,
         reportable_differences=reportable_differences,
         range_sentence=range_sentence,
         finding_filter=lambda finding: finding_filter(insights, finding),
@@ -128,6 +128,23 @@ def _panels_caption(insights: Insights) -> str:
     """Return the part of a caption that says which categories have a panel, or an empty text."""
     number, total = len(plots.panel_categories(insights)), len(insights.categories)
     return f"; {number} of {total} categories, those with enough reviews, on one scale" if number < total else ""
+
+
+def _overall_changes(insights: Insights) -> list[Change]:
+    """Return the most significant reportable change over all reviews of each category."""
+    best: dict[str, Change] = {}
+    for change in reportable_changes(insights.changes):
+        if change.column is None:
+            best.setdefault(change.category, change)
+    return list(best.values())
+
+
+def _distinct_contrasts(comparison: Comparison) -> list[Contrast]:
+    """Return the most significant reportable difference of each group and category, in order of their p-values."""
+    best: dict[tuple[str, str], Contrast] = {}
+    for contrast in sorted(reportable_contrasts(comparison), key=lambda contrast: contrast.adjusted):
+        best.setdefault((contrast.value, contrast.category), contrast)
+    return list(best.values())
 
 
 def finding_filter(insights: Insights, finding: Finding) -> str:
