@@ -123,3 +123,40 @@ def test_what_is_not_there_or_holds_nothing_is_one_line(tmp_path: Path) -> None:
     pq.write_table(pa.table({"aspects": [1, 2]}), numbers)
     with pytest.raises(DataError, match=r"column 'aspects' is BIGINT, not parsed aspects"):
         analyse([numbers])
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+def test_names_that_differ_in_case_are_columns_of_their_own(tmp_path: Path, form: str) -> None:
+    rows = [
+        review("The [tea](BEVERAGE+) was fine.", City="x", city="AB"[n % 2], TEXT="-", Date="-", date="2024-01-05")
+        for n in range(40)
+    ]
+    path = tmp_path / f"p.{form}"
+    if form == "parquet":
+        parquet(path, rows)
+    elif form == "jsonl":
+        jsonl(path, rows)
+    else:
+        lines = [
+            ",".join('"' + str(v if isinstance(v, str) else json.dumps(v)).replace('"', '""') + '"' for v in r.values())
+            for r in rows
+        ]
+        path.write_text("\n".join([",".join(rows[0]), *lines]) + "\n", encoding="utf-8")
+    insights = analyse([path], ["city"], time="date")
+    (comparison,) = insights.comparisons
+    assert comparison.column == "city"
+    assert [(group.value, group.reviews) for group in comparison.groups] == [("A", 20), ("B", 20)]
+    assert (insights.dated, insights.shown[0].text) == (40, "The tea was fine.")
+    assert [g.value for g in analyse([path], ["City"], time="date").comparisons[0].groups] == ["x"]
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_a_column_may_have_a_name_that_queries_use(tmp_path: Path, form: str) -> None:
+    rows = [
+        review("The [tea](BEVERAGE+) was fine.", file_row_number=n % 2, **{"__file": "a", "__row_id": n})
+        for n in range(40)
+    ]
+    path = (parquet if form == "parquet" else jsonl)(tmp_path / f"p.{form}", rows)
+    insights = analyse([path], ["file_row_number"])
+    assert [(group.value, group.reviews) for group in insights.comparisons[0].groups] == [("0", 20), ("1", 20)]
+    assert insights.sentences[0].review_name.startswith(f"p.{form}, row ")

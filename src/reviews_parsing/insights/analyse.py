@@ -223,7 +223,7 @@ def _place_column(reviews: Reviews, by: Sequence[str] | None) -> str | None:
 
 def _extra_columns(reviews: Reviews, by: Sequence[str], dating: Dating | None) -> list[str]:
     """Return `weekday` if reviews are dated to the day and it is not compared anyway."""
-    if dating is None or "weekday" in by or "weekday" in reviews.columns:
+    if dating is None or "weekday" in by or reviews.resolve("weekday"):
         return []
     query = f"SELECT count(DISTINCT day(moment)) FROM (SELECT {dating.moment} AS moment FROM reviews)"
     ((days,),) = cast(list[tuple[int]], reviews.rows(query))
@@ -254,7 +254,9 @@ def _create_view(
         old, new = (f"moment::DATE BETWEEN DATE '{a}' AND DATE '{b}'" for a, b in (ranges[:2], ranges[2:]))
         side = f"CASE WHEN {new} THEN 1 WHEN {old} THEN 0 END"
     # Columns of the files are read in the inner query, where names such as "stars" or "place" are still theirs.
-    groups_sql = [(n, _group_sql(reviews, name, dating), name in reviews.columns) for n, name in enumerate(columns)]
+    groups_sql = [
+        (n, _group_sql(reviews, name, dating), reviews.resolve(name) is not None) for n, name in enumerate(columns)
+    ]
     inner = "".join(f", {sql} AS by_{n}" for n, sql, in_file in groups_sql if in_file)
     outer = f", {side} AS side" + "".join(f", {sql} AS by_{n}" for n, sql, in_file in groups_sql if not in_file)
     stars = f"({rating.stars})::DOUBLE" if rating else "NULL::DOUBLE"
@@ -270,8 +272,8 @@ def _create_view(
 
 def _group_sql(reviews: Reviews, name: str, dating: Dating | None) -> str:
     """Return SQL for the group of a review. Raises DataError if there is no such column or part of a date."""
-    if name in reviews.columns:
-        value = f"trim({quoted(name)}::VARCHAR)"
+    if column := reviews.resolve(name):
+        value = f"trim({quoted(column)}::VARCHAR)"
     elif name not in dates.PARTS:
         parts = f", and of the date {', '.join(dates.PARTS)}" if dating else ""
         raise DataError(f"no column '{name}' to compare by; there are {', '.join(reviews.columns)}{parts}")

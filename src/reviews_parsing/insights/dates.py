@@ -70,11 +70,12 @@ def find_dates(
 
     Raises DataError if the column does not exist or has no dates, or its dates can be day or month first.
     """
-    if name is not None and name not in reviews.columns:
+    column_name = name and reviews.resolve(name)
+    if name is not None and column_name is None:
         raise DataError(f"no column '{name}' to date the reviews; there are {', '.join(reviews.columns)}")
     _check_format(reviews, date_format)
     notes: list[str] = []
-    for column in [name] if name is not None else _candidates(reviews):
+    for column in [column_name] if column_name else _candidates(reviews):
         reading = _read_column(reviews, column, date_format, as_of)
         if reading is None:
             continue

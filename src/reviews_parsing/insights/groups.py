@@ -34,7 +34,7 @@ T = TypeVar("T", Test, Contrast, RangeDifference)
 
 def is_chronological(reviews: Reviews, column: str) -> bool:
     """Tell whether the groups of a column are parts of the date."""
-    return column in dates.PARTS and column not in reviews.columns
+    return column in dates.PARTS and reviews.resolve(column) is None
 
 
 def read_groups(reviews: Reviews, column: str, name: str, grouping: int) -> tuple[tuple[Group, ...], str | None]:

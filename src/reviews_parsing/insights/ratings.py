@@ -63,14 +63,15 @@ def find_rating(reviews: Reviews, name: str | None) -> tuple[RatingColumn | None
 
     Raises DataError if the column does not exist or does not hold ratings.
     """
-    if name is not None and name not in reviews.columns:
+    column_name = name and reviews.resolve(name)
+    if name is not None and column_name is None:
         raise DataError(f"no column '{name}' of ratings; there are {', '.join(reviews.columns)}")
     normal = {
         column: "_".join(column.lower().replace(".", " ").replace("-", " ").split()) for column in reviews.columns
     }
     usual = [column for rating in RATING_COLUMNS for column, text in normal.items() if text == rating]
     notes: list[str] = []
-    for column in [name] if name is not None else usual:
+    for column in [column_name] if column_name else usual:
         rating, reason = _read_column(reviews, column)
         if rating is not None:
             return rating, tuple(notes) + ((reason,) if reason else ())

@@ -98,6 +98,15 @@ class Reviews:
         except duckdb.Error as error:
             raise DataError(self._explain(error)) from None
 
+    def resolve(self, name: str) -> str | None:
+        """Return the column of the view that a column of the files has become, or None if there is none.
+
+        Names that differ only in case from another one, or that the views use, have a number appended.
+        """
+        if name in self.columns:
+            return name
+        return next((column for column in self.columns if re.sub(r"_\d+$", "", column) == name), None)
+
     def insert(self, table: str, columns: Mapping[str, Sequence[object]], types: Sequence[str]) -> None:
         """Create a table from columns of equal length and SQL types."""
         import pyarrow as pa
@@ -174,20 +183,26 @@ def _as_parquet(connection: DuckDBPyConnection, path: Path, name: str, target: P
         raise DataError(f"{name} is empty: {PARSE_FIRST}")
     try:
         if ending == PARQUET:
-            _check_aspects(connection, f"read_parquet({literal(str(path))})", name)
-            return path
-        if ending in JSON_ENDINGS:
-            table = f"read_json({literal(str(path))}, format='newline_delimited', maximum_object_size={MAX_ROW_BYTES}"
+            table = f"read_parquet({literal(str(path))})"
+            if not (renaming := _renaming(_check_aspects(connection, table, name))):
+                return path
+            query = f"SELECT *{renaming} FROM {table}"
+        elif ending in JSON_ENDINGS:
+            options = f"format='newline_delimited', maximum_object_size={MAX_ROW_BYTES}"
+            table = f"read_json({literal(str(path))}, {options}"
             columns = _check_aspects(connection, f"{table}, sample_size=100000)", name)
-            types = {column: ASPECT_TYPE if column == ASPECTS else "VARCHAR" for column in columns}
-            struct = ", ".join(f"{literal(column)}: {literal(kind)}" for column, kind in types.items())
-            query = f"FROM {table}, columns={{{struct}}})"
+            if _differ_in_case(columns):
+                query = _objects_query(connection, f"read_json_objects({literal(str(path))}, {options})")
+            else:
+                types = {column: ASPECT_TYPE if column == ASPECTS else "VARCHAR" for column in columns}
+                struct = ", ".join(f"{literal(column)}: {literal(kind)}" for column, kind in types.items())
+                query = f"SELECT *{_renaming(columns)} FROM {table}, columns={{{struct}}})"
         elif ending in DELIMITED_ENDINGS:
             delimiter = "\t" if ending == ".tsv" else ","
             dialect = f"delim='{delimiter}', quote='\"', escape='\"', header=true, all_varchar=true"
             table = f"read_csv({literal(str(path))}, {dialect}, max_line_size={MAX_ROW_BYTES})"
-            _check_aspects(connection, table, name)
-            query = f"SELECT * REPLACE ({FROM_JSON} AS {ASPECTS}) FROM {table}"
+            columns = _check_aspects(connection, table, name)
+            query = f"SELECT * REPLACE ({FROM_JSON} AS {ASPECTS}){_renaming(columns)} FROM {table}"
         else:
             raise DataError(
                 f"{name}: the ending '{path.suffix}' names no known format: give .parquet or .jsonl; {PARSE_FIRST}"
@@ -198,6 +213,44 @@ def _as_parquet(connection: DuckDBPyConnection, path: Path, name: str, target: P
             f"{name} cannot be read ({_first_line(error)}): give what reviews-parsing parse wrote"
         ) from None
     return target
+
+
+def _renaming(columns: Sequence[str]) -> str:
+    """Return SQL after `*` that renames columns with the names of the views' own columns, or an empty text."""
+    own = (FILE, ROW, ROW_ID)
+    names = ", ".join(f"{quoted(c)} AS {quoted(_numbered(c, columns))}" for c in columns if c.lower() in own)
+    return f" RENAME ({names})" if names else ""
+
+
+def _numbered(name: str, columns: Sequence[str]) -> str:
+    """Return a name with the first number that makes it unique, as DuckDB does."""
+    taken = {column.lower() for column in columns}
+    return next(f"{name}_{n}" for n in range(1, len(taken) + 2) if f"{name}_{n}".lower() not in taken)
+
+
+def _differ_in_case(columns: Sequence[str]) -> bool:
+    """Tell whether DuckDB has numbered columns, possibly because their names differ only in case from another one."""
+    lower = {column.lower() for column in columns}
+    return any(re.sub(r"_\d+$", "", name) in lower - {name} for name in lower)
+
+
+def _objects_query(connection: DuckDBPyConnection, table: str) -> str:
+    """Return SQL for the fields of JSON objects whose names differ only in case, the later ones numbered."""
+    rows = connection.execute(
+        f"SELECT key FROM (SELECT unnest(json_keys(json)) AS key FROM {table}) GROUP BY key ORDER BY key"
+    ).fetchall()
+    names: list[str] = [FILE, ROW, ROW_ID]
+    fields = []
+    for (key,) in rows:
+        path = literal('$."' + key.replace('"', '\\"') + '"')
+        if key == ASPECTS:
+            value = f"from_json(json_extract(json, {path}), '{json.dumps([{**FIELDS, 'opinion': OPINION}])}')"
+        else:
+            value = f"json_extract_string(json, {path})"
+        name = key if key.lower() not in {n.lower() for n in names} else _numbered(key, names)
+        names.append(name)
+        fields.append(f"{value} AS {quoted(name)}")
+    return f"SELECT {', '.join(fields)} FROM {table}"
 
 
 def _check_aspects(connection: DuckDBPyConnection, table: str, name: str) -> list[str]:
