@@ -8,7 +8,7 @@ from tests.insights.making import Row, parquet, review
 
 @pytest.fixture
 def rows() -> list[Row]:
-    """Five reviews whose figures are known by heart."""
+    """Five reviews with figures computed by hand."""
     return [
         review("The [soup](FOOD+) was [lovely](!), the [waiter](STAFF-) [rude](!).", id="a", date="2024-01-05"),
         review("[Soups](FOOD+) to [love](!) and a [soup](FOOD-) to send back.", id="b", date="2024-01-20"),

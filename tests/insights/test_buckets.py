@@ -1,4 +1,4 @@
-"""What `parse` left in a bucket is read as what it left in a folder."""
+"""Parsed files in buckets give the same insights as in folders."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def test_a_folder_in_a_bucket_says_what_the_same_rows_in_a_file_say(
     bucket.put("reviews/all.jsonl.gz", gzip.compress(lines.encode()))
     expected = analyse([parsed])
     for path in ("reviews/parsed/", "reviews/parsed", "reviews/*/part-*.parquet", "reviews/all.jsonl.gz"):
-        found = analyse([bucket.url(path)])
+        insights = analyse([bucket.url(path)])
         for part in ("categories", "periods", "words", "judgements", "shown"):
-            assert getattr(found, part) == getattr(expected, part), (path, part)
+            assert getattr(insights, part) == getattr(expected, part), (path, part)
 
 
 def test_what_cannot_be_read_there_is_one_line_with_its_url(bucket: Store) -> None:

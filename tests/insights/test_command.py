@@ -1,4 +1,4 @@
-"""What an analyst types, and what comes of it."""
+"""The command `reviews-parsing insights`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.insights.making import parquet, review
 
 from reviews_parsing.cli import main
 
@@ -76,3 +77,58 @@ def test_mistakes_are_one_line_and_leave_nothing(run, parsed: Path, tmp_path: Pa
         (line,) = err.strip().splitlines()
         assert message in line
     assert not page.exists()
+
+
+def test_everything_is_written_where_asked(run, parsed: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    folders = {name: tmp_path / name for name in ("tables", "pictures", "digest")}
+    code, out, _ = run(parsed, *(part for name, folder in folders.items() for part in (f"--{name}", folder)))
+    assert code == 0
+    assert all(f"-> {folder}" in out for folder in folders.values())
+    assert {"findings.csv", "tables.xlsx", "insights.json"} <= {path.name for path in folders["tables"].iterdir()}
+    assert {"mentions.png", "mentions.svg"} <= {path.name for path in folders["pictures"].iterdir()}
+    assert {path.name for path in folders["digest"].iterdir()} == {"digest.html", "digest.txt", "digest.json"}
+
+
+def test_an_alert_exits_with_3_after_everything_is_written(run, parsed: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    page = tmp_path / "report.html"
+    code, out, _ = run(parsed, "--alert", "blame:STAFF>10%", "--alert", "change", "-o", page)
+    assert code == 3
+    assert "alert: blame:STAFF>10%: it is 20.0 %." in out
+    assert page.is_file()
+    code, out, _ = run(parsed, "--alert", "blame:STAFF>30%", "--alert", "change")
+    assert (code, "alert:" in out) == (0, False)
+    code, out, _ = run(parsed, "--alert", "blame:STAFF>10%", "--json")
+    assert (code, json.loads(out)["alerts"]) == (3, ["blame:STAFF>10%: it is 20.0 %."])
+
+
+def test_options_reach_the_analysis(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    rows = [
+        review("The [tea](BEVERAGE+).", grade=str(n % 5 + 1), day=f"0{n % 9 + 1}/0{n % 2 + 1}/24", business="AB"[n % 2])
+        for n in range(40)
+    ]
+    path = parquet(tmp_path / "p.parquet", rows)
+    topics = tmp_path / "topics.toml"
+    topics.write_text('[rename]\n"BEVERAGE/tea" = "Tea of the house"\n')
+    options = ("--rating", "grade", "--time", "day", "--date-format", "%d/%m/%y", "--as-of", "2024-03-01")
+    code, out, _ = run(path, *options, "--compare", "month", "--topics", topics, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert (document["by"], document["place"], document["rating"]["column"]) == (["business"], "business", "grade")
+    assert (document["first"], document["compared"]["first"]) == ("2024-01-01", "2024-02-01")
+    assert [topic["name"] for topic in document["topics"]] == ["Tea of the house"]
+
+
+def test_mistakes_in_new_options_are_one_line(run, parsed: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for arguments, message in (
+        (("--rating", "text"), "no ratings in column 'text'"),
+        (("--compare", "fortnight"), "names no ranges"),
+        (("--alert", "soon"), "is not an alert"),
+        (("--topics", tmp_path / "none.toml"), "cannot be read"),
+        (("--date-format", "%Q"), "is not a format of dates"),
+        (("--digest", parsed), "is a file"),
+        (("--pictures", parsed), "is a file"),
+    ):
+        code, out, err = run(parsed, *arguments)
+        assert (code, out) == (1, "")
+        (line,) = err.strip().splitlines()
+        assert message in line

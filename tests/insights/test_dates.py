@@ -1,7 +1,8 @@
-"""Reviews are dated by whatever column holds dates, and changes are found in them."""
+"""Dates are recognised in any column, and changes over time are detected."""
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -31,8 +32,8 @@ FIRST, LAST = date(2024, 1, 5), date(2024, 3, 3)
 )
 def test_the_column_is_found_by_its_type_or_name(tmp_path: Path, name: str, values: list[object], kind: object) -> None:
     rows = [review("[Tea](BEVERAGE+).", **{name: value}) for value in values]
-    found = analyse([parquet(tmp_path / "p.parquet", rows, **({name: kind} if kind else {}))])
-    assert (found.time, found.first, found.last, found.dated) == (name, FIRST, LAST, 2)
+    insights = analyse([parquet(tmp_path / "p.parquet", rows, **({name: kind} if kind else {}))])
+    assert (insights.time, insights.first, insights.last, insights.dated) == (name, FIRST, LAST, 2)
 
 
 def test_a_column_can_be_named_and_what_cannot_be_read_is_counted(tmp_path: Path) -> None:
@@ -40,9 +41,11 @@ def test_a_column_can_be_named_and_what_cannot_be_read_is_counted(tmp_path: Path
     path = jsonl(tmp_path / "p.jsonl", rows)
     assert analyse([path]).time is None
     assert "--time COLUMN" in analyse([path]).notes[0]
-    found = analyse([path], time="eaten")
-    assert (found.time, found.dated) == ("eaten", 2)
-    assert found.notes == ("2 of 4 reviews have no date in 'eaten' that can be read.",)
+    insights = analyse([path], time="eaten")
+    assert (insights.time, insights.dated) == ("eaten", 2)
+    assert insights.notes[0] == "2 of 4 reviews have no date in 'eaten' that can be read."
+    assert "'03/04/2024' (1)" in insights.notes[1]
+    assert "--date-format" in insights.notes[1]
 
 
 def test_a_column_that_is_not_there_or_holds_no_date_is_refused(parsed: Path) -> None:
@@ -75,13 +78,13 @@ def test_since_when_is_told(tmp_path: Path) -> None:
         for month in range(1, 13)
         for n in range(20)
     ]
-    found = analyse([parquet(tmp_path / "p.parquet", rows)])
-    changes = {change.measure: change for change in found.changes}
+    insights = analyse([parquet(tmp_path / "p.parquet", rows)])
+    changes = {change.measure: change for change in insights.changes}
     assert set(changes) == {"praise", "blame"}
     assert changes["blame"].since.month in (8, 9)
     assert (changes["blame"].before.value, changes["praise"].before.value) == pytest.approx((0, 1), abs=0.02)
     assert changes["blame"].after.value == pytest.approx(0.75, abs=0.05)
-    assert any(line.startswith("Since ") and "blame BEVERAGE" in line for line in findings(found))
+    assert any(line.startswith("Since ") and "blame BEVERAGE" in line for line in findings(insights))
 
 
 def test_nothing_has_changed_where_nothing_has(tmp_path: Path) -> None:
@@ -90,3 +93,110 @@ def test_nothing_has_changed_where_nothing_has(tmp_path: Path) -> None:
         for n in range(324)
     ]
     assert analyse([parquet(tmp_path / "p.parquet", rows)]).changes == ()
+
+
+def read(tmp_path: Path, values: list[object], **options: object) -> tuple[list[date | None], tuple[str, ...]]:
+    """Return the day of each value of a column, and the notes."""
+    rows = [review("[Tea](BEVERAGE+).", date=value, n=n) for n, value in enumerate(values)]
+    path = jsonl(tmp_path / "p.jsonl", rows)
+    insights = analyse([path], ["day", "n"], **options)
+    days = {int(cell.values[1]): date.fromisoformat(cell.values[0]) for cell in insights.cells if "-" in cell.values[0]}
+    return [days.get(n) for n in range(len(values))], insights.notes
+
+
+@pytest.mark.parametrize(
+    ("value", "day"),
+    [
+        ("5 Jan 2024", date(2024, 1, 5)),
+        ("Jan. 5th, 2024", date(2024, 1, 5)),
+        ("January 5, 2024 at 9:30 PM", date(2024, 1, 5)),
+        ("Fri, 05 Jan 2024 09:00:00 +0000", date(2024, 1, 5)),
+        ("Fri Jan 05 09:00:00 2024", date(2024, 1, 5)),
+        ("5 January 2024, 9:30 p.m.", date(2024, 1, 5)),
+        ("05-Jan-24", date(2024, 1, 5)),
+        ("5 Jan 98", None),
+        ("Jan 5, 24", date(2024, 1, 5)),
+        ("June 2019", date(2019, 6, 1)),
+        ("Date of visit: June 2019", date(2019, 6, 1)),
+        ("Sept 2019", date(2019, 9, 1)),
+        ("2024-01", date(2024, 1, 1)),
+        ("20240105", date(2024, 1, 5)),
+        ("2024/1/5", date(2024, 1, 5)),
+        ("2024-01-05T23:00:00.123Z", date(2024, 1, 5)),
+        ("25.12.23", date(2023, 12, 25)),
+        ("05.01.2024", date(2024, 1, 5)),
+        ("12/25/2023 10:00", date(2023, 12, 25)),
+        ("1704445200", date(2024, 1, 5)),
+        (1704445200, date(2024, 1, 5)),
+        (1704445200.5, date(2024, 1, 5)),
+        ("1704445200000", date(2024, 1, 5)),
+        ("1.704445E+09", date(2024, 1, 5)),
+        ("1704445200000000000", date(2024, 1, 5)),
+        ("1989-12-31", None),
+        ("2099-01-01", None),
+        ("0000-00-00", None),
+        ("31/02/2024", None),
+        ("5", None),
+        ("soon", None),
+    ],
+)
+def test_forms_of_a_date(tmp_path: Path, value: object, day: date | None) -> None:
+    days, notes = read(tmp_path, [value, "2024-03-03"])
+    assert days == [day, date(2024, 3, 3)]
+    assert any("1 of 2 reviews have no date in 'date'" in note for note in notes) is (day is None)
+    if day is None:
+        assert any(f"'{value}' (1)" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("values", "days"),
+    [
+        (["03/04/2024", "25/12/2023"], [date(2024, 4, 3), date(2023, 12, 25)]),
+        (["03/04/2024", "12/25/2023"], [date(2024, 3, 4), date(2023, 12, 25)]),
+        (["03-04-24", "25-12-23", "1/2/2024"], [date(2024, 4, 3), date(2023, 12, 25), date(2024, 2, 1)]),
+    ],
+)
+def test_one_value_decides_the_order_of_all(tmp_path: Path, values: list[object], days: list[date]) -> None:
+    assert read(tmp_path, values)[0] == days
+
+
+def test_an_order_that_no_value_decides_is_asked_for(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "p.jsonl", [review("[Tea](BEVERAGE+).", date="03/04/2024") for _ in range(2)])
+    insights = analyse([path])
+    assert insights.time is None
+    assert any(
+        "'03/04/2024' in column 'date' can be day or month first: give --date-format" in n for n in insights.notes
+    )
+    with pytest.raises(DataError, match="can be day or month first: give --date-format"):
+        analyse([path], time="date")
+    assert analyse([path], date_format="%d/%m/%Y").first == date(2024, 4, 3)
+    assert analyse([path], date_format="%m/%d/%Y").first == date(2024, 3, 4)
+
+
+def test_a_format_that_is_none_is_refused(parsed: Path) -> None:
+    with pytest.raises(DataError, match="'%Q' is not a format of dates"):
+        analyse([parsed], date_format="%Q")
+
+
+def test_relative_dates_are_relative_to_a_day_or_to_the_file(tmp_path: Path) -> None:
+    values: list[object] = ["a month ago", "2 weeks ago", "yesterday", "3 days ago", "a year ago", "edited an hour ago"]
+    days, notes = read(tmp_path, values, as_of=datetime(2024, 3, 15, 12))
+    assert days == [
+        date(2024, 2, 15),
+        date(2024, 3, 1),
+        date(2024, 3, 14),
+        date(2024, 3, 12),
+        date(2023, 3, 15),
+        date(2024, 3, 15),
+    ]
+    assert notes == ()
+    os.utime(tmp_path / "p.jsonl", (1704445200, 1704445200))
+    insights = analyse([tmp_path / "p.jsonl"])
+    assert insights.last == date(2024, 1, 5)
+    assert any("modification time of the files (2024-01-05): --as-of sets the day" in note for note in insights.notes)
+
+
+def test_a_column_is_known_however_its_name_is_written(tmp_path: Path) -> None:
+    for name in ("Date of visit", "reviewTime", "review.date", "unixReviewTime", "Review Date"):
+        path = jsonl(tmp_path / "p.jsonl", [review("[Tea](BEVERAGE+).", **{name: "2024-01-05"})])
+        assert analyse([path]).time == name

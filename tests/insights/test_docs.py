@@ -1,4 +1,4 @@
-"""What docs/how-to/insights.md shows, runs."""
+"""The example of docs/how-to/insights.md runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables leave as files and as JSON, the same figures in each."""
+"""Exported tables hold the same figures in every format."""
 
 from __future__ import annotations
 
@@ -6,23 +6,32 @@ import csv
 import json
 from pathlib import Path
 
+import openpyxl
 import pyarrow.parquet as pq
 import pytest
 from tests.insights.making import parquet, review
 
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights import analyse, tables, to_json, write_tables
+from reviews_parsing.insights import (
+    analyse,
+    figures,
+    tables,
+    to_json,
+    write_pictures,
+    write_tables,
+    write_workbook,
+)
 
 
 def test_every_table_is_csv_and_parquet(parsed: Path, tmp_path: Path) -> None:
-    found = analyse([parsed], ["month"])
-    written = write_tables(found, tmp_path / "tables")
-    assert {path.name for path in written} == {f"{n}.{e}" for n in tables(found) for e in ("csv", "parquet")}
-    for name, rows in tables(found).items():
+    insights = analyse([parsed], ["month"])
+    written = write_tables(insights, tmp_path / "tables")
+    assert {path.name for path in written} == {f"{n}.{e}" for n in tables(insights) for e in ("csv", "parquet")}
+    for name, rows in tables(insights).items():
         assert pq.read_table(tmp_path / "tables" / f"{name}.parquet").to_pylist() == rows
         with (tmp_path / "tables" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
             assert len(list(csv.DictReader(file))) == len(rows)
-    (food,) = (row for row in tables(found)["categories"] if row["category"] == "FOOD")
+    (food,) = (row for row in tables(insights)["categories"] if row["category"] == "FOOD")
     assert (food["reviews"], food["mentions"]) == (3, pytest.approx(0.6))
     assert food["mentions_low"] < 0.6 < food["mentions_high"]
 
@@ -30,8 +39,8 @@ def test_every_table_is_csv_and_parquet(parsed: Path, tmp_path: Path) -> None:
 def test_tables_without_rows_have_the_same_columns(parsed: Path, tmp_path: Path) -> None:
     rows = [review("[Tea](BEVERAGE+).", shop=shop) for shop in "ab" for _ in range(10)]
     full = analyse([parquet(tmp_path / "p.parquet", rows)], ["shop"])
-    for found, folder in ((full, "full"), (analyse([parsed]), "bare")):
-        write_tables(found, tmp_path / folder)
+    for insights, folder in ((full, "full"), (analyse([parsed]), "bare")):
+        write_tables(insights, tmp_path / folder)
     for name in ("contrasts", "tests", "groups"):
         full_names, bare_names = (pq.read_schema(tmp_path / f / f"{name}.parquet").names for f in ("full", "bare"))
         assert full_names == bare_names == list(tables(full)[name][0])
@@ -53,8 +62,58 @@ def test_a_spreadsheet_takes_no_text_for_a_formula(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(parsed: Path, tmp_path: Path) -> None:
-    found = analyse([parsed])
+    insights = analyse([parsed])
     with pytest.raises(DataError, match="is a file"):
-        write_tables(found, parsed)
+        write_tables(insights, parsed)
     with pytest.raises(DataError, match="is no folder"):
-        write_tables(found, tmp_path / "none" / "tables")
+        write_tables(insights, tmp_path / "none" / "tables")
+
+
+def test_the_workbook_holds_every_table(parsed: Path, tmp_path: Path) -> None:
+    insights = analyse([parsed], ["month"])
+    write_workbook(insights, tmp_path / "tables.xlsx")
+    workbook = openpyxl.load_workbook(tmp_path / "tables.xlsx")
+    assert workbook.sheetnames == list(tables(insights))
+    for name, rows in tables(insights).items():
+        header, *cells = workbook[name].values
+        assert len(cells) == len(rows), name
+        if rows:
+            assert list(header) == list(rows[0])
+    header, *cells = workbook["categories"].values
+    food = dict(zip(header, cells[0], strict=True))
+    assert (food["category"], food["reviews"], food["mentions"]) == ("FOOD", 3, pytest.approx(0.6))
+
+
+def test_the_workbook_has_texts_and_no_formulas(tmp_path: Path) -> None:
+    text = '[=HYPERLINK("x")](FOOD+) they wrote on https://example.org today.'
+    write_workbook(analyse([parquet(tmp_path / "p.parquet", [review(text)])]), tmp_path / "t.xlsx")
+    sheets = openpyxl.load_workbook(tmp_path / "t.xlsx")
+    cells = [cell for sheet in sheets for row in sheet.iter_rows() for cell in row]
+    assert any(cell.value == '=HYPERLINK("x")' for cell in cells)
+    assert not any(cell.data_type == "f" or cell.hyperlink for cell in cells)
+
+
+def test_every_picture_is_png_and_svg(tmp_path: Path) -> None:
+    rows = [review("[Tea](BEVERAGE+).", **{"shop/name": f"拉麵 {n % 2}"}) for n in range(20)]
+    insights = analyse([parquet(tmp_path / "p.parquet", rows)], ["shop/name"])
+    written = write_pictures(insights, tmp_path / "pictures")
+    assert len(written) == 2 * len(figures(insights))
+    assert {path.name for path in (tmp_path / "pictures").iterdir()} == {path.name for path in written}
+    for path in written:
+        assert path.read_bytes().startswith(b"\x89PNG" if path.suffix == ".png" else b"<?xml")
+
+
+def test_findings_in_json_are_ranked_and_complete(tmp_path: Path) -> None:
+    rows = [
+        review(f"The [tea](BEVERAGE{'-' if shop == 'Hill' else '+'}).", shop=shop, stars=4 - (shop == "Hill") - n % 2)
+        for shop in ("Hill", "Quay", "Park")
+        for n in range(40)
+    ]
+    document = json.loads(json.dumps(to_json(analyse([parquet(tmp_path / "p.parquet", rows)], ["shop"]))))
+    first = document["findings"][0]
+    assert (first["kind"], first["category"], first["group"], first["n"]) == ("group", "BEVERAGE", "Hill", 40)
+    assert first["p"] < 0.001
+    assert "Where shop is Hill, 100\u00a0% (40 of 40) of the reviews blame BEVERAGE" in first["text"]
+    # Quay and Park differ from the others only because of Hill.
+    assert {finding["group"] for finding in document["findings"]} == {"Hill"}
+    assert document["rating"]["rated"] == 120

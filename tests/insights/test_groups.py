@@ -1,4 +1,4 @@
-"""Groups that differ are found, groups that do not are left in peace, and small ones are said to be small."""
+"""Groups that differ are reported, equal ones are not, and small ones are pooled."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.insights.making import Row, parquet, review
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse, findings
+from reviews_parsing.insights.findings import reportable_contrasts
 from reviews_parsing.insights.statistics import independence
-from reviews_parsing.insights.summary import significant
 
 
 def tea(sign: str, **columns: object) -> Row:
@@ -22,10 +22,10 @@ def test_a_group_that_differs_is_found(tmp_path: Path) -> None:
     rows = [tea("+" if n % 10 else "-", shop="Quay") for n in range(60)]
     rows += [tea("-" if n % 3 else "+", shop="Hill") for n in range(60)]
     rows += [tea("+" if n % 10 else "-", shop="Park") for n in range(60)]
-    found = analyse([parquet(tmp_path / "p.parquet", rows)], ["shop"])
-    (comparison,) = found.comparisons
+    insights = analyse([parquet(tmp_path / "p.parquet", rows)], ["shop"])
+    (comparison,) = insights.comparisons
     assert [(g.value, g.reviews) for g in comparison.groups] == [("Hill", 60), ("Park", 60), ("Quay", 60)]
-    worst = significant(comparison)[0]
+    worst = reportable_contrasts(comparison)[0]
     assert (worst.value, worst.hits, worst.reviews, worst.test) == ("Hill", 20, 60, "chi-squared")
     assert worst.measure == "praise"
     assert worst.rest == pytest.approx(108 / 120)
@@ -33,7 +33,7 @@ def test_a_group_that_differs_is_found(tmp_path: Path) -> None:
     assert worst.difference.low < worst.difference.value < worst.difference.high < 0
     blame = next(t for t in comparison.tests if t.measure == "blame")
     assert blame.adjusted < 0.001
-    assert any("Hill" in line for line in findings(found))
+    assert any("Hill" in line for line in findings(insights))
 
 
 def test_groups_alike_are_seldom_called_different() -> None:

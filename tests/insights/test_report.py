@@ -1,4 +1,4 @@
-"""The page is whole in itself, says what was found, and lets no review do anything to it."""
+"""The report is self-contained, accessible, and escapes all texts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 from tests.insights.making import parquet, review
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse, figures, write_report
 from reviews_parsing.insights.report import pieces
-from reviews_parsing.insights.tables import Span
+from reviews_parsing.insights.results import Span
 
 EVIL = "<script>document.title='gone'</script><img src=http://127.0.0.1:9/x onerror=alert(1)>"
 QUIET = (
@@ -47,25 +48,26 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(report: Path) -> Iterator[tuple[Page, list[str]]]:
-    """The report in a browser, and what the browser complained of or asked for."""
+    """The report in a browser, and its messages and requests."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET.split())
         opened = browser.new_page(viewport={"width": 1280, "height": 900})
-        heard: list[str] = []
-        opened.on("console", lambda message: heard.append(message.text))
-        opened.on("pageerror", lambda error: heard.append(str(error)))
-        opened.on("dialog", lambda dialog: heard.append(dialog.message))
-        opened.on("request", lambda request: heard.append(request.url))
+        events: list[str] = []
+        opened.on("console", lambda message: events.append(message.text))
+        opened.on("pageerror", lambda error: events.append(str(error)))
+        opened.on("dialog", lambda dialog: events.append(dialog.message))
+        opened.on("request", lambda request: events.append(request.url))
         opened.goto(report.as_uri())
-        yield opened, heard
+        yield opened, events
         browser.close()
 
 
 def test_it_opens_without_a_complaint_or_a_request(page: tuple[Page, list[str]], report: Path) -> None:
-    opened, heard = page
-    assert heard == [report.as_uri()]
+    opened, events = page
+    assert events == [report.as_uri()]
     assert opened.title() == "What 60 reviews say"
-    assert opened.locator("script, link[rel=stylesheet], img, iframe").count() == 0
+    assert opened.locator("script[src], link[rel=stylesheet], img, iframe").count() == 0
+    assert opened.locator("script:not([type='application/json'])").count() == 1
 
 
 def test_reviews_stay_text(page: tuple[Page, list[str]]) -> None:
@@ -131,6 +133,117 @@ def test_it_prints(page: tuple[Page, list[str]]) -> None:
     opened.emulate_media(media="screen")
 
 
+@pytest.fixture(scope="module")
+def rated_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with all sections: a place got worse in September, and blame costs stars."""
+    folder = tmp_path_factory.mktemp("rated")
+    rows = []
+    for n in range(360):
+        place, month = ("Hill", "Quay", "Mill")[n % 3], n // 30 + 1
+        slow = place == "Hill" and month > 8 and n % 5
+        text = (
+            f"🍜 The [soup](FOOD{'-' if n % 7 == 0 else '+'}) came. The [service](SERVICE{'-' if slow else '+'}) too."
+        )
+        stars = 5 - 2 * bool(slow) - n % 2
+        rows.append(review(text, id=f"r{n}", business=place, date=f"2024-{month:02}-{n % 28 + 1:02}", stars=stars))
+    path = folder / "report.html"
+    write_report(analyse([parquet(folder / "p.parquet", rows)], compare="month"), path)
+    return path
+
+
+@pytest.fixture
+def rated_page(rated_report: Path) -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET.split())
+        opened = browser.new_page(viewport={"width": 1280, "height": 900})
+        opened.goto(rated_report.as_uri())
+        yield opened
+        browser.close()
+
+
+def sentence_count(opened: Page) -> int:
+    return int(str(opened.locator("#all-count").text_content()).split()[0].replace(",", ""))
+
+
+def test_findings_lead_and_open_their_sentences(rated_page: Page) -> None:
+    first = rated_page.locator("#short .findings li").first
+    assert "Business Hill: since Sep 2024, more reviews blame" in str(first.text_content())
+    assert sentence_count(rated_page) == 720
+    first.locator("a").click()
+    assert sentence_count(rated_page) == 32
+    items = rated_page.locator("#all-list blockquote")
+    assert items.count() == 32
+    assert set(rated_page.locator("#all-list mark").all_text_contents()) == {"service"}
+    footer = str(items.first.locator("footer").text_content())
+    assert "SERVICE −" in footer
+    assert "Hill · 2024-" in footer
+    assert "stars · probability 81" in footer
+
+
+def test_a_bar_and_a_cell_open_their_sentences(rated_page: Page) -> None:
+    rated_page.locator("#categories svg [data-filter*='polarity=negative']").first.dispatch_event("click")
+    assert rated_page.locator("[name=polarity]").input_value() == "negative"
+    rated_page.locator("#topics a.open").first.click()
+    assert sentence_count(rated_page) == 360
+    cell = rated_page.locator("[id^=by-] svg [data-filter*='Hill']").first
+    cell.dispatch_event("click")
+    assert rated_page.locator("[name='by:business']").input_value() == "Hill"
+
+
+def test_sentences_are_filtered_sorted_and_searched(rated_page: Page) -> None:
+    rated_page.locator("[name=max]").fill("2")
+    assert 0 < sentence_count(rated_page) < 720
+    rated_page.locator("[name=category]").select_option("FOOD")
+    rated_page.locator("[name=from]").fill("2024-12-01")
+    few = sentence_count(rated_page)
+    assert 0 < few < 30
+    rated_page.locator("[name=sort]").select_option("newest")
+    dates = re.findall(r"2024-\d\d-\d\d", " ".join(rated_page.locator("#all-list footer").all_text_contents()))
+    assert dates == sorted(dates, reverse=True)
+    rated_page.locator("[name=search]").fill("no such words")
+    assert sentence_count(rated_page) == 0
+    rated_page.locator("#filters button[type=reset]").click()
+    expect(rated_page.locator("#all-count")).to_contain_text("720 sentences")
+    rated_page.locator("#all-more").click()
+    assert rated_page.locator("#all-list li").count() == 100
+
+
+def test_all_sections_are_there_and_folders_are_not(rated_page: Page, rated_report: Path) -> None:
+    for section in ("impact", "ranges", "topics", "all"):
+        assert rated_page.locator(f"#{section} h2").is_visible()
+    assert "Blame of SERVICE costs most: " in str(rated_page.locator("#impact p").first.text_content())
+    page = rated_report.read_text(encoding="utf-8")
+    assert str(rated_report.parent) not in page
+    policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
+    assert policy is not None
+    assert re.search(r"default-src 'none'; script-src 'sha256-[\w+/=]+';", policy[1].replace("&#39;", "'"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark", "forced"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_axe_has_no_complaint(rated_page: Page, width: int, scheme: str) -> None:
+    if scheme == "forced":
+        rated_page.emulate_media(forced_colors="active")
+    else:
+        rated_page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    rated_page.set_viewport_size({"width": width, "height": 800})
+    levels = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
+    violations = Axe().run(rated_page, options={"runOnly": levels}).response["violations"]
+    assert [(v["id"], v["nodes"][0]["html"][:200]) for v in violations] == []
+    assert rated_page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_without_scripts_it_is_read_as_before(rated_report: Path) -> None:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET.split())
+        opened = browser.new_context(java_script_enabled=False).new_page()
+        opened.goto(rated_report.as_uri())
+        assert opened.locator("#sentences blockquote").count() >= 1
+        assert "This list needs scripts" in str(opened.locator("#all").text_content())
+        assert not opened.locator("#all-tools").is_visible()
+        browser.close()
+
+
 def test_the_page_is_well_formed(report: Path) -> None:
     void = {"meta", "link", "br", "img"}
     standing: list[str] = []
@@ -151,8 +264,8 @@ def test_the_page_is_well_formed(report: Path) -> None:
 
 
 def test_figures_are_named_for_what_they_show(parsed: Path) -> None:
-    found = analyse([parsed], ["month"])
-    assert set(figures(found)) == {"mentions", "polarity", "time_mentions", "time_polarity"}
+    insights = analyse([parsed], ["month"])
+    assert set(figures(insights)) == {"mentions", "polarity", "time_mentions", "time_polarity"}
 
 
 def test_one_review_and_no_aspect_make_a_page_too(tmp_path: Path) -> None:
@@ -165,7 +278,7 @@ def test_one_review_and_no_aspect_make_a_page_too(tmp_path: Path) -> None:
 
 
 def test_a_page_that_cannot_be_written_is_one_line(parsed: Path, tmp_path: Path) -> None:
-    found = analyse([parsed])
+    insights = analyse([parsed])
     (tmp_path / "taken.html").mkdir()
     for target, message in (
         (tmp_path / "taken.html", "is a folder"),
@@ -174,7 +287,7 @@ def test_a_page_that_cannot_be_written_is_one_line(parsed: Path, tmp_path: Path)
     ):
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(DataError, match=message):
-            write_report(found, target)
+            write_report(insights, target)
         assert sorted(tmp_path.rglob("*")) == before
 
 

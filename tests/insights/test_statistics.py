@@ -1,4 +1,4 @@
-"""Intervals and tests give what is published and what other implementations give."""
+"""Intervals and tests equal published values and other implementations."""
 
 from __future__ import annotations
 

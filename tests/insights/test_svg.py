@@ -1,4 +1,4 @@
-"""Plots in a page: words of reviews stay as they are, and threads do not disturb each other."""
+"""Inline SVG keeps words of reviews unchanged and is thread-safe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.insights.making import parquet, review
 
 from reviews_parsing.insights import analyse, figures
-from reviews_parsing.insights.figures import polarity
+from reviews_parsing.insights.plots import polarity
 from reviews_parsing.insights.svg import inline
 
 NAMES = ["#0072b2", 'id="x" url(#y)', "font-family: mine;", "$a$ & <b>", "a \\$ sign"]
@@ -27,8 +27,8 @@ def test_categories_are_written_as_they_are(tmp_path: Path) -> None:
 
 
 def test_threads_draw_the_same(parsed: Path) -> None:
-    found = analyse([parsed])
-    plots = [polarity(found) for _ in range(4)]
+    insights = analyse([parsed])
+    plots = [polarity(insights) for _ in range(4)]
     with ThreadPoolExecutor(4) as pool:
         drawn = set(pool.map(lambda plot: str(inline(plot, "plot")), plots))
     assert len(drawn) == 1

@@ -1,4 +1,4 @@
-"""Things are counted under one name, however they are written."""
+"""Forms of a target are counted together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.insights.making import parquet, review
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse
-from reviews_parsing.insights.words import lemmatiser
+from reviews_parsing.insights.topics import lemmatiser
 
 
 def test_forms_are_merged_by_lemma_and_case(parsed: Path) -> None:

@@ -1,20 +1,40 @@
-"""What parsed reviews say: how often each category comes up, how people feel about it, since when, in which words."""
+"""Insights from parsed reviews: counts of categories, changes, group comparisons, words, quotes, and the report."""
 
-from reviews_parsing.insights.analyse import analyse
-from reviews_parsing.insights.export import check_targets, tables, to_json, write_tables
-from reviews_parsing.insights.figures import figures
+from reviews_parsing.insights.analyse import Options, analyse, open_analysis
+from reviews_parsing.insights.digest import alerts, make_digest, parse_alerts, write_digest
+from reviews_parsing.insights.export import (
+    check_targets,
+    tables,
+    to_json,
+    write_json,
+    write_pictures,
+    write_tables,
+    write_workbook,
+)
+from reviews_parsing.insights.findings import findings
+from reviews_parsing.insights.plots import figures
 from reviews_parsing.insights.report import write_report
-from reviews_parsing.insights.summary import findings
-from reviews_parsing.insights.tables import Insights
+from reviews_parsing.insights.results import Insights
+from reviews_parsing.insights.serve import report_server
 
 __all__ = [
     "Insights",
+    "Options",
+    "alerts",
     "analyse",
     "check_targets",
     "figures",
     "findings",
+    "make_digest",
+    "open_analysis",
+    "parse_alerts",
+    "report_server",
     "tables",
     "to_json",
+    "write_digest",
+    "write_json",
+    "write_pictures",
     "write_report",
     "write_tables",
+    "write_workbook",
 ]

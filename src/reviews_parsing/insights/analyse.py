@@ -1,120 +1,321 @@
-"""From files to tables."""
+"""Analysis of parsed files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights import changes, counting, dates, groups, sentences, words
-from reviews_parsing.insights.dates import Time
-from reviews_parsing.insights.source import Reviews, opened, quoted
-from reviews_parsing.insights.tables import Insights
+from reviews_parsing.insights import counts, dates, evidence, groups, quotes, ratings, topics
+from reviews_parsing.insights.dates import Dating
+from reviews_parsing.insights.findings import Dimension, FindingSearch, apply_trends
+from reviews_parsing.insights.ratings import RatingColumn
+from reviews_parsing.insights.results import Comparison, Group, Insights, Topic
+from reviews_parsing.insights.reviews import ASPECTS, Reviews, open_reviews, quoted
+from reviews_parsing.insights.statistics import wilson
 
 Progress = Callable[[float, str], None]
+_OWN_COLUMN = re.compile(r"moment|period|side|stars|place|t|by_\d+|g\d+", re.IGNORECASE)
+"""Columns that the views add; columns of the files with these names are hidden from them."""
+PLACE_COLUMNS = (
+    *("business", "place", "restaurant", "hotel", "venue", "branch", "location", "property", "outlet", "store", "site"),
+    *("business_name", "place_name", "restaurant_name", "hotel_name", "venue_name", "branch_name", "location_name"),
+    *("business_id", "place_id", "restaurant_id", "hotel_id", "property_name", "store_name", "shop"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Options of an analysis.
+
+    Args:
+        by: Columns to compare groups by; None for the column of places.
+        time: Column of the date; by default the first with a date type or a usual name.
+        min_score: Aspects with a lower score are not counted.
+        language: Language of the reviews (ISO 639), for lemmas.
+        rating: Column of ratings; by default the first with a usual name and numbers on a known scale.
+        date_format: Format of the date (strptime); by default inferred from all values.
+        as_of: Day that relative dates ("a month ago") refer to; by default the modification time of the files.
+        topics: Topic file that merges, splits, renames and hides topics.
+        compare: `month` (or day, week, quarter, year) for the last one against the one before, or two ranges of days.
+        with_evidence: Whether to collect all sentences for the page.
+    """
+
+    by: tuple[str, ...] | None = None
+    time: str | None = None
+    min_score: float = 0.0
+    language: str = "en"
+    rating: str | None = None
+    date_format: str | None = None
+    as_of: datetime | None = None
+    topics: Path | None = None
+    compare: str | None = None
+    with_evidence: bool = True
 
 
 def analyse(
-    paths: Sequence[str | Path],
-    by: Sequence[str] = (),
-    *,
-    time: str | None = None,
-    min_score: float = 0.0,
-    language: str = "en",
-    progress: Progress | None = None,
+    paths: Sequence[str | Path], by: Sequence[str] | None = None, *, progress: Progress | None = None, **options: Any
 ) -> Insights:
-    """What the parsed reviews of files, folders, globs and URLs of these (.parquet, .jsonl, .csv) say.
+    """Analyse the parsed reviews of files, folders, globs and URLs (.parquet, .jsonl, .csv).
 
-    Groups are compared by the columns `by`; where no such column is, `year`, `quarter`, `month`, `week`, `day` and
-    `weekday` are those of the review's date, which is in the column `time`; by default that is found by its type or
-    name. Aspects less probable than `min_score` do not count. Words are merged by their lemma in `language`, an ISO
-    639 code. Counting is done by DuckDB in the files, within 1 GB of memory; the tables have the size of what they
-    show. `progress` is told the share that is done, and what is under way.
+    Args:
+        paths: Outputs of `parse`.
+        by: Columns to compare groups by, where `year`, `quarter`, `month`, `week`, `day` and `weekday` are parts of the
+            date unless a column has that name. By default a column of places, such as `business`.
+        progress: Called with the completed share and the current step.
+        options: The fields of `Options`, by name.
 
-    Raises DataError where there is nothing to read, a column is not there, or a file is damaged.
+    Raises DataError if there are no reviews, a column does not exist, or a file is damaged.
     """
-    tell = progress or (lambda share, what: None)
-    by = tuple(dict.fromkeys(by))
-    lemmas = words.lemmatiser(language)
-    with opened(paths) as reviews:
-        tell(0.05, "looking for dates")
-        when = dates.find(reviews, time)
-        _prepare(reviews, by, when, min_score)
-        tell(0.1, "counting")
-        of = counting.count(reviews, len(by), when is not None)
-        ((total, speaking),) = cast(
-            list[tuple[int, int]], reviews.rows(f"SELECT reviews, speaking FROM totals WHERE of = {of[()]}")
+    chosen = Options(by=None if by is None else tuple(dict.fromkeys(by)), **options)
+    with open_analysis(paths, chosen, progress or _ignore) as (insights, _):
+        return insights
+
+
+def _ignore(share: float, step: str) -> None:
+    """Report no progress."""
+
+
+@contextmanager
+def open_analysis(  # noqa: PLR0915  one step after another
+    paths: Sequence[str | Path], options: Options, report: Progress
+) -> Iterator[tuple[Insights, Reviews]]:
+    """Analyse, and keep the reviews open with the views `dated` and `coded` for further queries."""
+    lemmatise = topics.lemmatiser(options.language)
+    edits = topics.read_topic_file(options.topics)
+    with open_reviews(paths) as reviews:
+        report(0.03, "looking for dates and ratings")
+        dating, date_notes = dates.find_dates(
+            reviews, options.time, date_format=options.date_format, as_of=options.as_of
         )
-        found = counting.categories(reviews, total, of[()])
-        order = [category.category for category in found]
-        periods = counting.periods(reviews, of["period",], order) if when else ()
-        tell(0.4, "words")
-        named, judgements = words.find(reviews, order, lemmas)
-        tell(0.7, "sentences")
-        telling, shown = sentences.find(reviews, order)
-        tell(0.9, "comparing groups")
-        return Insights(
-            sources=tuple(map(str, paths)),
-            min_score=min_score,
-            by=by,
-            reviews=total,
-            with_aspects=speaking,
-            aspects=sum(category.aspects for category in found),
-            implicit=sum(category.implicit for category in found),
-            time=when.column if when else None,
-            grain=when.grain if when else None,
-            first=when.first if when else None,
-            last=when.last if when else None,
-            dated=when.dated if when else 0,
-            categories=found,
-            periods=periods,
-            changes=changes.find(periods),
-            words=named,
-            judgements=judgements,
-            sentences=telling,
-            shown=shown,
-            comparisons=tuple(
-                groups.compare(reviews, name, f"by_{n}", of[f"by_{n}",], order) for n, name in enumerate(by)
+        rating, rating_notes = ratings.find_rating(reviews, options.rating)
+        place = _place_column(reviews, options.by)
+        by = options.by if options.by is not None else (place,) if place else ()
+        ranges = groups.parse_ranges(options.compare, dating) if options.compare else None
+        columns = [*by, *_extra_columns(reviews, by, dating)]
+        _create_view(reviews, columns, dating, rating, place, ranges, options.min_score)
+
+        report(0.08, "counting")
+        groupings = counts.create_totals(reviews, len(columns), dating is not None)
+        total, with_aspects = cast(
+            tuple[int, int],
+            reviews.rows(f"SELECT reviews, with_aspects FROM totals WHERE grouping = {groupings[()]}")[0],
+        )
+        starts = _starts(reviews, groupings) if dating else ()
+        grouped = [
+            groups.read_groups(reviews, name, f"by_{n}", groupings[f"by_{n}",]) for n, name in enumerate(columns)
+        ]
+        counts.create_codes(reviews, starts, [values for values, _ in grouped])
+        tables = counts.CountTables(
+            reviews, len(starts), [len(values) for values, _ in grouped], len(columns), ranges is not None
+        )
+        tables.create()
+        categories = counts.read_categories(tables, total)
+        order = [category.category for category in categories]
+
+        report(0.35, "words and topics")
+        targets = topics.read_targets(reviews, lemmatise, len(starts))
+        words, judgements = topics.read_words(reviews, order, targets)
+        forms, eligible, topic_notes = topics.gather_topics(
+            targets, order, lemmatise, options.language, edits, len(starts)
+        )
+        topics.insert_topic_forms(reviews, forms)
+        tables.create_topics()
+        subjects = [(topic.id, topic.category, topic.name) for topic in forms]
+
+        report(0.6, "ratings")
+        stars = (
+            ratings.find_drivers(reviews, rating, place, order, [(t.id, t.category) for t in forms]) if rating else None
+        )
+        text = reviews.text if reviews.text and not _OWN_COLUMN.fullmatch(reviews.text) else None
+        disagreements, disagreement_counts = quotes.find_disagreements(reviews, text) if rating else ((), (0, 0))
+
+        report(0.7, "tests")
+        overall = tables.cube(order, None), tables.cube(len(forms), None)
+        cubes = [(tables.cube(order, n), tables.cube(len(forms), n)) for n in range(len(columns))]
+        search = FindingSearch(
+            order,
+            subjects,
+            starts,
+            overall,
+            [
+                Dimension(name, values, *cube, changes=name not in dates.PARTS)
+                for name, (values, reason), cube in zip(columns, grouped, cubes, strict=True)
+                if reason is None and (name == "weekday" or not groups.is_chronological(reviews, name))
+            ],
+            stars,
+            eligible,
+            dating.grain if dating else None,
+        )
+        search.run()
+        comparisons: list[Comparison] = [
+            groups.compare(name, values, reason, cube[0], order)
+            for name, (values, reason), cube in zip(by, grouped, cubes, strict=False)
+        ]
+        compared = None
+        if ranges is not None and options.compare:
+            sides: list[tuple[str | None, Sequence[Group], counts.Cube, counts.Cube]] = [
+                (None, groups.ALL_REVIEWS, tables.cube(order, None, "side"), tables.cube(len(forms), None, "side"))
+            ]
+            sides += [
+                (name, values, tables.cube(order, n, "side"), tables.cube(len(forms), n, "side"))
+                for n, (name, (values, reason)) in enumerate(zip(by, grouped, strict=False))
+                if reason is None and not groups.is_chronological(reviews, name)
+            ]
+            compared = groups.compare_ranges(options.compare, ranges, sides, order, subjects)
+
+        report(0.8, "sentences")
+        sentences, quoted_reviews = quotes.select_quotes(reviews, text, order)
+        document = None
+        if options.with_evidence and text is not None and total <= evidence.MAX_REVIEWS:
+            document = evidence.read_evidence(reviews, text, by, order, forms)
+        report(0.95, "findings")
+        yield (
+            Insights(
+                sources=tuple(map(str, paths)),
+                min_score=options.min_score,
+                by=by,
+                reviews=total,
+                with_aspects=with_aspects,
+                aspects=sum(category.aspects for category in categories),
+                implicit=sum(category.implicit for category in categories),
+                time=dating.column if dating else None,
+                grain=dating.grain if dating else None,
+                first=dating.first if dating else None,
+                last=dating.last if dating else None,
+                dated=dating.dated if dating else 0,
+                categories=categories,
+                periods=counts.periods_of(overall[0], starts, order),
+                changes=search.changes(),
+                words=words,
+                judgements=judgements,
+                sentences=sentences,
+                shown=quoted_reviews,
+                comparisons=tuple(comparisons),
+                cells=counts.read_cells(tables, groupings) if len(by) > 1 else (),
+                notes=(*_notes(with_aspects, reviews, total, dating), *date_notes, *rating_notes, *topic_notes),
+                starts=starts,
+                topics=apply_trends(_topics(forms, overall[1], len(starts), total), search),
+                findings=search.findings(),
+                rating=stars,
+                disagreements=disagreements,
+                disagreement_counts=disagreement_counts,
+                compared=compared,
+                place=place,
+                evidence=document,
+                empty=reviews.empty,
             ),
-            cells=counting.cells(reviews, of, len(by)) if len(by) > 1 else (),
-            notes=_notes(total, speaking, when),
+            reviews,
         )
 
 
-def _prepare(reviews: Reviews, by: Sequence[str], when: Time | None, min_score: float) -> None:
-    """Makes the view `dated`: the reviews with the period and the groups of each, and its aspects that count."""
-    moment = when.moment if when else "NULL::TIMESTAMP"
-    period = f"date_trunc('{when.grain}', moment)::DATE" if when else "NULL::DATE"
-    grouped = "".join(f", {_group(reviews, name, when)} AS by_{n}" for n, name in enumerate(by))
+def _place_column(reviews: Reviews, by: Sequence[str] | None) -> str | None:
+    """Return the column that names the places of reviews: one with a usual name, else the first of `by`."""
+    names = {"_".join(name.lower().replace(".", " ").split()): name for name in reversed(reviews.columns)}
+    usual = next((names[name] for name in PLACE_COLUMNS if name in names), None)
+    return usual or next((name for name in by or () if name in reviews.columns), None)
+
+
+def _extra_columns(reviews: Reviews, by: Sequence[str], dating: Dating | None) -> list[str]:
+    """Return `weekday` if reviews are dated to the day and it is not compared anyway."""
+    if dating is None or "weekday" in by or reviews.resolve("weekday"):
+        return []
+    query = f"SELECT count(DISTINCT day(moment)) FROM (SELECT {dating.moment} AS moment FROM reviews)"
+    ((days,),) = cast(list[tuple[int]], reviews.rows(query))
+    return ["weekday"] if days > 7 else []
+
+
+def _starts(reviews: Reviews, groupings: dict[counts.Grouping, int]) -> tuple[date, ...]:
+    rows = reviews.rows(
+        f"SELECT period FROM totals WHERE grouping = {groupings['period',]} AND period IS NOT NULL ORDER BY period"
+    )
+    return tuple(cast(date, start) for (start,) in rows)
+
+
+def _create_view(
+    reviews: Reviews,
+    columns: Sequence[str],
+    dating: Dating | None,
+    rating: RatingColumn | None,
+    place: str | None,
+    ranges: tuple[date, date, date, date] | None,
+    min_score: float,
+) -> None:
+    """Create the view `dated`: reviews with period, side, stars, place, groups and counted aspects."""
+    moment = dating.moment if dating else "NULL::TIMESTAMP"
+    period = f"date_trunc('{dating.grain}', moment)::DATE" if dating else "NULL::DATE"
+    side = "NULL::INTEGER"
+    if ranges is not None:
+        old, new = (f"moment::DATE BETWEEN DATE '{a}' AND DATE '{b}'" for a, b in (ranges[:2], ranges[2:]))
+        side = f"CASE WHEN {new} THEN 1 WHEN {old} THEN 0 END"
+    # Columns of the files are read in the inner query, where names such as "stars" or "place" are still theirs.
+    groups_sql = [
+        (n, _group_sql(reviews, name, dating), reviews.resolve(name) is not None) for n, name in enumerate(columns)
+    ]
+    inner = "".join(f", {sql} AS by_{n}" for n, sql, in_file in groups_sql if in_file)
+    outer = f", {side} AS side" + "".join(f", {sql} AS by_{n}" for n, sql, in_file in groups_sql if not in_file)
+    stars = f"({rating.stars})::DOUBLE" if rating else "NULL::DOUBLE"
+    place_name = f"nullif(trim({quoted(place)}::VARCHAR), '')" if place else "NULL::VARCHAR"
+    hidden = ", ".join(quoted(name) for name in reviews.columns if _OWN_COLUMN.fullmatch(name))
     reviews.rows(
-        f"CREATE VIEW dated AS SELECT * REPLACE (list_filter(aspects, lambda x: x.entity_group IS NOT NULL AND "
-        f"coalesce(x.score, 0) >= {float(min_score)!r}) AS aspects), {period} AS period{grouped}"
-        f" FROM (SELECT *, {moment} AS moment FROM reviews)"
+        f"CREATE VIEW dated AS SELECT * REPLACE (list_filter({ASPECTS}, lambda x: x.entity_group IS NOT NULL AND "
+        f"coalesce(x.score, 0) >= {float(min_score)!r}) AS {ASPECTS}), {period} AS period{outer}"
+        f" FROM (SELECT * {f'EXCLUDE ({hidden})' if hidden else ''}, {moment} AS moment, {stars} AS stars,"
+        f" {place_name} AS place{inner} FROM reviews)"
     )
 
 
-def _group(reviews: Reviews, name: str, when: Time | None) -> str:
-    if name in reviews.columns:
-        return _named(f"trim({quoted(name)}::VARCHAR)")
-    if name not in dates.PARTS:
-        parts = f", and of the date {', '.join(dates.PARTS)}" if when else ""
+def _group_sql(reviews: Reviews, name: str, dating: Dating | None) -> str:
+    """Return SQL for the group of a review. Raises DataError if there is no such column or part of a date."""
+    if column := reviews.resolve(name):
+        value = f"trim({quoted(column)}::VARCHAR)"
+    elif name not in dates.PARTS:
+        parts = f", and of the date {', '.join(dates.PARTS)}" if dating else ""
         raise DataError(f"no column '{name}' to compare by; there are {', '.join(reviews.columns)}{parts}")
-    if when is None:
+    elif dating is None:
         raise DataError(f"'{name}' needs a column of dates: name it with --time, one of {', '.join(reviews.columns)}")
-    return _named(dates.PARTS[name])
-
-
-def _named(value: str) -> str:
+    else:
+        value = dates.PARTS[name]
     return f"coalesce(nullif({value}, ''), '(none)')"
 
 
-def _notes(total: int, speaking: int, when: Time | None) -> tuple[str, ...]:
+def _topics(forms: Sequence[topics.TopicForms], cube: counts.Cube, periods: int, total: int) -> list[Topic]:
+    """Return the topics with their counts."""
+    result = []
+    for n, topic in enumerate(forms):
+        by_period = cube.hits[n, :, :periods].sum(axis=-1)
+        reviews, praising, blaming = (int(count) for count in cube.hits[n].sum(axis=(1, 2)))
+        net = (praising - blaming) / reviews if reviews else 0.0
+        result.append(
+            Topic(
+                topic.id,
+                topic.category,
+                topic.name,
+                tuple(dict.fromkeys(form for _, form in topic.forms)),
+                reviews,
+                wilson(reviews, total),
+                praising,
+                blaming,
+                net,
+                "steady",
+                None,
+                tuple(int(c) for c in by_period[0]),
+            )
+        )
+    return result
+
+
+def _notes(with_aspects: int, reviews: Reviews, total: int, dating: Dating | None) -> list[str]:
     notes = []
-    if not speaking:
+    if reviews.empty:
+        notes.append(f"{reviews.empty:,} of {total + reviews.empty:,} rows have an empty text and are not counted.")
+    if not with_aspects:
         notes.append("No review has an aspect that counts.")
-    if when is None:
+    if dating is None:
         notes.append("No column dates the reviews, so nothing is shown over time: name one with --time COLUMN.")
-    elif when.dated < total:
-        notes.append(f"{total - when.dated:,} of {total:,} reviews have no date in '{when.column}' that can be read.")
-    return tuple(notes)
+    return notes

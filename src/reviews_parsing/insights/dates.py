@@ -1,16 +1,19 @@
-"""Which column dates the reviews, and how long a period is."""
+"""Dates of reviews: the column, its format, and the length of periods."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import cast
 
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights.source import Reviews, literal, quoted
+from reviews_parsing.insights.reviews import Reviews, literal, quoted
 
-NAMES = ("date", "time", "created_at", "review_date", "timestamp", "datetime", "created", "published_at", "posted_at")
+DATE_COLUMNS = (
+    *("date", "time", "created_at", "review_date", "timestamp", "datetime", "created", "published_at", "posted_at"),
+    *("unixreviewtime", "reviewtime", "date_of_visit", "date_of_stay", "visit_date", "stay_date"),
+)
 PARTS = {
     "year": "strftime(moment, '%Y')",
     "quarter": "strftime(moment, '%Y') || '-Q' || quarter(moment)",
@@ -19,21 +22,35 @@ PARTS = {
     "day": "strftime(moment, '%Y-%m-%d')",
     "weekday": "isodow(moment) || ' ' || dayname(moment)",
 }
-"""What `--by` can make of a date."""
+"""Parts of a date for `--by`, in SQL."""
 GRAINS = {"day": 1, "week": 7, "month": 30.4, "quarter": 91.3, "year": 365.2}
-"""The lengths of a period, in days."""
-MOST_PERIODS, FEWEST_PERIODS, ENOUGH = 60, 6, 20
-"""A plot has no more periods; and no fewer, unless each has that many reviews."""
+"""Lengths of periods in days."""
+MAX_PERIODS, MIN_PERIODS, MIN_PERIOD_REVIEWS = 60, 6, 20
+"""A plot has at most MAX_PERIODS, and fewer than MIN_PERIODS only if each then has MIN_PERIOD_REVIEWS reviews."""
+FIRST_YEAR = 1990
+"""Earlier years, and years after the next one, are not dates of reviews."""
 
-# Formats that are read in one way only: 03/04/2024 is not among them.
-_FORMATS = ("%Y-%m", "%Y/%m/%d", "%d.%m.%Y", "%d %B %Y", "%d %b %Y", "%B %d, %Y", "%b %d, %Y", "%Y%m%d")
-_TIMES = ("date", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone")
-_NUMBERS = ("integer", "bigint", "uinteger", "ubigint", "double")
+_ASK = "give --date-format %d/%m/%Y or %m/%d/%Y"
+_DATE_TYPES = ("date", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone")
+_NUMBER_TYPES = ("integer", "bigint", "uinteger", "ubigint", "hugeint", "float", "double", "decimal")
+# Formats of dates in words, after ordinals ("5th"), the full stop of an abbreviated month, commas and the time of day
+# are removed and years have four digits.
+_WORD_FORMATS = (
+    *("%d %B %Y", "%d %b %Y", "%B %d %Y", "%b %d %Y", "%B %Y", "%b %Y", "%A %B %d %Y", "%A %d %B %Y", "%a %d %b %Y"),
+    *("%d-%b-%Y", "%d-%B-%Y", "%d/%b/%Y", "%d/%B/%Y", "%b-%Y", "%B-%Y", "%Y-%b-%d", "%a %b %d %Y"),
+)
+_DAY_MONTH = r"^(\d{1,2})([./-])(\d{1,2})[./-](\d{4}|\d{2})(?:[T, ].*)?$"
+_RELATIVE = r"^(an?|one|\d{1,3}|last) *(second|minute|hour|day|week|month|year)s?( ago)?$|^(today|yesterday|just now)$"
+_CLOCK = r"(,? at)?[,t ]? *\b\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]\.?m\b\.?)?( ?([+-]\d{2}:?\d{2}|utc|gmt|z)\b)?"
+_PREFIX = (
+    r"^(?:date of (?:visit|stay|experience)|reviewed|visited|stayed|written|posted|dined|edited|updated|published)"
+    r"(?: in| on)?:? *"
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Time:
-    """The column of dates, SQL for the moment of a row, the grain, the first and last day, and the rows dated."""
+class Dating:
+    """A column of dates: SQL for the timestamp of a row, grain, first and last day, and number of dated rows."""
 
     column: str
     moment: str
@@ -43,56 +60,207 @@ class Time:
     dated: int
 
 
-def find(reviews: Reviews, wanted: str | None) -> Time | None:
-    """The wanted column, else one of a type of dates, else one of a usual name that holds dates; None if there is none.
+def find_dates(
+    reviews: Reviews, name: str | None, *, date_format: str | None = None, as_of: datetime | None = None
+) -> tuple[Dating | None, tuple[str, ...]]:
+    """Return the dates in a column, and notes; by default the first column with a date type or a usual name.
 
-    Raises DataError where the wanted column does not exist or holds no date that can be read.
+    The format of a text column is inferred from all its values; `date_format` (strptime) sets it. Relative dates ("a
+    month ago") are relative to `as_of`, by default the modification time of the files.
+
+    Raises DataError if the column does not exist or has no dates, or its dates can be day or month first.
     """
-    if wanted is not None and wanted not in reviews.columns:
-        raise DataError(f"no column '{wanted}' to date the reviews; there are {', '.join(reviews.columns)}")
-    for column in [wanted] if wanted is not None else _candidates(reviews):
-        moment = _moment(column, str(reviews.columns[column]).lower())
-        if moment is None:
+    column_name = name and reviews.resolve(name)
+    if name is not None and column_name is None:
+        raise DataError(f"no column '{name}' to date the reviews; there are {', '.join(reviews.columns)}")
+    _check_format(reviews, date_format)
+    notes: list[str] = []
+    for column in [column_name] if column_name else _candidates(reviews):
+        reading = _read_column(reviews, column, date_format, as_of)
+        if reading is None:
             continue
+        moment, ambiguous, relative_note = reading
+        moment = _in_range(moment)
         query = (
-            f"SELECT min(moment)::DATE, max(moment)::DATE, count(moment) FROM (SELECT {moment} AS moment FROM reviews)"
+            f"SELECT min(moment)::DATE, max(moment)::DATE, count(moment), count(*) FROM"
+            f" (SELECT {moment} AS moment FROM reviews)"
         )
-        ((first, last, dated),) = cast(list[tuple[date | None, date | None, int]], reviews.rows(query))
+        ((first, last, dated, total),) = cast(list[tuple[date | None, date | None, int, int]], reviews.rows(query))
         if first is not None and last is not None:
-            return Time(column, moment, grain(first, last, dated), first, last, dated)
-    if wanted is not None:
-        raise DataError(f"no date in column '{wanted}' can be read: write dates as 2026-01-31")
-    return None
+            if relative_note:
+                notes.append(relative_note)
+            if dated < total:
+                notes += _unread(reviews, column, moment, total - dated, total, ambiguous)
+            return Dating(column, moment, grain(first, last, dated), first, last, dated), tuple(notes)
+        if ambiguous:
+            question = f"dates such as '{ambiguous}' in column '{column}' can be day or month first: {_ASK}"
+            if name is not None:
+                raise DataError(question)
+            notes.append(question[0].upper() + question[1:] + ".")
+    if name is not None:
+        raise DataError(f"no date in column '{name}' can be read: write dates as 2026-01-31, or give --date-format")
+    return None, tuple(dict.fromkeys(notes))
 
 
 def grain(first: date, last: date, dated: int) -> str:
-    """The shortest period that makes a plot with few enough points, of enough reviews each."""
+    """Return the shortest period with few enough points of enough reviews."""
     days = (last - first).days + 1
     names = list(GRAINS)
-    chosen = next((name for name in names if days / GRAINS[name] <= MOST_PERIODS), "year")
+    chosen = next((name for name in names if days / GRAINS[name] <= MAX_PERIODS), "year")
     for name in names[names.index(chosen) + 1 :]:
-        if dated * GRAINS[chosen] / days >= ENOUGH or days / GRAINS[name] < FEWEST_PERIODS:
+        if dated * GRAINS[chosen] / days >= MIN_PERIOD_REVIEWS or days / GRAINS[name] < MIN_PERIODS:
             break
         chosen = name
     return chosen
 
 
 def _candidates(reviews: Reviews) -> Sequence[str]:
-    typed = [name for name, kind in reviews.columns.items() if str(kind).lower() in _TIMES]
-    usual = [name for wanted in NAMES for name in reviews.columns if name.lower() == wanted]
-    return [name for name in usual if name in typed] + typed + usual
+    """Return columns that may hold dates: first those with a usual name and a date type."""
+
+    def normal(name: str) -> str:
+        return "_".join(name.lower().replace("-", " ").replace(".", " ").split())
+
+    typed = [name for name, kind in reviews.columns.items() if str(kind).lower() in _DATE_TYPES]
+    usual = [name for date_column in DATE_COLUMNS for name in reviews.columns if normal(name) == date_column]
+    return list(dict.fromkeys([name for name in usual if name in typed] + typed + usual))
 
 
-def _moment(column: str, kind: str) -> str | None:
-    """SQL for the timestamp in a column of that type; None where such a type holds none."""
-    name = quoted(column)
-    if kind in _TIMES:
-        return f"{name}::TIMESTAMP"
-    # Seconds of this century are below 5e9, and milliseconds above; a year is neither.
-    if kind in _NUMBERS:
-        microseconds = f"(CASE WHEN {name} < 5e9 THEN 1e6 ELSE 1e3 END * {name})::BIGINT"
-        return f"CASE WHEN {name} BETWEEN 1e8 AND 1e13 THEN make_timestamp({microseconds}) END"
+def _in_range(moment: str) -> str:
+    """Return SQL that is NULL for years in which nobody wrote these reviews."""
+    limits = f"TIMESTAMP '{FIRST_YEAR}-01-01' AND TIMESTAMP '{date.today().year + 1}-12-31 23:59:59'"
+    return f"CASE WHEN {moment} BETWEEN {limits} THEN {moment} END"
+
+
+def _check_format(reviews: Reviews, date_format: str | None) -> None:
+    if date_format is None:
+        return
+    try:
+        reviews.rows(f"SELECT try_strptime('', {literal(date_format)})")
+    except DataError:
+        raise DataError(f"'{date_format}' is not a format of dates: give one such as %d/%m/%Y") from None
+
+
+def _read_column(
+    reviews: Reviews, column: str, date_format: str | None, as_of: datetime | None
+) -> tuple[str, str | None, str | None] | None:
+    """Return SQL for the timestamp, an ambiguous value if there is one, and a note on relative dates.
+
+    Returns None if the type of the column holds no dates.
+    """
+    name, kind = quoted(column), str(reviews.columns[column]).lower()
+    if kind in _DATE_TYPES:
+        return f"{name}::TIMESTAMP", None, None
+    if kind.partition("(")[0] in _NUMBER_TYPES:
+        return _epoch(f"{name}::DOUBLE"), None, None
     if kind != "varchar":
         return None
-    formats = ", ".join(map(literal, _FORMATS))
-    return f"coalesce(try_cast({name} AS TIMESTAMP), try_strptime(trim({name}), [{formats}]))"
+    value = f"trim({name})"
+    parts = f"regexp_extract({value}, {literal(_DAY_MONTH)}, ['a', 'sep', 'b', 'y'])"
+    ((day_first, month_first, undecided, example, relative),) = cast(
+        list[tuple[int, int, int, str | None, int]],
+        reviews.rows(
+            f"SELECT count(*) FILTER (a > 12 AND b <= 12), count(*) FILTER (b > 12 AND a <= 12),"
+            f" count(*) FILTER (a <= 12 AND b <= 12 AND a <> b AND sep <> '.'),"
+            f" min(v) FILTER (a <= 12 AND b <= 12 AND a <> b AND sep <> '.'), count(*) FILTER (relative)"
+            f" FROM (SELECT nullif(p.a, '')::INT AS a, nullif(p.b, '')::INT AS b, p.sep AS sep, v, relative FROM"
+            f" (SELECT {parts} AS p, {value} AS v, regexp_matches(lower({value}), {literal(_RELATIVE)}) AS relative"
+            f" FROM reviews))"
+        ),
+    )
+    order = "day" if day_first and not month_first else "month" if month_first and not day_first else None
+    now = as_of or reviews.modified
+    sql = f"coalesce({', '.join(_text_forms(value, date_format, order, now))})"
+    note = None
+    if relative and as_of is None:
+        source = "the modification time of the files" if now else "nothing, because the files are in a bucket"
+        day = f" ({now:%Y-%m-%d})" if now else ""
+        note = f"{relative:,} relative dates in '{column}' are relative to {source}{day}: --as-of sets the day."
+    return sql, example if undecided and order is None and date_format is None else None, note
+
+
+def _text_forms(value: str, date_format: str | None, order: str | None, now: datetime | None) -> Iterator[str]:
+    """Yield SQL for the timestamp of a text in each form."""
+
+    def when(condition: str, result: str) -> str:
+        return f"CASE WHEN {condition} THEN {result} END"
+
+    def matches(pattern: str) -> str:
+        return f"regexp_matches({value}, {literal(pattern)})"
+
+    if date_format is not None:
+        yield f"try_strptime({value}, {literal(date_format)})"
+    yield when(matches(r"^\d{4}[-/]\d+[-/]"), f"try_cast(replace({value}, '/', '-') AS TIMESTAMP)")
+    yield when(matches(r"^\d{4}-\d{2}$"), f"try_strptime({value}, '%Y-%m')")
+    yield when(matches(r"^\d{8}$"), f"try_strptime({value}, '%Y%m%d')")
+    yield when(matches(r"^(\d{9,19}(\.\d+)?|\d(\.\d+)?[eE]\+?\d{1,2})$"), _epoch(f"try_cast({value} AS DOUBLE)"))
+    for year, prefix in ((r"\d{4}", ""), (r"\d{2}", "20")):
+        pattern = _DAY_MONTH.replace(r"\d{4}|\d{2}", year)
+        first, second = (f"try_cast(regexp_extract({value}, {literal(pattern)}, {n}) AS INTEGER)" for n in (1, 3))
+        stop = f"regexp_extract({value}, {literal(pattern)}, 2) = '.'"
+        # One of the numbers is above 12, or both are equal; stops are day first; else the order of the other values.
+        day_first = f"{first} > 12 OR {first} = {second} OR ({stop} AND {second} <= 12) OR {order == 'day'}"
+        for condition, day, month in ((day_first, 1, 3), (f"{second} > 12 OR {order == 'month'}", 3, 1)):
+            text = f"regexp_replace({value}, {literal(pattern)}, '{prefix}\\4-\\{month}-\\{day}')"
+            yield when(f"{matches(pattern)} AND ({condition})", f"try_strptime({text}, '%Y-%m-%d')")
+    words = f"regexp_replace(lower({value}), {literal(_PREFIX)}, '')"
+    for pattern, replacement in (
+        (r"(\d)(st|nd|rd|th)\b", r"\1"),
+        (r"\b(jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)\.", r"\1"),
+        (r"\bsept\b\.?", "sep"),
+        (_CLOCK, ""),
+        (r",? at \d.*$|,", ""),
+        (r"^(\d{1,2}[ /-][a-z]{3,9}[ /-]|[a-z]{3,9} \d{1,2} )(\d{2})$", r"\120\2"),
+        (" +", " "),
+    ):
+        words = f"regexp_replace({words}, {literal(pattern)}, {literal(replacement)}, 'g')"
+    formats = ", ".join(map(literal, _WORD_FORMATS))
+    yield when(matches(r"(?i)[a-z]{3}.*\d|\d.*[a-z]{3}"), f"try_strptime(trim({words}), [{formats}])")
+    if now is not None:
+        yield _relative(f"regexp_replace(lower({value}), {literal(_PREFIX)}, '')", now)
+
+
+def _epoch(number: str) -> str:
+    """Return SQL for the timestamp of a number: seconds to nanoseconds since 1970, or 20240131."""
+    # Of the years 1990 to 2100, seconds, milliseconds, microseconds and nanoseconds have disjoint ranges.
+    units = " ".join(
+        f"WHEN {number} BETWEEN {6.3e8 * factor} AND {4.2e9 * factor}"
+        f" THEN make_timestamp(({number} * {1e6 / factor})::BIGINT)"
+        for factor in (1, 1e3, 1e6, 1e9)
+    )
+    day = f"WHEN {number} BETWEEN 19900101 AND 21001231 THEN try_strptime({number}::BIGINT::VARCHAR, '%Y%m%d')"
+    return f"CASE {units} {day} END"
+
+
+def _relative(value: str, now: datetime) -> str:
+    """Return SQL for a relative date such as `3 weeks ago`."""
+    moment = f"TIMESTAMP '{now:%Y-%m-%d %H:%M:%S}'"
+    pattern = literal(_RELATIVE)
+    number = f"coalesce(try_cast(regexp_extract({value}, {pattern}, 1) AS INTEGER), 1)"
+    units = {"year": "to_years(N)", "month": "to_months(N)", "week": "to_days(7 * N)", "day": "to_days(N)"}
+    units |= {"hour": "to_hours(N)", "minute": "to_minutes(N)", "second": "to_seconds(N)"}
+    cases = " ".join(f"WHEN '{unit}' THEN {interval.replace('N', number)}" for unit, interval in units.items())
+    return (
+        f"CASE WHEN {value} IN ('today', 'just now') THEN {moment}"
+        f" WHEN {value} = 'yesterday' THEN {moment} - to_days(1)"
+        f" WHEN regexp_matches({value}, {pattern}) THEN"
+        f" {moment} - CASE regexp_extract({value}, {pattern}, 2) {cases} END END"
+    )
+
+
+def _unread(
+    reviews: Reviews, column: str, moment: str, missing: int, total: int, ambiguous: str | None
+) -> Iterator[str]:
+    """Yield notes on the values that are not dates: their number, and the most frequent ones."""
+    yield f"{missing:,} of {total:,} reviews have no date in '{column}' that can be read."
+    rows = cast(
+        list[tuple[str, int]],
+        reviews.rows(
+            f"SELECT v, count(*) AS n FROM"
+            f" (SELECT trim({quoted(column)}::VARCHAR) AS v, {moment} AS moment FROM reviews)"
+            f" WHERE moment IS NULL AND v <> '' GROUP BY 1 ORDER BY n DESC, 1 LIMIT 3"
+        ),
+    )
+    if rows:
+        values = ", ".join(f"'{value[:40]}' ({n:,})" for value, n in rows)
+        advice = f" Dates such as '{ambiguous}' can be day or month first: {_ASK}." if ambiguous else ""
+        yield f"Most frequent values of '{column}' that are not dates: {values}.{advice}"

@@ -1,56 +1,60 @@
-"""The report: one HTML page that needs nothing else."""
+"""HTML report: one self-contained page."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
-from reviews_parsing.batch import sinks
-from reviews_parsing.errors import DataError
-from reviews_parsing.insights import groups, plots_groups, plots_time, summary
-from reviews_parsing.insights.counting import NEGATIVE, POSITIVE
-from reviews_parsing.insights.drawing import percent, points
-from reviews_parsing.insights.figures import MOST as MOST_BARS
-from reviews_parsing.insights.figures import figures
+from reviews_parsing.insights import evidence, groups, plots
+from reviews_parsing.insights.counts import NEGATIVE, POSITIVE
+from reviews_parsing.insights.files import check_page, write_bytes
+from reviews_parsing.insights.findings import (
+    change_sentence,
+    contrast_sentence,
+    impact_sentence,
+    overview,
+    range_sentence,
+    reportable_changes,
+    reportable_contrasts,
+    reportable_differences,
+)
+from reviews_parsing.insights.plots import figures
+from reviews_parsing.insights.results import Change, Comparison, Contrast, Finding, Insights, Sentence, Span
 from reviews_parsing.insights.svg import inline
-from reviews_parsing.insights.tables import Insights, Sentence, Span
-from reviews_parsing.io import filesystems
-from reviews_parsing.io.files import write_bytes
+from reviews_parsing.insights.text import day_name, percent, period_name, points
 
 TEMPLATES = Path(__file__).parent / "templates"
 SIDES = (("Praised", POSITIVE), ("Blamed", NEGATIVE))
-MOST_WORDS = 6
+MAX_WORDS = 6
+MAX_FINDINGS, MAX_TOPICS = 15, 40
+"""Findings and topics that are shown at once; the others are behind a click."""
 
 
 class Piece(NamedTuple):
-    """A stretch of a review, with the span that it is, if it is one."""
+    """A piece of a review, with its span if it is one."""
 
     text: str
     span: Span | None
 
 
 def write_report(insights: Insights, path: str | Path) -> None:
-    """Write the page whole, or leave what was there. Raises DataError where that fails."""
+    """Write the page atomically. Raises DataError if it cannot be written."""
     target = Path(path)
     check_page(target)
     write_bytes(target, render(insights).encode("utf-8", "replace"))
 
 
-def check_page(target: Path) -> None:
-    """Raises DataError where no page can be written there, before any work is done for it."""
-    if target.suffix.lower() not in (".html", ".htm"):
-        raise DataError(f"{target}: the report is a page: give a name that ends in .html")
-    if filesystems.is_folder(str(target)):
-        raise DataError(f"{target} is a folder: give the name of a file, such as {target / 'report.html'}")
-    sinks.check_folder(str(target))
-
-
-def render(insights: Insights) -> str:
-    """The page. Everything that comes from reviews is escaped."""
+def render(insights: Insights, remote: dict[str, Any] | None = None) -> str:
+    """Return the page. Texts of reviews are escaped. With `remote`, the sentences come from the server of the page."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
+    document = remote or insights.evidence
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -63,87 +67,153 @@ def render(insights: Insights) -> str:
         number=lambda n: f"{n:,}",
         points=points,
         p=lambda value: "< 0.001" if value < 0.001 else f"{value:.3f}",
-        sure=lambda value: "p\u00a0<\u00a00.001" if value < 0.001 else f"p\u00a0=\u00a0{value:.3f}",
-        only=lambda most: f"; the {most} categories most mentioned" if len(insights.categories) > most else "",
-        most_bars=MOST_BARS,
-        most_lines=plots_time.MOST,
-        most_columns=plots_groups.MOST,
-        day=summary.day_name,
-        period=summary.period_name,
-        told=summary.told,
-        change_sentence=summary.change_sentence,
-        contrast_sentence=summary.contrast_sentence,
-        significant=summary.significant,
+        p_equals=p_equals,
+        limited=lambda n: f"; the {n} categories most mentioned" if len(insights.categories) > n else "",
+        stars_text=plots.stars_text,
+        panels=_panels_caption(insights),
+        max_bars=plots.MAX_BARS,
+        max_panels=plots.MAX_PANELS,
+        day=day_name,
+        period=period_name,
+        changes=_overall_changes(insights),
+        change_sentence=change_sentence,
+        contrast_sentence=contrast_sentence,
+        distinct_contrasts=_distinct_contrasts,
+        reportable_differences=reportable_differences,
+        range_sentence=range_sentence,
+        finding_filter=lambda finding: finding_filter(insights, finding),
+        urlencode=lambda **filters: urlencode(filters),
+        linked=document is not None,
         pieces=pieces,
         side=side,
         sign=sign,
-        least=groups.LEAST,
-        most_groups=groups.MOST,
+        min_reviews=groups.MIN_REVIEWS,
+        max_groups=groups.MAX_GROUPS,
+        max_findings=MAX_FINDINGS,
+        max_topics=MAX_TOPICS,
+        max_evidence=evidence.MAX_REVIEWS,
     )
-    plots = {name: inline(figure, f"plot{n}") for n, (name, figure) in enumerate(figures(insights).items())}
+    linked = document is not None
+    svgs = {name: inline(figure, f"plot{n}", linked) for n, (name, figure) in enumerate(figures(insights).items())}
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = environment.get_template("report.html").render(
-        it=insights,
-        plots=plots,
+        insights=insights,
+        plots=svgs,
         style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704  our own file
-        findings=summary.findings(insights),
+        script=Markup(script),  # noqa: S704  our own file
+        connect_source="'self'" if remote else "'none'",
+        script_source=f"'sha256-{digest}'" if linked else "'none'",
+        data=Markup(json.dumps(document, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")),  # noqa: S704  no tag can begin
+        sources=", ".join(_file_name(source) for source in insights.sources),
+        overview=overview(insights),
+        impact_text=impact_sentence(insights.rating),
         vocabulary=_vocabulary(insights),
         quotes=_quotes(insights),
     )
     return page.lstrip()
 
 
+def p_equals(value: float) -> str:
+    """Return a p-value as text."""
+    return "p\u00a0<\u00a00.001" if value < 0.001 else f"p\u00a0=\u00a0{value:.3f}"
+
+
+def _file_name(source: str) -> str:
+    """Return the last part of a path or URL: folders of a server are not for readers of its reports."""
+    return PurePosixPath(PureWindowsPath(source).as_posix()).name or source
+
+
+def _panels_caption(insights: Insights) -> str:
+    """Return the part of a caption that says which categories have a panel, or an empty text."""
+    number, total = len(plots.panel_categories(insights)), len(insights.categories)
+    return f"; {number} of {total} categories, those with enough reviews, on one scale" if number < total else ""
+
+
+def _overall_changes(insights: Insights) -> list[Change]:
+    """Return the most significant reportable change over all reviews of each category."""
+    best: dict[str, Change] = {}
+    for change in reportable_changes(insights.changes):
+        if change.column is None:
+            best.setdefault(change.category, change)
+    return list(best.values())
+
+
+def _distinct_contrasts(comparison: Comparison) -> list[Contrast]:
+    """Return the most significant reportable difference of each group and category, in order of their p-values."""
+    best: dict[tuple[str, str], Contrast] = {}
+    for contrast in sorted(reportable_contrasts(comparison), key=lambda contrast: contrast.adjusted):
+        best.setdefault((contrast.value, contrast.category), contrast)
+    return list(best.values())
+
+
+def finding_filter(insights: Insights, finding: Finding) -> str:
+    """Return the filter of the sentences behind a finding, as a query string."""
+    filters = {"category": finding.category or "", "topic": finding.topic or ""}
+    measure = "praise" if finding.kind == "rating" and ":praise:" in finding.id else finding.measure
+    measure = "blame" if finding.kind == "rating" and ":blame:" in finding.id else measure
+    filters["polarity"] = plots.SIDES.get(measure, "")
+    if finding.column in insights.by and finding.group is not None:
+        filters[f"by:{finding.column}"] = finding.group
+    elif finding.column == "weekday" and finding.group:
+        filters["weekday"] = finding.group[0]
+    if finding.since:
+        filters["from"] = finding.since.isoformat()
+    return urlencode({name: value for name, value in filters.items() if value})
+
+
 def pieces(text: str, spans: Sequence[Span]) -> Iterator[Piece]:
-    """A review cut at its spans; of two that overlap the first is kept."""
-    at = 0
+    """Split a review at its spans; of two overlapping spans the first is used."""
+    position = 0
     for span in spans:
-        if at <= span.start < span.end <= len(text):
-            if at < span.start:
-                yield Piece(text[at : span.start], None)
+        if position <= span.start < span.end <= len(text):
+            if position < span.start:
+                yield Piece(text[position : span.start], None)
             yield Piece(text[span.start : span.end], span)
-            at = span.end
-    if at < len(text):
-        yield Piece(text[at:], None)
+            position = span.end
+    if position < len(text):
+        yield Piece(text[position:], None)
 
 
 def side(polarity: str | None) -> str:
-    """The class of a polarity in the page."""
+    """Return the CSS class of a polarity."""
     return polarity if polarity in (POSITIVE, NEGATIVE) else "other"
 
 
 def sign(polarity: str | None) -> str:
-    """What stands beside colour."""
+    """Return the sign of a polarity, so that colour is not the only mark."""
     return {POSITIVE: "+", NEGATIVE: "−"}.get(polarity or "", "·")
 
 
 def _vocabulary(insights: Insights) -> dict[str, list[tuple[str, str, list[dict[str, Any]], list[str]]]]:
-    """By category, for praise and blame: its words with the widths of their bars, and what judges the category."""
-    found: dict[str, list[tuple[str, str, list[dict[str, Any]], list[str]]]] = {}
+    """Return by category, for praise and blame: words with bar widths, and the opinion expressions."""
+    vocabulary: dict[str, list[tuple[str, str, list[dict[str, Any]], list[str]]]] = {}
     for category in dict.fromkeys(word.category for word in insights.words):
         words = [word for word in insights.words if word.category == category]
-        most = max(max(word.positive, word.negative) for word in words)
+        longest = max(max(word.positive, word.negative) for word in words)
         for name, polarity in SIDES:
-            counted = [(getattr(word, polarity), word) for word in words if getattr(word, polarity)]
-            counted.sort(key=lambda pair: (-pair[0], pair[1].word))
+            counts = [(getattr(word, polarity), word) for word in words if getattr(word, polarity)]
+            counts.sort(key=lambda pair: (-pair[0], pair[1].word))
             rows = [
                 {
                     "word": word.word,
                     "n": n,
-                    "width": round(100 * n / most, 1),
-                    "with": word.praised_with if polarity == POSITIVE else word.blamed_with,
+                    "width": round(100 * n / longest, 1),
+                    "opinions": word.praised_with if polarity == POSITIVE else word.blamed_with,
                 }
-                for n, word in counted[:MOST_WORDS]
+                for n, word in counts[:MAX_WORDS]
             ]
-            judged = [
-                j.opinion
-                for j in insights.judgements
-                if (j.category, j.polarity) == (category, polarity) and j.aspects > 1
+            opinions = [
+                judgement.opinion
+                for judgement in insights.judgements
+                if (judgement.category, judgement.polarity) == (category, polarity) and judgement.aspects > 1
             ]
-            found.setdefault(category, []).append((name, polarity, rows, judged[:6]))
-    return found
+            vocabulary.setdefault(category, []).append((name, polarity, rows, opinions[:6]))
+    return vocabulary
 
 
 def _quotes(insights: Insights) -> dict[str, list[tuple[str, str, list[Sentence]]]]:
-    """By category, the sentences that praise and those that blame."""
+    """Return by category the quotes that praise and those that blame."""
     return {
         category: [
             (name, polarity, [s for s in insights.sentences if (s.category, s.polarity) == (category, polarity)])

@@ -1,4 +1,4 @@
-"""Whatever `parse` wrote is read, and what it did not write is refused in one line."""
+"""Every output of `parse` is read; other files are refused in one line."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def test_all_forms_hold_the_same(tmp_path: Path, rows: list[Row], parsed: Path) 
     table.write_text("\n".join(["id,date,text,aspects", *quoted]) + "\n", encoding="utf-8")
     expected = analyse([parsed])
     for path in (lines, packed, table):
-        found = analyse([path])
+        insights = analyse([path])
         for part in ("categories", "periods", "words", "judgements", "shown"):
-            assert getattr(found, part) == getattr(expected, part), (path, part)
+            assert getattr(insights, part) == getattr(expected, part), (path, part)
 
 
 def test_csv_with_quotes_and_lines_in_its_texts(tmp_path: Path) -> None:
@@ -39,9 +39,9 @@ def test_csv_with_quotes_and_lines_in_its_texts(tmp_path: Path) -> None:
     aspect = '[{""entity_group"": ""FOOD"", ""word"": ""soup"", ""start"": 26, ""end"": 30}]'
     path = tmp_path / "p.csv"
     path.write_text(f'text,aspects\n"{text}","{aspect}"\n"Nothing; at all",[]\n', encoding="utf-8")
-    found = analyse([path])
-    assert (found.reviews, [(w.category, w.word, w.aspects) for w in found.words]) == (2, [])
-    assert [(c.category, c.aspects, c.implicit) for c in found.categories] == [("FOOD", 1, 0)]
+    insights = analyse([path])
+    assert (insights.reviews, [(w.category, w.word, w.aspects) for w in insights.words]) == (2, [])
+    assert [(c.category, c.aspects, c.implicit) for c in insights.categories] == [("FOOD", 1, 0)]
 
 
 def test_folders_and_globs_are_all_their_files(tmp_path: Path, rows: list[Row]) -> None:
@@ -68,8 +68,14 @@ def test_columns_may_differ_between_files_and_aspects_may_be_plainer(tmp_path: P
     pq.write_table(
         pa.table({"aspects": pa.array([[{"entity_group": "BEVERAGE", "polarity": "negative"}], None], kind)}), third
     )
-    (found,) = analyse([one, two, third]).categories
-    assert (found.reviews, found.positive, found.negative, found.other, found.implicit) == (3, 1, 1, 1, 1)
+    (insights,) = analyse([one, two, third]).categories
+    assert (insights.reviews, insights.positive, insights.negative, insights.other, insights.implicit) == (
+        3,
+        1,
+        1,
+        1,
+        1,
+    )
 
 
 def test_a_row_of_a_megabyte_is_read(tmp_path: Path) -> None:
@@ -89,7 +95,7 @@ def test_a_row_of_a_megabyte_is_read(tmp_path: Path) -> None:
         ("empty.jsonl", b"", "empty.jsonl is empty"),
         ("half.jsonl", b'{"text": "Good.", "aspects": []}\n{"text": "Ba', "half.jsonl cannot be read"),
         ("half.parquet", b"PAR1 and then nothing", "half.parquet cannot be read"),
-        ("notes.txt", b"Good.", "notes.txt: the ending '.txt' says no format"),
+        ("notes.txt", b"Good.", "notes.txt: the ending '.txt' names no known format"),
         ("wrong.jsonl", b'{"text": "Good.", "aspects": [3]}\n', "wrong.jsonl cannot be read"),
     ],
 )
@@ -117,3 +123,40 @@ def test_what_is_not_there_or_holds_nothing_is_one_line(tmp_path: Path) -> None:
     pq.write_table(pa.table({"aspects": [1, 2]}), numbers)
     with pytest.raises(DataError, match=r"column 'aspects' is BIGINT, not parsed aspects"):
         analyse([numbers])
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl", "csv"])
+def test_names_that_differ_in_case_are_columns_of_their_own(tmp_path: Path, form: str) -> None:
+    rows = [
+        review("The [tea](BEVERAGE+) was fine.", City="x", city="AB"[n % 2], TEXT="-", Date="-", date="2024-01-05")
+        for n in range(40)
+    ]
+    path = tmp_path / f"p.{form}"
+    if form == "parquet":
+        parquet(path, rows)
+    elif form == "jsonl":
+        jsonl(path, rows)
+    else:
+        lines = [
+            ",".join('"' + str(v if isinstance(v, str) else json.dumps(v)).replace('"', '""') + '"' for v in r.values())
+            for r in rows
+        ]
+        path.write_text("\n".join([",".join(rows[0]), *lines]) + "\n", encoding="utf-8")
+    insights = analyse([path], ["city"], time="date")
+    (comparison,) = insights.comparisons
+    assert comparison.column == "city"
+    assert [(group.value, group.reviews) for group in comparison.groups] == [("A", 20), ("B", 20)]
+    assert (insights.dated, insights.shown[0].text) == (40, "The tea was fine.")
+    assert [g.value for g in analyse([path], ["City"], time="date").comparisons[0].groups] == ["x"]
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_a_column_may_have_a_name_that_queries_use(tmp_path: Path, form: str) -> None:
+    rows = [
+        review("The [tea](BEVERAGE+) was fine.", file_row_number=n % 2, **{"__file": "a", "__row_id": n})
+        for n in range(40)
+    ]
+    path = (parquet if form == "parquet" else jsonl)(tmp_path / f"p.{form}", rows)
+    insights = analyse([path], ["file_row_number"])
+    assert [(group.value, group.reviews) for group in insights.comparisons[0].groups] == [("0", 20), ("1", 20)]
+    assert insights.sentences[0].review_name.startswith(f"p.{form}, row ")

@@ -1,0 +1,331 @@
+"""Ratings of reviews: the column and its scale, and a linear model of stars on praise and blame.
+
+The model is ordinary least squares of stars (1 to 5) on the praise and blame of every category. With 20 or more places,
+intervals are cluster-robust by place (CR1 with t quantiles of the number of places minus 1; Liang and Zeger, 1986).
+With fewer places, each place has its own level (fixed effects) and intervals are robust to unequal variances (HC3;
+MacKinnon and White, 1985), because cluster-robust intervals of few clusters are too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from reviews_parsing.errors import DataError
+from reviews_parsing.insights.results import Driver, Rating
+from reviews_parsing.insights.reviews import ROW_ID, Reviews, literal, quoted
+from reviews_parsing.insights.statistics import SIGNIFICANCE_LEVEL, adjusted
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RATING_COLUMNS = (
+    *(
+        "stars",
+        "rating",
+        "ratings",
+        "score",
+        "star_rating",
+        "review_rating",
+        "review_stars",
+        "overall_rating",
+        "overall",
+    ),
+    *("rating_value", "reviews_rating", "review_score", "rate", "note"),
+)
+MAX_MODEL_REVIEWS = 200_000
+"""Reviews of the model; more would not narrow intervals visibly. They are chosen by a hash of their position."""
+MIN_PREDICTOR_REVIEWS = 15
+"""Reviews that must praise (or blame) a category or topic before its effect is estimated."""
+POLARITIES = ("negative", "positive")
+"""Blame comes first: if every review with a category either praises or blames it, blame is the predictor."""
+MIN_CLUSTERS = 20
+MAX_PREDICTORS = 60
+MIN_NUMERIC_SHARE = 0.9
+
+_NUMBER = r"^(-?\d{1,9}(?:[.,]\d+)?) *(?:(?:/|out of|of) *(?:5|10|100)\b.*|stars?|%|points?)?$"
+
+
+@dataclass(frozen=True, slots=True)
+class RatingColumn:
+    """A column of ratings: SQL for stars from 1 to 5, and the scale."""
+
+    column: str
+    stars: str
+    scale: str
+    rated: int
+    mean: float
+
+
+def find_rating(reviews: Reviews, name: str | None) -> tuple[RatingColumn | None, tuple[str, ...]]:
+    """Return the ratings in the column `name`, by default in the first column with a usual name, and notes.
+
+    Raises DataError if the column does not exist or does not hold ratings.
+    """
+    column_name = name and reviews.resolve(name)
+    if name is not None and column_name is None:
+        raise DataError(f"no column '{name}' of ratings; there are {', '.join(reviews.columns)}")
+    normal = {
+        column: "_".join(column.lower().replace(".", " ").replace("-", " ").split()) for column in reviews.columns
+    }
+    usual = [column for rating in RATING_COLUMNS for column, text in normal.items() if text == rating]
+    notes: list[str] = []
+    for column in [column_name] if column_name else usual:
+        rating, reason = _read_column(reviews, column)
+        if rating is not None:
+            return rating, tuple(notes) + ((reason,) if reason else ())
+        if name is not None:
+            raise DataError(f"no ratings in column '{name}': {reason}")
+        notes.append(f"Column '{column}' is not used as a rating: {reason}.")
+    return None, tuple(notes)
+
+
+def _read_column(reviews: Reviews, column: str) -> tuple[RatingColumn | None, str]:
+    """Return the ratings of a column, or None and the reason; with ratings, the text is a note or empty."""
+    value = f"trim({quoted(column)}::VARCHAR)"
+    digits = f"regexp_extract(lower({value}), {literal(_NUMBER)}, 1)"
+    number = (
+        f"CASE WHEN regexp_full_match({value}, '★+[☆✩]*') THEN length(regexp_replace({value}, '[☆✩]', '', 'g'))::DOUBLE"
+        f" ELSE try_cast(replace({digits}, ',', '.') AS DOUBLE) END"
+    )
+    ((filled, numeric, low, high, mean, words, example),) = cast(
+        list[tuple[int, int, float | None, float | None, float | None, int, str | None]],
+        reviews.rows(
+            f"SELECT count(*) FILTER (v <> ''), count(n), min(n), max(n), avg(n),"
+            f" count(*) FILTER (v <> '' AND n IS NULL),"
+            f" min(v) FILTER (v <> '' AND n IS NULL) FROM (SELECT {value} AS v, {number} AS n FROM reviews)"
+        ),
+    )
+    if not filled:
+        return None, "it is empty"
+    if numeric < MIN_NUMERIC_SHARE * filled or low is None or high is None or mean is None:
+        return None, f"{words:,} of {filled:,} values are not numbers, such as '{str(example)[:40]}'"
+    if low == high:
+        return None, f"all its values are {low:g}"
+    if low < 0 or high <= 1 or high > 100:
+        return None, f"its values from {low:g} to {high:g} are on no scale of 1 to 5, 1 to 10 or 0 to 100"
+    if high <= 5:
+        scale, stars = "1 to 5" if low >= 1 else "0 to 5", number
+    elif high <= 10:
+        scale, stars = "1 to 10", f"greatest(1, 1 + ({number} - 1) * 4 / 9)"
+    else:
+        scale, stars = "0 to 100", f"1 + ({number}) / 25"
+    ((stars_mean,),) = cast(list[tuple[float]], reviews.rows(f"SELECT avg({stars}) FROM reviews"))
+    note = f"{words:,} values of '{column}' are not ratings, such as '{str(example)[:40]}'." if words else ""
+    if scale not in ("1 to 5", "0 to 5"):
+        note = f"Ratings in '{column}' are read as {scale} and shown as stars from 1 to 5. {note}".strip()
+    return RatingColumn(column, stars, scale, numeric, float(stars_mean)), note
+
+
+class Fit(NamedTuple):
+    """Coefficients of a linear model with standard errors, intervals and p-values; NaN for dropped predictors."""
+
+    coefficients: np.ndarray
+    errors: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    p: np.ndarray
+
+
+def fit_linear(outcome: np.ndarray, predictors: np.ndarray, clusters: np.ndarray | None, fixed: bool) -> Fit:
+    """Fit ordinary least squares with an intercept.
+
+    Args:
+        outcome: Shape [n].
+        predictors: Shape [n, k], zeros and ones. The t quantiles of a predictor have one degree of freedom less than it
+            has ones (or zeros), because its variance is estimated from these rows (Satterthwaite).
+        clusters: Integer cluster of each row, or None.
+        fixed: Whether clusters are levels of their own (fixed effects with HC3 intervals) instead of cluster-robust.
+    """
+    import numpy as np
+    from scipy import stats
+
+    n, k = predictors.shape
+    nothing = np.full(k, np.nan)
+    design, y = np.column_stack([np.ones(n), predictors]), outcome.astype(float)
+    levels = 0
+    if clusters is not None and fixed:
+        # Subtracting the means of a place is the same as an indicator for it (Frisch, Waugh and Lovell).
+        levels = int(clusters.max()) + 1
+        sizes = np.bincount(clusters, minlength=levels).astype(float)
+        design = design[:, 1:] - _means(design[:, 1:], clusters, sizes)[clusters]
+        y = y - (np.bincount(clusters, y, levels) / sizes)[clusters]
+    first = 0 if levels else 1
+    kept = _independent(design)
+    design = design[:, kept]
+    freedom = n - len(kept) - levels
+    if freedom < 10 or not kept:
+        return Fit(nothing, nothing, nothing, nothing, nothing)
+    inverse = np.linalg.inv(design.T @ design)
+    beta = inverse @ design.T @ y
+    residuals = y - design @ beta
+    if clusters is not None and not fixed:
+        count = int(clusters.max()) + 1
+        scores = np.column_stack([np.bincount(clusters, design[:, j] * residuals, count) for j in range(len(kept))])
+        correction = count / (count - 1) * (n - 1) / (n - len(kept))
+        covariance, degrees = inverse @ (correction * scores.T @ scores) @ inverse, count - 1
+    else:
+        leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
+        if levels:
+            leverage = leverage + (1 / sizes)[clusters]
+        weights = (residuals / np.maximum(1 - leverage, 1e-6)) ** 2
+        covariance, degrees = inverse @ (design.T * weights) @ design @ inverse, freedom
+    error = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
+    ones = np.concatenate([[n], predictors.sum(axis=0)])[1 if levels else 0 :][kept]
+    degrees = np.minimum(degrees, np.maximum(1, np.minimum(ones, np.where(ones == n, n, n - ones)) - 1))
+    p = 2 * stats.t.sf(np.abs(beta / error), degrees)
+    half = stats.t.ppf(0.975, degrees) * error
+    result = [nothing.copy() for _ in range(5)]
+    for position, column in enumerate(kept):
+        if column >= first:
+            for array, value in zip(result, (beta, error, beta - half, beta + half, p), strict=True):
+                array[column - first] = value[position]
+    return Fit(*result)
+
+
+def _means(columns: np.ndarray, clusters: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.column_stack([np.bincount(clusters, column, len(sizes)) / sizes for column in columns.T])
+
+
+def _independent(design: np.ndarray) -> list[int]:
+    """Return the columns that are not linear combinations of earlier ones."""
+    import numpy as np
+
+    gram = design.T @ design
+    scale = np.sqrt(np.maximum(np.diag(gram), 1e-300))
+    gram = gram / scale / scale[:, None]
+    kept: list[int] = []
+    for column in range(gram.shape[0]):
+        if scale[column] < 1e-9:
+            continue
+        if kept:
+            inner = gram[np.ix_(kept, kept)]
+            rest = gram[column, column] - gram[column, kept] @ np.linalg.solve(inner, gram[kept, column])
+        else:
+            rest = gram[column, column]
+        if rest > 1e-8:
+            kept.append(column)
+    return kept
+
+
+def find_drivers(
+    reviews: Reviews,
+    rating: RatingColumn,
+    place: str | None,
+    categories: Sequence[str],
+    topics: Sequence[tuple[str, str]],
+) -> Rating:
+    """Return the stars that praise and blame of each category and topic bring or cost.
+
+    Reads the views `coded` (with stars and place) and the table `topic_reviews`. `topics` are (id, category).
+    """
+    import numpy as np
+
+    categories = categories[: MAX_PREDICTORS // 2]
+    every = max(1, -(-rating.rated // MAX_MODEL_REVIEWS))
+    columns = ", ".join(
+        f"len(list_filter(aspects, lambda x: x.entity_group = {literal(category)} AND x.polarity = '{polarity}')) > 0"
+        f" AS c{n}_{polarity}"
+        for n, category in enumerate(categories)
+        for polarity in POLARITIES
+    )
+    reviews.rows(
+        f"CREATE TABLE rated AS SELECT {ROW_ID}, stars, place{', ' + columns if columns else ''} FROM coded"
+        f" WHERE stars IS NOT NULL AND hash({ROW_ID}) % {every} = 0"
+    )
+    data = reviews.arrays(f"FROM rated ORDER BY {ROW_ID}")
+    stars = np.asarray(data["stars"], float)
+    places = np.ma.filled(data["place"], "") if place is not None else np.full(len(stars), "")
+    _, clusters = np.unique(places.astype(str), return_inverse=True)
+    number = int(clusters.max()) + 1 if len(stars) else 0
+    used = clusters if number > 1 else None
+    fixed = number < MIN_CLUSTERS
+    flags = [np.asarray(data[name], float) for name in data if name.startswith("c")]
+    names = [(category, None, polarity) for category in categories for polarity in POLARITIES]
+    drivers = _drivers(stars, flags, names, used, fixed)
+    drivers += _topic_drivers(reviews, data[ROW_ID], stars, flags, names, used, fixed, topics)
+    corrected = adjusted([driver.p for driver in drivers])
+    drivers = [replace(driver, adjusted=p) for driver, p in zip(drivers, corrected, strict=True)]
+    drivers.sort(key=_rank)
+    method = (
+        "reviews are independent, intervals HC3"
+        if used is None
+        else f"each of {number} places has its own level, intervals HC3"
+        if fixed
+        else f"intervals cluster-robust over {number} places"
+    )
+    return Rating(rating.column, rating.scale, rating.rated, rating.mean, len(stars), method, tuple(drivers))
+
+
+def _rank(driver: Driver) -> tuple[float, bool, float, str, str, str]:
+    """Return the sort key: the significant effects first, in order of their impact."""
+    impact = abs(driver.impact) if driver.adjusted < SIGNIFICANCE_LEVEL else 0
+    return -round(impact, 6), driver.topic is not None, driver.p, driver.category, driver.topic or "", driver.polarity
+
+
+def _drivers(
+    stars: np.ndarray,
+    flags: list[np.ndarray],
+    names: Sequence[tuple[str, str | None, str]],
+    clusters: np.ndarray | None,
+    fixed: bool,
+) -> list[Driver]:
+    import numpy as np
+
+    usable = [n for n, flag in enumerate(flags) if _is_usable(flag)]
+    if not usable:
+        return []
+    fit = fit_linear(stars, np.column_stack([flags[n] for n in usable]), clusters, fixed)
+    return [
+        _driver(names[n], flags[n], fit, position) for position, n in enumerate(usable) if np.isfinite(fit.p[position])
+    ]
+
+
+def _topic_drivers(
+    reviews: Reviews,
+    row_ids: np.ndarray,
+    stars: np.ndarray,
+    flags: list[np.ndarray],
+    names: Sequence[tuple[str, str | None, str]],
+    clusters: np.ndarray | None,
+    fixed: bool,
+    topics: Sequence[tuple[str, str]],
+) -> list[Driver]:
+    """Return a driver for each topic: a model of its praise and blame, and the praise and blame of other categories."""
+    import numpy as np
+
+    table = reviews.arrays(
+        "SELECT row_id, topic, praise, blame FROM topic_reviews SEMI JOIN rated ON row_id = __row_id"
+    )
+    position = np.searchsorted(row_ids, table["row_id"])
+    drivers = []
+    for number, (topic, category) in enumerate(topics):
+        chosen = np.asarray(table["topic"]) == number
+        own = []
+        for kind in ("blame", "praise"):
+            flag = np.zeros(len(stars))
+            flag[position[chosen & np.asarray(table[kind], bool)]] = 1
+            own.append(flag)
+        usable = [n for n in range(2) if _is_usable(own[n])]
+        if not usable:
+            continue
+        others = [flag for flag, name in zip(flags, names, strict=True) if name[0] != category and _is_usable(flag)]
+        fit = fit_linear(stars, np.column_stack([*(own[n] for n in usable), *others]), clusters, fixed)
+        for place, n in enumerate(usable):
+            if np.isfinite(fit.p[place]):
+                drivers.append(_driver((category, topic, POLARITIES[n]), own[n], fit, place))
+    return drivers
+
+
+def _is_usable(flag: np.ndarray) -> bool:
+    return bool(MIN_PREDICTOR_REVIEWS <= flag.sum() <= len(flag) - MIN_PREDICTOR_REVIEWS)
+
+
+def _driver(name: tuple[str, str | None, str], flag: np.ndarray, fit: Fit, position: int) -> Driver:
+    category, topic, polarity = name
+    effect, _, low, high, p = (float(array[position]) for array in fit)
+    share = float(flag.mean())
+    return Driver(category, topic, polarity, int(flag.sum()), share, effect, low, high, p, p, share * effect)

@@ -1,0 +1,350 @@
+"""Parsed reviews of any files as one DuckDB view, scanned anew by each query."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from reviews_parsing.errors import DataError
+from reviews_parsing.insights.files import (
+    DELIMITED_ENDINGS,
+    JSON_ENDINGS,
+    PARQUET,
+    PARSE_FIRST,
+    expand,
+    fetch,
+    format_of,
+    modified,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from duckdb import DuckDBPyConnection
+    from duckdb.sqltypes import DuckDBPyType
+
+ASPECTS, FILE, ROW, ROW_ID = "aspects", "__file", "file_row_number", "__row_id"
+TEXT_COLUMNS = ("text", "review", "review_text", "content", "comment", "body")
+"""Usual names of the text column, for files in which no aspect tells it by its offsets."""
+BLANK = r"[\s\p{Z}\p{C}]*"
+"""Pattern of an empty text: spaces, control characters and zero-width characters."""
+ROW_BITS = 40
+"""Bits of ROW_ID that hold the row; the bits above hold the index of the file."""
+
+
+def _struct(fields: dict[str, str]) -> str:
+    """Return a struct type in SQL."""
+    return "STRUCT(" + ", ".join(f'"{name}" {kind}' for name, kind in fields.items()) + ")"
+
+
+OPINION = {"word": "VARCHAR", "start": "INTEGER", "end": "INTEGER"}
+FIELDS = {
+    "entity_group": "VARCHAR",
+    "score": "DOUBLE",
+    "word": "VARCHAR",
+    "start": "INTEGER",
+    "end": "INTEGER",
+    "polarity": "VARCHAR",
+    "polarity_score": "DOUBLE",
+    "opinion": _struct(OPINION),
+}
+"""The fields of an aspect with their SQL types."""
+ASPECT_TYPE = f"{_struct(FIELDS)}[]"
+FROM_JSON = f"from_json({ASPECTS}, '{json.dumps([{**FIELDS, 'opinion': OPINION}])}')"
+"""SQL for the aspects of a JSON column; missing fields are NULL."""
+MEMORY_LIMIT = "1GB"
+"""Memory of DuckDB; larger queries spill to disk."""
+MAX_ROW_BYTES = 2**25
+
+
+@dataclass(frozen=True, slots=True)
+class Reviews:
+    """The view `reviews` of a connection: the input columns with their types, `aspects`, and ROW_ID.
+
+    ROW_ID is unique and the same in every run: index of the file in `names`, then row from 0. `names` are the files as
+    the user named them. `modified` is the latest modification of a local file, None if there are files in buckets.
+    `text` is the column that the offsets of aspects refer to, or None. Rows with an empty text and no aspects are not
+    reviews: the view leaves them out, and `empty` is their number.
+    """
+
+    connection: DuckDBPyConnection
+    columns: dict[str, DuckDBPyType]
+    names: tuple[str, ...]
+    modified: datetime | None
+    text: str | None = None
+    empty: int = 0
+
+    def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        """Run a query and return its rows. Raises DataError if a file is damaged or the disk is full."""
+        import duckdb
+
+        try:
+            return self.connection.execute(query, parameters).fetchall()
+        except duckdb.Error as error:
+            raise DataError(self._explain(error)) from None
+
+    def arrays(self, query: str) -> dict[str, np.ndarray]:
+        """Run a query and return its columns as arrays. Raises DataError like `rows`."""
+        import duckdb
+
+        try:
+            return cast("dict[str, np.ndarray]", self.connection.execute(query).fetchnumpy())
+        except duckdb.Error as error:
+            raise DataError(self._explain(error)) from None
+
+    def resolve(self, name: str) -> str | None:
+        """Return the column of the view that a column of the files has become, or None if there is none.
+
+        Names that differ only in case from another one, or that the views use, have a number appended.
+        """
+        if name in self.columns:
+            return name
+        return next((column for column in self.columns if re.sub(r"_\d+$", "", column) == name), None)
+
+    def insert(self, table: str, columns: Mapping[str, Sequence[object]], types: Sequence[str]) -> None:
+        """Create a table from columns of equal length and SQL types."""
+        import pyarrow as pa
+
+        definitions = ", ".join(f"{name} {kind}" for name, kind in zip(columns, types, strict=True))
+        self.connection.execute(f"CREATE TABLE {table} ({definitions})")
+        if next(iter(columns.values())):
+            self.connection.register("new_rows", pa.table({name: pa.array(rows) for name, rows in columns.items()}))
+            self.connection.execute(f"INSERT INTO {table} SELECT * FROM new_rows")
+            self.connection.unregister("new_rows")
+
+    def _explain(self, error: Exception) -> str:
+        message = _first_line(error)
+        if re.search(
+            r"No space left|out of disk|max_temp_directory_size|not enough disk space", str(error), re.IGNORECASE
+        ):
+            return "the folder for temporary files is full: free some space, or set TMPDIR to another folder"
+        return f"{', '.join(self.names[:3])}: {message}: {PARSE_FIRST}"
+
+
+def quoted(name: str) -> str:
+    """Return a column name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a text as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@contextmanager
+def open_reviews(paths: Sequence[str | Path]) -> Iterator[Reviews]:
+    """Open the reviews of all files, folders, globs and URLs.
+
+    Text files are converted to Parquet in a temporary folder, and files in buckets are copied there, because each query
+    reads them again.
+
+    Raises DataError if a file does not exist, cannot be read, has no reviews or no column of aspects, or if DuckDB is
+    not installed.
+    """
+    try:
+        import duckdb
+    except ImportError:
+        raise DataError("insights need DuckDB: pip install 'reviews-parsing[insights]'") from None
+    names = expand(paths)
+    with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as folder:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": MEMORY_LIMIT,
+            "temp_directory": folder,
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "preserve_insertion_order": False,
+        }
+        connection = duckdb.connect(str(Path(folder) / "insights.db"), config=config)
+        try:
+            parquet = [
+                _as_parquet(connection, path, name, Path(folder) / f"{n}.parquet")
+                for n, (path, name) in enumerate(zip(fetch(names, Path(folder)), names, strict=True))
+            ]
+            columns = _create_view(connection, parquet, names[0])
+            reviews = Reviews(connection, columns, tuple(names), modified(names))
+            text, empty = _leave_out_empty_texts(reviews)
+            yield replace(reviews, text=text, empty=empty)
+        finally:
+            connection.close()
+
+
+def _as_parquet(connection: DuckDBPyConnection, path: Path, name: str, target: Path) -> Path:
+    """Return the path of a Parquet file, or convert the file to Parquet at `target`; `name` is for messages."""
+    import duckdb
+
+    ending = format_of(name)
+    if path.stat().st_size == 0:
+        raise DataError(f"{name} is empty: {PARSE_FIRST}")
+    try:
+        if ending == PARQUET:
+            table = f"read_parquet({literal(str(path))})"
+            if not (renaming := _renaming(_check_aspects(connection, table, name))):
+                return path
+            query = f"SELECT *{renaming} FROM {table}"
+        elif ending in JSON_ENDINGS:
+            options = f"format='newline_delimited', maximum_object_size={MAX_ROW_BYTES}"
+            table = f"read_json({literal(str(path))}, {options}"
+            columns = _check_aspects(connection, f"{table}, sample_size=100000)", name)
+            if _differ_in_case(columns):
+                query = _objects_query(connection, f"read_json_objects({literal(str(path))}, {options})")
+            else:
+                types = {column: ASPECT_TYPE if column == ASPECTS else "VARCHAR" for column in columns}
+                struct = ", ".join(f"{literal(column)}: {literal(kind)}" for column, kind in types.items())
+                query = f"SELECT *{_renaming(columns)} FROM {table}, columns={{{struct}}})"
+        elif ending in DELIMITED_ENDINGS:
+            delimiter = "\t" if ending == ".tsv" else ","
+            dialect = f"delim='{delimiter}', quote='\"', escape='\"', header=true, all_varchar=true"
+            table = f"read_csv({literal(str(path))}, {dialect}, max_line_size={MAX_ROW_BYTES})"
+            columns = _check_aspects(connection, table, name)
+            query = f"SELECT * REPLACE ({FROM_JSON} AS {ASPECTS}){_renaming(columns)} FROM {table}"
+        else:
+            raise DataError(
+                f"{name}: the ending '{path.suffix}' names no known format: give .parquet or .jsonl; {PARSE_FIRST}"
+            )
+        connection.execute(f"COPY ({query}) TO {literal(str(target))} (FORMAT parquet, PRESERVE_ORDER true)")
+    except duckdb.Error as error:
+        raise DataError(
+            f"{name} cannot be read ({_first_line(error)}): give what reviews-parsing parse wrote"
+        ) from None
+    return target
+
+
+def _renaming(columns: Sequence[str]) -> str:
+    """Return SQL after `*` that renames columns with the names of the views' own columns, or an empty text."""
+    own = (FILE, ROW, ROW_ID)
+    names = ", ".join(f"{quoted(c)} AS {quoted(_numbered(c, columns))}" for c in columns if c.lower() in own)
+    return f" RENAME ({names})" if names else ""
+
+
+def _numbered(name: str, columns: Sequence[str]) -> str:
+    """Return a name with the first number that makes it unique, as DuckDB does."""
+    taken = {column.lower() for column in columns}
+    return next(f"{name}_{n}" for n in range(1, len(taken) + 2) if f"{name}_{n}".lower() not in taken)
+
+
+def _differ_in_case(columns: Sequence[str]) -> bool:
+    """Tell whether DuckDB has numbered columns, possibly because their names differ only in case from another one."""
+    lower = {column.lower() for column in columns}
+    return any(re.sub(r"_\d+$", "", name) in lower - {name} for name in lower)
+
+
+def _objects_query(connection: DuckDBPyConnection, table: str) -> str:
+    """Return SQL for the fields of JSON objects whose names differ only in case, the later ones numbered."""
+    rows = connection.execute(
+        f"SELECT key FROM (SELECT unnest(json_keys(json)) AS key FROM {table}) GROUP BY key ORDER BY key"
+    ).fetchall()
+    names: list[str] = [FILE, ROW, ROW_ID]
+    fields = []
+    for (key,) in rows:
+        path = literal('$."' + key.replace('"', '\\"') + '"')
+        if key == ASPECTS:
+            value = f"from_json(json_extract(json, {path}), '{json.dumps([{**FIELDS, 'opinion': OPINION}])}')"
+        else:
+            value = f"json_extract_string(json, {path})"
+        name = key if key.lower() not in {n.lower() for n in names} else _numbered(key, names)
+        names.append(name)
+        fields.append(f"{value} AS {quoted(name)}")
+    return f"SELECT {', '.join(fields)} FROM {table}"
+
+
+def _check_aspects(connection: DuckDBPyConnection, table: str, name: str) -> list[str]:
+    """Return the columns of a table. Raises DataError if `aspects` is not among them."""
+    columns = connection.sql(f"FROM {table}").columns
+    if ASPECTS not in columns:
+        raise DataError(f"{name} has no column '{ASPECTS}', only {', '.join(columns)}: {PARSE_FIRST}")
+    return columns
+
+
+def _create_view(connection: DuckDBPyConnection, parquet: Sequence[Path], name: str) -> dict[str, DuckDBPyType]:
+    """Create the view `all_rows` and return the input columns with their types; `name` is for messages."""
+    import duckdb
+
+    paths = ", ".join(literal(str(path)) for path in parquet)
+    table = f"read_parquet([{paths}], union_by_name=true, filename={FILE}, {ROW}=true)"
+    try:
+        relation = connection.sql(f"FROM {table}")
+        columns = dict(zip(relation.columns, relation.types, strict=True))
+        aspects = _aspects_sql(columns.pop(ASPECTS), name)
+        row_id = f"((list_position([{paths}], {FILE}) - 1)::BIGINT << {ROW_BITS}) + {ROW}"
+        connection.execute(
+            f"CREATE VIEW all_rows AS SELECT * REPLACE ({aspects} AS {ASPECTS}), {row_id} AS {ROW_ID} FROM {table}"
+        )
+        (empty,) = connection.execute("SELECT count(*) = 0 FROM all_rows").fetchone() or (True,)
+    except duckdb.Error as error:
+        raise DataError(f"{name} cannot be read with the others ({_first_line(error)}): give them one by one") from None
+    if empty:
+        raise DataError(f"{name} holds no review: {PARSE_FIRST}")
+    del columns[FILE], columns[ROW]
+    return columns
+
+
+def _leave_out_empty_texts(reviews: Reviews) -> tuple[str | None, int]:
+    """Create the view `reviews` of all rows but those with an empty text; return the text column and their number.
+
+    Raises DataError if no row has a text.
+    """
+    offsets_column = _column_of_offsets(reviews)
+    usual = {name.lower(): name for name, kind in reversed(reviews.columns.items()) if str(kind) == "VARCHAR"}
+    column = offsets_column or next((usual[name] for name in TEXT_COLUMNS if name in usual), None)
+    if column is None:
+        reviews.rows("CREATE VIEW reviews AS FROM all_rows")
+        return None, 0
+    reviews.rows(
+        f"CREATE TABLE empty_rows AS SELECT {ROW_ID} AS row_id FROM all_rows WHERE coalesce(len({ASPECTS}), 0) = 0"
+        f" AND regexp_full_match(coalesce({quoted(column)}, ''), {literal(BLANK)})"
+    )
+    ((empty, total),) = cast(
+        list[tuple[int, int]],
+        reviews.rows("SELECT (SELECT count(*) FROM empty_rows), (SELECT count(*) FROM all_rows)"),
+    )
+    if empty == total:
+        raise DataError(
+            f"{reviews.names[0]} holds no review: the column '{column}' is empty in all {total:,} rows: check the input"
+        )
+    where = f" WHERE {ROW_ID} NOT IN (FROM empty_rows)" if empty else ""
+    reviews.rows(f"CREATE VIEW reviews AS SELECT * FROM all_rows{where}")
+    return offsets_column, empty
+
+
+def _column_of_offsets(reviews: Reviews) -> str | None:
+    """Return the string column that the offsets of aspects refer to, or None."""
+    strings = [name for name, kind in reviews.columns.items() if str(kind) == "VARCHAR"]
+    if not strings:
+        return None
+    matches = ", ".join(
+        f"count(*) FILTER (substr({quoted(n)}, a.start + 1, a.end - a.start) = a.word)" for n in strings
+    )
+    ((counts, *_),) = reviews.rows(
+        f"SELECT [{matches}] FROM (SELECT *, a FROM (SELECT *, unnest({ASPECTS}) AS a FROM"
+        f" (FROM all_rows WHERE len({ASPECTS}) > 0 LIMIT 1000)) WHERE a.word IS NOT NULL)"
+    )
+    count, name = max(zip(cast(list[int], counts), strings, strict=True), key=lambda pair: pair[0])
+    return name if count else None
+
+
+def _aspects_sql(kind: DuckDBPyType, name: str) -> str:
+    """Return SQL for the aspects with all fields. Raises DataError if the column holds anything else."""
+    if kind.id == "varchar":
+        return FROM_JSON
+    fields = _children(_children(kind).get("child")) if kind.id == "list" else {}
+    if "entity_group" not in fields:
+        raise DataError(f"{name}: the column '{ASPECTS}' is {kind!s:.60}, not parsed aspects: {PARSE_FIRST}")
+    parts = (f"{quoted(f)}: " + (f"x.{quoted(f)}" if f in fields else "NULL") + f"::{k}" for f, k in FIELDS.items())
+    return f"list_transform({ASPECTS}, lambda x: {{{', '.join(parts)}}})"
+
+
+def _children(kind: DuckDBPyType | None) -> dict[str, DuckDBPyType]:
+    """Return the child types of a list or struct type."""
+    return dict(cast("list[tuple[str, DuckDBPyType]]", kind.children)) if kind and kind.id in ("list", "struct") else {}
+
+
+def _first_line(error: Exception) -> str:
+    """Return the first line of a message without paths of the temporary folder."""
+    line = str(error).strip().partition("\n")[0].rstrip(" .:")
+    return re.sub(r"[^\s\"']*/reviews-parsing-[^\s\"']*", "a temporary file", line)

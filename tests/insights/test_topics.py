@@ -1,0 +1,121 @@
+"""Topics gather targets; a topic file merges, splits, renames and hides them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.insights.making import parquet, review
+
+from reviews_parsing.errors import DataError
+from reviews_parsing.insights import analyse
+from reviews_parsing.insights.results import Topic
+
+WORDS = (
+    "ribs",
+    "short rib",
+    "the ribs",
+    "Rib",
+    "ice cream",
+    "cream",
+    "plate of ribs",
+    "café",
+    "cafe",
+    "glass of wine",
+    "wine",
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    rows = [
+        review(f"The [{word}](FOOD{'+' if n else '-'}) again.", date=f"2024-{n + 1:02}-05")
+        for word in WORDS
+        for n in range(4)
+    ]
+    return parquet(tmp_path / "p.parquet", rows)
+
+
+def topics(path: Path, **options: object) -> dict[str, Topic]:
+    return {topic.id: topic for topic in analyse([path], **options).topics}
+
+
+def test_targets_are_gathered_under_their_head(path: Path) -> None:
+    result = topics(path)
+    rib = result["FOOD/rib"]
+    assert set(rib.forms) == {"ribs", "short rib", "the ribs", "rib", "plate of ribs"}
+    assert (rib.category, rib.name, rib.reviews, rib.praising, rib.blaming) == ("FOOD", "ribs", 20, 15, 5)
+    assert rib.net == pytest.approx(0.5)
+    assert rib.counts == (5, 5, 5, 5)
+    assert set(result["FOOD/cafe"].forms) == {"café", "cafe"}
+    assert set(result["FOOD/wine"].forms) == {"wine", "glass of wine"}
+    assert "FOOD/cream" in result
+
+
+def test_ids_do_not_depend_on_the_run_or_on_other_reviews(path: Path, tmp_path: Path) -> None:
+    more = parquet(tmp_path / "more.parquet", [review("[Ramen](FOOD+)!") for _ in range(200)])
+    assert set(topics(path)) < set({t.id for t in analyse([path, more]).topics})
+    assert analyse([path]).topics == analyse([path]).topics
+
+
+def test_a_topic_file_merges_splits_renames_and_hides(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "topics.toml"
+    file.write_text(
+        """
+        [merge]
+        "FOOD/drinks" = ["FOOD/wine", "FOOD/cafe"]
+        [split]
+        "FOOD/rib" = ["short rib"]
+        [rename]
+        "FOOD/drinks" = "all drinks"
+        [hide]
+        ids = ["FOOD/cream"]
+        """
+    )
+    result = topics(path, topics=file)
+    assert "FOOD/cream" not in result
+    assert (result["FOOD/drinks"].name, result["FOOD/drinks"].reviews) == ("all drinks", 16)
+    assert result["FOOD/short-rib"].forms == ("short rib",)
+    assert (result["FOOD/short-rib"].reviews, result["FOOD/rib"].reviews) == (4, 16)
+    assert "short rib" not in result["FOOD/rib"].forms
+
+
+def test_unknown_ids_are_named(path: Path, tmp_path: Path) -> None:
+    file = tmp_path / "topics.toml"
+    file.write_text('[merge]\n"FOOD/rib" = ["FOOD/ribz"]\n[rename]\n"FODO/rib" = "Rib"\n[hide]\nids = ["FOOD/none"]\n')
+    notes = analyse([path], topics=file).notes
+    assert "The topic file names topics that no review has: FOOD/ribz, FODO/rib, FOOD/none." in notes
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[merge", "is not TOML"),
+        ("[join]\na = []", "section 'join' is unknown"),
+        ("[merge]\na = 'b'", "'a' in section 'merge' is not a list of texts"),
+        ("[rename]\na = ['b']", "'a' in section 'rename' is not a text"),
+        ("hide = ['a']", "section 'hide' is unknown"),
+    ],
+)
+def test_a_damaged_topic_file_is_one_line(path: Path, tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "topics.toml"
+    file.write_text(text)
+    with pytest.raises(DataError, match=message):
+        analyse([path], topics=file)
+    with pytest.raises(DataError, match=r"none\.toml cannot be read"):
+        analyse([path], topics=tmp_path / "none.toml")
+
+
+def test_new_and_gone_topics_have_a_trend(tmp_path: Path) -> None:
+    rows = [
+        review(
+            f"The [{'ramen' if month < 7 else 'gyoza'}](FOOD+), the [tea](BEVERAGE+).",
+            date=f"2024-{month:02}-{n + 1:02}",
+        )
+        for month in range(1, 13)
+        for n in range(20)
+    ]
+    trends = {
+        t.id: (t.trend, t.since and t.since.month) for t in analyse([parquet(tmp_path / "p.parquet", rows)]).topics
+    }
+    assert trends == {"FOOD/ramen": ("gone", 7), "FOOD/gyoza": ("new", 7), "BEVERAGE/tea": ("steady", None)}
