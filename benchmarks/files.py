@@ -107,7 +107,7 @@ def shared_out(
         for number, its in found.items():
             done: list[tuple[float, int]] = []
             target = folder / f"workers{number}-{run}"
-            options: Any = {"part_rows": max(1, count // PARTS), "ray": Ray(workers=number)}
+            options: Any = {"part_rows": max(1, count // PARTS), "executor": Ray(workers=number)}
             parse_files(
                 parser,
                 [str(source)],

@@ -82,7 +82,7 @@ def test_files_that_are_not_there(parser: AspectParser, tmp_path: Path) -> None:
     assert "a.csv is named twice" in refused(parser, tmp_path / "a.csv", tmp_path / "[a].csv")
     assert "folder.csv holds no file that ends in .csv, .tsv" in refused(parser, tmp_path / "folder.csv")
     assert "x*.csv matches no file that ends in" in refused(parser, tmp_path / "x*.csv")
-    assert "pipe.csv is no regular file" in refused(parser, tmp_path / "pipe.csv")
+    assert "pipe.csv is not a regular file" in refused(parser, tmp_path / "pipe.csv")
     with pytest.raises(DataError, match="at least one file"):
         parse_files(parser, [])
 
@@ -126,7 +126,7 @@ def test_outputs_that_cannot_be(parser: AspectParser, tmp_path: Path) -> None:
     assert "link.csv is also an input" in refused(parser, source, output="link.csv")
     assert "only a folder of parts can be resumed" in str(caught(parser, source, tmp_path / "out.csv", resume=True))
     assert "rejects lie in the folder" in str(caught(parser, source, tmp_path / "new", rejects_file="rejects.jsonl"))
-    assert "nowhere is no folder" in refused(parser, source, output="nowhere/out.csv")
+    assert "nowhere is not a folder" in refused(parser, source, output="nowhere/out.csv")
     assert source.read_bytes() == GOOD
 
 

@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reviews_parsing.batch import parse_files
-from reviews_parsing.batch.lines import HEAD, LONGEST
+from reviews_parsing.batch.readers import Limits
+from reviews_parsing.batch.readers.lines import HEAD_BYTES
 from reviews_parsing.errors import DataError
 from reviews_parsing.parser import AspectParser
 
 from .tables import read
 
+LONGEST = Limits().max_cell
 CSV = b"id,text\n1,Fine soup\n"
 JSON = b'{"id": "1", "text": "Fine soup"}\n'
 LAST = {"csv": b"9,Fine bread\n", "tsv": b"9\tFine bread\n", "jsonl": b'{"id": "9", "text": "Fine bread"}\n'}
@@ -57,8 +59,8 @@ def parsed(parser: AspectParser, source: Path, output: str = "out.jsonl") -> tup
         ("a.jsonl", JSON + b'\n{"id": "2"}\n', 3, "'text' is missing: there is no text", b'{"id": "2"}'),
         ("a.jsonl", JSON + b'{"text": "\xff"}\n', 2, "byte 0xff at offset 43 is not UTF-8", b'{"text": "\xff"}'),
         ("a.jsonl", JSON + b'{"text": "\\ud83c"}\n', 2, "holds half of a surrogate", b'{"text": "\\ud83c"}'),
-        ("a.csv", CSV + b"2," + b"x" * LONGEST + b"\n", 3, f"a row of more than {LONGEST}", b"2," + b"x" * (HEAD - 2)),
-        ("a.jsonl", JSON + b"x" * 2 * LONGEST + b"\n", 2, f"a row of more than {LONGEST} bytes", b"x" * HEAD),
+        ("a.csv", CSV + b"2," + b"x" * LONGEST + b"\n", 3, f"a row of more than {LONGEST}", b"2," + b"x" * (HEAD_BYTES - 2)),
+        ("a.jsonl", JSON + b"x" * 2 * LONGEST + b"\n", 2, f"a row of more than {LONGEST} bytes", b"x" * HEAD_BYTES),
     ],
 )
 def test_a_bad_row(
@@ -114,7 +116,7 @@ def test_rejects_go_where_they_are_sent(parser: AspectParser, tmp_path: Path) ->
     source.write_bytes(CSV)
     parse_files(parser, [str(source)], rejects_file=target)
     assert rejected(target) == []
-    with pytest.raises(DataError, match="nowhere is no folder"):
+    with pytest.raises(DataError, match="nowhere is not a folder"):
         parse_files(parser, [str(source)], rejects_file=tmp_path / "nowhere" / "bad.jsonl")
 
 
@@ -134,14 +136,15 @@ pieces = st.sampled_from(
 @given(body=st.lists(pieces, max_size=30).map(b"".join))
 def test_no_byte_of_a_csv_is_lost(parser: AspectParser, tmp_path_factory: pytest.TempPathFactory, body: bytes) -> None:
     """Rows that come out and those that do not are the file, cut in the same places wherever reading begins."""
-    from reviews_parsing.batch import plan, sources
+    from reviews_parsing.batch.inputs import open_inputs
+    from reviews_parsing.batch.plan import make_plan
 
     folder = tmp_path_factory.mktemp("csv")
     body = b"good,row\n" + body
     (folder / "a.csv").write_bytes(b"text,b\n" + body)
-    with sources.opened([str(folder / "a.csv")]) as opened:
-        whole = plan.make(opened, None, 10_000)
-        cut = plan.make(opened, None, 2)
+    with open_inputs([str(folder / "a.csv")]) as opened:
+        whole = make_plan(opened, None, 10_000)
+        cut = make_plan(opened, None, 2)
         assert sum(part.rows for part in cut.parts) == whole.rows
         together = [chunk for _, chunk in whole.chunks(whole.parts)]
         rows = [row for chunk in together for row in chunk.rows()]

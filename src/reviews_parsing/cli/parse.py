@@ -119,7 +119,7 @@ def parse(
             rejects_file=rejects,
             resume=resume,
             part_rows=part_rows,
-            ray=Ray(address, workers) if engine is Engine.ray else None,
+            executor=Ray(address, workers) if engine is Engine.ray else None,
             progress=_rate(update),
             on_rows=None if out else on_rows,
         )

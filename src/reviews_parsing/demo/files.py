@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from html import escape
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from reviews_parsing import batch
-from reviews_parsing.batch import columns, sources
-from reviews_parsing.batch.source import PART_ROWS
 from reviews_parsing.demo import leftout, marks
 from reviews_parsing.demo.client import Client, Stream
 from reviews_parsing.demo.marks import plural
@@ -25,8 +23,6 @@ from reviews_parsing.schema import Aspect, ParsedReview
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from reviews_parsing.parser import AspectParser
 
 ENDINGS = [".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst"]
 ROWS = 50
@@ -58,15 +54,10 @@ class Step:
 
 def text_columns(path: str) -> tuple[list[str], str | None]:
     """The columns of a file that may hold texts, and the one that is likely to. Raises DataError."""
-    with sources.opened([path]) as (source,):
-        found = source.scan(PART_ROWS).columns
-        names = [column.name for column in found if column.texts]
-        if not names:
-            raise DataError(f"no column of strings: it has {', '.join(column.name for column in found)}")
-        try:
-            return names, columns.text_column(found, source.input.name, None)
-        except DataError:
-            return names, None
+    preview = batch.preview_file(path)
+    if not preview.text_columns:
+        raise DataError(f"no column of strings: it has {', '.join(preview.columns)}")
+    return preview.text_columns, preview.text_column
 
 
 def parse(client: Client, path: str, column: str) -> Iterator[Step]:
@@ -142,10 +133,8 @@ class _Work:
 
     def _run(self) -> None:
         try:
-            # All that a file asks of a parser is `parse_iter`.
-            parser = cast("AspectParser", self._stream)
             self._report = batch.parse_files(
-                parser, [self._path], self._target, text_column=self._column, progress=self._on_rows
+                self._stream, [self._path], self._target, text_column=self._column, progress=self._on_rows
             )
         except (ReviewsParsingError, OSError) as error:
             self.failure = error

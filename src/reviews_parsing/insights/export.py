@@ -10,7 +10,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from reviews_parsing.batch import sinks
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights.report import check_page
 from reviews_parsing.insights.tables import (
@@ -107,11 +106,11 @@ def check_targets(page: Path | None, folder: Path | None) -> None:
 def check_folder(target: Path) -> None:
     """Raises DataError where no folder can be made or written to there, before any work is done for it."""
     if filesystems.is_folder(str(target)):
-        sinks.check_folder(str(target / "categories.csv"))
+        filesystems.require_writable(str(target / "categories.csv"))
     elif filesystems.exists(str(target)):
         raise DataError(f"{target} is a file: give the name of a folder")
     else:
-        sinks.check_folder(str(target))
+        filesystems.require_writable(str(target))
 
 
 def _columns(table: str) -> list[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from reviews_parsing.batch import globs
 from reviews_parsing.errors import DataError
-from reviews_parsing.io import filesystems
+from reviews_parsing.io import filesystems, formats, globs
 
-PARQUET = ".parquet"
-JSON, DELIMITED = (".jsonl", ".ndjson", ".json"), (".csv", ".tsv")
-PACKED = (".gz", ".zst")
+PARQUET = formats.PARQUET.endings[0]
+JSON, DELIMITED = (*formats.JSON_LINES.endings, *formats.JSON.endings), formats.CSV.endings
+PACKED = tuple(formats.COMPRESSIONS[name].ending for name in ("gzip", "zstd"))
 HOW = "parse them first: reviews-parsing parse FILE -o parsed.parquet"
 
 
@@ -28,7 +27,7 @@ def expand(path: str) -> list[str]:
         raise DataError(f"{path} does not exist: check the path")
     if not (url and path.endswith("/")) and filesystems.stat(path):
         return [path]
-    inside = filesystems.listed(path)
+    inside = filesystems.list_files(path)
     for kinds in ((PARQUET,), (*JSON, *DELIMITED)):
         if found := [file for file in inside if kind_of(file) in kinds]:
             return found

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reviews_parsing.batch import sinks
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import groups, plots_groups, plots_time, summary
 from reviews_parsing.insights.counting import NEGATIVE, POSITIVE
@@ -43,7 +42,7 @@ def check_page(target: Path) -> None:
         raise DataError(f"{target}: the report is a page: give a name that ends in .html")
     if filesystems.is_folder(str(target)):
         raise DataError(f"{target} is a folder: give the name of a file, such as {target / 'report.html'}")
-    sinks.check_folder(str(target))
+    filesystems.require_writable(str(target))
 
 
 def render(insights: Insights) -> str:
