@@ -14,9 +14,9 @@ import pytest
 
 from ports import free_port
 from reviews_parsing.batch import parse_files
-from reviews_parsing.io.globs import translate
 from reviews_parsing.errors import DataError
 from reviews_parsing.io import filesystems
+from reviews_parsing.io.globs import translate
 from reviews_parsing.parser import AspectParser
 from stores import Store
 

@@ -59,7 +59,13 @@ def parsed(parser: AspectParser, source: Path, output: str = "out.jsonl") -> tup
         ("a.jsonl", JSON + b'\n{"id": "2"}\n', 3, "'text' is missing: there is no text", b'{"id": "2"}'),
         ("a.jsonl", JSON + b'{"text": "\xff"}\n', 2, "byte 0xff at offset 43 is not UTF-8", b'{"text": "\xff"}'),
         ("a.jsonl", JSON + b'{"text": "\\ud83c"}\n', 2, "holds half of a surrogate", b'{"text": "\\ud83c"}'),
-        ("a.csv", CSV + b"2," + b"x" * LONGEST + b"\n", 3, f"a row of more than {LONGEST}", b"2," + b"x" * (HEAD_BYTES - 2)),
+        (
+            "a.csv",
+            CSV + b"2," + b"x" * LONGEST + b"\n",
+            3,
+            f"a row of more than {LONGEST}",
+            b"2," + b"x" * (HEAD_BYTES - 2),
+        ),
         ("a.jsonl", JSON + b"x" * 2 * LONGEST + b"\n", 2, f"a row of more than {LONGEST} bytes", b"x" * HEAD_BYTES),
     ],
 )

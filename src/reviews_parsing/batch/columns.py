@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -94,7 +94,9 @@ def _by_name(columns: Sequence[Column], name: str) -> Column | None:
     groups = [column for column in strings if column.has_words], strings, [c for c in columns if c.has_texts], columns
     for group in groups:
         exact = [[column for column in group if column.name == known] for known in TEXT_NAMES]
-        similar = [[column for column in group if text_name(column.name) == known] for known in _COLLAPSED_NAMES.values()]
+        similar = [
+            [column for column in group if text_name(column.name) == known] for known in _COLLAPSED_NAMES.values()
+        ]
         matches: Sequence[Column] = next(filter(None, exact + similar), [])
         if len(matches) > 1:
             names = ", ".join(column.name for column in matches)

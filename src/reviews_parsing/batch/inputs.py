@@ -96,8 +96,8 @@ def preview_file(name: str, options: ReadOptions | None = None) -> Preview:
 
     Raises DataError if the file cannot be read or its layout is unclear.
     """
-    with open_inputs([name], options) as (reader,):
-        reader, scan = scan_input(reader, PART_ROWS)
+    with open_inputs([name], options) as (file,):
+        reader, scan = scan_input(file, PART_ROWS)
         names = [column.name for column in scan.columns]
         strings = [column.name for column in scan.columns if column.has_texts]
         try:
@@ -148,7 +148,9 @@ def _copy_stdin(path: Path) -> Stat:
             shutil.copyfileobj(sys.stdin.buffer, file)
     except OSError as error:
         reason = filesystems.error_reason(error)
-        raise DataError(f"{_STDIN_NAME} cannot be copied to {path.parent} ({reason}): make room, or set TMPDIR") from None
+        raise DataError(
+            f"{_STDIN_NAME} cannot be copied to {path.parent} ({reason}): make room, or set TMPDIR"
+        ) from None
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Stat(path.stat().st_size, digest)

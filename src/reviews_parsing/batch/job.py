@@ -104,9 +104,7 @@ def _parse_to_file(
                 file = streams.enter_context(staged.create(output))
                 write = streams.enter_context(writers.open_writer(output, file, plan.columns))
             # Closed as soon as anything fails, not when the traceback of the failure is dropped: it holds the inputs.
-            for _, chunk, reviews in streams.enter_context(
-                closing(parse_chunks(parser, plan, plan.parts, options))
-            ):
+            for _, chunk, reviews in streams.enter_context(closing(parse_chunks(parser, plan, plan.parts, options))):
                 write(chunk, [review.to_json() for review in reviews])
                 rejects.write(chunk)
                 stats.add(chunk, reviews)

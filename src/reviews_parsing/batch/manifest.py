@@ -77,7 +77,10 @@ def decode(data: bytes, name: str) -> Form:
 def refuse_differences(form: Form, conditions: Form, folder: str) -> None:
     """Raise DataError if the folder was begun under other conditions, naming the options that differ."""
     pairs: dict[str, tuple[Any, Any]] = {
-        "the inputs": ([_identity(file) for file in form["inputs"]], [_identity(file) for file in conditions["inputs"]]),
+        "the inputs": (
+            [_identity(file) for file in form["inputs"]],
+            [_identity(file) for file in conditions["inputs"]],
+        ),
         "the model": ({**form["model"], "version": None}, {**conditions["model"], "version": None}),
     }
     for key, value in conditions["options"].items():

@@ -12,7 +12,9 @@ from reviews_parsing.schema import ParsedReview
 class ReviewParser(Protocol):
     """Anything that parses a stream of texts: `AspectParser`, or the client of a server."""
 
-    def parse_iter(self, texts: Iterable[str], min_score: float = ..., spans_only: bool = ...) -> Iterator[ParsedReview]:
+    def parse_iter(
+        self, texts: Iterable[str], min_score: float = ..., spans_only: bool = ...
+    ) -> Iterator[ParsedReview]:
         """Yield the review of each text, in their order."""
 
 

@@ -101,7 +101,7 @@ def _parquet_writer(file: IO[bytes], columns: Sequence[Sequence[Column]]) -> Ite
 
 @contextmanager
 def parquet_writer(file: IO[bytes], fields: Sequence[pa.Field]) -> Iterator[tuple[Write, pq.ParquetWriter]]:
-    """Write a Parquet file with these columns and the aspects; yields the function that writes, and the file's writer."""
+    """Write a Parquet file with these columns and the aspects; yields its write function and its writer."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -129,7 +129,8 @@ _WRITERS: dict[str, Writer] = {
     **dict.fromkeys(PARQUET.endings, _parquet_writer),
     **dict.fromkeys(JSON_LINES.endings, _json_writer),
     **{
-        ending: partial(_delimited_writer, delimiter="\t" if ending in TAB_ENDINGS else ",") for ending in CSV.endings[:2]
+        ending: partial(_delimited_writer, delimiter="\t" if ending in TAB_ENDINGS else ",")
+        for ending in CSV.endings[:2]
     },
 }
 

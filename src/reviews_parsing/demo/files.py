@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reviews_parsing import batch
+from reviews_parsing.batch.columns import ASPECTS
 from reviews_parsing.demo import leftout, marks
 from reviews_parsing.demo.client import Client, Stream
 from reviews_parsing.demo.marks import plural
@@ -202,7 +203,7 @@ def reviews(parsed: Path, column: str, report: batch.Report) -> str:
     rows = []
     hue = marks.hues(category for category, _ in report.counts)
     for row in islice((row for row in batch.read_rows([str(parsed)]) if row[column]), ROWS):
-        aspects = tuple(map(Aspect.from_json, row[columns.ASPECTS]))
+        aspects = tuple(map(Aspect.from_json, row[ASPECTS]))
         shown = ParsedReview(row[column], aspects) if len(row[column]) <= LONGEST else _shortened(row[column], aspects)
         rows.append(f"<li>{marks.text(shown, hue)}</li>")
     return f'<h3>The first {len(rows)} of them</h3><ol class="rp-rows">{"".join(rows)}</ol>' if rows else ""

@@ -12,7 +12,7 @@ STOP_POLL_SECONDS = 0.1
 
 
 def read_ahead(items: Iterator[T], depth: int) -> Generator[T]:
-    """Yield the items of an iterator, up to `depth` of them made in advance by a thread that ends with the generator."""
+    """Yield the items of an iterator; a thread that ends with the generator makes up to `depth` of them in advance."""
     queue: Queue[tuple[bool, T | BaseException | None]] = Queue(depth)
     is_closed = threading.Event()
 

@@ -51,7 +51,9 @@ class StagedFiles:
         entries = [[target, _new(self._folders, n).exists()] for n, target in enumerate(self._targets)]
         self._write_journals(entries)
         try:
-            for number, (target, is_staged) in enumerate(zip(self._targets, [entry[1] for entry in entries], strict=True)):
+            for number, (target, is_staged) in enumerate(
+                zip(self._targets, [entry[1] for entry in entries], strict=True)
+            ):
                 self._withdraw_old(number, target, target in removed)
                 if is_staged:
                     filesystem_of(target).publish(_new(self._folders, number), target)

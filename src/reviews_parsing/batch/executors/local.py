@@ -61,9 +61,7 @@ def rejects_name(number: int) -> str:
     return f"_rejects-{number:05d}.jsonl"
 
 
-def parse_chunks(
-    parser: ReviewParser, plan: Plan, parts: Sequence[Part], options: Options
-) -> Generator[ParsedChunk]:
+def parse_chunks(parser: ReviewParser, plan: Plan, parts: Sequence[Part], options: Options) -> Generator[ParsedChunk]:
     """Yield the rows of `parts` in their order with their reviews. Raises DataError if an input cannot be read."""
     waiting: deque[tuple[Part, Chunk, int]] = deque()
     chunks = read_ahead(plan.chunks(parts), READ_AHEAD_CHUNKS)

@@ -39,7 +39,7 @@ class Ray:
     workers: int | None = None
 
     def run(self, job: PartsJob) -> Generator[tuple[int, Stats]]:
-        """Parse the parts on the cluster. Raises ClusterError if there is none, DataError if an input cannot be read."""
+        """Parse the parts. Raises ClusterError without a cluster, DataError if an input cannot be read."""
         if not job.parts:
             return
         parser = job.parser

@@ -91,7 +91,9 @@ class Layout:
             words += [self.compression] if self.compression else []
             words.append(self.encoding.upper() if self.encoding.startswith("utf") else self.encoding)
         if self.format == "csv":
-            words.append("one column" if self.delimiter == NO_DELIMITER else f"delimiter {delimiter_name(self.delimiter)}")
+            words.append(
+                "one column" if self.delimiter == NO_DELIMITER else f"delimiter {delimiter_name(self.delimiter)}"
+            )
         if self.records:
             words.append(f"records in '{self.records}'")
         if self.format in ("csv", "excel"):

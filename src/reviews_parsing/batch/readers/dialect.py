@@ -68,7 +68,9 @@ class Table:
         return self.layout.delimiter == "," and spaced and not any(all(map(is_number_or_date, c)) for c in columns)
 
 
-def detect_dialect(lines: Sequence[Line], layout: Layout, options: ReadOptions, name: str, column: str | None) -> Layout:
+def detect_dialect(
+    lines: Sequence[Line], layout: Layout, options: ReadOptions, name: str, column: str | None
+) -> Layout:
     """Return the layout of a delimited file from its first lines; `column` is the requested text column.
 
     Raises DataError if the dialect is unclear.
@@ -184,7 +186,9 @@ def _choose(tables: Sequence[Table], lines: Sequence[Line], is_given: bool, name
         return tables[0]
     wide = [table for table in tables if table.width > 1]
     sound = [table for table in wide if table.names_texts or column in table.rows[0]] or [
-        table for table in wide if table.regular >= _MIN_REGULAR and (not table.has_preamble or _looks_like_header(table))
+        table
+        for table in wide
+        if table.regular >= _MIN_REGULAR and (not table.has_preamble or _looks_like_header(table))
     ]
     prose = [table for table in sound if table.is_prose and not table.names_texts]
     sound = [table for table in sound if table not in prose]

@@ -24,7 +24,8 @@ _BYTE_ORDER_MARKS = (
 # Windows-1252 characters in English reviews. Letters that other encodings have more often in the same place are absent.
 _APOSTROPHES, _OPENING, _CLOSING = "\u2019\u2018\u00b4", "\u2018\u201c", "\u2019\u201d"
 _SYMBOLS = "\u20ac\u00a3\u00a5\u00a2\u2122\u00ae\u00a9\u00b0\u00bd\u00bc\u00be\u2022\u00b7\u00a0\u2014\u2026"
-_SMALL = "\u00e0\u00e1\u00e2\u00e4\u00e7\u00e8\u00e9\u00ea\u00eb\u00ed\u00ee\u00ef\u00f1\u00f3\u00f4\u00f6\u00fa\u00fb\u00fc\u00df"
+_SMALL = "\u00e0\u00e1\u00e2\u00e4\u00e7\u00e8\u00e9\u00ea\u00eb\u00ed\u00ee\u00ef"
+_SMALL += "\u00f1\u00f3\u00f4\u00f6\u00fa\u00fb\u00fc\u00df"
 _CAPITAL = "\u00c0\u00c1\u00c2\u00c4\u00c7\u00c8\u00c9\u00ca\u00cd\u00ce\u00cf\u00d1\u00d3\u00d4\u00d6\u00da\u00dc"
 _HIGH = re.compile("(?<=(.))([\u0080-\uffff])(?=(.))", re.DOTALL)
 _FEW = 20
@@ -71,9 +72,7 @@ def _is_plausible(before: str, character: str, after: str) -> bool:
         )
     if character in _APOSTROPHES and before.isalpha() and after.isalpha():
         return _is_plain(before) or _is_plain(after)
-    if character in _OPENING and not before.isalnum():
-        return True
-    if character in _CLOSING and not after.isalnum():
+    if (character in _OPENING and not before.isalnum()) or (character in _CLOSING and not after.isalnum()):
         return True
     if character == "\u2013":  # an en dash between letters may be an n with a tilde of Mac Roman
         return not before.isalpha() or not after.isalpha()

@@ -6,7 +6,7 @@ import datetime
 import json
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
@@ -59,11 +59,15 @@ def _sample(workbook: Workbook, sheet: str) -> list[tuple[int, list[Any]]]:
     return list(islice(_rows(workbook, sheet), _SAMPLE_ROWS))
 
 
-def _choose_sheet(samples: dict[str, list[tuple[int, list[Any]]]], requested: str | None, name: str, column: str | None) -> str:
-    """Return the sheet with the reviews: the requested one, the only one with rows, or the only one that names texts."""
+def _choose_sheet(
+    samples: dict[str, list[tuple[int, list[Any]]]], requested: str | None, name: str, column: str | None
+) -> str:
+    """Return the requested sheet, else the only one with rows, else the only one that names texts."""
     if requested is not None:
         if requested not in samples:
-            raise DataError(f"{name} has no sheet '{requested}' with rows: name it by --records, one of {', '.join(samples)}")
+            raise DataError(
+                f"{name} has no sheet '{requested}' with rows: name it by --records, one of {', '.join(samples)}"
+            )
         return requested
     if not samples:
         raise DataError(f"{name} is empty: give a file with at least one review")
@@ -74,11 +78,13 @@ def _choose_sheet(samples: dict[str, list[tuple[int, list[Any]]]], requested: st
     ]
     candidates = named if len(samples) > 1 else list(samples)
     if len(candidates) != 1:
-        raise DataError(f"{name} has several sheets: name the one with the reviews by --records, one of {', '.join(samples)}")
+        raise DataError(
+            f"{name} has several sheets: name the one with the reviews by --records, one of {', '.join(samples)}"
+        )
     return candidates[0]
 
 
-def read_sheet(file: Input, limits: Limits, start: Position | None) -> tuple[list[str], Iterator[Record]]:
+def read_sheet(file: Input, limits: Limits, start: Position | None) -> tuple[list[str], Generator[Record]]:
     """Return the columns and the records of a sheet from `start` on; a row without values is skipped."""
     layout = file.layout
     names = list(layout.names)
@@ -92,7 +98,7 @@ def read_sheet(file: Input, limits: Limits, start: Position | None) -> tuple[lis
     return names, _records(file, limits, names, first)
 
 
-def _records(file: Input, limits: Limits, names: Sequence[str], first: int) -> Iterator[Record]:
+def _records(file: Input, limits: Limits, names: Sequence[str], first: int) -> Generator[Record]:
     with _opened(file.location, file.name, file.stat, limits) as workbook:
         for line, values in _rows(workbook, file.layout.records, first):
             raw = json.dumps(values, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")

@@ -173,6 +173,7 @@ class _Cutter:
 
     def read(self, start: Position | None) -> Iterator[Record]:
         """Yield the records from `start` on. Raises DataError if the text is not JSON."""
+        records: Iterator[Record]
         try:
             if self._path:  # the objects around a record are known only from the beginning on
                 records = (record for record in self._read([]) if start is None or record.position >= start)

@@ -140,7 +140,9 @@ class ParquetReader:
         try:
             with (
                 filesystems.filesystem_of(location).open_random(location) as raw,
-                pq.ParquetFile(raw, buffer_size=BUFFER_BYTES, pre_buffer=False, read_dictionary=list(dictionaries)) as file,
+                pq.ParquetFile(
+                    raw, buffer_size=BUFFER_BYTES, pre_buffer=False, read_dictionary=list(dictionaries)
+                ) as file,
             ):
                 self.limits.refuse_columns(name, file.metadata.num_columns)
                 groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))

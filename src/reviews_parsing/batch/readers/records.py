@@ -21,7 +21,7 @@ from reviews_parsing.io.formats import CSV, EXCEL, TEXT
 from reviews_parsing.parser import CHUNK_TEXTS
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 
 @dataclass(frozen=True, slots=True)
