@@ -82,7 +82,7 @@ def choose_text_column(columns: Sequence[Column], name: str, requested: str | No
         names = ", ".join(column.name for column in columns)
         raise DataError(f"{name} has no column {description}: name the text column by --text-column, one of {names}")
     if chosen.fault is not None and not chosen.has_texts:
-        raise DataError(f"{chosen.fault}, not a string: correct it, or name another --text-column")
+        raise DataError(f"{chosen.fault.partition(': correct')[0]}: correct it, or name another --text-column")
     if requested is None:
         _refuse_delimiters(chosen, name)
     return chosen.name

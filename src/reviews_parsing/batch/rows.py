@@ -177,8 +177,8 @@ def type_fault(row: Row, column: str) -> str:
 
 def english_type(value: Any) -> str:
     """Return the JSON type of a value in English."""
-    if isinstance(value, bool):
-        return "true or false"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "true or false"
     return "a number" if isinstance(value, int | float) else "a list" if isinstance(value, list) else "an object"
 
 

@@ -44,7 +44,8 @@ class Report:
         where = f", all in {self.rejects}" if self.rejects else ""
         limit = f"more than --max-rejects {100 * max_share:g} %" if self.rejected <= self.parsed else "more than parsed"
         raise DataError(
-            f"{self.rejected:,} of {total:,} rows were rejected, {limit}: {'; '.join(self.reject_reasons)}{where}"
+            f"{self.rejected:,} of {total:,} rows were rejected, {limit}: {'; '.join(self.reject_reasons)}{where}; "
+            "correct them, or raise --max-rejects"
         )
 
 

@@ -19,7 +19,7 @@ from reviews_parsing.batch.rows import Position, Record, to_text
 from reviews_parsing.errors import DataError
 
 _QUOTED = re.compile('[\t,;"\r\n]|^[ \ufeff]')
-_ESCAPED = re.compile(r'\\(["\\])')
+_BACKSLASH = re.compile(r'\\(["\\]?)')
 _UNCLOSED = "unexpected end of data"
 """The error of the parser for a row that ends inside quotes."""
 
@@ -55,6 +55,7 @@ class DelimitedRows:
         self._format: dict[str, Any] = {
             "delimiter": layout.delimiter,
             "quotechar": layout.quote or None,
+            "escapechar": layout.escape or None,
             "quoting": csv.QUOTE_MINIMAL if layout.quote else csv.QUOTE_NONE,
             "strict": True,
         }
@@ -102,8 +103,8 @@ class DelimitedRows:
 
     def _decode(self, line: Line) -> str:
         text = line.data.decode("utf-8", "replace")
-        # A quote after a backslash becomes two quotes, the form that the parser knows.
-        return _ESCAPED.sub(_unescape, text) if self._layout.escape else text
+        # A backslash before any other character is itself.
+        return _BACKSLASH.sub(lambda match: match[0] if match[1] else "\\\\", text) if self._layout.escape else text
 
     def _cells(self, lines: Sequence[Line], cells: list[str]) -> Cells:
         raw = b"".join(line.data for line in lines)
@@ -174,10 +175,6 @@ class DelimitedRows:
     def _reject(self, line: Line, reason: str, is_open: bool) -> Cells:
         hint = " (is a quote never closed?)" if is_open and reason.startswith("not CSV") else ""
         return Cells(Record(line.position, line.data, None, reason + hint), [])
-
-
-def _unescape(match: re.Match[str]) -> str:
-    return '""' if match.group(1) == '"' else match.group(1)
 
 
 def read_delimited(lines: Lines, layout: Layout, start: Position | None) -> tuple[list[str], Iterator[Record]]:

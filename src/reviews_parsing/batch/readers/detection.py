@@ -99,6 +99,11 @@ def _detect_text(
         raise DataError(f"{name} is neither JSON nor a workbook: leave --records out")
     if is_delimited or by_ending is CSV or has_delimited_shape(lines, layout):
         return detect_dialect(lines, replace(layout, format=CSV.name), options, name, column)
+    if ending and by_ending is not TEXT:
+        raise DataError(
+            f"{name} is neither JSON nor clearly delimited text: give --delimiter, or --delimiter none for one review "
+            "a line"
+        )
     return replace(layout, format=TEXT.name)
 
 

@@ -16,13 +16,16 @@ from reviews_parsing.batch.columns import is_number_or_date, text_name
 from reviews_parsing.batch.readers import NO_DELIMITER, Layout, ReadOptions, delimiter_name
 from reviews_parsing.batch.readers.delimited import DelimitedRows
 from reviews_parsing.batch.readers.lines import Line
+from reviews_parsing.batch.rows import Record
 from reviews_parsing.errors import DataError
 
 DELIMITERS = (",", ";", "\t", "|")
 SAMPLE_BYTES = 2**16
-_SNIFFED_CHARACTERS = 2**13
+_SNIFFED_CHARACTERS, _MIN_SNIFFED_ROWS = 2**13, 3
 _MIN_REGULAR = 0.9
 """Share of the sample rows that must have the width of a table without a known header."""
+_MIN_UNEVEN = 0.5
+"""Share of the sample rows with equal widths above which a file is no single column."""
 _MAX_PREAMBLE_ROWS = 50
 _MAX_LABEL_CHARACTERS, _MAX_LABEL_WORDS = 60, 6
 _SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?\s*', re.IGNORECASE)
@@ -41,7 +44,8 @@ _NULLS = {"n/a", "na", "nan", "null", "none", "nil", "unknown", "-", "--", "?"}
 @dataclass(frozen=True, slots=True)
 class Table:
     """Sample rows from the header or the first row on. `line` is the line of the first, `has_preamble` says if lines
-    above it were left out, `regular` is the share of rows with the width of the table.
+    above it were left out, `regular` is the share of rows with the width of the table, `is_escaped` says that a cell without
+    quotes around it holds an escaped quote.
     """
 
     layout: Layout
@@ -49,6 +53,7 @@ class Table:
     line: int
     has_preamble: bool
     regular: float
+    is_escaped: bool = False
 
     @property
     def width(self) -> int:
@@ -83,7 +88,7 @@ def detect_dialect(
     if not any(line.data.strip() for line in lines[layout.skip_lines :]):
         return replace(layout, header_line=1)
     layouts = [replace(layout, delimiter=entry) for entry in ([delimiter] if delimiter else DELIMITERS)]
-    tables = [table for entry in layouts if (table := _split(lines, entry, finds_preamble=skip_lines is None))]
+    tables = [table for entry in layouts if (table := _split(lines, entry, finds_preamble=options.skip_lines is None))]
     table = _choose(tables, lines[layout.skip_lines :], delimiter is not None, name, column)
     has_header = decide_header(table, options.header, name, column)
     return replace(
@@ -159,7 +164,7 @@ def _split(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table
     if all(line.data[:1] == b"'" for line in lines if line.data.strip()):
         layouts.append(replace(layout, quote="'"))
     tables = [table for entry in layouts if (table := _read_table(lines, entry, finds_preamble))]
-    return max(tables, key=lambda table: (table.regular, table.width), default=None)
+    return max(tables, key=lambda table: (table.regular, table.width, table.is_escaped), default=None)
 
 
 def _read_table(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table | None:
@@ -172,7 +177,15 @@ def _read_table(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> 
     below = [record for record, _ in records if record.position.line >= line]
     table_rows = [cells for _, cells in rows[first:]]
     regular = sum(len(cells) == width for cells in table_rows) / len(below)
-    return Table(layout, table_rows, line, len(below) < len(records), regular)
+    is_escaped = bool(layout.escape) and any(_has_bare_escape(record, cells) for record, cells in records)
+    return Table(layout, table_rows, line, len(below) < len(records), regular, is_escaped)
+
+
+def _has_bare_escape(record: Record, cells: Sequence[str]) -> bool:
+    """Return True if a cell with a quote has no quotes around it. Without escapes, it would have been written with them."""
+    raw = record.raw.decode("utf-8", "replace")
+    escaped = (cell.replace("\\", "\\\\").replace('"', '\\"') for cell in cells if '"' in cell)
+    return any(cell in raw and f'"{cell}' not in raw for cell in escaped)
 
 
 def _is_filled(cells: Sequence[str]) -> bool:
@@ -196,14 +209,15 @@ def _choose(tables: Sequence[Table], lines: Sequence[Line], is_given: bool, name
         most_regular = max(table.regular for table in sound)
         delimiter = _sniff(lines)
         sniffed = [table for table in sound if table.regular == most_regular and table.layout.delimiter == delimiter]
-        if not sniffed:
+        if not sniffed or max(len(table.rows) for table in sound) < _MIN_SNIFFED_ROWS:
             delimiters = " or ".join(delimiter_name(table.layout.delimiter) for table in sound)
             raise DataError(f"{name} may be delimited by {delimiters}: say which by --delimiter")
         sound = sniffed
     if sound:
         return sound[0]
     single = [table for table in tables if table.width == 1 and not table.has_preamble]
-    if prose or not single:
+    uneven = [table for table in wide if table.regular >= _MIN_UNEVEN and not (table.has_preamble or table.is_prose)]
+    if prose or uneven or not single:
         raise DataError(f"{name}: it is unclear how its columns are delimited: give --delimiter, or --delimiter none")
     return _read_table(lines, replace(single[0].layout, delimiter=NO_DELIMITER), finds_preamble=False) or single[0]
 

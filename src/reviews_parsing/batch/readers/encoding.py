@@ -76,7 +76,7 @@ def _is_plausible(before: str, character: str, after: str) -> bool:
         return True
     if character == "\u2013":  # an en dash between letters may be an n with a tilde of Mac Roman
         return not before.isalpha() or not after.isalpha()
-    return character in _SYMBOLS
+    return character in _SYMBOLS and not (before.isalpha() and after.isalpha())
 
 
 def _is_plain(character: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 
 from reviews_parsing.batch.readers import Layout
 from reviews_parsing.batch.readers.lines import HEAD_BYTES, UTF8_BOM, Lines, not_utf8
-from reviews_parsing.batch.rows import Position, Record, Row
+from reviews_parsing.batch.rows import Position, Record, Row, english_type
 from reviews_parsing.errors import DataError
 
 BLOCK_BYTES = 2**20
@@ -48,7 +48,7 @@ def parse_object(text: str) -> Row:
     if isinstance(value, str):
         value = {"text": value}
     if not isinstance(value, dict):
-        raise DataError(f"a {type(value).__name__}, not an object: write one review a line")
+        raise DataError(f"{english_type(value)}, not an object: write one review a line")
     return {_without_surrogates(key): item for key, item in value.items()} if "\\u" in text else value
 
 
