@@ -43,9 +43,10 @@ _NULLS = {"n/a", "na", "nan", "null", "none", "nil", "unknown", "-", "--", "?"}
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Sample rows from the header or the first row on. `line` is the line of the first, `has_preamble` says if lines
-    above it were left out, `regular` is the share of rows with the width of the table, `is_escaped` says that a cell without
-    quotes around it holds an escaped quote.
+    """Sample rows from the header or the first row on.
+
+    `line` is the line of the first, `has_preamble` is True if lines above it were left out, `regular` is the share of
+    rows with the width of the table, `is_escaped` is True if a cell without quotes around it holds an escaped quote.
     """
 
     layout: Layout
@@ -168,7 +169,8 @@ def _split(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table
 
 
 def _read_table(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table | None:
-    records = list(DelimitedRows(iter(lines), layout, SAMPLE_BYTES))
+    max_bytes = max([SAMPLE_BYTES, *(len(line.data) for line in lines)])  # the first line may be longer than the sample
+    records = list(DelimitedRows(iter(lines), layout, max_bytes))
     rows = [(record.position.line, cells) for record, cells in records if not record.reason]
     if not rows:
         return None
@@ -182,7 +184,7 @@ def _read_table(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> 
 
 
 def _has_bare_escape(record: Record, cells: Sequence[str]) -> bool:
-    """Return True if a cell with a quote has no quotes around it. Without escapes, it would have been written with them."""
+    """Return True if a cell that holds a quote is written without quotes around it, as only escapes allow."""
     raw = record.raw.decode("utf-8", "replace")
     escaped = (cell.replace("\\", "\\\\").replace('"', '\\"') for cell in cells if '"' in cell)
     return any(cell in raw and f'"{cell}' not in raw for cell in escaped)

@@ -71,11 +71,22 @@ class ParquetReader:
             group += 1
         groups = list(range(group, file.metadata.num_row_groups))
         for batch in file.iter_batches(size, groups, use_threads=False):
-            unpacked += batch.nbytes if size == CHUNK_TEXTS else 0
+            unpacked += sum(self._unpacked_bytes(array) for array in batch.columns)
             self.limits.refuse_unpacked(self.input.name, self.input.stat.size, unpacked)
             if start < len(batch):
                 yield batch.slice(start)
             start = max(0, start - len(batch))
+
+    def _unpacked_bytes(self, array: pa.Array) -> int:
+        """Return the bytes of the values of an array; values that are rejected for their length count nothing."""
+        import pyarrow.compute as pc
+        import pyarrow.types as pt
+
+        if not pt.is_dictionary(array.type) or not _has_length(array.type.value_type):
+            return array.nbytes  # type: ignore[no-any-return]
+        lengths = pc.binary_length(array.dictionary).cast("int64")
+        lengths = pc.if_else(pc.greater(lengths, self.limits.max_cell), 0, lengths)
+        return pc.sum(lengths.take(array.indices)).as_py() or 0
 
     def _bulky_columns(self, metadata: pq.FileMetaData) -> list[str]:
         """Return the columns whose dictionary may hold values that are too long; a few bytes each stand for them.
