@@ -7,12 +7,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import regex
+
 from reviews_parsing.batch.rows import Chunk
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import ParsedReview
 
 MAX_REJECT_REASONS = 3
 DEFAULT_MAX_REJECTS = 0.05
+_BLANK = regex.compile(r"[\s\p{Z}\p{C}]*")
+
+
+def is_blank(text: str) -> bool:
+    """Return True for an empty text: nothing but spaces, control characters and zero-width characters."""
+    return _BLANK.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +70,7 @@ class Stats:
     def add(self, chunk: Chunk, reviews: Sequence[ParsedReview]) -> None:
         """Count the rows of a chunk and the reviews parsed from it."""
         self.rows += len(reviews)
-        self.parsed += sum(bool(review.text.strip()) for review in reviews)
+        self.parsed += sum(not is_blank(review.text) for review in reviews)
         self.rejected += len(chunk.rejects)
         for review in reviews:
             self.counts.update((aspect.entity_group, aspect.polarity) for aspect in review.aspects)
