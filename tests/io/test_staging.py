@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from itertools import count
@@ -208,6 +209,18 @@ def test_a_journal_that_is_damaged_does_no_harm(tmp_path: Path) -> None:
             file.write(b"new")
         staged.commit()
     assert target.read_bytes() == b"new"
+
+
+def test_leftovers_without_a_lock(tmp_path: Path) -> None:
+    """A process that ends between a folder and its lock, or a run that cannot clean up, leaves such folders."""
+    target = tmp_path / "out.csv"
+    full, old_empty, new_empty = (tmp_path / f".out.csv.{name}.new" for name in ("full", "old", "fresh"))
+    for folder in (full, old_empty, new_empty):
+        folder.mkdir()
+    (full / "new-0").write_bytes(b"half")
+    os.utime(old_empty, (0, 0))
+    write_bytes(target, b"new")
+    assert names(tmp_path) == {"out.csv", new_empty.name}
 
 
 def test_rejects_of_the_report_are_those_of_the_output(tmp_path: Path) -> None:

@@ -12,16 +12,33 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.io import filesystems
-from reviews_parsing.io.filesystems import LOCK_NAME, TEMPORARY_PREFIX, error_reason, filesystem_of, unwritable
+from reviews_parsing.io.filesystems import (
+    LOCK_NAME,
+    TEMPORARY_PREFIX,
+    error_reason,
+    filesystem_of,
+    printable,
+    unwritable,
+)
 
 _JOURNAL = "journal.json"
+_MAX_EMPTY_SECONDS = 60.0
+
+
+class _Entry(NamedTuple):
+    """A target in a journal: if there is a new version, and if an old one existed before the commit."""
+
+    target: str
+    is_staged: bool
+    had_old: bool
 
 
 class StagedFiles:
@@ -46,22 +63,33 @@ class StagedFiles:
     def commit(self, removed: Sequence[str] = ()) -> None:
         """Move all new versions to their names and remove the targets in `removed`, or change nothing.
 
-        The main target is moved last. Raises OSError.
+        The main target is moved last. Raises OSError, or DataError if the old versions cannot be restored at once.
         """
-        entries = [[target, _new(self._folders, n).exists()] for n, target in enumerate(self._targets)]
-        self._write_journals(entries)
+        entries = [
+            _Entry(target, _new(self._folders, number).exists(), filesystem_of(target).exists(target))
+            for number, target in enumerate(self._targets)
+        ]
         try:
-            for number, (target, is_staged) in enumerate(
-                zip(self._targets, [entry[1] for entry in entries], strict=True)
-            ):
-                self._withdraw_old(number, target, target in removed)
-                if is_staged:
-                    filesystem_of(target).publish(_new(self._folders, number), target)
+            self._write_journals(entries)
+            for number, entry in enumerate(entries):
+                self._withdraw_old(number, entry.target, entry.target in removed)
+                if entry.is_staged:
+                    filesystem_of(entry.target).publish(_new(self._folders, number), entry.target)
         except BaseException:
-            _undo(entries, self._folders)
-            _remove_journals(self._folders)
+            self._undo(entries)
             raise
         _remove_journals(self._folders)
+
+    def _undo(self, entries: Sequence[_Entry]) -> None:
+        try:
+            _undo(entries, self._folders)
+            _remove_journals(self._folders)
+        except OSError as error:
+            names = ", ".join(printable(target) for target in self._targets)
+            raise DataError(
+                f"{names} cannot be written, nor restored now ({error_reason(error)}): the next run that writes them "
+                "restores them"
+            ) from None
 
     def _withdraw_old(self, number: int, target: str, is_removed: bool) -> None:
         """Move the old version away if the new one cannot replace it in one step, or may have to be undone."""
@@ -70,12 +98,14 @@ class StagedFiles:
         if replaces_folder or ((is_removed or not is_main) and filesystem.stat(target) is not None):
             filesystem.withdraw(target, _old(self._folders, number))
 
-    def _write_journals(self, entries: Sequence[Sequence[object]]) -> None:
+    def _write_journals(self, entries: Sequence[_Entry]) -> None:
         """Write down in each staging folder what an interrupted commit has to undo."""
         content = json.dumps({"entries": entries, "folders": [str(folder.absolute()) for folder in self._folders]})
         for folder in set(self._folders):
             with filesystems.LOCAL.create(folder / _JOURNAL) as file:
                 file.write(content.encode("ascii"))
+                file.flush()
+                os.fsync(file.fileno())
 
 
 @contextmanager
@@ -136,8 +166,9 @@ def _sweep(location: Path, prefix: str) -> None:
     with suppress(OSError):
         names = [path for path in location.iterdir() if path.name.startswith(prefix) and path.suffix == ".new"]
         for folder in names:
-            with suppress(OSError, ValueError):
-                if (folder / LOCK_NAME).is_file():
+            with suppress(OSError):
+                # A new folder is empty until its run holds the lock.
+                if any(folder.iterdir()) or time.time() - folder.stat().st_mtime > _MAX_EMPTY_SECONDS:
                     _remove_dead(folder)
 
 
@@ -145,24 +176,29 @@ def _remove_dead(folder: Path) -> None:
     with filesystems.try_lock(folder / LOCK_NAME) as is_dead:
         if not is_dead:
             return
-        journal = folder / _JOURNAL
-        if journal.is_file():
-            content = json.loads(journal.read_text(encoding="ascii"))
-            folders = [Path(name) for name in content["folders"]]
+        if (folder / _JOURNAL).is_file():
+            try:
+                content = json.loads((folder / _JOURNAL).read_text(encoding="ascii"))
+                entries, folders = [_Entry(*entry) for entry in content["entries"]], list(map(Path, content["folders"]))
+            except (ValueError, KeyError, TypeError):
+                if list(folder.glob("old-*")):
+                    return  # damaged: the old versions are left to the user
+                entries, folders = [], []  # incomplete: the commit had not begun
             # The main target is moved last: without its new version, the commit is complete.
-            if _new(folders, len(folders) - 1).exists():
-                _undo(content["entries"], folders)
+            if folders and _new(folders, len(folders) - 1).exists():
+                _undo(entries, folders)
+                _remove_journals(folders)
         shutil.rmtree(folder)
 
 
-def _undo(entries: Sequence[Sequence[object]], folders: Sequence[Path]) -> None:
-    """Restore old versions that were moved away, and remove new versions that replaced nothing."""
-    for number, (target, is_staged) in enumerate(entries):
-        name, old = str(target), _old(folders, number)
+def _undo(entries: Sequence[_Entry], folders: Sequence[Path]) -> None:
+    """Restore old versions that were moved away, and remove new versions that replaced nothing. Idempotent."""
+    for number, (target, is_staged, had_old) in enumerate(entries):
+        old = _old(folders, number)
         if old.exists():
-            filesystem_of(name).publish(old, name)
-        elif is_staged and not _new(folders, number).exists():
-            filesystem_of(name).remove(name)
+            filesystem_of(target).publish(old, target)
+        elif is_staged and not had_old and not _new(folders, number).exists():
+            filesystem_of(target).remove(target)
 
 
 def _remove_journals(folders: Sequence[Path]) -> None:
