@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from reviews_parsing.errors import DataError
 from reviews_parsing.io import filesystems
 from reviews_parsing.io.files import write_bytes
 from reviews_parsing.io.staging import staged_files, temporary_folder
+from reviews_parsing.model_folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 from reviews_parsing.schema import ParsedReview
 
 from .faults import KILLED, FaultyFileSystem, disk_full, killed, run_in_child
@@ -163,6 +164,47 @@ def test_a_run_that_lives_is_left_alone(tmp_path: Path) -> None:
             pass
         living.commit()
     assert state(tmp_path) == {"out.csv": b"new"}
+
+
+class StoredSilentParser(SilentParser):
+    """Has a model folder, which a folder of parts records."""
+
+    version, engine = "1", "none"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        for name in (CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE):
+            (folder / name).write_bytes(b"model")
+
+
+@pytest.mark.parametrize("fail", [killed, disk_full])
+def test_a_folder_of_parts_at_any_change(tmp_path: Path, local: pytest.MonkeyPatch, fail: Callable[[], None]) -> None:
+    """`--resume` makes of any interrupted folder what an uninterrupted run makes."""
+    source, parser = tmp_path / "in.jsonl", StoredSilentParser(tmp_path / "model")
+    source.write_bytes(SECOND + FIRST)
+
+    def run(folder: Path) -> None:
+        parse_files(parser, [str(source)], folder, part_rows=2, resume=True)
+
+    run(tmp_path / "whole")
+    for number in count(1):
+        folder = tmp_path / f"parsed-{number}"
+        local.setattr(filesystems, "LOCAL", FaultyFileSystem(number, fail))
+        status = run_in_child(lambda folder=folder: run(folder))
+        local.undo()
+        assert all(path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes() for path in visible(folder))
+        run(folder)
+        assert names(folder) == names(tmp_path / "whole")
+        assert state(folder) == state(tmp_path / "whole")
+        if status == 0:
+            break
+        assert status == (KILLED if fail is killed else 1)
+    assert number > 10
+
+
+def visible(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*") if not path.name.startswith(".")]
 
 
 def test_one_file_at_any_change(tmp_path: Path, local: pytest.MonkeyPatch) -> None:
