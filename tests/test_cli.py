@@ -104,6 +104,24 @@ def test_files_in_and_out(with_champion: Path, tmp_path: Path) -> None:
     assert rows[0]["aspects"][0]["word"] == "coffee"
 
 
+def test_the_layout_is_printed_and_set_by_options(with_champion: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes("Export\n\nNr;Review\n1;Don\u2019t miss the soup\n2;\n".encode("cp1252"))
+    code, out, err = run("parse", "in.csv", "-o", "out.jsonl", cwd=tmp_path)
+    assert code == 0, err
+    assert err == "in.csv: CSV, windows-1252, delimiter ';', header in line 3, texts in 'Review'\n"
+    assert "2 reviews (1 without a text)" in out
+    options = ("--delimiter", ";", "--encoding", "latin-1", "--no-header", "--skip-lines", "3")
+    code, out, err = run("parse", "in.csv", *options, "--text-column", "column_2", cwd=tmp_path)
+    assert code == 0, err
+    assert err == "in.csv: CSV, iso8859-1, delimiter ';', no header, texts in 'column_2'\n"
+    assert json.loads(out.splitlines()[0])["column_1"] == "1"
+    (tmp_path / "in.json").write_text(json.dumps({"name": "Uno", "reviews": [{"body": "Nice soup"}] * 3}))
+    assert "--records reviews" in refused("parse", "in.json", cwd=tmp_path)
+    code, out, _ = run("parse", "in.json", "--records", "reviews", cwd=tmp_path)
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert "--max-columns" in refused("parse", "in.csv", "--max-columns", "1", cwd=tmp_path)
+
+
 def test_a_folder_is_resumed_and_rejects_are_told(with_champion: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jsonl").write_text('{"text": "Great coffee."}\n{"text": "bro\n{"text": "Rude staff."}\n')
@@ -151,6 +169,9 @@ def test_a_long_run_says_in_a_log_how_far_it_is(
         ("Nice", True),
         ("We ate here; see 1/2 of it", True),
         ("reviews.csv.zst", False),
+        ("my reviews.csv", False),
+        ("June export.xlsx", False),
+        ("The *best* soup", True),
         ("reviews/*", False),
         ("parsed/", False),
         ("s3://bucket/my reviews", False),
