@@ -222,5 +222,5 @@ def test_the_exact_name_goes_before_a_spelling(tmp_path: Path) -> None:
 
 
 def test_date_of_visit_is_no_text(tmp_path: Path) -> None:
-    content = "Date of visit,Opinion\nin early June,Nice soup and bread\n"
-    assert "--text-column, one of Date of visit, Opinion" in refusal(tmp_path / "a.csv", content)
+    content = "id,stars,Date of visit,Opinion\n1,5,in early June,Nice soup and bread\n"
+    assert "--text-column, one of id, stars, Date of visit, Opinion" in refusal(tmp_path / "a.csv", content)

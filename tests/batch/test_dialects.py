@@ -98,14 +98,14 @@ def test_delimiters_and_unicode(tmp_path: Path, delimiter: str, encoding: str, e
         ("1;2024-01-06;Nice soup\n2;2024-01-07;Cold tea, sadly\n", ["Nice soup", "Cold tea, sadly"]),
         ("review\nNice soup, warm bread\nCold tea, slow waiter\n", ["Nice soup, warm bread", "Cold tea, slow waiter"]),
         (",review\n0,Nice soup\n1,Cold tea\n", ["Nice soup", "Cold tea"]),
-        ("name;Stars;City\nThe soup was lovely, really;4,5;Graz\nCold tea;1,0;Ulm\n", None),
+        (
+            "name;Stars;City\nThe soup was lovely, really;4,5;Graz\nCold tea;1,0;Ulm\n",
+            ["The soup was lovely, really", "Cold tea"],
+        ),
     ],
 )
-def test_forms_of_tables(tmp_path: Path, content: str, texts: list[str] | None) -> None:
-    if texts is None:
-        assert "--text-column, one of name, Stars, City" in refusal(tmp_path / "a.csv", content)
-    else:
-        assert [text for text, _ in read(tmp_path / "a.csv", content)] == texts
+def test_forms_of_tables(tmp_path: Path, content: str, texts: list[str]) -> None:
+    assert [text for text, _ in read(tmp_path / "a.csv", content)] == texts
 
 
 @pytest.mark.parametrize(
@@ -119,12 +119,10 @@ def test_forms_of_tables(tmp_path: Path, content: str, texts: list[str] | None) 
         ("text\nvoil\u00e0 le caf\u00e9\n".encode("mac_roman"), "--encoding"),
         ("text\n\u0421\u0443\u043f\n".encode("cp1251"), "--encoding"),
         ("text\n\u5bff\u53f8\n".encode("shift_jis"), "--encoding"),
-        ("id;review;stars\n1;Nice soup;5\n", "--delimiter"),
     ],
 )
 def test_the_refusal_names_the_option(tmp_path: Path, content: bytes | str, option: str) -> None:
-    given = {"delimiter": ","} if content == "id;review;stars\n1;Nice soup;5\n" else {}
-    assert option in refusal(tmp_path / "a.csv", content, **given)
+    assert option in refusal(tmp_path / "a.csv", content)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +182,8 @@ def test_the_layout_in_words(tmp_path: Path) -> None:
 
 
 def test_a_row_that_was_not_split_is_no_text(tmp_path: Path) -> None:
+    content = "id;review;stars\n1;Nice soup;5\n"
+    assert "--delimiter" in refusal(tmp_path / "a.csv", content, delimiter=",", header=True)
     content = "id^stars|review|city\n" + "1|Nice soup|Graz\n" * 3
     assert "seems to hold several columns" in refusal(tmp_path / "a.csv", content, delimiter="none", header=True)
     (first, *_) = read(tmp_path / "a.csv", content, "id^stars|review|city", delimiter="none", header=True)

@@ -152,7 +152,7 @@ def _requested_delimiter(delimiter: str | None) -> str | None:
         return None
     character = _DELIMITER_NAMES.get(delimiter.lower(), delimiter)
     if len(character) != 1 or character in '"\r\n' or character.isalnum():
-        raise DataError(f"--delimiter '{delimiter}' is not one character: give , ; | tab, or none for a single column")
+        raise DataError(f"--delimiter {delimiter!r} is not one character: give , ; | tab, or none for a single column")
     return character
 
 
@@ -191,8 +191,12 @@ def _has_bare_escape(record: Record, cells: Sequence[str]) -> bool:
 
 
 def _is_filled(cells: Sequence[str]) -> bool:
-    """Return False for a title above a table: one cell with empty ones after it."""
-    return len(cells) == 1 or sum(bool(cell.strip()) for cell in cells) > 1
+    """Return False for a title above a table: one cell with empty ones after it.
+
+    Only the first cell may be empty if there are two: the index of a data frame has no name.
+    """
+    filled = [bool(cell.strip()) for cell in cells]
+    return len(cells) == 1 or sum(filled) > 1 or filled == [False, True]
 
 
 def _choose(tables: Sequence[Table], lines: Sequence[Line], is_given: bool, name: str, column: str | None) -> Table:

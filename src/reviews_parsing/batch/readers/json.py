@@ -36,7 +36,7 @@ def parse_object(text: str) -> Row:
     """Parse a JSON object, or a string as {"text": string}. Raises DataError.
 
     NaN, infinities and numbers beyond double precision become null. Lone surrogates in keys become U+FFFD; those in
-    values stay, so that a text with one can be rejected (see `replace_surrogates`).
+    strings of the object stay, so that a text with one can be rejected (see `replace_surrogates`).
     """
     try:
         value = json.loads(text, parse_constant=_null, parse_float=_parse_float)
@@ -49,7 +49,12 @@ def parse_object(text: str) -> Row:
         value = {"text": value}
     if not isinstance(value, dict):
         raise DataError(f"{english_type(value)}, not an object: write one review a line")
-    return {_without_surrogates(key): item for key, item in value.items()} if "\\u" in text else value
+    if "\\u" not in text:
+        return value
+    return {
+        _without_surrogates(key): item if isinstance(item, str) else _without_surrogates(item)
+        for key, item in value.items()
+    }
 
 
 def replace_surrogates(row: Row, column: str | None) -> str:

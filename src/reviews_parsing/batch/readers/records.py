@@ -37,7 +37,7 @@ class RecordReader:
         first_fault: Record | None = None
         codec = _EncodingCheck(self.input)
         with self._records(None) as (declared, records):
-            summary = _Summary(self.input.name, self.limits, declared)
+            summary = _Summary(self.input.name, self.limits, declared, self.input.layout.format == EXCEL.name)
             size = 0
             for record in records:
                 if not parts or parts[-1][1] == part_rows or size >= PART_BYTES:
@@ -145,13 +145,14 @@ class _EncodingCheck:
 class _Summary:
     """Columns of the rows that were seen: their types and a sample of their values."""
 
-    def __init__(self, name: str, limits: Limits, declared: Sequence[str]) -> None:
-        self._name, self._limits, self._is_declared = name, limits, bool(declared)
+    def __init__(self, name: str, limits: Limits, declared: Sequence[str], is_typed: bool) -> None:
+        """`declared` columns hold strings, unless `is_typed` is True."""
+        self._name, self._limits, self._is_declared = name, limits, bool(declared) and not is_typed
         self.count = 0
-        self.types: dict[str, ValueType] = dict.fromkeys(declared, Scalar.STRING)
+        self.types: dict[str, ValueType] = dict.fromkeys(declared, Scalar.NULL if is_typed else Scalar.STRING)
         self.nested = NestedLists()
         self._samples = {column: ValueSample() for column in declared}
-        self._with_texts: set[str] = set(declared)
+        self._with_texts: set[str] = set(declared) if self._is_declared else set()
         self._faults: dict[str, str] = {}
 
     def add(self, line: int, row: Row) -> None:
