@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from reviews_parsing.batch.columns import is_number_or_date, text_name
+from reviews_parsing.batch.columns import TEXT_NAMES, is_number_or_date, text_name
 from reviews_parsing.batch.readers import NO_DELIMITER, Layout, ReadOptions, delimiter_name
 from reviews_parsing.batch.readers.delimited import DelimitedRows
 from reviews_parsing.batch.readers.lines import Line
@@ -113,12 +113,11 @@ def locate_table(rows: Sequence[Sequence[str]]) -> tuple[int, int]:
     """Return the index of the header or first row of a table with lines above it, and the width of the table."""
     named: list[int] = []
     for number, cells in enumerate(rows[:_MAX_PREAMBLE_ROWS]):
-        if len(cells) > 1 and _is_filled(cells):
-            is_followed = number + 1 < len(rows) and len(rows[number + 1]) == len(cells)
-            if any(map(text_name, cells)):
-                named.append(number)
-            if is_followed:
-                break
+        is_filled = _is_filled(cells)
+        if len(cells) > 1 and (any(map(text_name, cells)) if is_filled else any(cell in TEXT_NAMES for cell in cells)):
+            named.append(number)
+        if len(cells) > 1 and is_filled and number + 1 < len(rows) and len(rows[number + 1]) == len(cells):
+            break
     if named:
         return named[-1], len(rows[named[-1]])
     widths = Counter(map(len, rows))
