@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from reviews_parsing.batch import Report, parse_files, read_rows
 from reviews_parsing.batch.stats import is_blank
 from reviews_parsing.errors import DataError
 from reviews_parsing.parser import AspectParser
+from reviews_parsing.schema import ParsedReview
 
 from .tables import read
 
@@ -110,6 +112,26 @@ def test_texts_of_nothing_are_counted_alike(parser: AspectParser, tmp_path: Path
 def test_blank_texts() -> None:
     assert all(map(is_blank, ["", " ", "\n\t", "\u200b", "\ufeff", "\u00a0\u2028", "\u00ad\u200d"]))
     assert not any(map(is_blank, ["a", ".", "\U0001f35c", " \u200b1"]))
+
+
+@pytest.mark.parametrize("output", ["out.parquet", "parsed/"])
+def test_texts_in_other_languages_are_counted(tmp_path: Path, output: str) -> None:
+    class Polyglot(AspectParser):
+        """Takes texts that begin with a capital D for German."""
+
+        def parse_iter(
+            self, texts: Iterable[str], min_score: float = 0.0, spans_only: bool = False
+        ) -> Iterator[ParsedReview]:
+            return (ParsedReview(text, (), "de" if text[:1] == "D" else "en", text[:1] == "D") for text in texts)
+
+    (tmp_path / "a.csv").write_text("text\nDie Suppe\nNice soup\nDer Tee\n", encoding="utf-8")
+    report = parse_files(Polyglot.load("pretrained"), [str(tmp_path / "a.csv")], f"{tmp_path}/{output}", part_rows=2)
+    assert dict(report.foreign) == {"de": 2}
+    if output.endswith("/"):
+        report = parse_files(
+            Polyglot.load("pretrained"), [str(tmp_path / "a.csv")], f"{tmp_path}/{output}", part_rows=2, resume=True
+        )
+        assert dict(report.foreign) == {"de": 2}
 
 
 def report_of(rejected: int, parsed: int, empty: int = 0) -> Report:

@@ -30,6 +30,7 @@ class Report:
     `counts` is the number of aspects by (category, polarity), the most frequent first; the polarity is None if the
     model knows none. `rejected` rows could not be parsed and are in the file or folder `rejects`; `reject_reasons` are
     the first of them, with file and line. `before` of the parsed rows were there already when the run was resumed.
+    `foreign` is the number of texts by language that the model does not read.
     """
 
     rows: int
@@ -43,6 +44,7 @@ class Report:
     before: int = 0
     empty: int = 0
     reject_reasons: tuple[str, ...] = ()
+    foreign: Mapping[str, int] = field(default_factory=dict)
 
     def require_few_rejects(self, max_share: float = DEFAULT_MAX_REJECTS) -> None:
         """Raise DataError if more rows were rejected than parsed, or more than `max_share` of all rows."""
@@ -66,6 +68,7 @@ class Stats:
     rejected: int = 0
     counts: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     reject_reasons: list[str] = field(default_factory=list)
+    foreign: Counter[str] = field(default_factory=Counter)
 
     def add(self, chunk: Chunk, reviews: Sequence[ParsedReview]) -> None:
         """Count the rows of a chunk and the reviews parsed from it."""
@@ -74,6 +77,8 @@ class Stats:
         self.rejected += len(chunk.rejects)
         for review in reviews:
             self.counts.update((aspect.entity_group, aspect.polarity) for aspect in review.aspects)
+            if review.foreign:
+                self.foreign[review.language or "und"] += 1
         for reject in chunk.rejects[: MAX_REJECT_REASONS - len(self.reject_reasons)]:
             self.reject_reasons.append(f"{chunk.name}:{reject.line}: {reject.reason}")
 
@@ -83,6 +88,7 @@ class Stats:
         self.parsed += stats.parsed
         self.rejected += stats.rejected
         self.counts.update(stats.counts)
+        self.foreign.update(stats.foreign)
         self.reject_reasons = [*self.reject_reasons, *stats.reject_reasons][:MAX_REJECT_REASONS]
 
     def report(self, seconds: float, rejects: str | None = None, before: int = 0) -> Report:
@@ -99,6 +105,7 @@ class Stats:
             before=before,
             empty=self.rows - self.parsed,
             reject_reasons=tuple(self.reject_reasons),
+            foreign=dict(self.foreign.most_common()),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -109,10 +116,11 @@ class Stats:
             "rejected": self.rejected,
             "counts": counts,
             "reject_reasons": self.reject_reasons,
+            "foreign": dict(sorted(self.foreign.items())),
         }
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> Stats:
         counts = Counter({(category, polarity): count for category, polarity, count in form["counts"]})
         reasons = list(form.get("reject_reasons", []))
-        return cls(form["rows"], form["parsed"], form["rejected"], counts, reasons)
+        return cls(form["rows"], form["parsed"], form["rejected"], counts, reasons, Counter(form.get("foreign", {})))

@@ -164,6 +164,13 @@ def report(found: Report, target: str) -> None:
     empty = f" ({found.empty:,} without a text)" if found.empty else ""
     figures = f"{found.rows:,} reviews{empty}, {found.aspects:,} aspects, {rate:,.0f} reviews a second"
     out.print(f"\n{figures} -> {target}", markup=False)
+    if found.foreign:
+        languages = ", ".join(f"{language} {count:,}" for language, count in found.foreign.items())
+        out.print(
+            f"{sum(found.foreign.values()):,} reviews in a language that the model does not read ({languages}): their "
+            "scores are at most 0.5",
+            markup=False,
+        )
 
 
 def written(reviews: int, target: Path, lost: Mapping[str, int]) -> None:
