@@ -97,6 +97,7 @@ def test_delimiters_and_unicode(tmp_path: Path, delimiter: str, encoding: str, e
         ('id,review\n1,A 5" pipe\n2,Fine\n', ['A 5" pipe', "Fine"]),
         ("1;2024-01-06;Nice soup\n2;2024-01-07;Cold tea, sadly\n", ["Nice soup", "Cold tea, sadly"]),
         ("review\nNice soup, warm bread\nCold tea, slow waiter\n", ["Nice soup, warm bread", "Cold tea, slow waiter"]),
+        ('4;"Nice,\ncaf\u00e9";5\n5;"Cold, caf\u00e9";1\n'.encode("cp1252"), ["Nice,\ncaf\u00e9", "Cold, caf\u00e9"]),
         (",review\n0,Nice soup\n1,Cold tea\n", ["Nice soup", "Cold tea"]),
         (
             "name;Stars;City\nThe soup was lovely, really;4,5;Graz\nCold tea;1,0;Ulm\n",
@@ -104,7 +105,7 @@ def test_delimiters_and_unicode(tmp_path: Path, delimiter: str, encoding: str, e
         ),
     ],
 )
-def test_forms_of_tables(tmp_path: Path, content: str, texts: list[str]) -> None:
+def test_forms_of_tables(tmp_path: Path, content: bytes | str, texts: list[str]) -> None:
     assert [text for text, _ in read(tmp_path / "a.csv", content)] == texts
 
 

@@ -170,7 +170,8 @@ def _split(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table
 def _read_table(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table | None:
     max_bytes = max([SAMPLE_BYTES, *(len(line.data) for line in lines)])  # the first line may be longer than the sample
     records = list(DelimitedRows(iter(lines), layout, max_bytes))
-    rows = [(record.position.line, cells) for record, cells in records if not record.reason]
+    # A row that is not UTF-8 has cells: the encoding is found later.
+    rows = [(record.position.line, cells) for record, cells in records if cells]
     if not rows:
         return None
     first, width = locate_table([cells for _, cells in rows]) if finds_preamble else (0, len(rows[0][1]))
