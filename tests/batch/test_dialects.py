@@ -98,6 +98,7 @@ def test_delimiters_and_unicode(tmp_path: Path, delimiter: str, encoding: str, e
         ("1;2024-01-06;Nice soup\n2;2024-01-07;Cold tea, sadly\n", ["Nice soup", "Cold tea, sadly"]),
         ("review\nNice soup, warm bread\nCold tea, slow waiter\n", ["Nice soup, warm bread", "Cold tea, slow waiter"]),
         ('4;"Nice,\ncaf\u00e9";5\n5;"Cold, caf\u00e9";1\n'.encode("cp1252"), ["Nice,\ncaf\u00e9", "Cold, caf\u00e9"]),
+        ("5;4,5;Nice soup\n4;3,5;Cold tea, again\n1;1,0;Bad bread\n", ["Nice soup", "Cold tea, again", "Bad bread"]),
         (",review\n0,Nice soup\n1,Cold tea\n", ["Nice soup", "Cold tea"]),
         (
             "name;Stars;City\nThe soup was lovely, really;4,5;Graz\nCold tea;1,0;Ulm\n",
@@ -116,6 +117,8 @@ def test_forms_of_tables(tmp_path: Path, content: bytes | str, texts: list[str])
         ("id^text\n1^Nice soup\n2^Cold tea\n", "--header"),
         ("a,b\nNice soup,x\n", "--header or --no-header"),
         ("Nice soup;a|b\nCold tea;c|d\n", "--delimiter"),
+        ("https://b.example/,2\tharbour view cost $9\n" * 3, "--delimiter"),
+        ("5,Nice soup; warm\n4,Cold tea; again\n1,Bad bread; old\n", "--delimiter"),
         ("text\ncaf\u00e9\n".encode("cp437"), "--encoding"),
         ("text\nvoil\u00e0 le caf\u00e9\n".encode("mac_roman"), "--encoding"),
         ("text\n\u0421\u0443\u043f\n".encode("cp1251"), "--encoding"),

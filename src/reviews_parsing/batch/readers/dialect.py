@@ -1,8 +1,8 @@
 """Detection of the dialect of delimited text: delimiter, quotes, lines above the header, header or none.
 
 A header with a usual name of the text column is certain. Otherwise a delimiter is accepted if it splits nearly all
-sample rows into the same number of cells; clevercsv decides between several such delimiters. Unclear cases are
-refused with the option that settles them.
+sample rows into the same number of cells; of several such delimiters, one is accepted if only its
+columns do not hold the others, and clevercsv chooses it too. Unclear cases are refused with the option that settles them.
 """
 
 from __future__ import annotations
@@ -212,13 +212,13 @@ def _choose(tables: Sequence[Table], lines: Sequence[Line], is_given: bool, name
     prose = [table for table in sound if table.is_prose and not table.names_texts]
     sound = [table for table in sound if table not in prose]
     if len(sound) > 1:
-        most_regular = max(table.regular for table in sound)
-        delimiter = _sniff(lines)
-        sniffed = [table for table in sound if table.regular == most_regular and table.layout.delimiter == delimiter]
-        if not sniffed or max(len(table.rows) for table in sound) < _MIN_SNIFFED_ROWS:
-            delimiters = " or ".join(delimiter_name(table.layout.delimiter) for table in sound)
-            raise DataError(f"{name} may be delimited by {delimiters}: say which by --delimiter")
-        sound = sniffed
+        delimiters = [table.layout.delimiter for table in sound]
+        split = [table for table in sound if not _holds_delimiters(table, delimiters)]
+        has_rows = max(len(table.rows) for table in sound) >= _MIN_SNIFFED_ROWS
+        if not has_rows or len(split) != 1 or split[0].layout.delimiter != _sniff(lines):
+            listed = " or ".join(map(delimiter_name, delimiters))
+            raise DataError(f"{name} may be delimited by {listed}: say which by --delimiter")
+        sound = split
     if sound:
         return sound[0]
     single = [table for table in tables if table.width == 1 and not table.has_preamble]
@@ -226,6 +226,17 @@ def _choose(tables: Sequence[Table], lines: Sequence[Line], is_given: bool, name
     if prose or uneven or not single:
         raise DataError(f"{name}: it is unclear how its columns are delimited: give --delimiter, or --delimiter none")
     return _read_table(lines, replace(single[0].layout, delimiter=NO_DELIMITER), finds_preamble=False) or single[0]
+
+
+def _holds_delimiters(table: Table, delimiters: Sequence[str]) -> bool:
+    """Return True if one of these delimiters is in each cell of a column that is no number, date or link."""
+    others = [delimiter for delimiter in delimiters if delimiter != table.layout.delimiter]
+    for column in zip(*(row for row in table.rows if len(row) == table.width), strict=True):
+        cells = [cell for cell in column if cell.strip()]
+        is_held = any(all(delimiter in cell for cell in cells) for delimiter in others)
+        if cells and is_held and not all(map(is_number_or_date, cells)):
+            return True
+    return False
 
 
 def _sniff(lines: Sequence[Line]) -> str | None:
