@@ -1,8 +1,8 @@
 """Detection of the dialect of delimited text: delimiter, quotes, lines above the header, header or none.
 
 A header with a usual name of the text column is certain. Otherwise a delimiter is accepted if it splits nearly all
-sample rows into the same number of cells; of several such delimiters, one is accepted if only its
-columns do not hold the others, and clevercsv chooses it too. Unclear cases are refused with the option that settles them.
+sample rows into the same number of cells. Of several such delimiters, one is accepted if only its columns do not hold
+the others, and clevercsv chooses it too. Unclear cases are refused with the option that settles them.
 """
 
 from __future__ import annotations
