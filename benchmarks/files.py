@@ -106,7 +106,7 @@ def measure_ray(
     for run in range(runs):
         for number in workers:
             moments: list[tuple[float, int]] = []
-            options: Any = {"part_rows": max(1, count // PARTS), "ray": Ray(workers=number)}
+            options: Any = {"part_rows": max(1, count // PARTS), "executor": Ray(workers=number)}
             parse_files(
                 parser,
                 [str(source)],

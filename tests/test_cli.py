@@ -121,14 +121,34 @@ def test_files_in_and_out(with_champion: Path, tmp_path: Path) -> None:
     assert rows[0]["aspects"][0]["word"] == "coffee"
 
 
+def test_the_layout_is_printed_and_set_by_options(with_champion: Path, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_bytes("Export\n\nNr;Review\n1;Don\u2019t miss the soup\n2;\n".encode("cp1252"))
+    code, out, err = run("parse", "in.csv", "-o", "out.jsonl", cwd=tmp_path)
+    assert code == 0, err
+    assert err == "in.csv: CSV, windows-1252, delimiter ';', header in line 3, texts in 'Review'\n"
+    assert "2 reviews (1 without a text)" in out
+    options = ("--delimiter", ";", "--encoding", "latin-1", "--no-header", "--skip-lines", "3")
+    code, out, err = run("parse", "in.csv", *options, "--text-column", "column_2", cwd=tmp_path)
+    assert code == 0, err
+    assert err == "in.csv: CSV, iso8859-1, delimiter ';', no header, texts in 'column_2'\n"
+    assert json.loads(out.splitlines()[0])["column_1"] == "1"
+    (tmp_path / "in.json").write_text(json.dumps({"name": "Uno", "reviews": [{"body": "Nice soup"}] * 3}))
+    assert "--records reviews" in refused("parse", "in.json", cwd=tmp_path)
+    code, out, _ = run("parse", "in.json", "--records", "reviews", cwd=tmp_path)
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert "--max-columns" in refused("parse", "in.csv", "--max-columns", "1", cwd=tmp_path)
+
+
 def test_a_folder_is_resumed_and_rejects_are_told(with_champion: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jsonl").write_text('{"text": "Great coffee."}\n{"text": "bro\n{"text": "Rude staff."}\n')
-    command = ("parse", "in", "-o", "parsed/", "--part-rows", "1", "--resume")
+    command = ("parse", "in", "-o", "parsed/", "--part-rows", "1", "--resume", "--max-rejects", "50")
     code, out, err = run(*command, cwd=tmp_path)
     assert code == 0, err
     assert "2 reviews" in out
-    assert err == "1 rows could not be parsed -> parsed/_rejects-*.jsonl\n"
+    layout, rejects = err.splitlines()
+    assert layout == "in/a.jsonl: JSON lines, UTF-8, texts in 'text'"
+    assert rejects == "1 rows could not be parsed -> parsed/_rejects-*.jsonl"
     (tmp_path / "parsed" / "part-00002.parquet").unlink()
     code, out, err = run(*command, "--json", cwd=tmp_path)
     found = json.loads(out)
@@ -136,7 +156,10 @@ def test_a_folder_is_resumed_and_rejects_are_told(with_champion: Path, tmp_path:
     line = refused("parse", "in", "-o", "parsed", cwd=tmp_path)
     assert "parsed is not empty: go on with it by --resume" in line
     code, out, err = run("parse", "in", cwd=tmp_path)
-    assert len(out.splitlines()) == 2
+    assert (code, len(out.splitlines())) == (1, 2)
+    assert "1 of 3 rows were rejected, more than --max-rejects 5 %: in/a.jsonl:2: not JSON" in err
+    code, out, err = run("parse", "in", "--max-rejects", "40", cwd=tmp_path)
+    assert (code, len(out.splitlines())) == (0, 2)
     assert "1 rows could not be parsed (in/a.jsonl:2: not JSON" in err
     assert "--rejects FILE keeps them" in err
 
@@ -163,6 +186,9 @@ def test_a_long_run_says_in_a_log_how_far_it_is(
         ("Nice", True),
         ("We ate here; see 1/2 of it", True),
         ("reviews.csv.zst", False),
+        ("my reviews.csv", False),
+        ("June export.xlsx", False),
+        ("The *best* soup", True),
         ("reviews/*", False),
         ("parsed/", False),
         ("s3://bucket/my reviews", False),
@@ -275,13 +301,13 @@ def test_every_command_has_help(command: str) -> None:
 
 def test_mistakes_are_one_line(with_champion: Path, tmp_path: Path) -> None:
     (tmp_path / "columns.csv").write_text("a,b\n1,2\n")
-    (tmp_path / "latin.csv").write_bytes("text\ncaf\xe9\n".encode("latin-1"))
+    (tmp_path / "dos.csv").write_bytes("text\ncaf\xe9\n".encode("cp437"))
     (tmp_path / "empty.csv").write_text("")
     (tmp_path / "labels.jsonl").write_text('{"id": "1", "text": "good", "aspects": [{"entity_group": "FOOD", "sta')
     (tmp_path / "good.csv").write_text("text\nGreat coffee.\n")
     assert "no-such-file.csv" in refused("parse", "no-such-file.csv", cwd=tmp_path)
     assert "a, b" in refused("parse", "columns.csv", "-o", "out.csv", cwd=tmp_path)
-    assert "UTF-8" in refused("parse", "latin.csv", "-o", "out.csv", cwd=tmp_path)
+    assert "--encoding" in refused("parse", "dos.csv", "-o", "out.csv", cwd=tmp_path)
     assert "empty" in refused("parse", "empty.csv", "-o", "out.csv", cwd=tmp_path)
     assert "--engine ray" in refused("parse", "good.csv", "-o", "parts/", "--address", "auto", cwd=tmp_path)
     assert "only a folder" in refused("parse", "good.csv", "-o", "out.csv", "--resume", cwd=tmp_path)

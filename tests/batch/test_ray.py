@@ -62,7 +62,7 @@ def progress(*done):
         os.kill(worker.pid, signal.SIGKILL)
 
 
-options = {"part_rows": 10, "resume": True, "ray": Ray(workers=2), "progress": progress}
+options = {"part_rows": 10, "resume": True, "executor": Ray(workers=2), "progress": progress}
 report = parse_files(AspectParser(Path(model)), [source], output, **options)
 print(json.dumps([report.rows, report.rejected, killed, seen]))
 """
@@ -91,7 +91,7 @@ def test_a_worker_that_is_killed_loses_nothing(
 
 def test_what_cannot_be_shared_out(parser: AspectParser, source: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="only a folder of parts can be shared out by Ray"):
-        parse_files(parser, [str(source)], tmp_path / "out.parquet", ray=Ray())
+        parse_files(parser, [str(source)], tmp_path / "out.parquet", executor=Ray())
 
 
 def test_a_cluster_that_is_not_there(
@@ -100,10 +100,10 @@ def test_a_cluster_that_is_not_there(
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     with pytest.raises(ClusterError, match="no Ray cluster can be reached at 'auto' "):
-        parse_files(parser, [str(source)], tmp_path / "out", ray=Ray("auto"))
+        parse_files(parser, [str(source)], tmp_path / "out", executor=Ray("auto"))
 
 
 def test_a_finished_folder_needs_no_cluster(parser: AspectParser, source: Path, tmp_path: Path) -> None:
     parse_files(parser, [str(source)], tmp_path / "out")
-    report = parse_files(parser, [str(source)], tmp_path / "out", resume=True, ray=Ray("127.0.0.1:1"))
+    report = parse_files(parser, [str(source)], tmp_path / "out", resume=True, executor=Ray("127.0.0.1:1"))
     assert (report.rows, report.before) == (160, 160)

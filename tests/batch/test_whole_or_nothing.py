@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reviews_parsing.batch import parse_files
-from reviews_parsing.batch.sinks import ROW_GROUP
+from reviews_parsing.batch.writers import ROW_GROUP_ROWS
 from reviews_parsing.errors import DataError
 from reviews_parsing.parser import AspectParser
 
@@ -88,10 +88,10 @@ def test_an_input_that_changes_on_the_way_leaves_nothing(parser: AspectParser, t
 
 
 def test_parquet_is_written_in_compressed_row_groups(parser: AspectParser, tmp_path: Path) -> None:
-    rows = [{"text": "", "id": str(number)} for number in range(ROW_GROUP + 100)]
+    rows = [{"text": "", "id": str(number)} for number in range(ROW_GROUP_ROWS + 100)]
     parse_files(parser, [str(write(Table(["text", "id"], rows), tmp_path / "in.parquet"))], tmp_path / "out.parquet")
     metadata = pq.read_metadata(tmp_path / "out.parquet")
-    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [ROW_GROUP, 100]
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [ROW_GROUP_ROWS, 100]
     assert metadata.row_group(0).column(0).compression == "ZSTD"
     assert [row["id"] for row in read(tmp_path / "out.parquet")[1]] == [row["id"] for row in rows]
 

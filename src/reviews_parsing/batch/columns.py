@@ -1,119 +1,216 @@
-"""Which columns an input has, which of them holds the texts, and what the columns of several inputs are together."""
+"""Columns of inputs: the one with the texts, and the columns of several inputs together."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reviews_parsing.batch.chunks import first_line
-from reviews_parsing.batch.records import Row
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.filesystems import first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ASPECTS = "aspects"
-TEXT_NAMES = ("text", "review", "review_text", "content", "comment", "body")
+TEXT_NAMES = ("text", "review", "review_text", "content", "comment", "body", "review_body", "review_content")
+_COLLAPSED_NAMES = {name.replace("_", ""): name for name in (*TEXT_NAMES, "review_comment", "comment_text", "feedback")}
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+")
+_DELIMITERS = ",;\t|"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of an input. `fault` names a value that is no text, None where all are; `texts`: whether some are."""
+    """A column of an input.
+
+    `fault` names a value that is no string, None if all are; `has_texts` is True if some are. `has_words` is False if
+    the values are known to be numbers, dates or empty, `has_prose` if none of them has several words. `delimiters`
+    holds the delimiters that each value has equally often. `is_inferred` is True if the type was found from the values.
+    """
 
     field: pa.Field
     fault: str | None = None
-    texts: bool = True
+    has_texts: bool = True
+    has_words: bool = True
+    has_prose: bool = True
+    delimiters: str = ""
+    is_inferred: bool = False
 
     @property
     def name(self) -> str:
         return self.field.name  # type: ignore[no-any-return]
 
 
-def refuse_twins(names: Sequence[str], name: str) -> None:
-    """Raises DataError where two columns of the input have one name."""
+def normalize_name(name: str) -> str:
+    """Return a column name as lower-case words in the singular: `reviewText` and `Reviews.text` are `review_text`.
+
+    >>> normalize_name("Date of visit")
+    'date_of_visit'
+    """
+    words = [word.lower() for word in _WORDS.findall(name)]
+    return "_".join(word[:-1] if len(word) > 3 and word.endswith("s") and word[-2] != "s" else word for word in words)
+
+
+def text_name(name: str) -> str | None:
+    """Return the usual name of a text column that a name is a spelling of, None if it is none."""
+    return _COLLAPSED_NAMES.get(normalize_name(name).replace("_", ""))
+
+
+def refuse_duplicate_columns(names: Sequence[str], name: str) -> None:
+    """Raise DataError if two columns of the input have the same name."""
     if len(set(names)) < len(names):
-        twin = next(column for column in names if names.count(column) > 1)
-        raise DataError(f"{name} has two columns '{twin}': rename one")
+        seen: set[str] = set()
+        duplicate = next(column for column in names if column in seen or seen.add(column))  # type: ignore[func-returns-value]
+        raise DataError(f"{name} has two columns '{duplicate}': rename one")
 
 
-def text_column(columns: Sequence[Column], name: str, wanted: str | None) -> str:
-    """The column of texts: the wanted one, else one of a usual name, else the only one of strings.
+def choose_text_column(columns: Sequence[Column], name: str, requested: str | None) -> str:
+    """Return the column of the texts: the requested one, else one with a usual name, else the only one of strings.
 
-    Raises DataError listing the columns where there is none, naming what stands in one without any string, or where
-    the aspects would take the place of a column.
+    Raises DataError if there is none (it lists the columns), if it holds no string, if it was not requested and seems
+    to hold several columns, or if the input has a column `aspects`.
     """
     if any(column.name == ASPECTS for column in columns):
         raise DataError(f"{name} already has a column '{ASPECTS}', where the parsed ones go: rename or remove it")
-    chosen = _wanted(columns, wanted) if wanted is not None else _guess(columns)
+    if requested is not None:
+        chosen = next((column for column in columns if column.name == requested), None)
+    else:
+        chosen = _by_name(columns, name) or _only_strings(columns)
     if chosen is None:
-        which = "that is clearly the texts" if wanted is None else f"'{wanted}'"
+        description = "that is clearly the texts" if requested is None else f"'{requested}'"
         names = ", ".join(column.name for column in columns)
-        raise DataError(f"{name} has no column {which}: name the text column, one of {names}")
-    if chosen.fault is not None and not chosen.texts:
-        raise DataError(f"{chosen.fault}, not a string: mend it, or name another text column")
+        raise DataError(f"{name} has no column {description}: name the text column by --text-column, one of {names}")
+    if chosen.fault is not None and not chosen.has_texts:
+        raise DataError(f"{chosen.fault.partition(': correct')[0]}: correct it, or name another --text-column")
+    if requested is None:
+        _refuse_delimiters(chosen, name)
     return chosen.name
 
 
-def _wanted(columns: Iterable[Column], wanted: str) -> Column | None:
-    return next((column for column in columns if column.name == wanted), None)
+def _by_name(columns: Sequence[Column], name: str) -> Column | None:
+    """Return the column with a usual name: columns of strings go before mixed ones, exact names before similar ones."""
+    strings = [column for column in columns if column.fault is None and column.has_texts]
+    groups = [column for column in strings if column.has_words], strings, [c for c in columns if c.has_texts], columns
+    for group in groups:
+        exact = [[column for column in group if column.name == known] for known in TEXT_NAMES]
+        similar = [
+            [column for column in group if text_name(column.name) == known] for known in _COLLAPSED_NAMES.values()
+        ]
+        matches: Sequence[Column] = next(filter(None, exact + similar), [])
+        if len(matches) > 1:
+            names = ", ".join(column.name for column in matches)
+            raise DataError(f"{name} has several columns of texts ({names}): name one by --text-column")
+        if matches:
+            return matches[0]
+    return None
 
 
-def _guess(columns: Sequence[Column]) -> Column | None:
-    strings = [column for column in columns if column.fault is None]
-    some = [column for column in columns if column.texts]
-    named = [c for group in (strings, some, columns) for name in TEXT_NAMES for c in group if c.name.lower() == name]
-    return next(iter(named), strings[0] if len(strings) == 1 else None)
+def _only_strings(columns: Sequence[Column]) -> Column | None:
+    strings = [column for column in columns if column.fault is None and column.has_texts and column.has_words]
+    candidates = [column for column in strings if column.has_prose] or strings
+    return candidates[0] if len(candidates) == 1 else None
 
 
-def union(inputs: Sequence[Sequence[Column]]) -> list[pa.Field]:
-    """The columns of all inputs, in the order in which they first come.
+def _refuse_delimiters(column: Column, name: str) -> None:
+    """Raise DataError if a column that was not requested seems to be a row that was not split."""
+    in_name = [delimiter for delimiter in _DELIMITERS if delimiter in column.name.strip()]
+    if in_name or column.delimiters:
+        shown = "tabs" if (in_name or column.delimiters)[0] == "\t" else f"'{(in_name or column.delimiters)[0]}'"
+        raise DataError(
+            f"{name}: the column '{column.name:.60}' seems to hold several columns with {shown} between them: give "
+            "--delimiter, or confirm the column by --text-column"
+        )
 
-    Types that widen without loss (int and double) are widened. Raises DataError where two inputs disagree otherwise.
+
+def merge_columns(inputs: Sequence[Sequence[Column]]) -> list[pa.Field]:
+    """Return the columns of all inputs, in the order in which they first appear.
+
+    Types that widen without loss (int and double, null and any) are widened. Raises DataError if two inputs disagree
+    otherwise.
     """
-    if len(inputs) == 1:
-        return [column.field for column in inputs[0]]
     fields: dict[str, pa.Field] = {}
+    inferred: dict[str, bool] = {}
     for columns in inputs:
         for column in columns:
-            field = column.field.with_nullable(True)
-            fields[column.name] = _merged(fields.get(column.name, field), field)
-    return list(fields.values())
+            field = column.field if len(inputs) == 1 else column.field.with_nullable(True)
+            fields[column.name] = _merge_fields(fields.get(column.name, field), field)
+            inferred[column.name] = inferred.get(column.name, True) and column.is_inferred
+    return [_without_nulls(field) if inferred[name] else field for name, field in fields.items()]
 
 
-def names(inputs: Sequence[Sequence[Column]]) -> list[str]:
-    """The names of the columns of all inputs, in the order in which they first come."""
+def column_names(inputs: Sequence[Sequence[Column]]) -> list[str]:
+    """Return the names of the columns of all inputs, in the order in which they first appear."""
     return list(dict.fromkeys(column.name for columns in inputs for column in columns))
 
 
-def _merged(one: pa.Field, other: pa.Field) -> pa.Field:
+def _without_nulls(field: pa.Field) -> pa.Field:
+    from reviews_parsing.batch.arrow_types import replace_nulls
+
+    return field.with_type(replace_nulls(field.type))
+
+
+def _merge_fields(first: pa.Field, second: pa.Field) -> pa.Field:
     import pyarrow as pa
 
+    if first.equals(second):
+        return first
     try:
-        return pa.unify_schemas([pa.schema([one]), pa.schema([other])], promote_options="permissive").field(0)
+        return pa.unify_schemas([pa.schema([first]), pa.schema([second])], promote_options="permissive").field(0)
     except pa.ArrowException as error:
         raise DataError(
-            f"column '{one.name}' is {one.type} in one input and {other.type} in another ({first_line(error)}): "
+            f"column '{first.name}' is {first.type} in one input and {second.type} in another ({first_line(error)}): "
             "parse them one by one, or write .jsonl"
         ) from None
 
 
-def texts_of(rows: Iterable[Row], name: str, wanted: str | None) -> Iterator[tuple[str, Row]]:
-    """(text, the row without it) of each row; the column of texts is found in the first row as `text_column` does.
+def split_text(row: dict[str, object], column: str) -> tuple[str, dict[str, object]]:
+    """Return the text of a row, and its other columns."""
+    text = row.get(column)
+    return text if isinstance(text, str) else "", {key: value for key, value in row.items() if key != column}
 
-    Raises DataError where there is none, or a row has something there that is no string.
-    """
-    import pyarrow as pa
 
-    column: str | None = None
-    for number, row in enumerate(rows, start=1):
-        if column is None:
-            kinds = ((key, value is None or isinstance(value, str)) for key, value in row.items())
-            faults = [
-                Column(pa.field(key, pa.string()), None if fits else f"{name}: '{key}' is") for key, fits in kinds
-            ]
-            column = text_column(faults, name, wanted)
-        text = row.get(column)
-        if text is not None and not isinstance(text, str):
-            raise DataError(f"{name}: row {number}: '{column}' is {type(text).__name__}, not a string: mend the row")
-        yield text or "", {key: value for key, value in row.items() if key != column}
+class ValueSample:
+    """Running summary of the first values of a column of strings."""
+
+    SIZE = 1000
+
+    def __init__(self) -> None:
+        self.has_words = self.has_prose = False
+        self._count = 0
+        self._delimiters: dict[str, int] = {}
+
+    def add(self, value: str) -> None:
+        """Look at a value; blank ones and those after the first `SIZE` are ignored."""
+        if self._count >= self.SIZE or not value.strip():
+            return
+        # With and without those before a space; the comma before a space is that of prose.
+        counts = {d: value.count(d) - value.count(f"{d} ") for d in _DELIMITERS}
+        counts |= {f"{d} ": value.count(d) for d in _DELIMITERS if d != ","}
+        self._delimiters = {
+            delimiter: number
+            for delimiter, number in counts.items()
+            if number and (not self._count or self._delimiters.get(delimiter) == number)
+        }
+        self._count += 1
+        if not self.has_prose and not is_number_or_date(value):
+            self.has_words = True
+            self.has_prose = len(value.split()) > 1
+
+    @property
+    def delimiters(self) -> str:
+        """The delimiters that all values have equally often, '' if there are too few values to tell."""
+        return "".join(delimiter[0] for delimiter in self._delimiters) if self._count > 1 else ""
+
+
+_NUMBER_OR_DATE = re.compile(
+    r"\s*(?:[^\w\s]?[-+\d.,\s%]*\d[\d.,\s%]*[^\w\s]?|[\d./:\-\sTZ+]+|\d+\s*(?:stars?|out of \d+|/\s*\d+)"
+    r"|(?:\w{3,9},? )?\w{3,9}\.? \d{1,2}(?:st|nd|rd|th)?,? \d{4}.{0,15}|\d{1,2}\.? \w{3,9}\.?,? \d{4}.{0,15}|true|false"
+    r"|https?://\S*|[^@\s]+@[^@\s]+)\s*",
+    re.IGNORECASE,
+)
+
+
+def is_number_or_date(value: str) -> bool:
+    """Return True if a value is a number, amount, date, time, link or address."""
+    return len(value) < 200 and _NUMBER_OR_DATE.fullmatch(value) is not None

@@ -1,4 +1,4 @@
-"""What a folder of parts was begun with; only the same may go on with it."""
+"""Manifest of a folder of parts: the inputs, model and options of the run; only the same may resume it."""
 
 from __future__ import annotations
 
@@ -10,93 +10,136 @@ from dataclasses import asdict
 from typing import Any
 
 from reviews_parsing.batch.columns import Column
-from reviews_parsing.batch.lines import Place
+from reviews_parsing.batch.parsers import ReviewParser, StoredParser
 from reviews_parsing.batch.plan import Options, Plan
-from reviews_parsing.batch.source import Input, Part, Source
-from reviews_parsing.batch.sources import reopened
+from reviews_parsing.batch.readers import Input, Layout, Limits, Part, Reader, ReadOptions
+from reviews_parsing.batch.readers.detection import open_reader
+from reviews_parsing.batch.rows import Position
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.filesystems import Stat
 from reviews_parsing.model_folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
-from reviews_parsing.parser import AspectParser
 
 NAME = "_manifest.json"
-FORMAT = 1
+FORMAT = 2
+Form = dict[str, Any]
 
 
-def form(plan: Plan, its: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of a plan under these conditions. Raises DataError where the inputs' columns disagree."""
+def make_form(plan: Plan, conditions: Form) -> Form:
+    """Return the manifest of a plan. Raises DataError if the columns of the inputs disagree."""
     import pyarrow as pa
 
     schema = pa.schema(plan.fields)
     return {
         "format": FORMAT,
-        **its,
-        "text_columns": list(plan.texts),
+        **conditions,
+        "layouts": [asdict(reader.input.layout) for reader in plan.readers],
+        "text_columns": list(plan.text_columns),
         "columns": {field.name: str(field.type) for field in schema},
         "schema": base64.b64encode(schema.serialize().to_pybytes()).decode("ascii"),
-        # One a part: number of its input, bytes before it, its first line, rows.
+        # One entry a part: index of its input, offset and line of its first row, rows.
         "parts": [[part.source, *part.start, part.rows] for part in plan.parts],
     }
 
 
-def encode(its: dict[str, Any]) -> bytes:
-    return (json.dumps(its, ensure_ascii=False) + "\n").encode("utf-8")
+def encode(form: Form) -> bytes:
+    # ASCII, because names of files need not be UTF-8.
+    return (json.dumps(form) + "\n").encode("ascii")
 
 
-def conditions(sources: Sequence[Source], parser: AspectParser, options: Options, part_rows: int) -> dict[str, Any]:
-    """All that decides what comes out."""
+def make_conditions(readers: Sequence[Reader], parser: ReviewParser, options: Options, part_rows: int) -> Form:
+    """Return all that the output depends on."""
+    inputs = [
+        {"name": file.name, "location": file.location, "stat": list(file.stat), "is_copy": file.is_copy}
+        for file in (reader.input for reader in readers)
+    ]
+    form = asdict(options)
+    reading = form.pop("reading")
+    limits = reading.pop("limits")
     return {
-        "inputs": [{**asdict(source.input), "stat": list(source.input.stat)} for source in sources],
-        "model": {"version": parser.version, "sha256": _digest(parser), "engine": parser.engine},
-        "options": asdict(options),
+        "inputs": inputs,
+        "model": _model_identity(parser),
+        "options": {**form, **reading, **limits},
         "part_rows": part_rows,
     }
 
 
-def decode(data: bytes, name: str) -> dict[str, Any]:
-    """Raises DataError where it is none of ours."""
+def decode(data: bytes, name: str) -> Form:
+    """Return a manifest. Raises DataError if it is damaged or of another version."""
     try:
-        its = json.loads(data)
-        if its["format"] == FORMAT:
-            return its  # type: ignore[no-any-return]
+        form = json.loads(data)
+        if form["format"] == FORMAT:
+            return form  # type: ignore[no-any-return]
     except (ValueError, KeyError, TypeError):
         pass
     raise DataError(f"{name} is no manifest of this version: write to another folder")
 
 
-def refuse_others(its: dict[str, Any], wanted: dict[str, Any], folder: str) -> None:
-    """Raises DataError where the folder was begun with something else, saying what differs."""
-    found: dict[str, tuple[Any, Any]] = {}
-    found["the inputs"] = ([_identity(i) for i in its["inputs"]], [_identity(i) for i in wanted["inputs"]])
-    found["the model"] = ({**its["model"], "version": None}, {**wanted["model"], "version": None})
-    for key, value in wanted["options"].items():
-        found[f"--{key.replace('_', '-')}"] = (its["options"].get(key), value)
-    found["--part-rows"] = (its["part_rows"], wanted["part_rows"])
-    differ = [what for what, (one, other) in found.items() if one != other]
-    if differ:
-        said = " and ".join(filter(None, (", ".join(differ[:-1]), differ[-1])))
-        raise DataError(f"{folder} was begun with other values of {said}: give the same, or write to another folder")
+def refuse_differences(form: Form, conditions: Form, folder: str) -> None:
+    """Raise DataError if the folder was begun under other conditions, naming the options that differ."""
+    pairs: dict[str, tuple[Any, Any]] = {
+        "the inputs": (
+            [_identity(file) for file in form["inputs"]],
+            [_identity(file) for file in conditions["inputs"]],
+        ),
+        "the model": ({**form["model"], "version": None}, {**conditions["model"], "version": None}),
+    }
+    for key, value in conditions["options"].items():
+        pairs[f"--{key.replace('_', '-')}"] = (form["options"].get(key), value)
+    pairs["--part-rows"] = (form["part_rows"], conditions["part_rows"])
+    different = [name for name, (first, second) in pairs.items() if first != second]
+    if different:
+        listed = " and ".join(filter(None, (", ".join(different[:-1]), different[-1])))
+        raise DataError(f"{folder} was begun with other values of {listed}: give the same, or write to another folder")
 
 
-def plan(its: dict[str, Any], sources: Sequence[Source] | None = None) -> Plan:
-    """The plan that the manifest is of; its inputs are opened anew where they are not given."""
+def restore_plan(form: Form, readers: Sequence[Reader] | None = None) -> Plan:
+    """Return the plan of a manifest; without `readers` its inputs are opened anew."""
     import pyarrow as pa
 
-    if sources is None:
-        inputs = [Input(**{**file, "stat": Stat(*file["stat"])}) for file in its["inputs"]]
-        sources = [reopened(file) for file in inputs]
-    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(its["schema"])))
-    parts = [Part(i, source, Place(*start), rows) for i, (source, *start, rows) in enumerate(its["parts"])]
-    return Plan(sources, its["text_columns"], [[Column(field) for field in schema]], parts)
+    limits = read_options(form).reading.limits
+    if readers is None:
+        readers = [_reopen(file, layout, limits) for file, layout in zip(form["inputs"], form["layouts"], strict=True)]
+    else:
+        readers = [
+            open_reader(_with_layout(reader.input, layout), limits)
+            for reader, layout in zip(readers, form["layouts"], strict=True)
+        ]
+    schema = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(form["schema"])))
+    parts = [Part(i, source, Position(*start), rows) for i, (source, *start, rows) in enumerate(form["parts"])]
+    return Plan(readers, form["text_columns"], [[Column(field) for field in schema]], parts)
 
 
-def _identity(file: dict[str, Any]) -> Any:
-    """A copy of standard input lies elsewhere each time."""
-    return (file["name"] if file["copied"] else file["where"], list(file["stat"]))
+def read_options(form: Form) -> Options:
+    """Return the options of a manifest."""
+    values = dict(form["options"])
+    limits = Limits(**{name: values.pop(name) for name in Limits.__dataclass_fields__})
+    reading = {name: values.pop(name) for name in ReadOptions.__dataclass_fields__ if name in values}
+    return Options(**values, reading=ReadOptions(**reading, limits=limits))
 
 
-def _digest(parser: AspectParser) -> str:
+def _reopen(file: Form, layout: Form, limits: Limits) -> Reader:
+    stat = Stat(*file["stat"])
+    return open_reader(Input(file["name"], file["location"], stat, _layout(layout), file["is_copy"]), limits)
+
+
+def _with_layout(file: Input, layout: Form) -> Input:
+    return Input(file.name, file.location, file.stat, _layout(layout), file.is_copy)
+
+
+def _layout(form: Form) -> Layout:
+    return Layout(**{**form, "names": tuple(form["names"])})
+
+
+def _identity(file: Form) -> Any:
+    """Return the identity of an input; a copy of standard input lies elsewhere in each run."""
+    return (file["name"] if file["is_copy"] else file["location"], list(file["stat"]))
+
+
+def _model_identity(parser: ReviewParser) -> Form:
+    """Return the identity of a model: its version and digest; a parser without a model folder has none."""
+    if not isinstance(parser, StoredParser):
+        raise DataError("a folder of parts needs a parser with a model folder: write to a file, or load a model")
     state = hashlib.sha256()
     for name in (CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE):
         state.update((parser.folder / name).read_bytes())
-    return state.hexdigest()
+    return {"version": parser.version, "sha256": state.hexdigest(), "engine": parser.engine}

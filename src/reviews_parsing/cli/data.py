@@ -149,16 +149,14 @@ def suggest(
         reviews-parsing data suggest reviews.csv -o tasks.json --to label-studio --config labels.xml --labelled corpus
     """
     from reviews_parsing import data
-    from reviews_parsing.batch import read_rows
-    from reviews_parsing.batch.columns import texts_of
+    from reviews_parsing.batch import read_texts
     from reviews_parsing.data import labelstudio
     from reviews_parsing.io.files import write_bytes
     from reviews_parsing.suggest import suggest as pick
 
     parser = load_parser(model)
     excluded = [r.text for source in labelled or () for split in data.read_splits(source).values() for r in split]
-    with output.progress_bar("reading") as update, closing(read_rows(pool)) as rows:
-        texts = texts_of(rows, ", ".join(pool), text_column)
+    with output.progress_bar("reading") as update, closing(read_texts(pool, text_column)) as texts:
         suggestions = pick(parser, texts, count, excluded, lambda done: update(None, f"{done:,} reviews"))
     reviews = [suggestion.to_review() for suggestion in suggestions]
     if config:

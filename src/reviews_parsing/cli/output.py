@@ -231,7 +231,16 @@ def report(found: Report, target: str) -> None:
     rows.sort(key=lambda row: -totals[str(row[0])].total())
     table("", ["category", "aspects", *polarities], rows)
     rate = (found.parsed - found.before) / found.seconds if found.seconds else 0
-    out.print(f"\n{found.rows:,} reviews, {found.aspects:,} aspects, {rate:,.0f} reviews a second -> {target}")
+    empty = f" ({found.empty:,} without a text)" if found.empty else ""
+    figures = f"{found.rows:,} reviews{empty}, {found.aspects:,} aspects, {rate:,.0f} reviews a second"
+    out.print(f"\n{figures} -> {target}", markup=False)
+    if found.foreign:
+        languages = ", ".join(f"{language} {count:,}" for language, count in found.foreign.items())
+        out.print(
+            f"{sum(found.foreign.values()):,} reviews in a language that the model does not read ({languages}): their "
+            "scores are at most 0.5",
+            markup=False,
+        )
 
 
 def written(reviews: int, target: Path, lost: Mapping[str, int]) -> None:
@@ -256,6 +265,12 @@ def corrections(revisions: Sequence[CorrectionRevision]) -> None:
         rows.append([*origin, revision.number, *counts, revision.status, revision.id, text])
     columns = ["saved (UTC)", "author", "version", "revision", "right", "wrong", "missed", "status", "id", "text"]
     table("", columns, rows)
+
+
+def layouts(lines: Sequence[str]) -> None:
+    """Print on stderr how the inputs are read, one line for each layout."""
+    for line in lines:
+        err.print(Text(line, "dim"), soft_wrap=True)
 
 
 def rejects(found: Report) -> None:

@@ -168,13 +168,12 @@ def _texts(files: list[str], column: str | None) -> list[str]:
     """Return the texts in files of unlabelled reviews."""
     from contextlib import closing
 
-    from reviews_parsing.batch import read_rows
-    from reviews_parsing.batch.columns import texts_of
+    from reviews_parsing.batch import read_texts
 
     if not files:
         return []
-    with closing(read_rows(files)) as rows:
-        return [text for text, _ in texts_of(rows, ", ".join(files), column)]
+    with closing(read_texts(files, column)) as rows:
+        return [text for text, _ in rows]
 
 
 def _foundation(foundation: str | None, epochs: int | None) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from reviews_parsing.data import acos, conll, jsonl, labelstudio, parquet, semeval
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import decode_utf8
+from reviews_parsing.io.formats import JSON, JSON_LINES, PARQUET
 from reviews_parsing.schema import Review
 
 
@@ -25,9 +26,9 @@ class Format:
 
 
 FORMATS = {
-    "jsonl": Format(jsonl.decode, jsonl.encode, (".jsonl", ".ndjson", ".json")),
+    "jsonl": Format(jsonl.decode, jsonl.encode, (*JSON_LINES.endings, *JSON.endings)),
     "conll": Format(conll.decode, conll.encode, (".conll", ".iob", ".iob2", ".bio", ".tsv", ".txt")),
-    "hf": Format(parquet.decode, parquet.encode, (".parquet", ".arrow")),
+    "hf": Format(parquet.decode, parquet.encode, (*PARQUET.endings, ".arrow")),
     "semeval14": Format(semeval.decode_2014, None),
     "semeval16": Format(semeval.decode_2016, None, (".xml",)),
     "acos": Format(acos.decode, acos.encode, (".acos",)),

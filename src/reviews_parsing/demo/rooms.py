@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from reviews_parsing import batch
-from reviews_parsing.batch import columns, sources
-from reviews_parsing.batch.source import PART_ROWS
+from reviews_parsing.batch.columns import ASPECTS
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import ParsedReview
 from reviews_parsing.serving.batches import batches as split_into_batches
@@ -30,9 +29,7 @@ __all__ = [
     "split_into_batches",
 ]
 
-ASPECTS_COLUMN = columns.ASPECTS
-EXTENSIONS = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
-COMPRESSION_EXTENSIONS = ("", ".gz", ".zst")
+ASPECTS_COLUMN = ASPECTS
 CAPTIONS = {
     "mentions": "Share of reviews that mention each category",
     "polarity": "Polarity of each category",
@@ -73,19 +70,12 @@ class ParseReport:
 
 def scan_columns(path: str) -> FileColumns:
     """Return the columns of a file. Raises DataError if it cannot be read or has no column of texts."""
-    with sources.opened([path]) as (source,):
-        file_columns = source.scan(PART_ROWS).columns
-        names = [column.name for column in file_columns]
-        text_names = [column.name for column in file_columns if column.texts]
-        if not text_names:
-            raise DataError(f"{path} has no column of strings, only {', '.join(names)}: add one with the texts")
-        guess: str | None
-        try:
-            guess = columns.text_column(file_columns, source.input.name, None)
-        except DataError:
-            # A file with predicted aspects, such as one from `data suggest`, has its texts in `text`.
-            guess = next((name for name in columns.TEXT_NAMES if name in text_names), None)
-    return FileColumns(names, text_names, guess)
+    preview = batch.preview_file(path)
+    if not preview.text_columns:
+        raise DataError(f"{path} has no column of strings, only {', '.join(preview.columns)}: add one with the texts")
+    # A file with predicted aspects, such as one from `data suggest`, has its texts in `text`.
+    guess = preview.text_column or ("text" if "text" in preview.text_columns else None)
+    return FileColumns(preview.columns, preview.text_columns, guess)
 
 
 def parse_file(
@@ -99,8 +89,7 @@ def parse_file(
     def on_progress(done: int, total: int, rows: int) -> None:
         progress(done, total)
 
-    parse: Any = batch.parse_files
-    report = parse(parser, [path], target, text_column=column, progress=on_progress)
+    report = batch.parse_files(parser, [path], target, text_column=column, progress=on_progress)
     counts = [(category, polarity, n) for (category, polarity), n in report.counts.items()]
     rejects = Path(report.rejects) if report.rejects else None
     return ParseReport(report.rows, report.parsed, report.aspects, report.seconds, counts, rejects)

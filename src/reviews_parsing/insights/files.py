@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from reviews_parsing.batch import globs, sinks
 from reviews_parsing.errors import DataError
-from reviews_parsing.io import filesystems
+from reviews_parsing.io import filesystems, globs
 from reviews_parsing.io.files import replacing, write_bytes
 
 __all__ = [
@@ -53,7 +52,7 @@ def _expand(path: str) -> list[str]:
         raise DataError(f"{path} does not exist: check the path")
     if not (url and path.endswith("/")) and filesystems.stat(path):
         return [path]
-    names = filesystems.listed(path)
+    names = filesystems.list_files(path)
     for endings in ((PARQUET,), (*JSON_ENDINGS, *DELIMITED_ENDINGS)):
         if matching := [name for name in names if format_of(name) in endings]:
             return matching
@@ -96,7 +95,7 @@ def check_file(target: Path) -> None:
     """Raise DataError if no file can be written at `target`."""
     if filesystems.is_folder(str(target)):
         raise DataError(f"{target} is a folder: give the name of a file")
-    sinks.check_folder(str(target))
+    filesystems.require_writable(str(target))
 
 
 def check_page(target: Path) -> None:
@@ -105,14 +104,14 @@ def check_page(target: Path) -> None:
         raise DataError(f"{target}: the report is a page: give a name that ends in .html")
     if filesystems.is_folder(str(target)):
         raise DataError(f"{target} is a folder: give the name of a file, such as {target / 'report.html'}")
-    sinks.check_folder(str(target))
+    filesystems.require_writable(str(target))
 
 
 def check_folder(target: Path) -> None:
     """Raise DataError if `target` cannot be made or written to as a folder."""
     if filesystems.is_folder(str(target)):
-        sinks.check_folder(str(target / "categories.csv"))
+        filesystems.require_writable(str(target / "categories.csv"))
     elif filesystems.exists(str(target)):
         raise DataError(f"{target} is a file: give the name of a folder")
     else:
-        sinks.check_folder(str(target))
+        filesystems.require_writable(str(target))

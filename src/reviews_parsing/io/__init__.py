@@ -1,1 +1,1 @@
-"""Input and output: atomic writes, local and remote file systems, ports. Knows nothing of reviews."""
+"""Input and output: file systems, file formats, atomic writes, read-ahead, ports. Knows nothing of reviews."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.staging import staged_files
 
 
 def read_bytes(path: Path) -> bytes:
@@ -51,10 +49,10 @@ def encode_utf8(text: str, name: str) -> bytes:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically. Raises DataError if writing fails, for example on a full disk."""
-    with replacing(path) as temporary, temporary.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    with staged_files(str(path)) as staged:
+        with staged.create(str(path)) as file:
+            file.write(data)
+        staged.commit()
 
 
 @contextmanager
@@ -63,19 +61,6 @@ def replacing(path: Path) -> Iterator[Path]:
 
     Raises DataError if writing fails. A failed block leaves `path` unchanged and no temporary files behind.
     """
-    temporary, backup = (path.with_name(f".{path.name}.{secrets.token_hex(4)}.{kind}") for kind in ("new", "old"))
-    try:
-        yield temporary
-        if path.is_dir() and temporary.is_dir():
-            path.replace(backup)  # rename(2) cannot replace a folder that is not empty
-        temporary.replace(path)
-    except OSError as error:
-        if backup.exists() and not path.exists():
-            backup.replace(path)
-        raise DataError(f"{path} cannot be written ({error.strerror or error}): nothing was changed there") from error
-    finally:
-        for leftover in (temporary, backup):
-            if leftover.is_dir():
-                shutil.rmtree(leftover, ignore_errors=True)
-            else:
-                leftover.unlink(missing_ok=True)
+    with staged_files(str(path)) as staged:
+        yield staged.path(str(path))
+        staged.commit()

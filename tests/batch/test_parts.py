@@ -142,7 +142,7 @@ def test_one_run_at_a_time_writes_to_a_folder(parser: AspectParser, tmp_path: Pa
     parse_files(parser, [str(source)], folder)
     before = content(folder)
     (folder / "part-00000.parquet").unlink()
-    with Folder(str(folder)).held(), pytest.raises(DataError, match="parsed is written to by another run: wait for it"):
+    with Folder(str(folder)).lock(), pytest.raises(DataError, match="parsed is written to by another run: wait for it"):
         parse_files(parser, [str(source)], folder, resume=True)
     assert sorted(content(folder)) == ["_manifest.json"]
     parse_files(parser, [str(source)], folder, resume=True)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reviews_parsing.batch.kinds import Kind, ListOf, Scalar, StructOf, arrow_type, kind_of, merge
+from reviews_parsing.batch.arrow_types import ListOf, Scalar, StructOf, ValueType, arrow_type, infer_type, merge_types
 
 scalars = (
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=3)
@@ -26,8 +26,8 @@ def nested(leaves: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.lists(inside, min_size=1, max_size=5)
 
 
-def kind(values: list[Any]) -> Kind:
-    return reduce(merge, map(kind_of, values))
+def kind(values: list[Any]) -> ValueType:
+    return reduce(merge_types, map(infer_type, values))
 
 
 @settings(deadline=None, max_examples=1000)
@@ -68,7 +68,7 @@ def test_the_type_of(values: list[Any], expected: pa.DataType) -> None:
     assert arrow_type(kind(values)) == expected
 
 
-def _ordered(found: Kind) -> Any:
+def _ordered(found: ValueType) -> Any:
     if isinstance(found, ListOf):
         return [_ordered(found.item)]
     return {key: _ordered(item) for key, item in found.fields} if isinstance(found, StructOf) else found

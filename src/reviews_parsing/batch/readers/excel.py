@@ -1,0 +1,168 @@
+"""Spreadsheets (.xlsx): rows of one sheet, streamed; numbers, dates and booleans keep their types."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import warnings
+import zipfile
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from reviews_parsing.batch.columns import refuse_duplicate_columns, text_name
+from reviews_parsing.batch.readers import Input, Layout, Limits, ReadOptions
+from reviews_parsing.batch.readers.dialect import Table, column_names, decide_header, locate_table
+from reviews_parsing.batch.readers.lines import unreadable
+from reviews_parsing.batch.rows import Position, Record
+from reviews_parsing.errors import DataError
+from reviews_parsing.io import filesystems
+from reviews_parsing.io.filesystems import Stat, first_line
+
+if TYPE_CHECKING:
+    from openpyxl import Workbook
+
+_SAMPLE_ROWS = 200
+_MAX_ROWS, _MAX_COLUMNS = 2**20, 2**14
+"""Of a sheet, by Excel's specification."""
+_ERROR_VALUES = {"#N/A", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"}
+_EPOCH = datetime.time()
+
+
+def detect_sheet(
+    location: str, name: str, stat: Stat, layout: Layout, options: ReadOptions, column: str | None
+) -> Layout:
+    """Return the layout of a workbook: its sheet, and where the table begins in it. Raises DataError if unclear."""
+    with _opened(location, name, stat, options.limits) as workbook:
+        samples = {sheet: _sample(workbook, sheet) for sheet in workbook.sheetnames}
+    sheet = _choose_sheet({sheet: rows for sheet, rows in samples.items() if rows}, options.records, name, column)
+    rows = [row for row in samples[sheet] if row[0] > (options.skip_lines or 0)]
+    if not rows:
+        return replace(layout, records=sheet, header_line=1)
+    cells = [[_to_label(value) for value in values] for _, values in rows]
+    first, width = locate_table(cells) if options.skip_lines is None else (0, len(cells[0]))
+    line = rows[first][0]
+    table = Table(layout, [row[:width] + [""] * (width - len(row)) for row in cells[first:]], line, first > 0, 1.0)
+    has_header = decide_header(table, options.header, name, column)
+    return replace(
+        layout,
+        records=sheet,
+        skip_lines=line - 1,
+        header_line=line if has_header else 0,
+        names=() if has_header else column_names(width),
+    )
+
+
+def _sample(workbook: Workbook, sheet: str) -> list[tuple[int, list[Any]]]:
+    return list(islice(_rows(workbook, sheet), _SAMPLE_ROWS))
+
+
+def _choose_sheet(
+    samples: dict[str, list[tuple[int, list[Any]]]], requested: str | None, name: str, column: str | None
+) -> str:
+    """Return the requested sheet, else the only one with rows, else the only one that names texts."""
+    if requested is not None:
+        if requested not in samples:
+            raise DataError(
+                f"{name} has no sheet '{requested}' with rows: name it by --records, one of {', '.join(samples)}"
+            )
+        return requested
+    if not samples:
+        raise DataError(f"{name} is empty: give a file with at least one review")
+    named = [
+        sheet
+        for sheet, rows in samples.items()
+        if any(text_name(cell) or cell == column for _, values in rows for cell in values if isinstance(cell, str))
+    ]
+    candidates = named if len(samples) > 1 else list(samples)
+    if len(candidates) != 1:
+        raise DataError(
+            f"{name} has several sheets: name the one with the reviews by --records, one of {', '.join(samples)}"
+        )
+    return candidates[0]
+
+
+def read_sheet(file: Input, limits: Limits, start: Position | None) -> tuple[list[str], Generator[Record]]:
+    """Return the columns and the records of a sheet from `start` on; a row without values is skipped."""
+    layout = file.layout
+    names = list(layout.names)
+    if layout.header_line:
+        with _opened(file.location, file.name, file.stat, limits) as workbook:
+            header = next((values for line, values in _rows(workbook, layout.records, layout.header_line)), [])
+        limits.refuse_columns(file.name, len(header))
+        names = [str(value) if value is not None else f"column_{n}" for n, value in enumerate(header, start=1)]
+        refuse_duplicate_columns(names, file.name)
+    first = start.offset + 1 if start is not None else max(layout.header_line, layout.skip_lines) + 1
+    return names, _records(file, limits, names, first)
+
+
+def _records(file: Input, limits: Limits, names: Sequence[str], first: int) -> Generator[Record]:
+    with _opened(file.location, file.name, file.stat, limits) as workbook:
+        for line, values in _rows(workbook, file.layout.records, first):
+            raw = json.dumps(values, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
+            record = Record(Position(line - 1, line), raw, None)
+            if len(values) > len(names):
+                yield record._replace(reason=f"{len(values)} values where the header has {len(names)}")
+            elif len(raw) > limits.max_cell:
+                yield record._replace(raw=raw[:1000], reason=f"a row of more than {limits.max_cell} bytes")
+            else:
+                padded = [*values, *[None] * (len(names) - len(values))]
+                yield record._replace(row=dict(zip(names, padded, strict=True)))
+
+
+@contextmanager
+def _opened(location: str, name: str, stat: Stat, limits: Limits) -> Iterator[Workbook]:
+    """Open a workbook for streaming. Raises DataError if it is damaged, encrypted or too large."""
+    from openpyxl import load_workbook
+
+    try:
+        with filesystems.filesystem_of(location).open_random(location) as raw, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about styles and validations, which are not read
+            with zipfile.ZipFile(raw) as archive:
+                limits.refuse_unpacked(name, stat.size, sum(entry.file_size for entry in archive.infolist()))
+            raw.seek(0)
+            workbook = load_workbook(raw, read_only=True, data_only=True)
+            try:
+                yield workbook
+            finally:
+                workbook.close()
+    except DataError:
+        raise
+    except OSError as error:
+        raise unreadable(name, error) from None
+    except Exception as error:  # openpyxl raises the errors of zipfile, of the XML parser and its own
+        reason = first_line(error)
+        raise DataError(f"{name} is not a workbook that can be read ({reason}): save it as .xlsx or CSV") from None
+
+
+def _rows(workbook: Workbook, sheet: str, first: int = 1) -> Iterator[tuple[int, list[Any]]]:
+    """Yield (number, values) of the rows from number `first` on that have a value, without empty cells at their end."""
+    worksheet = workbook[sheet]
+    if not hasattr(worksheet, "reset_dimensions"):
+        return  # a sheet that is a chart
+    worksheet.reset_dimensions()  # those that the file declares may be wrong
+    for number, cells in enumerate(worksheet.iter_rows(min_row=first, values_only=True), start=first):
+        if number > _MAX_ROWS or len(cells) > _MAX_COLUMNS:
+            raise DataError(f"row {number:,} has {len(cells):,} cells, more than a sheet can have")
+        values = [_to_json(value) for value in cells]
+        while values and values[-1] is None:
+            values.pop()
+        if values:
+            yield number, values
+
+
+def _to_json(value: Any) -> Any:
+    """Return a cell's value in a type that JSON can hold: dates in ISO 8601, errors and empty strings as null."""
+    if isinstance(value, str):
+        return None if value in _ERROR_VALUES or not value else value
+    if isinstance(value, datetime.datetime):
+        return value.date().isoformat() if value.time() == _EPOCH else value.isoformat(sep=" ")
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
+
+
+def _to_label(value: Any) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,194 @@
+"""The dialect of delimited text is found from its content: a table is read back or refused, never misread."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from reviews_parsing.batch import ReadOptions, preview_file, read_texts
+from reviews_parsing.errors import DataError
+
+from .dialects import WrittenTable, written_tables
+
+EXAMPLES = int(os.environ.get("DIALECT_EXAMPLES", "2000"))
+ROWS = [["7", "2024-01-06", "Nice soup"], ["8", "2024-01-07", "Slow waiter, cold tea; never again"]]
+
+
+def read(
+    path: Path, content: bytes | str, column: str | None = None, **options: Any
+) -> list[tuple[str, dict[str, Any]]]:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return list(read_texts([str(path)], column, ReadOptions(**options)))
+
+
+def refusal(path: Path, content: bytes | str, column: str | None = None, **options: Any) -> str:
+    with pytest.raises(DataError) as caught:
+        read(path, content, column, **options)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("dialects") / "a.csv"
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(table=written_tables())
+def test_a_table_in_any_dialect_is_read_back_or_refused(path: Path, table: WrittenTable) -> None:
+    if not any(table.texts):
+        return  # nothing tells the column of texts then
+    try:
+        rows = read(path, table.content)
+    except DataError:
+        return
+    assert [text for text, _ in rows] == table.texts
+    if table.header:
+        names = [name for number, name in enumerate(table.header) if number != table.text_index]
+        values = [[cell for number, cell in enumerate(row) if number != table.text_index] for row in table.rows]
+        assert [row for _, row in rows] == [dict(zip(names, cells, strict=True)) for cells in values]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(table=written_tables().filter(lambda t: any(t.texts) and not t.dialect.preamble))
+def test_options_settle_what_is_unclear(path: Path, table: WrittenTable) -> None:
+    """With the dialect as options, nothing is refused and nothing misread."""
+    dialect = table.dialect
+    options = {
+        "delimiter": dialect.delimiter,
+        "encoding": dialect.encoding,
+        "header": bool(table.header),
+        "skip_lines": int(dialect.separator_line),
+    }
+    column = table.header[table.text_index] if table.header else _generated_name(table)
+    assert [text for text, _ in read(path, table.content, column, **options)] == table.texts
+
+
+def _generated_name(table: WrittenTable) -> str:
+    return "text" if len(table.rows[0]) == 1 else f"column_{table.text_index + 1}"
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".txt", ".dat", ""])
+def test_delimiters_and_unicode(tmp_path: Path, delimiter: str, encoding: str, ending: str) -> None:
+    file = io.StringIO()
+    csv.writer(file, delimiter=delimiter).writerows([["id", "date", "review"], *ROWS])
+    rows = read(tmp_path / f"a{ending}", file.getvalue().encode(encoding))
+    assert [(row["id"], row["date"], text) for text, row in rows] == [tuple(row) for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("content", "texts"),
+    [
+        ("sep=|\nid|review\n1|Nice soup\n", ["Nice soup"]),
+        ('"sep=;"\r\nid;review\r\n1;Nice soup\r\n', ["Nice soup"]),
+        ("Reviews of June\n\nid,review,stars\n1,Nice soup,5\n2,Cold tea,1\n", ["Nice soup", "Cold tea"]),
+        ("Reviews of June,,\nFilter: all,,\n,,\nid,review,stars\n1,Nice soup,5\n", ["Nice soup"]),
+        ("# exported\nid\tfeedback\n1\tNice soup\n", ["Nice soup"]),
+        ('id,review\n1,"He said \\"wow\\", twice"\n2,Fine\n', ['He said "wow", twice', "Fine"]),
+        ("'id','review'\n'1','Nice, warm soup'\n", ["Nice, warm soup"]),
+        ('id,review\n1,A 5" pipe\n2,Fine\n', ['A 5" pipe', "Fine"]),
+        ("1;2024-01-06;Nice soup\n2;2024-01-07;Cold tea, sadly\n", ["Nice soup", "Cold tea, sadly"]),
+        ("review\nNice soup, warm bread\nCold tea, slow waiter\n", ["Nice soup, warm bread", "Cold tea, slow waiter"]),
+        ('4;"Nice,\ncaf\u00e9";5\n5;"Cold, caf\u00e9";1\n'.encode("cp1252"), ["Nice,\ncaf\u00e9", "Cold, caf\u00e9"]),
+        ("5;4,5;Nice soup\n4;3,5;Cold tea, again\n1;1,0;Bad bread\n", ["Nice soup", "Cold tea, again", "Bad bread"]),
+        (",review\n0,Nice soup\n1,Cold tea\n", ["Nice soup", "Cold tea"]),
+        (
+            "name;Stars;City\nThe soup was lovely, really;4,5;Graz\nCold tea;1,0;Ulm\n",
+            ["The soup was lovely, really", "Cold tea"],
+        ),
+    ],
+)
+def test_forms_of_tables(tmp_path: Path, content: bytes | str, texts: list[str]) -> None:
+    assert [text for text, _ in read(tmp_path / "a.csv", content)] == texts
+
+
+@pytest.mark.parametrize(
+    ("content", "option"),
+    [
+        ("Nice soup\nSlow waiter\nCold tea\n", "--no-header"),
+        ("id^text\n1^Nice soup\n2^Cold tea\n", "--header"),
+        ("a,b\nNice soup,x\n", "--header or --no-header"),
+        ("Nice soup;a|b\nCold tea;c|d\n", "--delimiter"),
+        ("https://b.example/,2\tharbour view cost $9\n" * 3, "--delimiter"),
+        ("5,Nice soup; warm\n4,Cold tea; again\n1,Bad bread; old\n", "--delimiter"),
+        ("text\ncaf\u00e9\n".encode("cp437"), "--encoding"),
+        ("text\nvoil\u00e0 le caf\u00e9\n".encode("mac_roman"), "--encoding"),
+        ("text\n\u0421\u0443\u043f\n".encode("cp1251"), "--encoding"),
+        ("text\n\u5bff\u53f8\n".encode("shift_jis"), "--encoding"),
+    ],
+)
+def test_the_refusal_names_the_option(tmp_path: Path, content: bytes | str, option: str) -> None:
+    assert option in refusal(tmp_path / "a.csv", content)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "texts"),
+    [
+        ("Nice soup\nSlow waiter\n", {"header": False}, ["Nice soup", "Slow waiter"]),
+        ("id^text\n1^Nice soup\n", {"delimiter": "^"}, ["Nice soup"]),
+        ("1 Nice\n2 Cold\n", {"delimiter": "space", "header": False}, ["Nice", "Cold"]),
+        ("Nice soup, warm\n", {"delimiter": "none", "header": False}, ["Nice soup, warm"]),
+        ("one\ntwo\nid,text\n1,Nice soup\n", {"skip_lines": 2}, ["Nice soup"]),
+        ("text\ncaf\u00e9\n".encode("cp437"), {"encoding": "cp437"}, ["caf\u00e9"]),
+        ("text\n\u5bff\u53f8\n".encode("shift_jis"), {"encoding": "shift_jis"}, ["\u5bff\u53f8"]),
+        ("id\ttext\n1\tNice soup\n", {"delimiter": "\\t"}, ["Nice soup"]),
+    ],
+)
+def test_options(tmp_path: Path, content: bytes | str, options: dict[str, Any], texts: list[str]) -> None:
+    assert [text for text, _ in read(tmp_path / "a.csv", content, **options)] == texts
+
+
+@pytest.mark.parametrize("delimiter", ["ab", '"', "", "x", "\n"])
+def test_delimiters_that_cannot_be(tmp_path: Path, delimiter: str) -> None:
+    assert "--delimiter" in refusal(tmp_path / "a.csv", "id,text\n1,Nice soup\n", delimiter=delimiter)
+
+
+def test_an_encoding_that_does_not_exist(tmp_path: Path) -> None:
+    assert "there is no encoding 'utf-99'" in refusal(tmp_path / "a.csv", "id,text\n1,Nice\n", encoding="utf-99")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Don\u2019t order the fish",
+        "\u201cLovely\u201d caf\u00e9",
+        "\u00a312 for cr\u00e8me br\u00fbl\u00e9e",
+        "Cost \u20ac5",
+        "M\u00fcller\u2019s place",
+    ],
+)
+def test_windows_1252(tmp_path: Path, text: str) -> None:
+    rows = read(tmp_path / "a.csv", f"id,review\n1,Nice soup\n2,{text}\n".encode("cp1252"))
+    assert [text for text, _ in rows] == ["Nice soup", text]
+    assert "windows-1252" in preview_file(str(tmp_path / "a.csv")).layout
+
+
+def test_one_bad_byte_is_no_other_encoding(tmp_path: Path) -> None:
+    """A file of UTF-8 stays one: the row with the byte is a reject."""
+    lines = [f"{number},caf\u00e9 {number}".encode() for number in range(30)]
+    content = b"id,review\n" + b"\n".join([*lines, b"30,caf\xe9"]) + b"\n"
+    assert "a.csv:32: byte 0xe9" in refusal(tmp_path / "a.csv", content)
+
+
+def test_the_layout_in_words(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Export\n\nid;review\n1;Nice soup\n", encoding="utf-16")
+    preview = preview_file(str(tmp_path / "a.csv"))
+    assert preview.layout == "CSV, UTF-16, delimiter ';', header in line 3"
+    assert (preview.columns, preview.text_column) == (["id", "review"], "review")
+
+
+def test_a_row_that_was_not_split_is_no_text(tmp_path: Path) -> None:
+    content = "id;review;stars\n1;Nice soup;5\n"
+    assert "--delimiter" in refusal(tmp_path / "a.csv", content, delimiter=",", header=True)
+    content = "id^stars|review|city\n" + "1|Nice soup|Graz\n" * 3
+    assert "seems to hold several columns" in refusal(tmp_path / "a.csv", content, delimiter="none", header=True)
+    (first, *_) = read(tmp_path / "a.csv", content, "id^stars|review|city", delimiter="none", header=True)
+    assert first[0] == "1|Nice soup|Graz"
