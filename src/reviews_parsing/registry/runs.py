@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -90,9 +91,9 @@ class RunLog:
         )
         pinned = ("reviews-parsing", "onnxruntime", "tokenizers", "numpy", "regex", "pandas")
         with tempfile.TemporaryDirectory() as scratch:
-            # MLflow keeps the name of the folder, and fetching looks for this one.
+            # MLflow keeps the name of the folder, and fetching looks for this one. It refuses symbolic links.
             named = Path(scratch) / MODEL_FOLDER
-            named.symlink_to(folder.resolve(), target_is_directory=True)
+            shutil.copytree(folder, named)
             mlflow.pyfunc.log_model(
                 name=ARTIFACT,
                 python_model=str(Path(__file__).parent.parent / "pyfunc.py"),
