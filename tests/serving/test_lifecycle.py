@@ -180,11 +180,11 @@ def test_a_request_that_never_ends_does_not_keep_the_server(start: Start) -> Non
 ENDS_IN_A_BATCH = """
 import asyncio, pathlib, sys
 from reviews_parsing import AspectParser
-from reviews_parsing.serving.work import Work
+from reviews_parsing.serving.queue import ParseQueue
 
 async def leave():
-    work = Work(AspectParser(pathlib.Path(sys.argv[1]), 1), 1, max_wait=60)
-    request = asyncio.create_task(work.run(["Rude waiter. " * 60] * 40))
+    queue = ParseQueue(AspectParser(pathlib.Path(sys.argv[1]), 1), 1, max_wait=60)
+    request = asyncio.create_task(queue.run(["Rude waiter. " * 60] * 40))
     await asyncio.sleep(float(sys.argv[2]))
     assert not request.done()
 

@@ -109,7 +109,7 @@ def test_a_text_is_never_logged(server: Server) -> None:
 
 def test_without_a_champion_mlserver_ends_with_one_line(champion_home: Path) -> None:
     command = [str(Path(sys.executable).parent / "mlserver"), "start", str(FOLDER)]
-    code, errors = _failure(command, environment(champion_home, REVIEWS_PARSING_MODEL_NAME="nobody"))
+    code, errors = _failure(command, environment(champion_home, REVIEWS_PARSING_MODEL_URI="models:/nobody@champion"))
     assert code == 1
     assert "Error: model nobody has no champion yet" in errors[-1]
     assert not any("Traceback" in line for line in errors)

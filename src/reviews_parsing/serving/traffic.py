@@ -27,7 +27,7 @@ from reviews_parsing.monitor.bins import Bins
 from reviews_parsing.monitor.numbers import Numbers
 from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview
-from reviews_parsing.serving.work import stand_back
+from reviews_parsing.serving.queue import stand_back
 from reviews_parsing.settings import Settings
 
 if TYPE_CHECKING:

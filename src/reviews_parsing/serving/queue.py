@@ -39,7 +39,7 @@ NICE = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class BatchTiming:
     """How a batch went: when its phases began (nanoseconds since the epoch), the last entry when it was done."""
 
     texts: int
@@ -53,18 +53,18 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Parsed:
+class ParsedPart:
     """Part of an answer, the batch that it came from, and the seconds that it waited for it."""
 
     reviews: list[ParsedReview]
-    batch: Batch
+    batch: BatchTiming
     waited: float
 
 
 @dataclass(slots=True)
 class _Part:
     texts: list[str]
-    future: asyncio.Future[Parsed]
+    future: asyncio.Future[ParsedPart]
     since: int = field(default_factory=time.time_ns)
     characters: int = field(init=False)
     pages: int = field(init=False)
@@ -74,7 +74,7 @@ class _Part:
         self.pages = sum(1 + len(text) // PAGE for text in self.texts)
 
 
-class Work:
+class ParseQueue:
     """Parses in `threads` threads; tells `on_batch` of each batch, and `on_answer` what it was once it is answered.
 
     `max_wait` is the longest, in seconds, that a request may have to wait by what batches have taken so far.
@@ -85,7 +85,7 @@ class Work:
         parser: AspectParser,
         threads: int,
         max_wait: float,
-        on_batch: Callable[[Batch], None] = lambda batch: None,
+        on_batch: Callable[[BatchTiming], None] = lambda batch: None,
         on_answer: Callable[[Prepared, Logits, list[ParsedReview]], None] = lambda prepared, logits, reviews: None,
     ) -> None:
         self._parser = parser
@@ -123,7 +123,7 @@ class Work:
         if self._idle <= len(self._queue) and pages * self._seconds_per_page >= self._max_wait:
             raise RequestRefused("the server has more requests than it can queue; try again later", OVERLOADED)
 
-    async def run(self, texts: Sequence[str]) -> list[Parsed]:
+    async def run(self, texts: Sequence[str]) -> list[ParsedPart]:
         """`texts` in order, in parts. Raises what `admit` raises, at once.
 
         Cancelled, what has not begun is not begun.
@@ -179,7 +179,7 @@ class Work:
             _deliver(
                 batch,
                 [
-                    Parsed([next(remaining) for _ in part.texts], done, wait)
+                    ParsedPart([next(remaining) for _ in part.texts], done, wait)
                     for part, wait in zip(batch, waits, strict=True)
                 ],
             )
@@ -210,7 +210,7 @@ class Work:
                 self._changed.wait()
                 self._idle -= 1
 
-    def _parse(self, texts: list[str]) -> tuple[Prepared, Logits, list[ParsedReview], Batch]:
+    def _parse(self, texts: list[str]) -> tuple[Prepared, Logits, list[ParsedReview], BatchTiming]:
         begun = time.time_ns()
         prepared = self._parser.prepare(texts)
         tokenized = time.time_ns()
@@ -218,7 +218,7 @@ class Work:
         predicted = time.time_ns()
         reviews = self._parser.finish(prepared, logits)
         times = (begun, tokenized, predicted, time.time_ns())
-        return prepared, logits, reviews, Batch(len(texts), prepared.tokens, len(prepared.pieces), times)
+        return prepared, logits, reviews, BatchTiming(len(texts), prepared.tokens, len(prepared.pieces), times)
 
 
 def stand_back() -> None:
@@ -234,7 +234,7 @@ def return_free_memory() -> None:
         malloc_trim(0)
 
 
-def _deliver(batch: Sequence[_Part], outcome: Exception | Sequence[Parsed]) -> None:
+def _deliver(batch: Sequence[_Part], outcome: Exception | Sequence[ParsedPart]) -> None:
     """One wake-up of the event loop for a whole batch."""
 
     def settle() -> None:
@@ -250,7 +250,7 @@ def _deliver(batch: Sequence[_Part], outcome: Exception | Sequence[Parsed]) -> N
         batch[0].future.get_loop().call_soon_threadsafe(settle)
 
 
-_works: WeakSet[Work] = WeakSet()
+_works: WeakSet[ParseQueue] = WeakSet()
 
 
 @atexit.register

@@ -1,4 +1,4 @@
-"""V2 requests and responses as bytes: JSON, and after it such tensors as are binary (`binary_tensor_data`)."""
+"""Codec of V2 requests and responses over REST: JSON, optionally followed by binary tensors (`binary_tensor_data`)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from mlserver.types import InferenceRequest, InferenceResponse, Parameters
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from reviews_parsing.serving.doors import HEADER_LENGTH
-from reviews_parsing.serving.request import DATATYPE
+from reviews_parsing.serving.protocol import DATATYPE, HEADER_LENGTH
 
 
-def to_payload(content: bytes, header_length: str | None) -> InferenceRequest:
-    """A request of JSON, or of `header_length` bytes of JSON and then binary tensors. Raises MLServerError (400)."""
+def decode(content: bytes, header_length: str | None) -> InferenceRequest:
+    """Return the request in `content`: JSON, or `header_length` bytes of JSON and then binary tensors.
+
+    Raises MLServerError (400) if it is malformed.
+    """
     length = len(content)
     if header_length is not None:
         if not re.fullmatch("[0-9]{1,12}", header_length) or int(header_length) > length:
@@ -38,21 +40,21 @@ def to_payload(content: bytes, header_length: str | None) -> InferenceRequest:
     except orjson.JSONDecodeError as error:
         raise MLServerError(f"the body is not JSON: {error}") from None
     except ValidationError as error:
-        raise MLServerError(first(error)) from None
+        raise MLServerError(first_error(error)) from None
     except (AttributeError, KeyError, TypeError):
         raise MLServerError("the body has no list of inputs") from None
     if header_length is not None:
         inject(payload, content[length:])
-    elif any(extra(tensor.parameters, "binary_data_size") is not None for tensor in payload.inputs):
+    elif any(_parameter(tensor.parameters, "binary_data_size") is not None for tensor in payload.inputs):
         raise MLServerError(f"an input has a binary_data_size, and the request no header {HEADER_LENGTH}")
     return payload
 
 
 def inject(payload: InferenceRequest, tensors: bytes) -> None:
-    """Fill the inputs that have a `binary_data_size`, in order. Raises MLServerError (400) where they do not fit."""
+    """Fill the inputs that have a `binary_data_size`, in order. Raises MLServerError (400) if the sizes do not fit."""
     start = 0
     for tensor in payload.inputs:
-        size = extra(tensor.parameters, "binary_data_size")
+        size = _parameter(tensor.parameters, "binary_data_size")
         if size is None:
             continue
         if tensor.data.root:
@@ -72,31 +74,32 @@ def inject(payload: InferenceRequest, tensors: bytes) -> None:
 
 
 def wants_binary(payload: InferenceRequest) -> bool:
-    """Whether the answer shall be a binary tensor: as the requested output says, else as the request says.
+    """Return whether the response is a binary tensor: a parameter of the requested output, else of the request.
 
-    Raises MLServerError (400) where one of them says neither true nor false.
+    Raises MLServerError (400) if one of them is not a boolean.
     """
-    of_output = extra(payload.outputs[0].parameters, "binary_data") if payload.outputs else None
-    of_request = extra(payload.parameters, "binary_data_output")
-    for name, value in (("binary_data", of_output), ("binary_data_output", of_request)):
+    output = _parameter(payload.outputs[0].parameters, "binary_data") if payload.outputs else None
+    request = _parameter(payload.parameters, "binary_data_output")
+    for name, value in (("binary_data", output), ("binary_data_output", request)):
         if value is not None and not isinstance(value, bool):
             raise MLServerError(f"parameter '{name}' must be true or false")
-    return bool(of_request if of_output is None else of_output)
+    return bool(request if output is None else output)
 
 
-def to_json(result: InferenceResponse) -> Response:
+def encode_json(result: InferenceResponse) -> Response:
+    """Return the response as JSON."""
     return Response(encode_to_json_bytes(result.model_dump()), media_type="application/json")
 
 
-def to_event(result: InferenceResponse) -> Response:
-    """The answer as a stream of one event."""
+def encode_event(result: InferenceResponse) -> Response:
+    """Return the response as a stream of one event."""
     return Response(b"data: %b\n\n" % encode_to_json_bytes(result.model_dump()), media_type="text/event-stream")
 
 
-def to_binary(result: InferenceResponse) -> Response:
-    """The answer as JSON and then its tensors."""
+def encode_binary(result: InferenceResponse) -> Response:
+    """Return the response as JSON followed by its tensors."""
     _, tensors = extract_raw(result.outputs)
-    # The data that it would warn of, for it is a list now, is dropped.
+    # extract_raw leaves data of another type, of which pydantic would warn; it is dropped below.
     form = result.model_dump(warnings=False)
     for output, tensor in zip(form["outputs"], tensors, strict=True):
         del output["data"]
@@ -106,11 +109,11 @@ def to_binary(result: InferenceResponse) -> Response:
     return Response(b"".join((header, *tensors)), headers=headers, media_type="application/octet-stream")
 
 
-def first(error: ValidationError | RequestValidationError) -> str:
-    """The first of the complaints, without the value that it is about."""
-    complaint = error.errors()[0]
-    return f"{'.'.join(map(str, complaint['loc'])) or 'the body'}: {complaint['msg']}"
+def first_error(error: ValidationError | RequestValidationError) -> str:
+    """Return the first validation error, without the invalid value."""
+    detail = error.errors()[0]
+    return f"{'.'.join(map(str, detail['loc'])) or 'the body'}: {detail['msg']}"
 
 
-def extra(parameters: Parameters | None, name: str) -> Any:
+def _parameter(parameters: Parameters | None, name: str) -> Any:
     return ((parameters and parameters.model_extra) or {}).get(name)
