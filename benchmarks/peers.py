@@ -1,14 +1,14 @@
-"""Other tools that find aspects, each measured in a process of its own, in an interpreter that has it.
+"""Measure another aspect extraction tool in its own process and interpreter.
 
-`python benchmarks/peers.py NAME` reads a job from the first line of its standard input and answers in one line; each
-further line asks for one run over the texts, and is answered by its seconds:
+`python benchmarks/peers.py NAME` reads a job from the first line of stdin and answers in one line; each further line
+requests one run over the texts, and is answered with its seconds:
 
     {"texts": [...], "categories": [...], "backbone": FOLDER, "threads": 2}
                                         {"note": "...", "versions": {...}}   or   {"absent": "why"}
     run                                 {"seconds": 1.25}
 
-No weights can be had here, so a tool's own architecture is built with random ones: they take as long. What they find
-means nothing, but how much they find is part of what they cost, so it is held to what people find in a review.
+Without a model hub, tools have their own architecture with random weights, which take the same time as trained ones.
+The time also depends on the number of aspects, so thresholds are set to give as many as people label in a review.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from typing import Any, NamedTuple
 
 Read = Callable[[Sequence[str]], object]
 
-# Aspects with a span in a review of the shipped corpus.
+# Explicit aspects per review of the shipped corpus.
 ASPECTS = 2.1
 BERT_BASE_WIDTH = 768
 
 
-class Job(NamedTuple):
-    """What is to be read. `backbone` is a folder with MiniLM-L6: its weights, and the tokenizer for all."""
+class PeerJob(NamedTuple):
+    """Texts to parse; `backbone` is a folder with the weights of MiniLM-L6 and the tokenizer for all tools."""
 
     texts: list[str]
     categories: list[str]
@@ -42,15 +42,15 @@ class Job(NamedTuple):
 
 
 class Peer(NamedTuple):
-    """How a tool reads texts, what it is, and the packages whose versions matter."""
+    """Function that parses texts, description of the tool, and packages whose versions are reported."""
 
     read: Read
     note: str
     packages: tuple[str, ...]
 
 
-def pyabsa(job: Job) -> Peer:
-    """Aspect terms in one run of the encoder, then a run for the polarity of each."""
+def pyabsa(job: PeerJob) -> Peer:
+    """Build PyABSA: one run of the encoder for aspect terms, then one run for the polarity of each term."""
     import spacy
     import torch
     from pyabsa import AspectTermExtraction as Task
@@ -59,7 +59,7 @@ def pyabsa(job: Job) -> Peer:
     labels = ["B-ASP", "I-ASP", "O", "[CLS]", "[SEP]"]
     polarities = ["Negative", "Neutral", "Positive"]
     tokenizer = AutoTokenizer.from_pretrained(job.backbone)
-    # PyABSA loads a spaCy model at every call, though this architecture never asks it: the smallest will do.
+    # PyABSA loads a spaCy model at each call, which this architecture does not use: a blank one is fastest.
     blank = Path.cwd() / "blank"
     spacy.blank("en").to_disk(blank)
     config = Task.ATEPCConfigManager(
@@ -84,26 +84,26 @@ def pyabsa(job: Job) -> Peer:
     def read(texts: Sequence[str]) -> Any:
         return extractor.predict(list(texts), save_result=False, print_result=False)
 
-    head, seen = model.classifier, []
-    watch = head.register_forward_pre_hook(lambda _, inputs: seen.extend(inputs[0]))
+    head, features = model.classifier, []
+    hook = head.register_forward_pre_hook(lambda _, inputs: features.extend(inputs[0]))
     results = read(job.texts)
-    watch.remove()
+    hook.remove()
     with torch.no_grad():
-        # The polarity stage comes through the same head after them.
-        extracted = zip(seen[: len(results)], results, strict=True)
-        words = torch.cat([places[1 : 1 + len(found["tokens"])] for places, found in extracted])
-        # Labels are numbered from 1; only B-ASP and O are given.
+        # The features of the polarity stage, which uses the same head, come after those of the extraction.
+        extracted = zip(features[: len(results)], results, strict=True)
+        words = torch.cat([tokens[1 : 1 + len(result["tokens"])] for tokens, result in extracted])
+        # Label ids start at 1; only B-ASP (1) and O (3) can be predicted.
         threshold = torch.quantile(words @ head.weight[1], 1 - ASPECTS * len(job.texts) / len(words))
         head.weight[[0, 2, 3, 4, 5]] = 0
         head.bias[:] = -1e4
         head.bias[1], head.bias[3] = -threshold, 0
-    found = sum(len(result["aspect"]) for result in read(job.texts)) / len(job.texts)
-    note = f"FAST_LCF_ATEPC on BERT-base, random weights; {found:.1f} aspects a review, each with its polarity"
+    aspects = sum(len(result["aspect"]) for result in read(job.texts)) / len(job.texts)
+    note = f"FAST_LCF_ATEPC on BERT-base, random weights; {aspects:.1f} aspects a review, each with its polarity"
     return Peer(read, note, ("pyabsa", "transformers", "torch"))
 
 
-def setfit(job: Job) -> Peer:
-    """Nouns by spaCy, then a sentence embedding for each of them, and one more for the polarity of each aspect."""
+def setfit(job: PeerJob) -> Peer:
+    """Build SetFit ABSA: spaCy finds nouns; each noun and each aspect needs a sentence embedding."""
     import numpy as np
     from setfit import AbsaModel
 
@@ -111,21 +111,21 @@ def setfit(job: Job) -> Peer:
     docs, nouns = model.aspect_extractor(job.texts)
     inputs = list(model.aspect_model.prepend_aspects(docs, nouns))
     embeddings = model.aspect_model.model_body.encode(inputs)
-    # A rule that a logistic regression can learn, and which as many nouns pass as there are aspects.
-    one = embeddings[:, 0]
-    passes = one > np.quantile(one, max(0.0, 1 - ASPECTS * len(job.texts) / len(inputs)))
+    # A linear rule that a logistic regression can learn, with the wanted number of positive nouns.
+    column = embeddings[:, 0]
+    passes = column > np.quantile(column, max(0.0, 1 - ASPECTS * len(job.texts) / len(inputs)))
     model.aspect_model.model_head.fit(embeddings, np.where(passes, "aspect", "no aspect"))
     model.polarity_model.model_head.fit(embeddings, np.where(passes, "positive", "negative"))
-    found = sum(len(aspects) for aspects in model.predict(list(job.texts))) / len(job.texts)
+    aspect_count = sum(len(aspects) for aspects in model.predict(list(job.texts))) / len(job.texts)
     note = (
         f"ABSA, MiniLM-L6 as aspect and as polarity model, en_core_web_sm; {len(inputs) / len(job.texts):.1f} nouns "
-        f"and {found:.1f} aspects a review"
+        f"and {aspect_count:.1f} aspects a review"
     )
     return Peer(lambda texts: model.predict(list(texts)), note, ("setfit", "sentence-transformers", "spacy", "torch"))
 
 
-def gliner(job: Job) -> Peer:
-    """Each text behind the names of all categories, through one encoder."""
+def gliner(job: PeerJob) -> Peer:
+    """Build GLiNER: one encoder run over the names of all categories and the text."""
     from gliner import GLiNER, GLiNERConfig
 
     deberta_v3_small = {
@@ -151,7 +151,7 @@ def gliner(job: Job) -> Peer:
     labels = [category.lower() for category in job.categories]
 
     def batched(size: int) -> Read:
-        # Random weights are never sure, so nothing is left to decode.
+        # Random weights give no confident span, so decoding takes no time.
         return lambda texts: model.inference(list(texts), labels, batch_size=size, threshold=0.9)
 
     size, read = fastest({size: batched(size) for size in (1, 8, 32)}, job.texts)
@@ -159,8 +159,8 @@ def gliner(job: Job) -> Peer:
     return Peer(read, note, ("gliner", "transformers", "torch"))
 
 
-def spacy(job: Job) -> Peer:
-    """spaCy's transition-based NER over its convolutional tok2vec, without polarity."""
+def spacy(job: PeerJob) -> Peer:
+    """Build spaCy's transition-based NER over its convolutional tok2vec, without polarity."""
     import spacy
 
     nlp = spacy.blank("en")
@@ -169,73 +169,73 @@ def spacy(job: Job) -> Peer:
         recognizer.add_label(category)
     nlp.initialize()
 
-    def spread(processes: int) -> Read:
-        return lambda texts: list(nlp.pipe(texts, n_process=processes))
+    def in_processes(count: int) -> Read:
+        return lambda texts: list(nlp.pipe(texts, n_process=count))
 
-    processes, read = fastest({n: spread(n) for n in sorted({1, job.threads})}, job.texts)
+    processes, read = fastest({n: in_processes(n) for n in sorted({1, job.threads})}, job.texts)
     return Peer(read, f"CNN NER, random weights, no polarity; n_process {processes}", ("spacy",))
 
 
-PEERS: dict[str, Callable[[Job], Peer]] = {"pyabsa": pyabsa, "setfit": setfit, "gliner": gliner, "spacy": spacy}
+PEERS: dict[str, Callable[[PeerJob], Peer]] = {"pyabsa": pyabsa, "setfit": setfit, "gliner": gliner, "spacy": spacy}
 
 
-def fastest(ways: dict[int, Read], texts: Sequence[str]) -> tuple[int, Read]:
-    """The way that reads `texts` in the least time, of two tries each."""
-    best = min(ways, key=lambda key: min(seconds(ways[key], texts) for _ in range(2)))
-    return best, ways[best]
+def fastest(options: dict[int, Read], texts: Sequence[str]) -> tuple[int, Read]:
+    """Return the option that parses `texts` fastest, by two runs each."""
+    best = min(options, key=lambda key: min(seconds(options[key], texts) for _ in range(2)))
+    return best, options[best]
 
 
 def seconds(read: Read, texts: Sequence[str]) -> float:
-    """Wall-clock seconds of one run."""
+    """Return the wall-clock seconds of one run."""
     begin = time.perf_counter()
     read(texts)
     return time.perf_counter() - begin
 
 
-class Remote:
-    """A process that measures a tool, seen from the one that asks it."""
+class PeerProcess:
+    """Client of a process that measures a tool."""
 
     def __init__(self, python: str, name: str) -> None:
-        # Some tools ask a hub for news when they are imported; a proxy that is not there refuses at once.
-        closed = {"HF_HUB_OFFLINE": "1", "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+        # Some tools connect to a hub when imported; with a closed proxy the attempt fails at once.
+        offline = {"HF_HUB_OFFLINE": "1", "HTTP_PROXY": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
         self._process = subprocess.Popen(
             [python, __file__, name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | closed,
+            env=os.environ | offline,
         )
 
     def ask(self, line: str) -> dict[str, Any]:
-        """The answer to one line."""
+        """Send a line and return the answer."""
         with suppress(BrokenPipeError):
             print(line, file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline() if self._process.stdout else ""
-        return json.loads(answer) if answer else {"absent": f"its process ended with {self._process.wait()}"}
+        return json.loads(answer) if answer else {"absent": f"the process exited with {self._process.wait()}"}
 
     def run(self) -> float:
-        """Seconds of one run."""
+        """Return the seconds of one run."""
         return float(self.ask("run")["seconds"])
 
     def close(self) -> None:
-        """Let the process end."""
+        """Close stdin and wait for the end of the process."""
         self._process.communicate()
 
 
 def main() -> None:
-    # Tools print as they please: what they print goes to standard error, answers to standard output.
+    # Tools print to stdout, which is redirected to stderr; answers go to the original stdout.
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers, tempfile.TemporaryDirectory() as folder:
         os.dup2(2, 1)
-        job = Job(**json.loads(sys.stdin.readline()))
+        job = PeerJob(**json.loads(sys.stdin.readline()))
         os.chdir(folder)
         for answer in measure(sys.argv[1], job):
             answers.write(json.dumps(answer) + "\n")
             answers.flush()
 
 
-def measure(name: str, job: Job) -> Iterator[dict[str, Any]]:
-    """The answers to a job and to the lines of standard input that follow it."""
+def measure(name: str, job: PeerJob) -> Iterator[dict[str, Any]]:
+    """Yield the answers to a job and to the following lines of stdin."""
     try:
         with suppress(ImportError):
             import torch
@@ -246,7 +246,7 @@ def measure(name: str, job: Job) -> Iterator[dict[str, Any]]:
     except ImportError as error:
         yield {"absent": f"{error}; pip install -r benchmarks/requirements.txt, then --peers-python ITS_PYTHON"}
         return
-    except Exception as error:  # whatever a tool raises, the others are measured all the same
+    except Exception as error:  # a failure of one tool must not stop the measurement of others
         yield {"absent": f"{type(error).__name__}: {error}".splitlines()[0]}
         return
     yield {"note": peer.note, "versions": {package: version(package) for package in peer.packages}}

@@ -1,15 +1,14 @@
-"""What a change to the training recipe is worth: the same data, split anew and trained anew for each seed.
+"""Measure the effect of a change of the training recipe over several seeds.
 
     python benchmarks/recipes.py DATA [--map FILE.json] [--seeds 1 2 3] [--share 0.5] [--set noisy_share=0 ...]
         [--trial NAME[=VALUE] ...] [--json]
 
-Data without splits of its own gives up a fifth of its reviews, drawn by the seed, as the development split; else its
-validation split is that. A twentieth of the rest calibrates. Exact match, in fp32, F1 in points.
+For each seed the data is split and a model trained. The development split is the validation split, or a fifth of the
+reviews of data without splits. A twentieth of the other reviews calibrates. Figures are exact-match F1 in points, fp32.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import sys
@@ -19,7 +18,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from machine import argument_parser, print_table
 from rich.table import Table
 from trials import TRIALS, trial
 
@@ -33,109 +32,98 @@ from reviews_parsing.training.evaluate import evaluate
 from reviews_parsing.training.export import calibrate, write_fp32
 from reviews_parsing.training.fit import Recipe
 
-DEVELOPMENT = 0.2
-# Of what is left, to calibrate by and to stop by.
-VALIDATION = 0.05
+DEVELOPMENT_SHARE = 0.2
+# Share of the training reviews for calibration and early stopping.
+VALIDATION_SHARE = 0.05
 
 
 def development(splits: dict[str, list[Review]], seed: int) -> tuple[list[Review], list[Review], list[Review]]:
-    """What is trained on, what calibrates, and what is scored."""
+    """Return the reviews for training, calibration and scoring."""
+    parts = splits
     if "all" in splits:
-        parts = data.split(splits["all"], seed, {"train": 1 - DEVELOPMENT, "development": DEVELOPMENT})
-    else:
-        parts = {"train": splits["train"], "development": splits["validation"]}
-    rest = data.split(parts["train"], seed, {"train": 1 - VALIDATION, "validation": VALIDATION})
-    return rest["train"], rest["validation"], parts["development"]
+        parts = data.split(splits["all"], seed, {"train": 1 - DEVELOPMENT_SHARE, "validation": DEVELOPMENT_SHARE})
+    inner = data.split(parts["train"], seed, {"train": 1 - VALIDATION_SHARE, "validation": VALIDATION_SHARE})
+    return inner["train"], inner["validation"], parts["validation"]
 
 
 def measure(
-    splits: dict[str, list[Review]], recipe: Recipe, folder: Path, share: float = 1.0, first: Path | None = None
+    splits: dict[str, list[Review]], recipe: Recipe, folder: Path, share: float = 1.0, foundation: Path | None = None
 ) -> dict[str, float]:
-    """Figures of one training, from the checkpoint `first`, on that share of the reviews there are to learn from."""
+    """Train on the given share of the training reviews and return the figures of the development split."""
     train, validation, scored = development(splits, recipe.seed)
     if share < 1:
-        train = data.split(train, recipe.seed, {"train": share, "left": 1 - share})["train"]
-    parser, seconds = trained(train, validation, recipe, folder, first)
-    found = evaluate(parser, scored)
-    metrics = found.metrics()
+        train = data.split(train, recipe.seed, {"train": share, "unused": 1 - share})["train"]
+    parser, seconds = train_parser(train, validation, recipe, folder, foundation)
+    evaluation = evaluate(parser, scored)
+    metrics = evaluation.metrics()
     names = ("tasd_f1", "implicit_f1", "quad_f1", "span_ece", "polarity_ece")
-    return {
-        "reviews": len(train),
-        **found.f1s,
-        **{name: metrics[name] for name in names if name in metrics},
-        "seconds": seconds,
-    }
+    figures = {name: metrics[name] for name in names if name in metrics}
+    return {"reviews": len(train), **evaluation.f1s, **figures, "seconds": seconds}
 
 
-def trained(
-    train: list[Review], validation: list[Review], recipe: Recipe, folder: Path, first: Path | None = None
+def train_parser(
+    train: list[Review], validation: list[Review], recipe: Recipe, folder: Path, foundation: Path | None = None
 ) -> tuple[AspectParser, float]:
-    """A calibrated parser in fp32 that begins as the checkpoint `first`, and the seconds of fitting it."""
+    """Return a calibrated fp32 parser and the seconds of fitting it."""
     taxonomy = Taxonomy.of(train)
-    fitted = fitting.fit(train, validation, taxonomy, recipe, folder, foundation=first)
-    write_fp32(fitted.checkpoint, taxonomy, recipe, folder)
+    result = fitting.fit(train, validation, taxonomy, recipe, folder, foundation=foundation)
+    write_fp32(result.checkpoint, taxonomy, recipe, folder)
     calibrate(folder, validation)
-    return AspectParser(folder), fitted.seconds
+    return AspectParser(folder), result.seconds
 
 
-def changed(recipe: Recipe, settings: list[str]) -> Recipe:
-    """Raises ValueError where there is no such field, or the value is none of its kind."""
-    names = {"int": int, "float": float, "bool": bool, "str": str}
-    kinds = {f.name: names[str(f.type).removesuffix(" | None")] for f in fields(recipe)}
-    given: dict[str, Any] = {}
+def change(recipe: Recipe, settings: list[str]) -> Recipe:
+    """Return the recipe with settings NAME=VALUE. Raises ValueError if a field does not exist or a value is invalid."""
+    types = {"int": int, "float": float, "bool": bool, "str": str}
+    field_types = {f.name: types[str(f.type).removesuffix(" | None")] for f in fields(recipe)}
+    values: dict[str, Any] = {}
     for setting in settings:
         name, _, value = setting.partition("=")
-        if name not in kinds:
-            raise ValueError(f"a recipe has no '{name}': set one of {', '.join(kinds)}")
-        given[name] = value == "true" if kinds[name] is bool else kinds[name](value)
-    return replace(recipe, **given)
+        if name not in field_types:
+            raise ValueError(f"a recipe has no '{name}': set one of {', '.join(field_types)}")
+        values[name] = value == "true" if field_types[name] is bool else field_types[name](value)
+    return replace(recipe, **values)
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    arguments.add_argument("data")
-    arguments.add_argument("--map", type=Path, help="JSON file that renames or drops categories")
-    arguments.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    arguments.add_argument("--share", type=float, default=1.0, help="of the reviews to learn from; is more worth it?")
-    arguments.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of the recipe")
-    arguments.add_argument(
-        "--trial",
-        nargs="*",
-        default=[],
-        metavar="NAME[=VALUE]",
-        help="with changes that did not pay (trials.py): " + ", ".join(TRIALS),
-    )
-    arguments.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    options = arguments.parse_args()
+    parser = argument_parser(__doc__)
+    parser.add_argument("data", help="labelled reviews, as in `train`")
+    parser.add_argument("--map", type=Path, help="JSON file that renames or drops categories")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="seeds of splits and trainings")
+    parser.add_argument("--share", type=float, default=1.0, help="share of the training reviews, for learning curves")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of the recipe to change")
+    trials_help = f"changes that are not in the package (trials.py): {', '.join(TRIALS)}"
+    parser.add_argument("--trial", nargs="*", default=[], metavar="NAME[=VALUE]", help=trials_help)
+    options = parser.parse_args()
     if not 0 < options.share <= 1:
-        arguments.error("--share is over 0 and at most 1")
+        parser.error("--share must be above 0 and at most 1")
     try:
-        recipe = changed(Recipe(), options.set)
+        recipe = change(Recipe(), options.set)
         splits = data.read_splits(options.data, data.read_mapping(options.map) if options.map else {})
         runs = []
         for seed in options.seeds:
-            its = replace(recipe, seed=seed)
+            seeded = replace(recipe, seed=seed)
             with tempfile.TemporaryDirectory() as folder, ExitStack() as trials:
-                first = foundation_checkpoint(its, Path(folder))
-                for wish in options.trial:
-                    trials.enter_context(trial(wish))
-                runs.append(measure(splits, its, Path(folder), options.share, first))
+                foundation = foundation_checkpoint(seeded, Path(folder))
+                for setting in options.trial:
+                    trials.enter_context(trial(setting))
+                runs.append(measure(splits, seeded, Path(folder), options.share, foundation))
             print(f"seed {seed}: {runs[-1]}", file=sys.stderr)
     except (ReviewsParsingError, ValueError) as error:
         sys.exit(f"error: {error}")
     means = {name: statistics.fmean(run[name] for run in runs) for name in runs[0]}
     if options.json:
-        told = {"data": options.data, "recipe": asdict(recipe), "trial": options.trial, "runs": runs, "mean": means}
-        print(json.dumps(told, indent=2))
+        report = {"data": options.data, "recipe": asdict(recipe), "trial": options.trial, "runs": runs, "mean": means}
+        print(json.dumps(report, indent=2))
         return
-    changes = [*options.set, *options.trial]
-    table = Table(title=f"{options.data}, means over {len(runs)} seeds; {' '.join(changes) or 'the default recipe'}")
+    changes = " ".join([*options.set, *options.trial]) or "the default recipe"
+    table = Table(title=f"{options.data}, means over {len(runs)} seeds; {changes}")
     for name in means:
         table.add_column(name, justify="right")
     table.add_row(
         *(f"{value:.0f}" if name in ("seconds", "reviews") else f"{100 * value:.1f}" for name, value in means.items())
     )
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    print_table(table)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
-"""What a model loses where reviews are rough: F1 on the same reviews, clean and disturbed in one way at a time.
+"""Measure the loss of F1 on noisy reviews, with one kind of noise at a time.
 
     python benchmarks/robustness.py [MODEL] [DATA] [--map FILE.json] [--split test] [--seed 0] [--json]
 
-Labels move with the text, so that a span is still the same words. Figures are exact-match F1 in points.
+Labels move with the text, so spans keep their words. Figures are exact-match F1 in points.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
@@ -16,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import regex
+from machine import argument_parser, print_table
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -25,57 +26,57 @@ from reviews_parsing.errors import ReviewsParsingError
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect, Review
 from reviews_parsing.settings import Settings
-from reviews_parsing.training.augmentation import rewritten
+from reviews_parsing.training.augmentation import LETTERS, rewrite
 from reviews_parsing.training.evaluate import evaluate
 
-# A disturbance says, for each code point of a review, what stands there instead.
-Disturbance = Callable[[Review, random.Random], list[str]]
-# Of words for a typo and for a doubled letter, of gaps between words for an emoji.
-TYPOS, DOUBLED, EMOJI = 0.1, 0.1, 0.1
-FACES = "😀😋😍😡🙄🤮👍👎🍕🔥"
+# Returns the replacement of each code point of a review.
+Noise = Callable[[Review, random.Random], list[str]]
+# Share of words with a typo or a doubled letter, share of spaces with an emoji.
+TYPO_SHARE, DOUBLED_SHARE, EMOJI_SHARE = 0.1, 0.1, 0.1
+EMOJI = "😀😋😍😡🙄🤮👍👎🍕🔥"
 CURLY = str.maketrans({"'": "’", '"': "”"})
 LONG_WORDS = 2000
 NAMES = {"span": "span", "span_category": "and category", "span_category_polarity": "and polarity"}
 
 
 def typos(review: Review, rng: random.Random) -> list[str]:
-    """In some words of four letters or more: two letters swapped, one left out, or a neighbour hit instead."""
-    pieces = list(review.text)
+    """Swap, drop or replace a letter in some words of four letters or more."""
+    characters = list(review.text)
     for start, end in words(review.text):
-        if end - start >= 4 and rng.random() < TYPOS:
-            at = rng.randrange(start + 1, end - 1)
+        if end - start >= 4 and rng.random() < TYPO_SHARE:
+            i = rng.randrange(start + 1, end - 1)
             match rng.randrange(3):
                 case 0:
-                    pieces[at], pieces[at + 1] = pieces[at + 1], pieces[at]
+                    characters[i], characters[i + 1] = characters[i + 1], characters[i]
                 case 1:
-                    pieces[at] = ""
+                    characters[i] = ""
                 case _:
-                    pieces[at] = rng.choice("abcdefghijklmnopqrstuvwxyz")
-    return pieces
+                    characters[i] = rng.choice(LETTERS)
+    return characters
 
 
 def doubled_letters(review: Review, rng: random.Random) -> list[str]:
-    pieces = list(review.text)
+    """Repeat a letter two to four times in some words of three letters or more."""
+    characters = list(review.text)
     for start, end in words(review.text):
-        if end - start >= 3 and rng.random() < DOUBLED:
-            at = rng.randrange(start, end)
-            pieces[at] *= rng.randint(2, 4)
-    return pieces
+        if end - start >= 3 and rng.random() < DOUBLED_SHARE:
+            characters[rng.randrange(start, end)] *= rng.randint(2, 4)
+    return characters
 
 
 def emoji(review: Review, rng: random.Random) -> list[str]:
-    """Between words, but within no label."""
-    labelled = {at for aspect in review.aspects for at in range(*(aspect.span or (0, 0)))}
-    gap = [at for at, character in enumerate(review.text) if character == " " and at not in labelled]
-    chosen = {at for at in gap if rng.random() < EMOJI}
-    return [f" {rng.choice(FACES)} " if at in chosen else its for at, its in enumerate(review.text)]
+    """Insert emoji at some spaces outside labelled spans."""
+    labelled = {i for aspect in review.aspects for i in range(*(aspect.span or (0, 0)))}
+    spaces = [i for i, character in enumerate(review.text) if character == " " and i not in labelled]
+    chosen = {i for i in spaces if rng.random() < EMOJI_SHARE}
+    return [f" {rng.choice(EMOJI)} " if i in chosen else character for i, character in enumerate(review.text)]
 
 
-DISTURBANCES: dict[str, Disturbance] = {
+NOISES: dict[str, Noise] = {
     "typos": typos,
     "capitals": lambda review, _: [character.upper() for character in review.text],
     "lower case": lambda review, _: [character.lower() for character in review.text],
-    "no punctuation": lambda review, _: [its if its.isalnum() or its.isspace() else "" for its in review.text],
+    "no punctuation": lambda review, _: [c if c.isalnum() or c.isspace() else "" for c in review.text],
     "emoji": emoji,
     "curly quotes": lambda review, _: list(review.text.translate(CURLY)),
     "doubled letters": doubled_letters,
@@ -83,58 +84,48 @@ DISTURBANCES: dict[str, Disturbance] = {
 
 
 def words(text: str) -> list[tuple[int, int]]:
-    """(start, end) of runs of letters."""
-    found, start = [], None
-    for at, character in enumerate([*text, " "]):
-        if character.isalpha() and start is None:
-            start = at
-        elif not character.isalpha() and start is not None:
-            found.append((start, at))
-            start = None
-    return found
+    """Return (start, end) of runs of letters."""
+    return [match.span() for match in regex.finditer(r"\p{L}+", text)]
 
 
-def joined(reviews: Sequence[Review]) -> list[Review]:
-    """The same reviews, one after the other, in texts of LONG_WORDS words."""
-    found, text, aspects = [], "", list[Aspect]()
+def join(reviews: Sequence[Review]) -> list[Review]:
+    """Join the reviews to texts of LONG_WORDS words."""
+    texts, text, aspects = [], "", list[Aspect]()
     for number, review in enumerate(reviews):
-        moved = [
+        aspects += [
             replace(a, start=a.span[0] + len(text), end=a.span[1] + len(text), opinion=None)
             for a in review.aspects
             if a.span
         ]
-        aspects += moved
         text += review.text + "\n"
         if len(text.split()) >= LONG_WORDS or number == len(reviews) - 1:
-            found.append(Review(f"joined {len(found)}", text, tuple(aspects)))
+            texts.append(Review(f"joined {len(texts)}", text, tuple(aspects)))
             text, aspects = "", []
-    return found
+    return texts
 
 
 def measure(
     parser: AspectParser, reviews: Sequence[Review], seed: int, mapping: dict[str, str | None]
 ) -> dict[str, Any]:
-    """F1 by disturbance, `clean` first."""
-    sets = {"clean": list(reviews)}
-    for name, disturbance in DISTURBANCES.items():
+    """Return F1 by kind of noise, `clean` first."""
+    versions = {"clean": list(reviews)}
+    for name, noise in NOISES.items():
         rng = random.Random(seed)  # noqa: S311
-        sets[name] = [rewritten(review, disturbance(review, rng)) for review in reviews]
-    sets[f"texts of {LONG_WORDS:,} words"] = joined(reviews)
-    rows = track(sets.items(), "reading", console=Console(stderr=True))
-    return {name: evaluate(parser, its, mapping).f1s for name, its in rows}
+        versions[name] = [rewrite(review, noise(review, rng)) for review in reviews]
+    versions[f"texts of {LONG_WORDS:,} words"] = join(reviews)
+    rows = track(versions.items(), "evaluating", console=Console(stderr=True))
+    return {name: evaluate(parser, version, mapping).f1s for name, version in rows}
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    arguments.add_argument(
-        "model", nargs="?", default=Settings().champion_uri, help="as in `evaluate`; runs:/ID for a run"
-    )
-    arguments.add_argument("data", nargs="?", default="corpus", help="labelled reviews, as in `evaluate`")
-    arguments.add_argument("--map", type=Path, help="JSON file that renames or drops categories")
-    arguments.add_argument("--split", default="test")
-    arguments.add_argument("--seed", type=int, default=0)
-    arguments.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    options = arguments.parse_args()
+    parser = argument_parser(__doc__)
+    model_help = "model, as in `evaluate`; runs:/ID for a run"
+    parser.add_argument("model", nargs="?", default=Settings().champion_uri, help=model_help)
+    parser.add_argument("data", nargs="?", default="corpus", help="labelled reviews, as in `evaluate`")
+    parser.add_argument("--map", type=Path, help="JSON file that renames or drops categories")
+    parser.add_argument("--split", default="test", help="split to evaluate on")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the noise")
+    options = parser.parse_args()
     try:
         mapping = data.read_mapping(options.map) if options.map else {}
         splits = data.read_splits(options.data, mapping)
@@ -146,13 +137,12 @@ def main() -> None:
         print(json.dumps({"model": options.model, "data": options.data, "seed": options.seed, "f1": f1}, indent=2))
         return
     table = Table(title=f"{options.model} on {options.data}, {len(reviews):,} reviews")
-    for heading in ("", *NAMES.values(), "lost"):
+    for heading in ("", *NAMES.values(), "largest loss"):
         table.add_column(heading, justify="right" if heading else "left")
-    clean = f1["clean"]
     for name, figures in f1.items():
-        lost = max(100 * (clean[key] - figures[key]) for key in figures)
-        table.add_row(name, *(f"{100 * figures[key]:.1f}" for key in NAMES if key in figures), f"{lost:.1f}")
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+        loss = max(100 * (f1["clean"][key] - figures[key]) for key in figures)
+        table.add_row(name, *(f"{100 * figures[key]:.1f}" for key in NAMES if key in figures), f"{loss:.1f}")
+    print_table(table)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,19 @@
-"""How fast the server answers: REST and gRPC, one review a request, beside the same model in process.
+"""Measure throughput and latency of the server over REST and gRPC, with one review per request.
 
     python benchmarks/server.py [--json] [--runs 5] [--seconds 4] [--clients 64] [--model models:/NAME@ALIAS]
     python benchmarks/server.py --overload 600
 
-Server, in-process parser and load generator share this machine's cores; the runs take turns. `--overload` sends, for so
-many seconds, twice the requests that the server can answer, whether it answers or not.
+Server, in-process parser and load generator share the cores of this machine; runs are interleaved. `--overload` sends
+requests at twice the capacity of the server (open loop).
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import json
 import os
 import random
-import socket
 import statistics
 import subprocess
 import sys
@@ -27,12 +25,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from machine import machine, versions
+from machine import argument_parser, machine, versions
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from reviews_parsing import data
+from reviews_parsing.io.ports import free_port
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.settings import MODEL_NAME, Settings
 
@@ -42,47 +41,48 @@ SERVE = "import sys; from reviews_parsing.serving import serve; serve(*map(int, 
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of a run")
-    parser.add_argument("--clients", type=int, default=64)
-    parser.add_argument("--model", default=Settings().champion_uri)
-    parser.add_argument("--overload", type=float, metavar="SECONDS", help="measure at twice the capacity instead")
-    arguments = parser.parse_args()
-    if arguments.overload:
-        report = overload(arguments.model, arguments.overload, arguments.clients)
+    parser = argument_parser(__doc__)
+    parser.add_argument("--runs", type=int, default=5, help="number of runs of which the median is reported")
+    parser.add_argument("--seconds", type=float, default=4.0, help="length of a run in seconds")
+    parser.add_argument("--clients", type=int, default=64, help="number of concurrent clients")
+    parser.add_argument("--model", default=Settings().champion_uri, help="model to serve, as in `serve`")
+    overload_help = "length in seconds of a run at twice the capacity, instead of the other runs"
+    parser.add_argument("--overload", type=float, metavar="SECONDS", help=overload_help)
+    options = parser.parse_args()
+    if options.overload:
+        report = measure_overload(options.model, options.overload, options.clients)
     else:
-        report = measure(arguments.model, arguments.runs, arguments.seconds, arguments.clients)
-    if arguments.json or arguments.overload:
+        report = measure(options.model, options.runs, options.seconds, options.clients)
+    if options.json or options.overload:
         print(json.dumps(report, indent=2))
     else:
         show(report)
 
 
 def measure(model: str, runs: int, seconds: float, clients: int) -> dict[str, Any]:
-    """The report: medians over `runs` of each way to ask, and what one client waits."""
+    """Return the report: medians over `runs` of each kind of access."""
     texts = sample()
     local = AspectParser.load(model)
     single = AspectParser.load(model, threads=1)
-    with server(model) as (http, grpc, pid):
-        ways: dict[str, Callable[[], dict[str, float]]] = {
+    with start_server(model) as (http, grpc, pid):
+        systems: dict[str, Callable[[], dict[str, float]]] = {
             "in process": lambda: in_process(local, texts, seconds),
-            f"REST, {clients} clients": lambda: asyncio.run(rest(http, texts, clients, seconds)),
-            f"gRPC, {clients} clients": lambda: asyncio.run(rpc(grpc, texts, clients, seconds)),
+            f"REST, {clients} clients": lambda: asyncio.run(run_rest(http, texts, clients, seconds)),
+            f"gRPC, {clients} clients": lambda: asyncio.run(run_grpc(grpc, texts, clients, seconds)),
             "bare model, one text": lambda: one_by_one(single, texts, seconds / 2),
-            "REST, 1 client": lambda: asyncio.run(rest(http, texts, 1, seconds / 2)),
-            "gRPC, 1 client": lambda: asyncio.run(rpc(grpc, texts, 1, seconds / 2)),
+            "REST, 1 client": lambda: asyncio.run(run_rest(http, texts, 1, seconds / 2)),
+            "gRPC, 1 client": lambda: asyncio.run(run_grpc(grpc, texts, 1, seconds / 2)),
         }
-        for way in ways.values():
-            way()
-        taken: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
-        rounds = list(itertools.product(range(runs), ways))
+        for warm_up in systems.values():
+            warm_up()
+        results: dict[str, list[dict[str, float]]] = {name: [] for name in systems}
+        rounds = list(itertools.product(range(runs), systems))
         for _, name in track(rounds, "measuring", console=Console(stderr=True)):
-            taken[name].append(ways[name]())
-        rss = resident(pid)
+            results[name].append(systems[name]())
+        rss = resident_mb(pid)
     figures = {
-        name: {key: statistics.median(run[key] for run in found) for key in found[0]} for name, found in taken.items()
+        name: {key: statistics.median(run[key] for run in measured) for key in measured[0]}
+        for name, measured in results.items()
     }
     rate = figures["in process"]["reviews_per_second"]
     bare = figures["bare model, one text"]["p50_ms"]
@@ -98,33 +98,34 @@ def measure(model: str, runs: int, seconds: float, clients: int) -> dict[str, An
     }
 
 
-def overload(model: str, seconds: float, clients: int) -> dict[str, Any]:
-    """What happens to requests that come twice as fast as they can be answered, and to the server's memory."""
+def measure_overload(model: str, seconds: float, clients: int) -> dict[str, Any]:
+    """Return accepted and shed requests at twice the capacity, their latencies, and the memory of the server."""
     texts = sample()
-    with server(model) as (http, _, pid):
-        capacity = asyncio.run(rest(http, texts, clients, 10))["reviews_per_second"]
-        before = resident(pid)
-        flood = asyncio.run(open_loop(http, texts, 2 * capacity, seconds))
-        return {"capacity": capacity, "rate": 2 * capacity, **flood, "rss_mb": [before, resident(pid)], **about()}
+    with start_server(model) as (http, _, pid):
+        capacity = asyncio.run(run_rest(http, texts, clients, 10))["reviews_per_second"]
+        start_mb = resident_mb(pid)
+        figures = asyncio.run(run_open_loop(http, texts, 2 * capacity, seconds))
+        rss = [start_mb, resident_mb(pid)]
+        return {"capacity": capacity, "rate": 2 * capacity, **figures, "rss_mb": rss, **about()}
 
 
-async def open_loop(port: int, texts: Sequence[str], rate: float, seconds: float) -> dict[str, Any]:
-    """Requests at `rate` a second, each over a connection that is free, a new one where none is."""
+async def run_open_loop(port: int, texts: Sequence[str], rate: float, seconds: float) -> dict[str, Any]:
+    """Send requests at `rate` per second over idle connections, or new ones if all are busy."""
     requests = itertools.cycle([request(text) for text in texts])
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
     waits: dict[int, list[float]] = {}
     running: set[asyncio.Task[None]] = set()
 
-    async def ask(due: float) -> None:
+    async def send(due: float) -> None:
         message = next(requests)
         try:
             reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
             writer.write(message)
-            status, _ = await answer(reader)
-        except (ConnectionError, asyncio.IncompleteReadError):  # one that was idle for so long that it was closed
+            status, _ = await read_response(reader)
+        except (ConnectionError, asyncio.IncompleteReadError):  # the server closed an idle connection
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(message)
-            status, _ = await answer(reader)
+            status, _ = await read_response(reader)
         waits.setdefault(status, []).append(time.perf_counter() - due)
         idle.append((reader, writer))
 
@@ -132,7 +133,7 @@ async def open_loop(port: int, texts: Sequence[str], rate: float, seconds: float
     for number in range(int(rate * seconds)):
         due = begin + number / rate
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        running.add(task := asyncio.create_task(ask(due)))
+        running.add(task := asyncio.create_task(send(due)))
         task.add_done_callback(running.discard)
     await asyncio.gather(*running)
     for _, writer in idle:
@@ -142,35 +143,37 @@ async def open_loop(port: int, texts: Sequence[str], rate: float, seconds: float
         "seconds": seconds,
         "accepted": len(waits.get(OK, [])),
         "shed": len(waits.get(SHED, [])),
-        "others": {str(status): len(found) for status, found in waits.items() if status not in (OK, SHED)},
+        "others": {str(status): len(times) for status, times in waits.items() if status not in (OK, SHED)},
         "accepted_p50_ms": accepted["p50_ms"],
         "accepted_p99_ms": accepted["p99_ms"],
         "shed_p99_ms": shed["p99_ms"],
     }
 
 
-async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
-    """Status and body of one HTTP answer."""
+async def read_response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """Return status and body of an HTTP response."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
     return int(head.split(b" ", 2)[1]), await reader.readexactly(length)
 
 
 def sample(count: int = 1000) -> list[str]:
-    """Reviews of the shipped corpus, shuffled."""
+    """Return a random sample of the texts of the corpus."""
     texts = [review.text for reviews in data.read_splits("corpus").values() for review in reviews]
     random.Random(0).shuffle(texts)  # noqa: S311
     return texts[:count]
 
 
 def in_process(parser: AspectParser, texts: Sequence[str], seconds: float) -> dict[str, float]:
-    done, begin = 0, time.perf_counter()
+    """Parse all texts at once, repeatedly."""
+    reviews, begin = 0, time.perf_counter()
     while time.perf_counter() - begin < seconds:
-        done += len(parser.parse(texts))
-    return {"reviews_per_second": done / (time.perf_counter() - begin)}
+        reviews += len(parser.parse(texts))
+    return {"reviews_per_second": reviews / (time.perf_counter() - begin)}
 
 
 def one_by_one(parser: AspectParser, texts: Sequence[str], seconds: float) -> dict[str, float]:
+    """Parse one text at a time."""
     waits: list[float] = []
     end = time.perf_counter() + seconds
     for text in itertools.cycle(texts):
@@ -182,8 +185,8 @@ def one_by_one(parser: AspectParser, texts: Sequence[str], seconds: float) -> di
     raise AssertionError
 
 
-async def rest(port: int, texts: Sequence[str], clients: int, seconds: float) -> dict[str, float]:
-    """Clients that ask for one review after the other over a connection each."""
+async def run_rest(port: int, texts: Sequence[str], clients: int, seconds: float) -> dict[str, float]:
+    """Run clients that send one review after the other over REST, each over its own connection."""
     requests = [request(text) for text in texts]
     waits: list[float] = []
     end = time.perf_counter() + seconds
@@ -195,7 +198,7 @@ async def rest(port: int, texts: Sequence[str], clients: int, seconds: float) ->
             if begin > end:
                 break
             writer.write(body)
-            status, content = await answer(reader)
+            status, content = await read_response(reader)
             if status == SHED:
                 await asyncio.sleep(0.05)
                 continue
@@ -217,8 +220,8 @@ def request(text: str) -> bytes:
     )
 
 
-async def rpc(port: int, texts: Sequence[str], clients: int, seconds: float) -> dict[str, float]:
-    """The same over gRPC, all clients on one channel, with messages made beforehand."""
+async def run_grpc(port: int, texts: Sequence[str], clients: int, seconds: float) -> dict[str, float]:
+    """Run clients that send one review after the other over one gRPC channel, with messages serialised in advance."""
     import grpc.aio
     from tritonclient.grpc import service_pb2
 
@@ -254,9 +257,12 @@ def summary(waits: list[float], seconds: float) -> dict[str, float]:
 
 
 @contextmanager
-def server(model: str) -> Iterator[tuple[int, int, int]]:
-    """(HTTP port, gRPC port, process id) of a server that is ready."""
-    ports = free_ports(3)
+def start_server(model: str) -> Iterator[tuple[int, int, int]]:
+    """Start a server and yield its HTTP port, gRPC port and process id when it is ready."""
+    free: set[int] = set()
+    while len(free) < 3:
+        free.add(free_port(0))
+    ports = list(free)
     process = subprocess.Popen(
         [sys.executable, "-c", SERVE, *map(str, ports), model], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -275,22 +281,14 @@ def server(model: str) -> Iterator[tuple[int, int, int]]:
         process.wait()
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def resident(pid: int) -> float:
-    """MB that a process holds."""
+def resident_mb(pid: int) -> float:
+    """Return the resident memory of a process in MB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def about() -> dict[str, Any]:
-    """Where, with what and how this was measured."""
+    """Return machine, versions, date and command for the report."""
     return {
         "machine": machine(),
         "versions": versions(("reviews-parsing", "onnxruntime", "mlserver", "uvicorn", "grpcio")),
@@ -300,6 +298,7 @@ def about() -> dict[str, Any]:
 
 
 def show(report: dict[str, Any]) -> None:
+    """Print the report as a table."""
     machine, versions = report["machine"], report["versions"]
     table = Table(title=f"{machine['processor']}, {machine['cores']} cores, {report['date']}")
     for name in ("", "reviews/s", "of in process", "p50 ms", "p99 ms"):
@@ -313,9 +312,9 @@ def show(report: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"one client over REST waits {report['rest_p50_above_bare_ms']:.1f} ms longer than for the bare model"
+        f"median latency of one REST client: {report['rest_p50_above_bare_ms']:.1f} ms above that of the bare model"
     )
-    console.print(f"the server holds {report['server_rss_mb']:.0f} MB")
+    console.print(f"memory of the server: {report['server_rss_mb']:.0f} MB")
     console.print(", ".join(f"{name} {number}" for name, number in versions.items()))
     console.print(f"medians of {report['runs']} runs: {report['command']}")
 

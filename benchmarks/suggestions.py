@@ -1,17 +1,16 @@
-"""What labels are worth that `data suggest` asks for, beside as many at random: the learning curve of both.
+"""Compare labels selected by `data suggest` with labels of random reviews, by learning curves.
 
     python benchmarks/suggestions.py [DATA] [--start 200] [--step 100] [--steps 4] [--seeds 1 2 3]
                                      [--set epochs=8 ...] [-o curve.json] [--plot curve.svg]
 
-Of the training split, `start` reviews drawn by the seed are labelled at first. Each step labels `step` more, those that
-the model of the step before suggests or, in the other arm, the next at random, and trains anew on all. The validation
-split says when to stop and calibrates; the test split is scored, in fp32, exact match, F1 in points. Points that the
-file `-o` already has are not measured again, so that a run that was stopped can be gone on with.
+Training starts with `start` random reviews of the training split. Each step adds `step` reviews, suggested by the model
+of the previous step or, in the other arm, random ones, and trains on all of them. The validation split calibrates; the
+test split is scored, in fp32, exact match, F1 in points. Points in the output file are not measured again, so an
+interrupted run continues.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import statistics
@@ -22,8 +21,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from recipes import changed, trained
-from rich.console import Console
+from machine import argument_parser, print_table
+from recipes import change, train_parser
 from rich.table import Table
 
 from reviews_parsing import data
@@ -41,80 +40,84 @@ Point = dict[str, Any]
 
 
 class Sizes(NamedTuple):
-    """Reviews at first, reviews a step, steps."""
+    """Number of reviews at the start, reviews per step, number of steps."""
 
     start: int
     step: int
     steps: int
 
 
-def more(arm: str, labelled: Sequence[Review], rest: Sequence[Review], step: int, parser: AspectParser) -> list[Review]:
-    """The next `step` reviews to label of `rest`, which is in random order."""
+def select(arm: str, labelled: Sequence[Review], pool: Sequence[Review], step: int, parser: AspectParser) -> list[str]:
+    """Return the ids of the next `step` reviews of `pool`, which is in random order."""
     if arm == "random":
-        return list(rest[:step])
-    by_id = {review.id: review for review in rest}
-    pool = ((review.text, {"id": review.id}) for review in rest)
-    found = suggest(parser, pool, step, [review.text for review in labelled])
-    return [by_id[one.source_row["id"]] for one in found]
+        return [review.id for review in pool[:step]]
+    rows = ((review.text, {"id": review.id}) for review in pool)
+    return [s.source_row["id"] for s in suggest(parser, rows, step, [review.text for review in labelled])]
 
 
 def learnable(reviews: Sequence[Review], labelled: Sequence[Review]) -> list[Review]:
-    """The reviews without aspects of a category that nothing labelled has."""
-    known = Taxonomy.of(labelled)
-    kept = (
-        tuple(a for a in review.aspects if a.entity_group in (known.categories if a.span else known.implicit))
+    """Return the reviews without aspects of categories that `labelled` lacks."""
+    taxonomy = Taxonomy.of(labelled)
+    return [
+        replace(
+            review,
+            aspects=tuple(
+                a for a in review.aspects if a.entity_group in (taxonomy.categories if a.span else taxonomy.implicit)
+            ),
+        )
         for review in reviews
-    )
-    return [replace(review, aspects=aspects) for review, aspects in zip(reviews, kept, strict=True)]
+    ]
 
 
-def curve(
-    splits: dict[str, list[Review]], recipe: Recipe, sizes: Sizes, known: list[Point], keep: Callable[[Point], None]
+def measure_curve(
+    splits: dict[str, list[Review]], recipe: Recipe, sizes: Sizes, points: list[Point], add: Callable[[Point], None]
 ) -> None:
-    """Measure each point that is not known, and `keep` it; the ids of what to label next are part of a point."""
+    """Measure the points that `points` lacks and `add` them; a point has the ids of the next reviews."""
     pool = random.Random(recipe.seed).sample(splits["train"], len(splits["train"]))  # noqa: S311
     by_id = {review.id: review for review in pool}
 
-    def point(arm: str, number: int, labelled: list[Review]) -> Point:
-        for found in known:
-            if (found["arm"], found["seed"], found["step"]) == (arm, recipe.seed, number):
-                return found
-        rest = [review for review in pool if review.id not in {one.id for one in labelled}]
+    def measure_point(arm: str, number: int, labelled: list[Review]) -> Point:
+        for point in points:
+            if (point["arm"], point["seed"], point["step"]) == (arm, recipe.seed, number):
+                return point
+        labelled_ids = {review.id for review in labelled}
+        unlabelled = [review for review in pool if review.id not in labelled_ids]
         with tempfile.TemporaryDirectory() as folder:
-            parser, seconds = trained(labelled, learnable(splits["validation"], labelled), recipe, Path(folder))
+            validation = learnable(splits["validation"], labelled)
+            parser, seconds = train_parser(labelled, validation, recipe, Path(folder))
             scores = evaluate(parser, splits["test"]).f1s
             arms = ARMS if arm == START else (arm,)
-            following = {arm: [one.id for one in more(arm, labelled, rest, sizes.step, parser)] for arm in arms}
+            selections = {arm: select(arm, labelled, unlabelled, sizes.step, parser) for arm in arms}
         words = sum(len(review.text.split()) for review in labelled)
-        about = {"arm": arm, "seed": recipe.seed, "step": number, "reviews": len(labelled), "words": words}
-        keep(about | scores | {"seconds": seconds, "next": following})
-        return known[-1]
+        facts = {"arm": arm, "seed": recipe.seed, "step": number, "reviews": len(labelled), "words": words}
+        add(facts | scores | {"seconds": seconds, "next": selections})
+        return points[-1]
 
-    first = point(START, 0, pool[: sizes.start])
+    start = measure_point(START, 0, pool[: sizes.start])
     for arm in ARMS:
-        labelled, last = pool[: sizes.start], first
+        labelled, point = pool[: sizes.start], start
         for number in range(1, sizes.steps + 1):
-            labelled = labelled + [by_id[one] for one in last["next"][arm]]
-            last = point(arm, number, labelled)
+            labelled = labelled + [by_id[review_id] for review_id in point["next"][arm]]
+            point = measure_point(arm, number, labelled)
 
 
-def table(points: list[Point], measure: str) -> Table:
-    """Means over the seeds, by number of reviews labelled."""
-    grid = Table(title=f"F1 of {measure}, means over {len({p['seed'] for p in points})} seeds")
+def table(points: list[Point], metric: str) -> Table:
+    """Return means over the seeds by number of labelled reviews."""
+    grid = Table(title=f"F1 of {metric}, means over {len({p['seed'] for p in points})} seeds")
     for column in ("reviews", "suggested", "random", "difference", "words suggested", "words random"):
         grid.add_column(column, justify="right")
     for reviews in sorted({point["reviews"] for point in points}):
         arms = [[p for p in points if p["arm"] in (arm, START) and p["reviews"] == reviews] for arm in ARMS]
         if all(arms):
-            f1 = [100 * statistics.fmean(p[measure] for p in its) for its in arms]
-            words = [statistics.fmean(p["words"] for p in its) for its in arms]
+            f1 = [100 * statistics.fmean(p[metric] for p in arm_points) for arm_points in arms]
+            words = [statistics.fmean(p["words"] for p in arm_points) for arm_points in arms]
             row = [f"{figure:.1f}" for figure in (*f1, f1[0] - f1[1])] + [f"{figure:,.0f}" for figure in words]
             grid.add_row(str(reviews), *row)
     return grid
 
 
-def plot(points: list[Point], measure: str, target: Path) -> None:
-    """Both curves, with every seed as a thin line."""
+def plot(points: list[Point], metric: str, target: Path) -> None:
+    """Plot the mean curves of both arms, and each seed as a thin line."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -122,34 +125,36 @@ def plot(points: list[Point], measure: str, target: Path) -> None:
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot()
     for arm, colour, dashes in zip(ARMS, ("#0072B2", "#D55E00"), ("-", "--"), strict=True):
-        its = [point for point in points if point["arm"] in (arm, START)]
-        sizes = sorted({point["reviews"] for point in its})
-        for seed in sorted({point["seed"] for point in its}):
-            line = sorted((p["reviews"], 100 * p[measure]) for p in its if p["seed"] == seed)
+        arm_points = [point for point in points if point["arm"] in (arm, START)]
+        sizes = sorted({point["reviews"] for point in arm_points})
+        for seed in sorted({point["seed"] for point in arm_points}):
+            line = sorted((p["reviews"], 100 * p[metric]) for p in arm_points if p["seed"] == seed)
             axes.plot(*zip(*line, strict=True), colour, linestyle=dashes, linewidth=0.6, alpha=0.5)
-        means = [100 * statistics.fmean(p[measure] for p in its if p["reviews"] == size) for size in sizes]
+        means = [100 * statistics.fmean(p[metric] for p in arm_points if p["reviews"] == size) for size in sizes]
         axes.plot(sizes, means, colour, linestyle=dashes, linewidth=2, marker="o", label=arm)
-    axes.set(xlabel="labelled reviews", ylabel=f"F1 of {measure.replace('_', ' + ')}, test split")
+    axes.set(xlabel="labelled reviews", ylabel=f"F1 of {metric.replace('_', ' + ')}, test split")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(target, metadata={"Date": None} if target.suffix == ".svg" else None)
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    arguments.add_argument("data", nargs="?", default="corpus")
-    arguments.add_argument("--start", type=int, default=200)
-    arguments.add_argument("--step", type=int, default=100)
-    arguments.add_argument("--steps", type=int, default=4)
-    arguments.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    arguments.add_argument("--set", nargs="*", default=["epochs=8"], metavar="NAME=VALUE", help="fields of the recipe")
-    arguments.add_argument("--scored", type=int, help="score only so many reviews of the test split")
-    arguments.add_argument("--measure", default="span_category", help="span, span_category or span_category_polarity")
-    arguments.add_argument("-o", "--output", type=Path, default=Path("suggestions.json"))
-    arguments.add_argument("--plot", type=Path)
-    options = arguments.parse_args()
+    parser = argument_parser(__doc__, with_json=False)
+    parser.add_argument("data", nargs="?", default="corpus", help="labelled reviews, as in `train`")
+    parser.add_argument("--start", type=int, default=200, help="number of labelled reviews at the start")
+    parser.add_argument("--step", type=int, default=100, help="number of reviews labelled in a step")
+    parser.add_argument("--steps", type=int, default=4, help="number of steps")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="seeds of samples and trainings")
+    set_help = "fields of the recipe to change"
+    parser.add_argument("--set", nargs="*", default=["epochs=8"], metavar="NAME=VALUE", help=set_help)
+    parser.add_argument("--scored", type=int, help="number of test reviews to score; unset: all")
+    measure_help = "span, span_category or span_category_polarity"
+    parser.add_argument("--measure", default="span_category", help=measure_help)
+    parser.add_argument("-o", "--output", type=Path, default=Path("suggestions.json"), help="file of the points")
+    parser.add_argument("--plot", type=Path, help="file for a plot of the curves, such as curve.svg")
+    options = parser.parse_args()
     try:
-        recipe = changed(Recipe(), options.set)
+        recipe = change(Recipe(), options.set)
         splits = data.read_splits(options.data)
         splits["test"] = splits["test"][: options.scored]
         about = {"data": options.data, "recipe": asdict(recipe), "start": options.start, "step": options.step}
@@ -157,21 +162,21 @@ def main() -> None:
         sizes = Sizes(options.start, options.step, options.steps)
         points: list[Point] = []
         if options.output.exists():
-            before = json.loads(options.output.read_text())
-            if before["about"] != about:
-                sys.exit(f"error: {options.output} holds another experiment: name another file with -o")
-            points = before["points"]
+            content = json.loads(options.output.read_text())
+            if content["about"] != about:
+                sys.exit(f"error: {options.output} belongs to another experiment: name another file with -o")
+            points = content["points"]
 
-        def keep(point: Point) -> None:
+        def add(point: Point) -> None:
             points.append(point)
             write_bytes(options.output, json.dumps({"about": about, "points": points}, indent=1).encode())
             print({key: value for key, value in point.items() if key != "next"}, file=sys.stderr, flush=True)
 
         for seed in options.seeds:
-            curve(splits, replace(recipe, seed=seed), sizes, points, keep)
+            measure_curve(splits, replace(recipe, seed=seed), sizes, points, add)
     except (ReviewsParsingError, ValueError) as error:
         sys.exit(f"error: {error}")
-    Console(width=None if sys.stdout.isatty() else 160).print(table(points, options.measure))
+    print_table(table(points, options.measure))
     if options.plot:
         plot(points, options.measure, options.plot)
 

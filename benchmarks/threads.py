@@ -1,15 +1,14 @@
-"""Training and parsing on a busy machine and under a CPU quota, as ratios to the same work on free cores.
+"""Measure training and parsing on a busy machine and under a CPU quota, relative to free cores.
 
     python benchmarks/threads.py [--json] [--runs 3] [--reviews 600] [--quota 1.0]
 
-Each measurement is a process of its own. `busy` is beside another program that keeps one core busy; `quota` is in a
-cgroup that is given so many cores (cgroup v1 or v2; needs the right to make one, as root has), which a container's CPU
-limit sets as well. The waiting policies of OpenMP are compared beside what `train` chooses.
+Each measurement is a new process. For `busy`, another program uses one core; for `quota`, the process is in a cgroup
+(v1 or v2) with a CPU limit like that of a container, which needs permission to create cgroups. The waiting policies of
+OpenMP are compared with that of `train`.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -20,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from machine import machine, others
+from machine import argument_parser, background_load, machine
 from rich.console import Console
 from rich.table import Table
 
@@ -61,28 +60,28 @@ print(time.perf_counter() - begin)
 
 
 def seconds(program: str, reviews: int, variables: dict[str, str], group: Path | None = None) -> float:
-    """Run `program` in a process of its own, in the cgroup `group`; return what it measured."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
+    """Run `program` in a new process, in the cgroup `group` if given, and return the seconds that it prints."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))}
 
     def join() -> None:
         if group is not None:
             (group / "cgroup.procs").write_text(str(os.getpid()), encoding="ascii")
 
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", program, str(reviews)],
-        env=clean | variables,
+        env=environment | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         preexec_fn=join,
         text=True,
         check=True,
     )
-    return float(done.stdout.splitlines()[-1])
+    return float(process.stdout.splitlines()[-1])
 
 
 @contextmanager
 def busy() -> Iterator[None]:
-    """Another program that keeps one core busy."""
+    """Run another program that uses one core."""
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as process:
         try:
             yield
@@ -92,13 +91,13 @@ def busy() -> Iterator[None]:
 
 @contextmanager
 def quota(cores: float) -> Iterator[Path]:
-    """A cgroup with so many cores. Raises OSError if none can be made."""
-    first = (CGROUPS / "cgroup.controllers").is_file()
-    group = (CGROUPS if first else CGROUPS / "cpu") / f"reviews-parsing-{os.getpid()}"
+    """Create a cgroup with a CPU quota. Raises OSError if that is not permitted."""
+    is_v2 = (CGROUPS / "cgroup.controllers").is_file()
+    group = (CGROUPS if is_v2 else CGROUPS / "cpu") / f"reviews-parsing-{os.getpid()}"
     group.mkdir()
     try:
         limit = round(cores * PERIOD)
-        if first:
+        if is_v2:
             (group / "cpu.max").write_text(f"{limit} {PERIOD}", encoding="ascii")
         else:
             (group / "cpu.cfs_quota_us").write_text(str(limit), encoding="ascii")
@@ -108,37 +107,40 @@ def quota(cores: float) -> Iterator[Path]:
 
 
 def measure(program: str, reviews: int, runs: int, variables: dict[str, str], cores: float) -> dict[str, float]:
-    """Median seconds on free cores, beside a busy program, and under the quota where one can be set."""
-    found: dict[str, list[float]] = {"free": [], "busy": [], "quota": []}
+    """Return median seconds on free cores, beside a busy program, and under the quota if it can be set."""
+    measured: dict[str, list[float]] = {"free": [], "busy": [], "quota": []}
     for _ in range(runs):
-        for name, times in found.items():
+        for name, times in measured.items():
             try:
                 load = busy() if name == "busy" else nullcontext()
                 with load, quota(cores) if name == "quota" else nullcontext() as group:
                     times.append(seconds(program, reviews, variables, group))
             except OSError:
                 continue
-    return {name: statistics.median(times) for name, times in found.items() if times}
+    return {name: statistics.median(times) for name, times in measured.items() if times}
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    options.add_argument("--json", action="store_true")
-    options.add_argument("--runs", type=int, default=3)
-    options.add_argument("--reviews", type=int, default=600)
-    options.add_argument("--quota", type=float, default=1.0, help="cores")
-    given = options.parse_args()
+    parser = argument_parser(__doc__)
+    parser.add_argument("--runs", type=int, default=3, help="number of runs of which the median is reported")
+    parser.add_argument("--reviews", type=int, default=600, help="number of reviews to train on or to parse")
+    parser.add_argument("--quota", type=float, default=1.0, help="CPU quota in cores")
+    options = parser.parse_args()
     rows: list[dict[str, Any]] = []
     for work, program, policies in (("an epoch", TRAIN, POLICIES), ("parsing", PARSE, {"as parse chooses": {}})):
         for policy, variables in policies.items():
-            times = measure(program, given.reviews, given.runs, variables, given.quota)
+            times = measure(program, options.reviews, options.runs, variables, options.quota)
             rows.append({"work": work, "policy": policy, "seconds": times})
             print(f"{work}, {policy}: {times}", file=sys.stderr)
-    if given.json:
-        print(json.dumps({"machine": machine(), "others": others(), "quota": given.quota, "rows": rows}, indent=2))
+    if options.json:
+        print(
+            json.dumps(
+                {"machine": machine(), "others": background_load(), "quota": options.quota, "rows": rows}, indent=2
+            )
+        )
         return
-    table = Table(title=f"{given.reviews} reviews; seconds, and times as long as on free cores")
-    for column in ("", "", "free", "one core taken", f"quota of {given.quota:g} cores"):
+    table = Table(title=f"{options.reviews} reviews; seconds, and the ratio to free cores")
+    for column in ("", "", "free", "one core busy", f"quota of {options.quota:g} cores"):
         table.add_column(column)
     for row in rows:
         times, free = row["seconds"], row["seconds"]["free"]

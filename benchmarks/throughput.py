@@ -1,13 +1,12 @@
-"""Reviews a second on the cores of this machine: the usual recipe, other tools, and the parser, on the same texts.
+"""Measure reviews per second of the parser, the usual recipe with transformers, and other tools, on the same texts.
 
     python benchmarks/throughput.py [--json] [--runs 5] [--reviews 2048] [--only NAME ...] [--lengths]
                                     [--model models:/NAME@ALIAS] [--checkpoint FOLDER] [--engine onnxruntime]
                                     [--peers-python PYTHON]
 
-Every system may use all cores, reads texts to warm up, and then takes its turn with the others, run by run.
-Figures are medians. They are worth something on a machine that does nothing else: threads that wait for each other, as
-torch's do, lose more to a busy one than threads that do not. Texts are reviews of the shipped corpus, the
-longest left out so that a review has 27 tokens on average; slow systems read fewer of them, with the same average.
+Each system may use all cores and is warmed up; runs are interleaved, and figures are medians. The machine should be
+idle: other programs slow down systems whose threads wait for each other, such as torch, more than the parser. Texts are
+reviews of the corpus without the longest, 27 tokens on average; slow systems parse fewer texts with the same average.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import HOW, int8_peak, machine, others, versions
-from peers import Job, Remote, fastest, seconds
+from machine import HOW, argument_parser, background_load, int8_peak, machine, versions
+from peers import PeerJob, PeerProcess, fastest, seconds
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -47,93 +46,90 @@ from reviews_parsing.training.export import export, write_fp32
 from reviews_parsing.training.fit import Recipe
 
 MEAN_TOKENS = 27.0
-# Reviews in a run: of systems that read a few a second, tens, hundreds; the rest read as many as are asked for.
-CRAWLING, SLOW, MIDDLING = 16, 64, 256
-WARM_UP = 256
-# Words in a run over long texts.
+# Maximum number of reviews in a run, by the speed of the system.
+VERY_SLOW, SLOW, MEDIUM = 16, 64, 256
+WARM_UP_TEXTS = 256
+# Total number of words in a run over long texts.
 LONG_WORDS = 24_000
 LONG = {"ours-300-words": 300, "ours-3000-words": 3000}
 BATCH_SIZES = (8, 32)
-# Other programs' share of the machine from which figures are not to be trusted.
-QUIET = 0.05
+# Maximum load of other programs for reliable figures.
+MAX_LOAD = 0.05
 PACKAGES = ("reviews-parsing", "onnxruntime", "openvino", "tokenizers", "numpy", "torch", "transformers")
 
 
-class Absent(ReviewsParsingError):
-    """A system that cannot be measured here; the message says why."""
+class SystemUnavailable(ReviewsParsingError):
+    """Error for a system that cannot be measured here."""
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Something that reads reviews: what it is, and how many seconds a run over `texts` takes.
+    """Description of a system, its texts, and a function that returns the seconds of a run.
 
-    `versions` are those of another process; those of this one are the same for all.
+    `versions` are those of another process, if any.
     """
 
-    what: str
+    description: str
     texts: Sequence[str]
     run: Callable[[], float]
     versions: dict[str, str]
 
 
-def locate(model: str) -> tuple[Path, str | None]:
-    """The model's folder, and its version where the registry knows it."""
-    return registry.fetch(model) if model.startswith("models:") else (Path(model), None)
-
-
 class Bench:
-    """What systems are built from; `folder` is theirs to write in, `exits` ends what they start."""
+    """Shared inputs of the systems: models, texts, a scratch folder, and an exit stack for their processes."""
 
     def __init__(self, options: argparse.Namespace, folder: Path, exits: ExitStack) -> None:
         self.options, self.folder, self.exits = options, folder, exits
-        self.model, self.version = locate(options.model)
+        is_registered = options.model.startswith("models:")
+        self.model, self.version = registry.fetch(options.model) if is_registered else (Path(options.model), None)
         self.parser = self.load(self.model)
-        self._reviews = self._choose([r.text for reviews in data.read_splits("corpus").values() for r in reviews])
+        self._reviews = self._select([r.text for reviews in data.read_splits("corpus").values() for r in reviews])
 
     def load(self, folder: Path) -> AspectParser:
+        """Load a model folder with the chosen engine."""
         return AspectParser(folder, engine=self.options.engine)
 
-    def _choose(self, texts: Sequence[str]) -> list[str]:
-        """As many of `texts`, shortest first, as have MEAN_TOKENS tokens on average."""
+    def _select(self, texts: Sequence[str]) -> list[str]:
+        """Return the shortest texts, as many as have MEAN_TOKENS tokens on average."""
         lengths = np.array([self.tokens([text]) for text in texts])
         order = np.argsort(lengths, kind="stable")
         means = np.cumsum(lengths[order]) / np.arange(1, len(order) + 1)
         return [texts[i] for i in order[: np.searchsorted(means, MEAN_TOKENS, side="right")]]
 
-    def texts(self, most: int | None = None) -> list[str]:
-        """Reviews drawn evenly from short to long, in any order: as many as are asked for, at most `most`."""
-        count = min(self.options.reviews, most or self.options.reviews)
-        places = (np.arange(count) + 0.5) * len(self._reviews) / count
-        return [self._reviews[i] for i in np.random.default_rng(0).permutation(places.astype(int))]
+    def texts(self, max_count: int | None = None) -> list[str]:
+        """Return an even sample of reviews by length, in random order: --reviews, but at most `max_count`."""
+        count = min(self.options.reviews, max_count or self.options.reviews)
+        indices = (np.arange(count) + 0.5) * len(self._reviews) / count
+        return [self._reviews[i] for i in np.random.default_rng(0).permutation(indices.astype(int))]
 
     def long_texts(self, words: int) -> list[str]:
-        """Texts of `words` words (by white space) each, LONG_WORDS in all."""
+        """Return texts of `words` words (separated by white space), LONG_WORDS in total."""
         stream = cycle(word for text in self.texts() for word in text.split())
         return [" ".join(islice(stream, words)) for _ in range(LONG_WORDS // words)]
 
     def tokens(self, texts: Sequence[str]) -> int:
-        """What the champion's encoder reads of `texts`, special tokens included."""
+        """Return the number of encoder tokens of `texts`, including special tokens."""
         return self.parser.prepare(texts).tokens
 
     @cached_property
     def checkpoint(self) -> Path:
-        """The champion's checkpoint: transformers' form of its weights. Raises Absent where it cannot be found."""
+        """Checkpoint of the champion. Raises SystemUnavailable if it is unknown."""
         if self.options.checkpoint:
             return Path(self.options.checkpoint)
         if self.version is None:
-            raise Absent(f"{self.options.model} is a folder, so its checkpoint is not known: give --checkpoint FOLDER")
+            raise SystemUnavailable(f"{self.options.model} is a folder without checkpoint: give --checkpoint FOLDER")
         return fetch_file(run_of(self.version), "checkpoint", self.folder)
 
     @cached_property
     def bert_base(self) -> Path:
-        """A checkpoint with BERT-base's architecture, MiniLM's tokenizer and random weights."""
+        """Checkpoint with the architecture of BERT-base, the tokenizer of MiniLM and random weights."""
         import torch
         from transformers import BertConfig, BertForTokenClassification
 
         tags = dict(enumerate(self.parser.taxonomy.tags))
         torch.manual_seed(0)
         model = BertForTokenClassification(BertConfig(id2label=tags, label2id={tag: i for i, tag in tags.items()}))
-        # Random weights would find an aspect in every word: most words have none.
+        # The bias makes most words O, as in reviews; random weights would predict an aspect at each word.
         model.classifier.bias.data[0] = 2.0
         target = self.folder / "bert-base"
         model.save_pretrained(target)
@@ -142,117 +138,107 @@ class Bench:
 
     @cached_property
     def ours_bert_base(self) -> AspectParser:
-        """The parser on `bert_base`, exported like any model; few texts will do, for the scales mean nothing."""
+        """Parser on `bert_base`, exported with few texts, since its scales are meaningless."""
         corpus, folder = data.read_splits("corpus"), self.folder / "ours-bert-base"
-        few = corpus["train"][:16], corpus["validation"][:16]
-        return self.load(export(self.bert_base, self.parser.taxonomy, Recipe(), *few, folder).folder)
+        samples = corpus["train"][:16], corpus["validation"][:16]
+        return self.load(export(self.bert_base, self.parser.taxonomy, Recipe(), *samples, folder).folder)
 
 
 def pipeline(folder: Path) -> Any:
-    """The usual recipe for a model of tags."""
+    """Return the token-classification pipeline of transformers for a checkpoint."""
     import transformers
 
     return transformers.pipeline("token-classification", model=str(folder), aggregation_strategy="simple")
 
 
-def one_by_one(what: str, folder: Path, texts: Sequence[str]) -> System:
+def pipeline_system(description: str, folder: Path, texts: Sequence[str], batched: bool) -> System:
+    """Return a pipeline that parses texts one by one, or in batches of the faster of BATCH_SIZES."""
     pipe = pipeline(folder)
-    return system(f"{what}, one by one", texts, lambda texts: [pipe(text) for text in texts])
+    if not batched:
+        return local_system(f"{description}, one by one", texts, lambda texts: [pipe(text) for text in texts])
 
-
-def batched(what: str, folder: Path, texts: Sequence[str]) -> System:
-    pipe = pipeline(folder)
-
-    def by(size: int) -> Callable[[Sequence[str]], object]:
+    def in_batches(size: int) -> Callable[[Sequence[str]], object]:
         return lambda texts: pipe(list(texts), batch_size=size)
 
-    size, read = fastest({size: by(size) for size in BATCH_SIZES}, texts)
-    return system(f"{what}, batches of {size}, the better of {BATCH_SIZES}", texts, read)
+    size, read = fastest({size: in_batches(size) for size in BATCH_SIZES}, texts)
+    return local_system(f"{description}, batches of {size}, the better of {BATCH_SIZES}", texts, read)
 
 
-def system(what: str, texts: Sequence[str], read: Callable[[Sequence[str]], object]) -> System:
-    """A system of this process, warmed up."""
-    read(texts[:WARM_UP])
-    return System(what, texts, lambda: seconds(read, texts), {})
+def local_system(description: str, texts: Sequence[str], read: Callable[[Sequence[str]], object]) -> System:
+    """Return a warmed-up system of this process."""
+    read(texts[:WARM_UP_TEXTS])
+    return System(description, texts, lambda: seconds(read, texts), {})
 
 
-def parsing(what: str, parser: AspectParser, texts: Sequence[str]) -> System:
-    return system(f"{what}, {parser.config.precision} on {parser.engine}", texts, parser.parse)
+def parser_system(description: str, parser: AspectParser, texts: Sequence[str]) -> System:
+    """Return a system that parses texts."""
+    return local_system(f"{description}, {parser.config.precision} on {parser.engine}", texts, parser.parse)
 
 
-def encoding(what: str, parser: AspectParser, texts: Sequence[str]) -> System:
-    """From token ids to logits: what `parse` does between tokenizing and decoding."""
-    chunks = [parser.prepare(texts[at : at + CHUNK_TEXTS]) for at in range(0, len(texts), CHUNK_TEXTS)]
-    return system(f"{what}, its encoder alone", texts, lambda _: [parser.encode(chunk) for chunk in chunks])
+def encoder_system(description: str, parser: AspectParser, texts: Sequence[str]) -> System:
+    """Return a system that computes logits from token ids, without tokenizing and decoding."""
+    chunks = [parser.prepare(texts[i : i + CHUNK_TEXTS]) for i in range(0, len(texts), CHUNK_TEXTS)]
+    return local_system(f"{description}, its encoder alone", texts, lambda _: [parser.encode(c) for c in chunks])
 
 
-def fp32(bench: Bench) -> System:
+def fp32_system(bench: Bench) -> System:
+    """Return the parser on the champion's checkpoint in fp32."""
     folder = bench.folder / "ours-fp32"
     write_fp32(bench.checkpoint, bench.parser.taxonomy, Recipe(), folder)
-    return parsing("the parser on the champion's checkpoint", bench.load(folder), bench.texts())
+    return parser_system("the parser on the champion's checkpoint", bench.load(folder), bench.texts())
 
 
-def peer(name: str, most: int | None) -> Callable[[Bench], System]:
-    """A tool of peers.py, in a process of its own."""
+def peer_system(name: str, max_texts: int | None) -> Callable[[Bench], System]:
+    """Return a builder for a tool of peers.py, which runs in its own process."""
 
     def build(bench: Bench) -> System:
-        texts = bench.texts(most)
-        job = Job(texts, list(bench.parser.taxonomy.categories), resolve_backbone(EMBEDDED), usable_cores())
+        texts = bench.texts(max_texts)
+        job = PeerJob(texts, list(bench.parser.taxonomy.categories), resolve_backbone(EMBEDDED), usable_cores())
         try:
-            remote = Remote(bench.options.peers_python, name)
+            process = PeerProcess(bench.options.peers_python, name)
         except OSError as error:
-            raise Absent(f"{bench.options.peers_python} is no interpreter ({error.strerror})") from error
-        bench.exits.callback(remote.close)
-        told = remote.ask(json.dumps(job._asdict()))
-        if "absent" in told:
-            raise Absent(told["absent"])
-        return System(told["note"], texts, remote.run, told["versions"])
+            raise SystemUnavailable(f"{bench.options.peers_python} is not an interpreter ({error.strerror})") from error
+        bench.exits.callback(process.close)
+        reply = process.ask(json.dumps(job._asdict()))
+        if "absent" in reply:
+            raise SystemUnavailable(reply["absent"])
+        return System(reply["note"], texts, process.run, reply["versions"])
 
     return build
 
 
-def long(name: str) -> Callable[[Bench], System]:
-    what = f"the parser on the champion, texts of {LONG[name]} words"
-    return lambda bench: parsing(what, bench.parser, bench.long_texts(LONG[name]))
+def long_text_system(name: str) -> Callable[[Bench], System]:
+    """Return a builder for the parser on long texts."""
+    description = f"the parser on the champion, texts of {LONG[name]} words"
+    return lambda bench: parser_system(description, bench.parser, bench.long_texts(LONG[name]))
 
 
+PIPELINE_ON_BERT = "transformers pipeline, BERT-base with random weights, fp32"
+PIPELINE_ON_BACKBONE = "transformers pipeline, the champion's checkpoint, fp32"
+PARSER, PARSER_ON_BERT = "the parser on the champion", "the parser on BERT-base with random weights"
 SYSTEMS: dict[str, Callable[[Bench], System]] = {
-    "reference": lambda bench: one_by_one(
-        "transformers pipeline, BERT-base with random weights, fp32", bench.bert_base, bench.texts(SLOW)
-    ),
-    "reference-batched": lambda bench: batched(
-        "transformers pipeline, BERT-base with random weights, fp32", bench.bert_base, bench.texts(SLOW)
-    ),
-    "backbone": lambda bench: one_by_one(
-        "transformers pipeline, the champion's checkpoint, fp32", bench.checkpoint, bench.texts(MIDDLING)
-    ),
-    "backbone-batched": lambda bench: batched(
-        "transformers pipeline, the champion's checkpoint, fp32", bench.checkpoint, bench.texts(MIDDLING)
-    ),
-    "pyabsa": peer("pyabsa", CRAWLING),
-    "setfit": peer("setfit", SLOW),
-    "gliner": peer("gliner", SLOW),
-    "spacy": peer("spacy", None),
-    "ours": lambda bench: parsing("the parser on the champion", bench.parser, bench.texts()),
-    "ours-openvino": lambda bench: parsing(
-        "the parser on the champion", AspectParser(bench.model, engine="openvino"), bench.texts()
-    ),
-    "ours-encoder": lambda bench: encoding("the parser on the champion", bench.parser, bench.texts()),
-    "ours-fp32": fp32,
-    "ours-bert-base": lambda bench: parsing(
-        "the parser on BERT-base with random weights", bench.ours_bert_base, bench.texts(MIDDLING)
-    ),
-    "ours-bert-base-encoder": lambda bench: encoding(
-        "the parser on BERT-base with random weights", bench.ours_bert_base, bench.texts(MIDDLING)
-    ),
-    **{name: long(name) for name in LONG},
+    "reference": lambda b: pipeline_system(PIPELINE_ON_BERT, b.bert_base, b.texts(SLOW), False),
+    "reference-batched": lambda b: pipeline_system(PIPELINE_ON_BERT, b.bert_base, b.texts(SLOW), True),
+    "backbone": lambda b: pipeline_system(PIPELINE_ON_BACKBONE, b.checkpoint, b.texts(MEDIUM), False),
+    "backbone-batched": lambda b: pipeline_system(PIPELINE_ON_BACKBONE, b.checkpoint, b.texts(MEDIUM), True),
+    "pyabsa": peer_system("pyabsa", VERY_SLOW),
+    "setfit": peer_system("setfit", SLOW),
+    "gliner": peer_system("gliner", SLOW),
+    "spacy": peer_system("spacy", None),
+    "ours": lambda b: parser_system(PARSER, b.parser, b.texts()),
+    "ours-openvino": lambda b: parser_system(PARSER, AspectParser(b.model, engine="openvino"), b.texts()),
+    "ours-encoder": lambda b: encoder_system(PARSER, b.parser, b.texts()),
+    "ours-fp32": fp32_system,
+    "ours-bert-base": lambda b: parser_system(PARSER_ON_BERT, b.ours_bert_base, b.texts(MEDIUM)),
+    "ours-bert-base-encoder": lambda b: encoder_system(PARSER_ON_BERT, b.ours_bert_base, b.texts(MEDIUM)),
+    **{name: long_text_system(name) for name in LONG},
 }
 
 
 def main() -> None:
-    options = arguments()
+    options = parse_arguments()
     err = Console(stderr=True)
-    settle()
+    configure_torch()
     try:
         with tempfile.TemporaryDirectory() as folder, ExitStack() as exits:
             report = measure(Bench(options, Path(folder), exits), err)
@@ -264,8 +250,8 @@ def main() -> None:
         show(report)
 
 
-def settle() -> None:
-    """Give torch all cores, and keep transformers to itself: that random weights are new is no news."""
+def configure_torch() -> None:
+    """Let torch use all cores, and silence the warnings of transformers about random weights."""
     import torch
     import transformers
 
@@ -274,38 +260,40 @@ def settle() -> None:
     transformers.logging.disable_progress_bar()
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--json", action="store_true", help="one JSON document on stdout")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--reviews", type=int, default=2048, help="reviews in a run of the fast systems")
-    parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), metavar="NAME")
-    parser.add_argument("--lengths", dest="only", action="store_const", const=list(LONG), help="long texts only")
+def parse_arguments() -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argument_parser(__doc__)
+    parser.add_argument("--runs", type=int, default=5, help="number of runs of which the median is reported")
+    parser.add_argument("--reviews", type=int, default=2048, help="number of reviews in a run of a fast system")
+    only_help = "systems to measure"
+    parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), metavar="NAME", help=only_help)
+    lengths_help = "measure long texts only"
+    parser.add_argument("--lengths", dest="only", action="store_const", const=list(LONG), help=lengths_help)
     parser.add_argument("--model", default=Settings().champion_uri, help="models:/NAME@ALIAS or a model folder")
-    parser.add_argument("--checkpoint", help="the model's checkpoint folder; default: that of its run in the registry")
-    parser.add_argument("--engine", choices=ENGINES, default=Settings().engine, help="what runs the parser's models")
-    parser.add_argument("--peers-python", default=sys.executable, help="an interpreter that has the other tools")
+    parser.add_argument("--checkpoint", help="checkpoint folder of the model; unset: that of its run in the registry")
+    parser.add_argument("--engine", choices=ENGINES, default=Settings().engine, help="engine of the parser")
+    parser.add_argument("--peers-python", default=sys.executable, help="Python interpreter with the other tools")
     return parser.parse_args()
 
 
 def measure(bench: Bench, err: Console) -> dict[str, Any]:
-    """Everything that is printed."""
+    """Measure the systems and return the report."""
     systems: dict[str, System] = {}
     absent: dict[str, str] = {}
-    for name in track(bench.options.only, "getting ready", console=err):
+    for name in track(bench.options.only, "preparing", console=err):
         try:
             systems[name] = SYSTEMS[name](bench)
         except ReviewsParsingError as error:
             absent[name] = str(error)
-    taken: dict[str, list[float]] = {name: [] for name in systems}
-    peaks, disturbance = [], []
+    times: dict[str, list[float]] = {name: [] for name in systems}
+    peaks, loads = [], []
     for _ in track(range(bench.options.runs), "measuring", console=err):
-        disturbance.append(others())
+        loads.append(background_load())
         peaks.append(int8_peak())
         for name, system in systems.items():
-            taken[name].append(system.run())
+            times[name].append(system.run())
     peak = max(peaks)
-    figures = {name: figures_of(bench, systems[name], taken[name]) for name in systems}
+    figures = {name: figures_of(bench, systems[name], times[name]) for name in systems}
     return {
         "reviews_per_second": {name: figure["reviews_per_second"] for name, figure in figures.items()},
         **ratios(figures),
@@ -313,7 +301,7 @@ def measure(bench: Bench, err: Console) -> dict[str, Any]:
         "systems": figures,
         "absent": absent,
         "int8_peak": {"gop_per_second": peak / 1e9, "how": HOW},
-        "others": statistics.mean(disturbance),
+        "others": statistics.mean(loads),
         "runs": bench.options.runs,
         "model": bench.options.model,
         "version": bench.version,
@@ -325,28 +313,28 @@ def measure(bench: Bench, err: Console) -> dict[str, Any]:
     }
 
 
-def figures_of(bench: Bench, system: System, taken: Sequence[float]) -> dict[str, Any]:
-    """Medians over runs of `taken` seconds; the runs themselves too."""
-    median = statistics.median(taken)
+def figures_of(bench: Bench, system: System, times: Sequence[float]) -> dict[str, Any]:
+    """Return the figures of a system from the seconds of its runs."""
+    median = statistics.median(times)
     reviews, tokens = len(system.texts), bench.tokens(system.texts)
     return {
-        "what": system.what,
+        "what": system.description,
         "reviews_per_second": reviews / median,
         "reviews_per_second_per_core": reviews / median / usable_cores(),
         "tokens_per_second": tokens / median,
         "words_per_second": sum(len(text.split()) for text in system.texts) / median,
         "reviews": reviews,
         "mean_tokens": tokens / reviews,
-        "seconds": list(taken),
+        "seconds": list(times),
         "versions": system.versions,
     }
 
 
 def ratios(figures: dict[str, dict[str, Any]]) -> dict[str, float | None]:
-    """How many times as many reviews, or words, a second; None where one of the two was not measured."""
+    """Return ratios of rates; None if one of the two systems was not measured."""
 
-    def ratio(name: str, other: str, figure: str = "reviews_per_second") -> float | None:
-        return figures[name][figure] / figures[other][figure] if {name, other} <= figures.keys() else None
+    def ratio(name: str, base: str, figure: str = "reviews_per_second") -> float | None:
+        return figures[name][figure] / figures[base][figure] if {name, base} <= figures.keys() else None
 
     return {
         "ratio_to_reference": ratio("ours", "reference"),
@@ -360,7 +348,7 @@ def ratios(figures: dict[str, dict[str, Any]]) -> dict[str, float | None]:
 
 
 def shares(bench: Bench, figures: dict[str, dict[str, Any]], peak: float) -> dict[str, Any]:
-    """The part of the peak that goes into the encoder's linear layers: 2 operations a weight and token."""
+    """Return the share of the int8 peak used by the encoder's linear layers: 2 operations per weight and token."""
     weights = linear_weights(bench.model / MODEL_FILE)
 
     def share(name: str) -> float | None:
@@ -370,7 +358,7 @@ def shares(bench: Bench, figures: dict[str, dict[str, Any]], peak: float) -> dic
 
 
 def linear_weights(path: Path) -> int:
-    """Weights of all products with constant matrices, whether they are stored as floats or as 8-bit integers."""
+    """Return the number of weights in products with constant matrices, stored as floats or 8-bit integers."""
     import onnx
 
     graph = onnx.load(path).graph
@@ -383,7 +371,7 @@ def linear_weights(path: Path) -> int:
 
 
 def show(report: dict[str, Any]) -> None:
-    """The report as a person reads it."""
+    """Print the report as a table and lines of facts."""
     out = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
     columns = {
         "reviews/s": ("reviews_per_second", ".1f"),
@@ -393,34 +381,34 @@ def show(report: dict[str, Any]) -> None:
         "reviews": ("reviews", "d"),
         "tokens each": ("mean_tokens", ".1f"),
     }
-    yardsticks = {"x reference": "reference", "x backbone": "backbone", "x backbone batched": "backbone-batched"}
+    bases = {"x reference": "reference", "x backbone": "backbone", "x backbone batched": "backbone-batched"}
     rates = report["reviews_per_second"]
     table = Table(title=f"Medians of {report['runs']} runs")
     table.add_column("", no_wrap=True)
-    for heading in (*columns, "all runs", *yardsticks):
+    for heading in (*columns, "all runs", *bases):
         table.add_column(heading, justify="right")
     for name, figure in report["systems"].items():
         numbers = [format(figure[key], form) for key, form in columns.values()]
         slowest, best = (figure["reviews"] / extreme(figure["seconds"]) for extreme in (max, min))
-        known = {} if name in LONG else rates
-        times = [f"{rates[name] / known[other]:.2f}" if other in known else "" for other in yardsticks.values()]
-        table.add_row(name, *numbers, f"{slowest:.1f}-{best:.1f}", *times)
+        comparable = {} if name in LONG else rates
+        factors = [f"{rates[name] / comparable[base]:.2f}" if base in comparable else "" for base in bases.values()]
+        table.add_row(name, *numbers, f"{slowest:.1f}-{best:.1f}", *factors)
     out.print(table)
     for name, figure in report["systems"].items():
-        others = ", ".join(f"{package} {number}" for package, number in figure["versions"].items())
-        out.print(f"[bold]{name}[/]: {figure['what']}{others and f' ({others})'}")
-    for name, why in report["absent"].items():
-        out.print(f"[bold]{name}[/] absent: {why}")
+        versions = ", ".join(f"{package} {number}" for package, number in figure["versions"].items())
+        out.print(f"[bold]{name}[/]: {figure['what']}{versions and f' ({versions})'}")
+    for name, reason in report["absent"].items():
+        out.print(f"[bold]{name}[/] not measured: {reason}")
     out.print()
     for name, number in report.items():
         if name.startswith(("ratio", "bert_base", "share")) and number is not None:
             out.print(f"{name.replace('_', ' ')}: {number:.3f}")
-    if report["others"] > QUIET:
-        out.print(f"[red]other programs had {report['others']:.0%} of this machine: measure again when it is quiet[/]")
+    if report["others"] > MAX_LOAD:
+        out.print(f"[red]other programs used {report['others']:.0%} of this machine: measure again when it is idle[/]")
     peak, host = report["int8_peak"], report["machine"]
     out.print(f"measured int8 matrix peak: {peak['gop_per_second']:.0f} GOP/s; {peak['how']}")
-    out.print(f"linear weights of the encoder: {report['linear_weights']:,}; a share of the peak counts nothing else")
-    flags = ", ".join(f"{flag} {'yes' if there else 'no'}" for flag, there in host["flags"].items())
+    out.print(f"linear weights of the encoder, which the shares of the peak count: {report['linear_weights']:,}")
+    flags = ", ".join(f"{flag} {'yes' if present else 'no'}" for flag, present in host["flags"].items())
     out.print(f"{host['processor']}, {host['cores']} cores, {flags}; Python {host['python']}")
     out.print(", ".join(f"{name} {number}" for name, number in report["versions"].items()))
     model = report["model"] if report["version"] is None else f"{report['model']} (version {report['version']})"

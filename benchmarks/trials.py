@@ -1,7 +1,7 @@
-"""Changes to training that did not pay: `recipes.py DATA --trial NAME[=VALUE]` trains with one of them.
+"""Changes of training that are not in the package, for `recipes.py DATA --trial NAME[=VALUE]`.
 
-What pays is in the package; what does not is here, so that it can be tried again on other data. Each trial is a context
-manager in which `fit` builds another tagger, learns by another loss or from other reviews.
+They did not improve F1 on the project's data, but may on other data (docs/research/recipe.md). Each trial is a context
+manager that patches `fit` to use another tagger, another loss or other reviews.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from reviews_parsing import data
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
+from reviews_parsing.schema import Aspect, Review, Taxonomy
 from reviews_parsing.tagging import tags_to_spans
 from reviews_parsing.training import features
 from reviews_parsing.training import fit as fitting
@@ -32,392 +32,387 @@ from reviews_parsing.training.export import write_fp32
 from reviews_parsing.training.features import collate
 
 Loss = Callable[[Tensor, Tensor], Tensor]
-# A softened answer says more of what was nearly said (Hinton et al., 2015).
-SOFT = 2.0
-# Sentences that are labelled by a teacher are added up to so many for one that is learnt from.
-UNLABELLED = 1.0
+Trial = Callable[[Any], AbstractContextManager[None]]
+# Temperature of soft labels (Hinton et al., 2015).
+TEMPERATURE = 2.0
+# Maximum number of self-labelled texts per labelled review.
+SELF_LABELLED_RATIO = 1.0
 
 
 @contextmanager
-def tagger(change: Callable[[Any], None]) -> Iterator[None]:
-    """`fit` changes the tagger that it builds."""
+def patch_tagger(change: Callable[[Any], None]) -> Iterator[None]:
+    """Apply `change` to the tagger that `fit` builds."""
     build = fitting.build_tagger
 
-    def changed(*given: Any, **weights: float) -> Any:
-        model = build(*given, **weights)
+    def build_changed(*args: Any, **weights: float) -> Any:
+        model = build(*args, **weights)
         change(model)
         return model
 
-    with patch.object(fitting, "build_tagger", changed):
+    with patch.object(fitting, "build_tagger", build_changed):
         yield
+
+
+def trainer_trial(subclass: Callable[[Any, type[Any]], type[Any]]) -> Trial:
+    """Decorate a function of the trial's value and the Trainer that returns a subclass for `fit` to use."""
+
+    @contextmanager
+    def trial(value: Any) -> Iterator[None]:
+        trainer_class = fitting._trainer_class
+        with patch.object(fitting, "_trainer_class", lambda: subclass(value, trainer_class())):
+            yield
+
+    return trial
+
+
+def loss_trial(loss: Callable[[Any, Any, dict[str, Tensor]], Tensor]) -> Trial:
+    """Decorate a function of the trial's value, the model and a batch that returns the training loss."""
+
+    @trainer_trial
+    def trial(value: Any, base: type[Any]) -> type[Any]:
+        class TrialTrainer(base):  # type: ignore[misc]
+            def compute_loss(self, model: Any, inputs: dict[str, Tensor], *args: Any, **kwargs: Any) -> Any:
+                if not model.training:
+                    return super().compute_loss(model, inputs, *args, **kwargs)
+                return loss(value, model, inputs)
+
+        return TrialTrainer
+
+    return trial
 
 
 @contextmanager
-def trainer(change: Callable[[type[Any]], type[Any]]) -> Iterator[None]:
-    """`fit` learns with a subclass of its Trainer."""
-    made = fitting._trainer_class
-    with patch.object(fitting, "_trainer_class", lambda: change(made())):
+def patch_reviews(change: Callable[[list[Review]], list[Review]]) -> Iterator[None]:
+    """Let `fit` train on changed reviews."""
+    featurize = fitting.with_noisy_versions
+    with patch.object(fitting, "with_noisy_versions", lambda train, *args: featurize(change(list(train)), *args)):
         yield
 
 
-@contextmanager
-def reviews(change: Callable[[list[Review]], list[Review]]) -> Iterator[None]:
-    """`fit` learns from other reviews."""
-    featurize_them = fitting.with_noisy_versions
-    with patch.object(
-        fitting, "with_noisy_versions", lambda its, *reading: featurize_them(change(list(its)), *reading)
-    ):
-        yield
+def patch_tag_loss(change: Callable[[Loss], Loss]) -> AbstractContextManager[None]:
+    """Replace the CRF loss of tags; losses take logits [batch, tokens, tags] and labels [batch, tokens]."""
 
-
-def tag_loss(change: Callable[[Loss], Loss]) -> AbstractContextManager[None]:
-    """Another loss of tags, made of that of the chain; both take logits [batch, tokens, tags] and labels."""
-
-    def changed(model: Any) -> None:
+    def change_loss(model: Any) -> None:
         model.tag_chain.forward = change(model.tag_chain.forward)
 
-    return tagger(changed)
+    return patch_tagger(change_loss)
 
 
-def labelled(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Of words alone: shapes [words, tags] and [words]."""
+def of_words(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the logits [words, tags] and labels [words] of labelled words."""
     return logits[labels >= 0], labels[labels >= 0]
 
 
-def by_word(logits: Tensor, labels: Tensor, **how: Any) -> Tensor:
-    return cross_entropy(*labelled(logits, labels), **how)
+def word_loss(logits: Tensor, labels: Tensor, **kwargs: Any) -> Tensor:
+    """Return the cross entropy of independent words."""
+    return cross_entropy(*of_words(logits, labels), **kwargs)
 
 
 def words(_: float) -> AbstractContextManager[None]:
-    return tag_loss(lambda chain: by_word)
+    return patch_tag_loss(lambda crf: word_loss)
 
 
 def words_too(weight: float) -> AbstractContextManager[None]:
-    return tag_loss(lambda chain: lambda logits, labels: chain(logits, labels) + weight * by_word(logits, labels))
+    return patch_tag_loss(lambda crf: lambda logits, labels: crf(logits, labels) + weight * word_loss(logits, labels))
 
 
 def forbidden(_: float) -> AbstractContextManager[None]:
-    return tagger(lambda model: model.tag_chain.requires_grad_(False))
+    return patch_tagger(lambda model: model.tag_chain.requires_grad_(False))
 
 
-def smoothed(share: float) -> AbstractContextManager[None]:
-    return tag_loss(lambda chain: partial(by_word, label_smoothing=share))
+def label_smoothing(share: float) -> AbstractContextManager[None]:
+    return patch_tag_loss(lambda crf: partial(word_loss, label_smoothing=share))
 
 
 def focal(gamma: float) -> AbstractContextManager[None]:
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        each = by_word(logits, labels, reduction="none")
-        return (each * (1 - torch.exp(-each)) ** gamma).mean()
+        losses = word_loss(logits, labels, reduction="none")
+        return (losses * (1 - torch.exp(-losses)) ** gamma).mean()
 
-    return tag_loss(lambda chain: loss)
+    return patch_tag_loss(lambda crf: loss)
 
 
-def weighted(power: float) -> AbstractContextManager[None]:
-    def changed(base: type[Any]) -> type[Any]:
-        class Weighted(base):  # type: ignore[misc]
-            def __init__(self, **arguments: Any) -> None:
-                super().__init__(**arguments)
-                tags = np.concatenate([feature["labels"] for feature in self.train_dataset])
-                counts = torch.from_numpy(np.bincount(tags[tags >= 0], minlength=self.model.config.num_labels) + 1)
-                weights = (counts.max() / counts).float() ** power
-                self.model.tag_chain.forward = lambda logits, labels: by_word(logits, labels, weight=weights)
+@trainer_trial
+def class_weights(power: float, base: type[Any]) -> type[Any]:
+    class WeightedTrainer(base):  # type: ignore[misc]
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            tags = np.concatenate([feature["labels"] for feature in self.train_dataset])
+            counts = torch.from_numpy(np.bincount(tags[tags >= 0], minlength=self.model.config.num_labels) + 1)
+            weights = (counts.max() / counts).float() ** power
+            self.model.tag_chain.forward = lambda logits, labels: word_loss(logits, labels, weight=weights)
 
-        return Weighted
-
-    return trainer(changed)
+    return WeightedTrainer
 
 
 def dropout(share: float) -> AbstractContextManager[None]:
-    def changed(model: Any) -> None:
+    def change(model: Any) -> None:
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = share
 
-    return tagger(changed)
+    return patch_tagger(change)
 
 
-def learning(loss: Callable[[Any, Any, dict[str, Tensor]], Tensor]) -> AbstractContextManager[None]:
-    """`loss(trainer, model, batch)` is what is learnt by."""
-
-    def changed(base: type[Any]) -> type[Any]:
-        class Learning(base):  # type: ignore[misc]
-            def compute_loss(self, model: Any, inputs: dict[str, Tensor], *given: Any, **named: Any) -> Any:
-                if not model.training:
-                    return super().compute_loss(model, inputs, *given, **named)
-                return loss(self, model, inputs)
-
-        return Learning
-
-    return trainer(changed)
-
-
-def adversarial(length: float) -> AbstractContextManager[None]:
-    def loss(_: Any, model: Any, batch: dict[str, Tensor]) -> Tensor:
-        embeddings, seen = model.base_model.embeddings, []
-        look = embeddings.register_forward_hook(lambda module, given, out: seen.append(out.requires_grad_()) or out)
-        clean = model(**batch)["loss"]
-        look.remove()
-        (slope,) = torch.autograd.grad(clean, seen[0], retain_graph=True)
-        worst = length * slope / slope.norm(dim=(1, 2), keepdim=True).clamp(min=1e-8)
-        push = embeddings.register_forward_hook(lambda module, given, out: out + worst)
-        pushed: Tensor = model(**batch)["loss"]
-        push.remove()
-        return clean + pushed
-
-    return learning(loss)
+@loss_trial
+def adversarial(length: float, model: Any, batch: dict[str, Tensor]) -> Tensor:
+    embeddings, outputs = model.base_model.embeddings, []
+    hook = embeddings.register_forward_hook(lambda module, args, out: outputs.append(out.requires_grad_()) or out)
+    clean = model(**batch)["loss"]
+    hook.remove()
+    (gradient,) = torch.autograd.grad(clean, outputs[0], retain_graph=True)
+    perturbation = length * gradient / gradient.norm(dim=(1, 2), keepdim=True).clamp(min=1e-8)
+    hook = embeddings.register_forward_hook(lambda module, args, out: out + perturbation)
+    perturbed: Tensor = model(**batch)["loss"]
+    hook.remove()
+    return clean + perturbed
 
 
-def consistent(weight: float) -> AbstractContextManager[None]:
-    def loss(_: Any, model: Any, batch: dict[str, Tensor]) -> Tensor:
-        one, other = model(**batch), model(**batch)
-        p, q = (labelled(out["tag_logits"].float().log_softmax(-1), batch["labels"])[0] for out in (one, other))
-        apart = sum(kl_div(*pair, log_target=True, reduction="batchmean") for pair in ((p, q), (q, p)))
-        its: Tensor = (one["loss"] + other["loss"]) / 2 + weight * apart / 2
-        return its
-
-    return learning(loss)
+@loss_trial
+def r_drop(weight: float, model: Any, batch: dict[str, Tensor]) -> Tensor:
+    outputs = [model(**batch) for _ in range(2)]
+    p, q = (of_words(out["tag_logits"].float().log_softmax(-1), batch["labels"])[0] for out in outputs)
+    divergence = sum(kl_div(*pair, log_target=True, reduction="batchmean") for pair in ((p, q), (q, p)))
+    total: Tensor = (outputs[0]["loss"] + outputs[1]["loss"]) / 2 + weight * divergence / 2
+    return total
 
 
-def span_polarity(weight: float) -> AbstractContextManager[None]:
-    def loss(_: Any, model: Any, batch: dict[str, Tensor]) -> Tensor:
-        out = model(**batch)
-        means, wanted = [], []
-        for logits, tags, labels in zip(out["polarity_logits"], batch["labels"], batch["polarity_labels"], strict=True):
-            its, polarities = logits[tags >= 0].float(), labels[tags >= 0]
-            for span in tags_to_spans(tags[tags >= 0].tolist()):
-                if polarities[span.start] >= 0:
-                    means.append(its[span.start : span.stop].mean(dim=0))
-                    wanted.append(polarities[span.start])
-        total: Tensor = out["loss"]
-        return total + weight * cross_entropy(torch.stack(means), torch.stack(wanted)) if means else total
-
-    return learning(loss)
+@loss_trial
+def span_polarity(weight: float, model: Any, batch: dict[str, Tensor]) -> Tensor:
+    out = model(**batch)
+    means, gold = [], []
+    for logits, tags, labels in zip(out["polarity_logits"], batch["labels"], batch["polarity_labels"], strict=True):
+        word_logits, polarities = logits[tags >= 0].float(), labels[tags >= 0]
+        for span in tags_to_spans(tags[tags >= 0].tolist()):
+            if polarities[span.start] >= 0:
+                means.append(word_logits[span.start : span.stop].mean(dim=0))
+                gold.append(polarities[span.start])
+    total: Tensor = out["loss"]
+    return total + weight * cross_entropy(torch.stack(means), torch.stack(gold)) if means else total
 
 
-def averaged(decay: float) -> AbstractContextManager[None]:
-    def changed(base: type[Any]) -> type[Any]:
-        class Averaged(base):  # type: ignore[misc]
-            def training_step(self, model: Any, *given: Any, **named: Any) -> Tensor:
-                if not hasattr(self, "mean"):
-                    self.mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-                # The parameters that the last step left.
-                self.mean.update_parameters(model)
-                its: Tensor = super().training_step(model, *given, **named)
-                return its
+@trainer_trial
+def ema(decay: float, base: type[Any]) -> type[Any]:
+    class AveragingTrainer(base):  # type: ignore[misc]
+        def training_step(self, model: Any, *args: Any, **kwargs: Any) -> Tensor:
+            if not hasattr(self, "mean"):
+                self.mean = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+            # The parameters are those after the previous step.
+            self.mean.update_parameters(model)
+            loss: Tensor = super().training_step(model, *args, **kwargs)
+            return loss
 
-            def train(self, **given: Any) -> Any:
-                outcome = super().train(**given)
-                self.model.load_state_dict(self.mean.module.state_dict())
-                return outcome
+        def train(self, **kwargs: Any) -> Any:
+            outcome = super().train(**kwargs)
+            self.model.load_state_dict(self.mean.module.state_dict())
+            return outcome
 
-        return Averaged
-
-    return trainer(changed)
+    return AveragingTrainer
 
 
-def by_layer(factor: float) -> AbstractContextManager[None]:
-    def changed(base: type[Any]) -> type[Any]:
-        class ByLayer(base):  # type: ignore[misc]
-            def create_optimizer(self, model: Any = None) -> Any:
-                optimizer = super().create_optimizer(model)
-                layers = self.model.base_model.encoder.layer
-                above = {its: len(layers) - 1 - n for n, layer in enumerate(layers) for its in layer.parameters()}
-                groups = list(optimizer.param_groups)
-                optimizer.param_groups.clear()
-                for group in groups:
-                    for its in group["params"]:
-                        rate = group["lr"] * factor ** above.get(its, 0)
-                        optimizer.add_param_group({**group, "params": [its], "lr": rate})
-                return optimizer
+@trainer_trial
+def layer_rates(factor: float, base: type[Any]) -> type[Any]:
+    class LayerRateTrainer(base):  # type: ignore[misc]
+        def create_optimizer(self, model: Any = None) -> Any:
+            optimizer = super().create_optimizer(model)
+            layers = self.model.base_model.encoder.layer
+            depths = {weight: i for i, layer in enumerate(reversed(layers)) for weight in layer.parameters()}
+            groups = list(optimizer.param_groups)
+            optimizer.param_groups.clear()
+            for group in groups:
+                for weight in group["params"]:
+                    rate = group["lr"] * factor ** depths.get(weight, 0)
+                    optimizer.add_param_group({**group, "params": [weight], "lr": rate})
+            return optimizer
 
-        return ByLayer
-
-    return trainer(changed)
+    return LayerRateTrainer
 
 
-def cosine(_: float) -> AbstractContextManager[None]:
-    def changed(base: type[Any]) -> type[Any]:
-        class Cosine(base):  # type: ignore[misc]
-            def __init__(self, args: Any, **arguments: Any) -> None:
-                args.lr_scheduler_type = "cosine"
-                super().__init__(args=args, **arguments)
+@trainer_trial
+def cosine(_: float, base: type[Any]) -> type[Any]:
+    class CosineTrainer(base):  # type: ignore[misc]
+        def __init__(self, args: Any, **arguments: Any) -> None:
+            args.lr_scheduler_type = "cosine"
+            super().__init__(args=args, **arguments)
 
-        return Cosine
-
-    return trainer(changed)
+    return CosineTrainer
 
 
 @contextmanager
-def single(_: float) -> Iterator[None]:
-    """The first category of each span is learnt and answered, as if it had no other."""
+def single_label(_: float) -> Iterator[None]:
     taxonomy_of = Taxonomy.of
 
-    def of(its: Iterable[Review]) -> Taxonomy:
-        return replace(taxonomy_of(its), multi_label=False)
+    def single_label_taxonomy(reviews: Iterable[Review]) -> Taxonomy:
+        return replace(taxonomy_of(reviews), multi_label=False)
 
-    with patch.object(features, "readings", lambda review: [review]), patch.object(Taxonomy, "of", of):
+    with (
+        patch.object(features, "single_label_versions", lambda review: [review]),
+        patch.object(Taxonomy, "of", single_label_taxonomy),
+    ):
         yield
 
 
-def joined(share: float) -> AbstractContextManager[None]:
-    def changed(its: list[Review]) -> list[Review]:
-        rng = np.random.default_rng(len(its))
-        others = rng.integers(len(its), size=len(its))
+def join_reviews(share: float) -> AbstractContextManager[None]:
+    def join_some(reviews: list[Review]) -> list[Review]:
+        rng = np.random.default_rng(len(reviews))
+        partners = rng.integers(len(reviews), size=len(reviews))
         return [
-            _join(review, its[other]) if draw < share else review
-            for review, other, draw in zip(its, others, rng.random(len(its)), strict=True)
+            _join(review, reviews[partner]) if draw < share else review
+            for review, partner, draw in zip(reviews, partners, rng.random(len(reviews)), strict=True)
         ]
 
-    return reviews(changed)
+    return patch_reviews(join_some)
 
 
-def _join(one: Review, other: Review) -> Review:
-    by = len(one.text) + 1
+def _join(first: Review, second: Review) -> Review:
+    offset = len(first.text) + 1
 
-    def moved(aspect: Aspect) -> Aspect:
-        judged = aspect.opinion
-        opinion = judged and Opinion(judged.word, judged.start + by, judged.end + by)
-        start, end = (aspect.start + by, aspect.end + by) if aspect.span else (None, None)
+    def move(aspect: Aspect) -> Aspect:
+        opinion = aspect.opinion and replace(
+            aspect.opinion, start=aspect.opinion.start + offset, end=aspect.opinion.end + offset
+        )
+        start, end = (aspect.start + offset, aspect.end + offset) if aspect.span else (None, None)
         return replace(aspect, start=start, end=end, opinion=opinion)
 
-    return Review(one.id, f"{one.text} {other.text}", one.aspects + tuple(map(moved, other.aspects)))
+    return Review(first.id, f"{first.text} {second.text}", first.aspects + tuple(map(move, second.aspects)))
 
 
-def corpus(_: float) -> AbstractContextManager[None]:
-    """The shipped corpus beside the reviews, as far as it shares their categories."""
-    ours = {"STAFF": "SERVICE", "VALUE": "PRICE", "VIEW": "LOCATION"}
+def add_corpus(_: float) -> AbstractContextManager[None]:
+    mapping = {"STAFF": "SERVICE", "VALUE": "PRICE", "VIEW": "LOCATION"}
 
-    def changed(its: list[Review]) -> list[Review]:
-        known = Taxonomy.of(its)
-        beside = [review for split in data.read_splits("corpus").values() for review in split]
-        return its + [
+    def extend(reviews: list[Review]) -> list[Review]:
+        taxonomy = Taxonomy.of(reviews)
+        return reviews + [
             replace(
                 review,
                 aspects=tuple(
-                    replace(a, entity_group=group, opinion=a.opinion if known.opinions else None)
+                    replace(a, entity_group=group, opinion=a.opinion if taxonomy.opinions else None)
                     for a in review.aspects
-                    if (group := ours.get(a.entity_group, a.entity_group)) in known.categories
+                    if (group := mapping.get(a.entity_group, a.entity_group)) in taxonomy.categories
                 ),
             )
-            for review in beside
+            for split in data.read_splits("corpus").values()
+            for review in split
         ]
 
-    return reviews(changed)
+    return patch_reviews(extend)
 
 
 @contextmanager
-def taught(backbone: str) -> Iterator[None]:
-    """A teacher over `backbone` learns first; its student learns the teacher's answers beside the labels."""
+def distil_logits(backbone: str) -> Iterator[None]:
     fit = fitting.fit
 
-    def changed(train: Any, validation: Any, taxonomy: Taxonomy, recipe: Any, folder: Path, **given: Any) -> Any:
-        with tempfile.TemporaryDirectory() as room:
-            theirs = replace(recipe, backbone=backbone, learning_rate=1.2e-4)
-            # Its encoder has another shape than the foundation's.
-            teacher = fit(train, validation, taxonomy, theirs, Path(room), **{**given, "foundation": None})
+    def fit_student(train: Any, validation: Any, taxonomy: Taxonomy, recipe: Any, folder: Path, **kwargs: Any) -> Any:
+        with tempfile.TemporaryDirectory() as scratch:
+            teacher_recipe = replace(recipe, backbone=backbone, learning_rate=1.2e-4)
+            # The encoder of the teacher has another shape than that of the foundation.
+            teacher_kwargs = {**kwargs, "foundation": None}
+            teacher = fit(train, validation, taxonomy, teacher_recipe, Path(scratch), **teacher_kwargs)
             model = fitting.build_tagger(str(teacher.checkpoint), taxonomy, **recipe.weights).eval()
             tokenizer = load_tokenizer(str(teacher.checkpoint))
-        featurize_them = fitting.with_noisy_versions
+        featurize = fitting.with_noisy_versions
 
-        def with_answers(its: Sequence[Review], *reading: Any) -> list[dict[str, Any]]:
-            ours = featurize_them(its, *reading)
-            # The same noisy versions, as they are drawn by the seed.
-            seen = featurize_them(its, tokenizer.backend_tokenizer, *reading[1:])
-            for student, read in zip(ours, seen, strict=True):
-                for its_own, its_teachers in zip([student, *student["noisy"]], [read, *read["noisy"]], strict=True):
-                    its_own["answers"] = _answers(model, its_teachers, tokenizer.pad_token_id or 0)
-            return ours
+        def featurize_with_logits(reviews: Sequence[Review], *args: Any) -> list[dict[str, Any]]:
+            student_features = featurize(reviews, *args)
+            # The seed is the same, so the noisy versions are the same.
+            teacher_features = featurize(reviews, tokenizer.backend_tokenizer, *args[1:])
+            for student, read in zip(student_features, teacher_features, strict=True):
+                pairs = zip([student, *student["noisy"]], [read, *read["noisy"]], strict=True)
+                for student_feature, teacher_feature in pairs:
+                    student_feature["teacher"] = _word_logits(model, teacher_feature, tokenizer.pad_token_id or 0)
+            return student_features
 
         with (
-            patch.object(fitting, "with_noisy_versions", with_answers),
-            patch.object(fitting, "collate", _collate_answers),
-            learning(_student_loss),
+            patch.object(fitting, "with_noisy_versions", featurize_with_logits),
+            patch.object(fitting, "collate", _collate_with_logits),
+            _student_loss(None),
         ):
-            return fit(train, validation, taxonomy, recipe, folder, **given)
+            return fit(train, validation, taxonomy, recipe, folder, **kwargs)
 
-    with patch.object(fitting, "fit", changed):
+    with patch.object(fitting, "fit", fit_student):
         yield
 
 
-def _answers(model: Any, feature: dict[str, Any], pad: int) -> dict[str, Tensor]:
-    """Logits of tags and of polarities for each word."""
+def _word_logits(model: Any, feature: dict[str, Any], pad: int) -> dict[str, Tensor]:
+    """Return the tag and polarity logits of each word."""
     with torch.no_grad():
         batch = collate([feature], pad)
         out = model(batch["input_ids"], batch["attention_mask"])
-    wanted = batch["labels"][0] >= 0
-    return {name: out[name][0][wanted] for name in ("tag_logits", "polarity_logits") if name in out}
+    is_word = batch["labels"][0] >= 0
+    return {name: out[name][0][is_word] for name in ("tag_logits", "polarity_logits") if name in out}
 
 
-def _collate_answers(features: Sequence[Any], pad: int) -> dict[str, Any]:
+def _collate_with_logits(features: Sequence[Any], pad: int) -> dict[str, Any]:
     batch = collate(features, pad)
-    if all("answers" in feature for feature in features):
-        for name in features[0]["answers"]:
-            batch[f"taught_{name}"] = torch.cat([feature["answers"][name] for feature in features])
+    if all("teacher" in feature for feature in features):
+        for name in features[0]["teacher"]:
+            batch[f"teacher_{name}"] = torch.cat([feature["teacher"][name] for feature in features])
     return batch
 
 
-def _student_loss(_: Any, model: Any, batch: dict[str, Tensor]) -> Tensor:
-    """The labels' loss, and how far each word's softened answers are from the teacher's."""
-    taught = {name.removeprefix("taught_"): batch.pop(name) for name in list(batch) if name.startswith("taught_")}
+@loss_trial
+def _student_loss(_: None, model: Any, batch: dict[str, Tensor]) -> Tensor:
+    """Return the loss of the labels plus the divergence from the teacher's softened probabilities."""
+    teacher = {name.removeprefix("teacher_"): batch.pop(name) for name in list(batch) if name.startswith("teacher_")}
     out = model(**batch)
     loss: Tensor = out["loss"]
-    # Polarity matters where the teacher sees something.
-    seen = 1 - taught["tag_logits"].softmax(-1)[:, :1]
-    for name, theirs in taught.items():
-        ours = labelled(out[name].float(), batch["labels"])[0]
-        apart = kl_div((ours / SOFT).log_softmax(-1), (theirs / SOFT).softmax(-1), reduction="none").sum(-1)
-        share = torch.ones_like(seen) if name == "tag_logits" else seen
-        loss = loss + SOFT**2 * (apart * share[:, 0]).sum() / share.sum()
+    # Polarities are weighted by the teacher's probability of a span.
+    span_weights = 1 - teacher["tag_logits"].softmax(-1)[:, :1]
+    for name, teacher_logits in teacher.items():
+        student_logits = of_words(out[name].float(), batch["labels"])[0]
+        log_probabilities = (student_logits / TEMPERATURE).log_softmax(-1)
+        divergence = kl_div(log_probabilities, (teacher_logits / TEMPERATURE).softmax(-1), reduction="none").sum(-1)
+        weights = torch.ones_like(span_weights) if name == "tag_logits" else span_weights
+        loss = loss + TEMPERATURE**2 * (divergence * weights[:, 0]).sum() / weights.sum()
     return loss
 
 
 @contextmanager
-def self_taught(path: str) -> Iterator[None]:
-    """A first model labels the texts in the file at `path`; a second learns from those too."""
+def self_training(path: str) -> Iterator[None]:
     fit = fitting.fit
 
-    def changed(train: Any, validation: Any, taxonomy: Taxonomy, recipe: Any, folder: Path, **given: Any) -> Any:
-        found = data.read_splits(path)
-        texts = [review.text for split in found.values() for review in split][: int(UNLABELLED * len(train))]
-        with tempfile.TemporaryDirectory() as room:
-            first = fit(train, validation, taxonomy, recipe, Path(room), **given)
-            write_fp32(first.checkpoint, taxonomy, recipe, Path(room))
-            answers = AspectParser(Path(room)).parse(texts)
-        more = [Review(f"more-{n}", its.text, its.aspects) for n, its in enumerate(answers)]
-        with reviews(lambda its: its + more):
-            return fit(train, validation, taxonomy, recipe, folder, **given)
+    def fit_twice(train: Any, validation: Any, taxonomy: Taxonomy, recipe: Any, folder: Path, **kwargs: Any) -> Any:
+        reviews = [review for split in data.read_splits(path).values() for review in split]
+        texts = [review.text for review in reviews[: int(SELF_LABELLED_RATIO * len(train))]]
+        with tempfile.TemporaryDirectory() as scratch:
+            first = fit(train, validation, taxonomy, recipe, Path(scratch), **kwargs)
+            write_fp32(first.checkpoint, taxonomy, recipe, Path(scratch))
+            parsed = AspectParser(Path(scratch)).parse(texts)
+        additions = [Review(f"more-{n}", review.text, review.aspects) for n, review in enumerate(parsed)]
+        with patch_reviews(lambda reviews: reviews + additions):
+            return fit(train, validation, taxonomy, recipe, folder, **kwargs)
 
-    with patch.object(fitting, "fit", changed):
+    with patch.object(fitting, "fit", fit_twice):
         yield
 
 
-# By name: what it is, the value that is taken if none is given, and how.
-TRIALS: dict[str, tuple[str, float | str, Callable[[Any], AbstractContextManager[None]]]] = {
-    "words": ("each word's tag by itself, in place of a chain", 0.0, words),
-    "words-too": ("each word's tag by itself beside the chain, by weight", 0.5, words_too),
-    "forbidden": ("a chain with no transitions but the forbidden ones", 0.0, forbidden),
-    "smoothed": ("words, labels smoothed by a share", 0.1, smoothed),
-    "focal": ("words, focal loss with gamma", 1.0, focal),
-    "weighted": ("words, rare tags weigh more: inverse frequency to the power", 0.3, weighted),
-    "span-polarity": ("polarity of spans beside that of words, by weight", 1.0, span_polarity),
+# Description, default value, context manager.
+TRIALS: dict[str, tuple[str, float | str, Trial]] = {
+    "words": ("cross entropy of independent words instead of the CRF loss", 0.0, words),
+    "words-too": ("cross entropy of words in addition to the CRF loss, by weight", 0.5, words_too),
+    "forbidden": ("CRF without learned transitions, only the forbidden ones", 0.0, forbidden),
+    "smoothed": ("words, with label smoothing by a share", 0.1, label_smoothing),
+    "focal": ("words, with focal loss of a gamma", 1.0, focal),
+    "weighted": ("words, with class weights: inverse frequency to a power", 0.3, class_weights),
+    "span-polarity": ("polarity loss of spans in addition to that of words, by weight", 1.0, span_polarity),
     "adversarial": ("adversarial embeddings (FGM) of a length", 1.0, adversarial),
-    "consistent": ("R-Drop, by weight", 1.0, consistent),
-    "averaged": ("an exponential mean of the weights (EMA), by decay", 0.99, averaged),
-    "by-layer": ("each layer learns slower than the one above, by a factor", 0.85, by_layer),
-    "cosine": ("the rate falls as a cosine", 0.0, cosine),
+    "consistent": ("R-Drop, by weight", 1.0, r_drop),
+    "averaged": ("exponential moving average of the weights (EMA), by decay", 0.99, ema),
+    "by-layer": ("layer-wise decay of the learning rate, by a factor", 0.85, layer_rates),
+    "cosine": ("cosine schedule of the learning rate", 0.0, cosine),
     "dropout": ("dropout of a share", 0.2, dropout),
-    "single": ("of a span with several categories the first alone", 0.0, single),
-    "joined": ("a share of reviews joined with another", 0.25, joined),
-    "corpus": ("the shipped corpus beside the reviews", 0.0, corpus),
-    "taught": ("distilled from a teacher over that backbone", "minilm-l6", taught),
-    "self-taught": ("self-training on the texts of that file", "corpus", self_taught),
+    "single": ("only the first category of a span, in training and parsing", 0.0, single_label),
+    "joined": ("a share of reviews joined with a random one", 0.25, join_reviews),
+    "corpus": ("the shipped corpus, mapped to the categories of the data, as additional reviews", 0.0, add_corpus),
+    "taught": ("distillation from a teacher on the given backbone", "minilm-l6", distil_logits),
+    "self-taught": ("self-training on the texts of the given file", "corpus", self_training),
 }
 
 
-def trial(wish: str) -> AbstractContextManager[None]:
-    """Raises ValueError where there is no such trial."""
-    name, _, value = wish.partition("=")
+def trial(setting: str) -> AbstractContextManager[None]:
+    """Return the context manager of NAME or NAME=VALUE. Raises ValueError if the trial does not exist."""
+    name, _, value = setting.partition("=")
     if name not in TRIALS:
         raise ValueError(f"there is no trial '{name}': name one of {', '.join(TRIALS)}")
-    _, usual, make = TRIALS[name]
-    return make(type(usual)(value) if value else usual)
+    _, default, create = TRIALS[name]
+    return create(type(default)(value) if value else default)

@@ -1,4 +1,4 @@
-"""What the default model must get right: minimum functionality, direction, invariance."""
+"""Behaviour of the default model: minimum functionality, directional and invariance tests."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from reviews_parsing import AspectParser
 
 
-def found(parser: AspectParser, text: str) -> dict[str, tuple[str, str | None]]:
+def parse_spans(parser: AspectParser, text: str) -> dict[str, tuple[str, str | None]]:
     parsed = parser.parse([text], min_score=0.3, spans_only=True)[0]
     return {(a.word or ""): (a.entity_group, a.polarity) for a in parsed.aspects}
 
@@ -26,8 +26,8 @@ def found(parser: AspectParser, text: str) -> dict[str, tuple[str, str | None]]:
         ("This restaurant is fantastic.", "restaurant", "OVERALL"),
     ],
 )
-def test_each_category_in_its_plainest_form(parser: AspectParser, text: str, word: str, category: str) -> None:
-    assert found(parser, text).get(word, ("", None))[0] == category
+def test_categories_in_simple_sentences(parser: AspectParser, text: str, word: str, category: str) -> None:
+    assert parse_spans(parser, text).get(word, ("", None))[0] == category
 
 
 @pytest.mark.parametrize(
@@ -38,9 +38,9 @@ def test_each_category_in_its_plainest_form(parser: AspectParser, text: str, wor
         ("Avoid.", "OVERALL", "negative"),
     ],
 )
-def test_what_is_said_of_no_word_in_particular(parser: AspectParser, text: str, category: str, polarity: str) -> None:
-    found = parser.parse([text])[0].aspects
-    assert (None, category, polarity) in {(a.word, a.entity_group, a.polarity) for a in found}
+def test_implicit_aspects(parser: AspectParser, text: str, category: str, polarity: str) -> None:
+    aspects = parser.parse([text])[0].aspects
+    assert (None, category, polarity) in {(a.word, a.entity_group, a.polarity) for a in aspects}
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def test_what_is_said_of_no_word_in_particular(parser: AspectParser, text: str, 
         ("The wine list is impressive.", "The wine list isn't impressive.", "wine list"),
     ],
 )
-def test_negation_turns_the_polarity(parser: AspectParser, good: str, bad: str, word: str) -> None:
-    assert found(parser, good)[word][1] == "positive"
-    assert found(parser, bad)[word][1] == "negative"
+def test_negation_reverses_the_polarity(parser: AspectParser, good: str, bad: str, word: str) -> None:
+    assert parse_spans(parser, good)[word][1] == "positive"
+    assert parse_spans(parser, bad)[word][1] == "negative"
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_negation_turns_the_polarity(parser: AspectParser, good: str, bad: str, 
         ("Terrible coffee.", "coffee", "Terrible"),
     ],
 )
-def test_an_aspect_carries_the_words_that_judge_it(parser: AspectParser, text: str, word: str, opinion: str) -> None:
+def test_aspects_have_the_opinion_that_judges_them(parser: AspectParser, text: str, word: str, opinion: str) -> None:
     opinions = {a.word: a.opinion and a.opinion.word for a in parser.parse([text])[0].aspects}
     assert opinions[word] == opinion
 
@@ -80,16 +80,16 @@ def test_an_aspect_carries_the_words_that_judge_it(parser: AspectParser, text: s
     ],
 )
 def test_contrast_gives_each_side_its_own_polarity(parser: AspectParser, text: str, good: str, bad: str) -> None:
-    answer = found(parser, text)
-    assert answer[good][1] == "positive"
-    assert answer[bad][1] == "negative"
+    spans = parse_spans(parser, text)
+    assert spans[good][1] == "positive"
+    assert spans[bad][1] == "negative"
 
 
 @pytest.mark.parametrize("name", ["Anna", "Giorgos", "Mr. Okafor", "Xiu Ying"])
 def test_a_name_does_not_change_the_answer(parser: AspectParser, name: str) -> None:
-    answer = found(parser, f"{name} and I loved the grilled halloumi, but the room was freezing.")
-    assert answer["grilled halloumi"] == ("FOOD", "positive")
-    assert answer["room"] == ("AMBIENCE", "negative")
+    spans = parse_spans(parser, f"{name} and I loved the grilled halloumi, but the room was freezing.")
+    assert spans["grilled halloumi"] == ("FOOD", "positive")
+    assert spans["room"] == ("AMBIENCE", "negative")
 
 
 @pytest.mark.parametrize("tail", [" ", "\n", "\r\n\r\n", "\t", "\u00a0"])
@@ -106,5 +106,5 @@ def test_trailing_white_space_does_not_change_the_answer(parser: AspectParser, t
         "I had booked a table for four at eight.",
     ],
 )
-def test_where_nothing_is_judged_nothing_is_found(parser: AspectParser, text: str) -> None:
+def test_texts_without_judgements_have_no_aspects(parser: AspectParser, text: str) -> None:
     assert parser.parse([text], min_score=0.5)[0].aspects == ()

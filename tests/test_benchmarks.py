@@ -1,9 +1,10 @@
-"""What the benchmarks do to reviews before they measure."""
+"""Benchmarks: noise keeps labels, recipes and trials train as described, learning curves are complete."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import random
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -16,55 +17,46 @@ from safetensors.torch import load_file
 from reviews_parsing import AspectParser, data
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.training import fit as fitting
-from reviews_parsing.training.augmentation import rewritten
+from reviews_parsing.training.augmentation import rewrite
 from reviews_parsing.training.fit import Recipe
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+# Benchmarks are scripts that import each other by name.
+sys.path.append(str(BENCHMARKS))
+TRIALS = importlib.import_module("trials")
 
 
 @pytest.fixture(scope="module")
 def robustness() -> ModuleType:
-    return load("robustness")
+    return importlib.import_module("robustness")
 
 
-def test_labels_move_with_the_text(robustness: ModuleType) -> None:
+def test_noise_keeps_the_labels(robustness: ModuleType) -> None:
     reviews = data.read_splits("corpus")["test"]
-    for name, disturbance in robustness.DISTURBANCES.items():
-        found = [rewritten(review, disturbance(review, random.Random(3))) for review in reviews]
-        assert sum(a.text != b.text for a, b in zip(reviews, found, strict=True)) > 20, name
-        for before, after in zip(reviews, found, strict=True):
-            assert [a.entity_group for a in after.aspects] == [a.entity_group for a in before.aspects], name
-            for aspect in after.aspects:
+    for name, noise in robustness.NOISES.items():
+        noisy_reviews = [rewrite(review, noise(review, random.Random(3))) for review in reviews]
+        assert sum(a.text != b.text for a, b in zip(reviews, noisy_reviews, strict=True)) > 20, name
+        for clean, noisy in zip(reviews, noisy_reviews, strict=True):
+            assert [a.entity_group for a in noisy.aspects] == [a.entity_group for a in clean.aspects], name
+            for aspect in noisy.aspects:
                 if aspect.span:
-                    assert after.text[slice(*aspect.span)] == aspect.word != ""
+                    assert noisy.text[slice(*aspect.span)] == aspect.word != ""
 
 
-def test_joined_reviews_hold_every_label(robustness: ModuleType) -> None:
+def test_joined_reviews_have_all_labels(robustness: ModuleType) -> None:
     reviews = data.read_splits("corpus")["test"]
-    texts = robustness.joined(reviews)
+    texts = robustness.join(reviews)
     explicit = [aspect.word for review in reviews for aspect in review.aspects if aspect.span]
     assert [text.text[slice(*a.span)] for text in texts for a in text.aspects] == explicit
     assert all(len(text.text.split()) >= robustness.LONG_WORDS for text in texts[:-1])
 
 
-def test_a_recipe_is_changed_by_name_and_scored_on_reviews_that_it_has_not_seen(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    recipes = load("recipes")
-    changed = recipes.changed(Recipe(), ["epochs=3", "freeze_embeddings=false", "learning_rate=1e-4"])
+def test_a_recipe_is_changed_by_name_and_scored_on_unseen_reviews() -> None:
+    recipes = importlib.import_module("recipes")
+    changed = recipes.change(Recipe(), ["epochs=3", "freeze_embeddings=false", "learning_rate=1e-4"])
     assert changed == Recipe(epochs=3, freeze_embeddings=False, learning_rate=1e-4)
     with pytest.raises(ValueError, match="no 'speed'"):
-        recipes.changed(Recipe(), ["speed=9"])
+        recipes.change(Recipe(), ["speed=9"])
     reviews = data.read_splits("corpus")["test"]
     for splits in ({"all": reviews}, {"train": reviews[:200], "validation": reviews[200:]}):
         parts = [{review.id for review in part} for part in recipes.development(splits, seed=4)]
@@ -72,53 +64,52 @@ def test_a_recipe_is_changed_by_name_and_scored_on_reviews_that_it_has_not_seen(
         assert sum(map(len, parts)) == len(set.union(*parts)) == len(reviews)
 
 
-TRIALS = load("trials")
-
-
-def learnt(wish: str | None, reviews: list[Review], folder: Path) -> dict[str, Any]:
-    """The weights after an epoch, with a trial or without."""
+def train_weights(trial: str | None, reviews: list[Review], folder: Path) -> dict[str, Any]:
+    """Return the weights after an epoch, with or without a trial."""
     recipe = Recipe(epochs=1, batch_size=2, noisy_share=0.5)
-    with TRIALS.trial(wish) if wish else nullcontext():
-        # Looked up while the trial is on, as `recipes` does.
-        fitted = fitting.fit(reviews, reviews[:2], Taxonomy.of(reviews), recipe, folder)
-    weights: dict[str, Any] = load_file(fitted.checkpoint / "model.safetensors")
+    with TRIALS.trial(trial) if trial else nullcontext():
+        # Trials patch the module, so `fit` must be looked up inside, as `recipes` does.
+        result = fitting.fit(reviews, reviews[:2], Taxonomy.of(reviews), recipe, folder)
+    weights: dict[str, Any] = load_file(result.checkpoint / "model.safetensors")
     return weights
 
 
 @pytest.fixture(scope="module")
-def few() -> list[Review]:
-    """Some reviews, and one that says two things of one span."""
-    its = [review for review in data.read_splits("corpus")["train"] if review.aspects][:12]
-    one = next(aspect for review in its for aspect in review.aspects if aspect.span)
-    also = next(a for review in its for a in review.aspects if a.entity_group != one.entity_group)
+def reviews() -> list[Review]:
+    """Twelve reviews, one of them with two categories of one span."""
+    sample = [review for review in data.read_splits("corpus")["train"] if review.aspects][:12]
+    target = next(aspect for review in sample for aspect in review.aspects if aspect.span)
+    category = next(
+        a.entity_group for review in sample for a in review.aspects if a.entity_group != target.entity_group
+    )
     return [
-        replace(review, aspects=(*review.aspects, replace(one, entity_group=also.entity_group)))
-        if one in review.aspects
+        replace(review, aspects=(*review.aspects, replace(target, entity_group=category)))
+        if target in review.aspects
         else review
-        for review in its
+        for review in sample
     ]
 
 
 @pytest.fixture(scope="module")
-def plainly(few: list[Review], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return learnt(None, few, tmp_path_factory.mktemp("plain"))
+def plain_weights(reviews: list[Review], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return train_weights(None, reviews, tmp_path_factory.mktemp("plain"))
 
 
 @pytest.mark.parametrize("name", TRIALS.TRIALS)
-def test_each_trial_learns_something_else(
-    name: str, few: list[Review], plainly: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_each_trial_changes_the_weights(
+    name: str, reviews: list[Review], plain_weights: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    beside = {"train": data.read_splits("corpus")["test"][:6]}
-    monkeypatch.setattr(TRIALS.data, "read_splits", lambda path: beside)
-    found = learnt(name, few, tmp_path)
-    assert found.keys() == plainly.keys()
-    assert all(bool(weights.isfinite().all()) for weights in found.values())
-    assert any(not weights.equal(plainly[its]) for its, weights in found.items())
+    corpus = {"train": data.read_splits("corpus")["test"][:6]}
+    monkeypatch.setattr(TRIALS.data, "read_splits", lambda path: corpus)
+    trial_weights = train_weights(name, reviews, tmp_path)
+    assert trial_weights.keys() == plain_weights.keys()
+    assert all(bool(weights.isfinite().all()) for weights in trial_weights.values())
+    assert any(not weights.equal(plain_weights[name]) for name, weights in trial_weights.items())
 
 
-def test_a_trial_leaves_nothing_behind(few: list[Review], plainly: dict[str, Any], tmp_path: Path) -> None:
-    again = learnt(None, few, tmp_path)
-    assert all(weights.equal(plainly[its]) for its, weights in again.items())
+def test_a_trial_has_no_lasting_effect(reviews: list[Review], plain_weights: dict[str, Any], tmp_path: Path) -> None:
+    weights_after = train_weights(None, reviews, tmp_path)
+    assert all(weights.equal(plain_weights[name]) for name, weights in weights_after.items())
 
 
 def test_an_unknown_trial_is_refused() -> None:
@@ -126,33 +117,30 @@ def test_an_unknown_trial_is_refused() -> None:
         TRIALS.trial("luck=1")
 
 
-def test_both_arms_of_suggestions_begin_alike_and_no_point_is_measured_twice(
-    parser: AspectParser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One parser stands for all that would be trained: what is looked at is who is labelled when."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    suggestions = load("suggestions")
-    taught: list[set[str]] = []
+def test_learning_curves_share_their_start_and_continue(parser: AspectParser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace training by a constant parser, and record the labelled reviews of each point."""
+    suggestions = importlib.import_module("suggestions")
+    labelled_ids: list[set[str]] = []
 
-    def trained(labelled: list[Review], *_: object) -> tuple[AspectParser, float]:
-        taught.append({review.id for review in labelled})
+    def train_parser(labelled: list[Review], *_: object) -> tuple[AspectParser, float]:
+        labelled_ids.append({review.id for review in labelled})
         return parser, 0.0
 
-    monkeypatch.setattr(suggestions, "trained", trained)
+    monkeypatch.setattr(suggestions, "train_parser", train_parser)
     corpus = data.read_splits("corpus")
     splits = {"train": corpus["train"][:40], "validation": corpus["validation"][:5], "test": corpus["test"][:5]}
     points: list[dict[str, Any]] = []
-    suggestions.curve(splits, Recipe(seed=2), suggestions.Sizes(10, 8, 2), points, points.append)
+    suggestions.measure_curve(splits, Recipe(seed=2), suggestions.Sizes(10, 8, 2), points, points.append)
     assert [(p["arm"], p["reviews"]) for p in points] == [("start", 10)] + [
         (arm, size) for arm in suggestions.ARMS for size in (18, 26)
     ]
-    start, *more = taught
-    assert [len(ids) for ids in taught] == [10, 18, 26, 18, 26]
-    assert all(start < ids for ids in more)
-    assert more[0] < more[1]
-    assert more[0] != more[2]
-    before = list(points)
-    suggestions.curve(splits, Recipe(seed=2), suggestions.Sizes(10, 8, 2), points, points.append)
-    assert points == before
-    assert len(taught) == 5
+    start, *steps = labelled_ids
+    assert [len(ids) for ids in labelled_ids] == [10, 18, 26, 18, 26]
+    assert all(start < ids for ids in steps)
+    assert steps[0] < steps[1]
+    assert steps[0] != steps[2]
+    first_points = list(points)
+    suggestions.measure_curve(splits, Recipe(seed=2), suggestions.Sizes(10, 8, 2), points, points.append)
+    assert points == first_points
+    assert len(labelled_ids) == 5
     assert suggestions.table(points, "span_category").row_count == 3

@@ -1,4 +1,4 @@
-"""The model that ships: it is whole, it is as good as its card says, and it answers once the package is installed."""
+"""Pretrained model: checksums, F1 as in its card, use without a registry."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from reviews_parsing.training.evaluate import evaluate
 
 TEXT = "The ramen was great but the waiter was rude."
 MODEL_BYTES, CHECKPOINT_BYTES = 25e6, 22e6
-# The engine of another processor rounds some products otherwise.
+# Float operations are rounded differently on other processors.
 TOLERANCE = 0.005
 
 
@@ -63,8 +63,8 @@ def test_it_is_as_good_as_its_card_says() -> None:
         assert metrics[name] == pytest.approx(recorded[f"test_{name}"], abs=TOLERANCE), name
     card = (folder / CARD_FILE).read_text(encoding="utf-8")
     for row in ("span", "aggregated", "with_polarity", "tasd", "quad"):
-        shown = float(re.findall(rf"^\| {row} \| [\d.]+ \| [\d.]+ \| ([\d.]+) \|", card, re.MULTILINE)[0])
-        assert metrics[f"{row}_f1"] == pytest.approx(shown, abs=TOLERANCE), row
+        f1 = float(re.findall(rf"^\| {row} \| [\d.]+ \| [\d.]+ \| ([\d.]+) \|", card, re.MULTILINE)[0])
+        assert metrics[f"{row}_f1"] == pytest.approx(f1, abs=TOLERANCE), row
 
 
 def test_the_card_names_the_texts_and_their_licence() -> None:
@@ -82,21 +82,21 @@ def test_the_card_names_the_texts_and_their_licence() -> None:
         "import json; print(json.dumps(p.to_json()))",
     ],
 )
-def test_it_answers_without_a_registry_and_says_so_once(program: str, tmp_path: Path) -> None:
-    done = subprocess.run(
+def test_it_answers_without_a_registry_and_logs_that_once(program: str, tmp_path: Path) -> None:
+    process = subprocess.run(
         [sys.executable, "-c", f"import sys; {program}"], capture_output=True, text=True, check=True, cwd=tmp_path
     )
-    assert {aspect["word"] for aspect in json.loads(done.stdout)} == {"ramen", "waiter"}
-    assert done.stderr.count("the pretrained model of this package answers") == 1
+    assert {aspect["word"] for aspect in json.loads(process.stdout)} == {"ramen", "waiter"}
+    assert process.stderr.count("the pretrained model of this package answers") == 1
     home = Path(os.environ["REVIEWS_PARSING_HOME"])
-    assert not list(home.rglob("*.db")), "asking for a champion makes no store"
+    assert not list(home.rglob("*.db")), "looking for a champion must not create a store"
 
 
-def test_a_champion_goes_first(with_champion: Path) -> None:
-    done = subprocess.run(
+def test_a_champion_takes_precedence(with_champion: Path) -> None:
+    process = subprocess.run(
         [sys.executable, "-m", "reviews_parsing.cli", "parse", TEXT], capture_output=True, text=True, check=True
     )
-    assert "version 1 of reviews-parsing-ner-aspects, the champion, answers" in done.stderr
+    assert "version 1 of reviews-parsing-ner-aspects, the champion, answers" in process.stderr
     assert AspectParser.load().version == "1"
     assert AspectParser.load("pretrained").version == "pretrained"
 
@@ -122,6 +122,6 @@ def test_it_is_registered_with_parameters_data_and_metrics(tmp_path: Path) -> No
     assert AspectParser.load().version == "1"
 
 
-def test_a_split_that_is_not_there_is_one_line() -> None:
+def test_publishing_with_an_unknown_split_is_an_error() -> None:
     with pytest.raises(DataError, match="has no split 'dev'"):
         pipelines.publish(split="dev")

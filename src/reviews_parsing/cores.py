@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use: its affinity, and the CPU quota of its cgroup (a container's limit)."""
+"""Number of CPU cores that this process may use, from its affinity mask and its cgroup's CPU quota."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ SYSTEM = Path("/")
 
 
 def usable_cores(root: Path = SYSTEM) -> int:
-    """Return the number of cores to use, at least 1: those of the affinity mask, at most the CPU quota rounded up.
+    """Return the number of usable cores: the affinity mask limited by the CPU quota rounded up, at least 1.
 
-    `root` holds `proc` and `sys`. Quotas are those of cgroup v2 (`cpu.max`) and v1 (`cpu.cfs_quota_us`), the smallest
-    of the process's own group and all around it.
+    `root` is the folder of `proc` and `sys`. Reads cgroup v2 (`cpu.max`) and v1 (`cpu.cfs_quota_us`); the smallest
+    quota of the process's group and its ancestors applies.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([cores, *(math.ceil(quota) for quota in _quotas(root))]))
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield the CPU quota, in cores, of every cgroup that limits this process."""
+    """Yield the CPU quota in cores of each cgroup that limits this process."""
     try:
         groups = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -32,16 +32,16 @@ def _quotas(root: Path) -> Iterator[float]:
             continue
         mount = root / "sys/fs/cgroup" / (controllers if controllers else "")
         mounts = [mount, mount.with_name("cpu")] if controllers else [mount]
-        own = PurePosixPath(path or "/").relative_to("/") if path.startswith("/") else PurePosixPath()
+        relative = PurePosixPath(path or "/").relative_to("/") if path.startswith("/") else PurePosixPath()
         for base in mounts:
-            # Inside a container the path may be that of the host; the container's own group is then the mount itself.
-            for group in (own, *own.parents):
+            # Inside a container the path may be a path of the host; the container's group is then the mount itself.
+            for group in (relative, *relative.parents):
                 if (quota := _quota(base / group)) is not None:
                     yield quota
 
 
 def _quota(group: Path) -> float | None:
-    """Return the quota of one cgroup folder in cores; None if it has none or cannot be read."""
+    """Return the quota of a cgroup folder in cores, or None if it is unlimited or unreadable."""
     try:
         if (group / "cpu.max").is_file():
             quota, period = (group / "cpu.max").read_text(encoding="utf-8").split()

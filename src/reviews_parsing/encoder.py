@@ -1,7 +1,7 @@
-"""The encoder: pieces of text as token ids in, logits of wanted tokens out.
+"""Encoder: token ids of text windows in, logits of their words out.
 
-Pieces of like length share a run, as many as fill a core well; runs are spread over threads, one core each. The int8
-scales of a model are fixed in its file, so what shares a run with a piece does not move its logits.
+Pieces of similar length share a batch; batches run in a thread pool, one core each. Logits do not depend on the other
+pieces of a batch, because the int8 scales are constants of the model file.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ import numpy as np
 from reviews_parsing import engines
 from reviews_parsing.tagging.crf import Floats
 
-# What a graph calls its outputs; all but the first may be missing.
+# Names of the graph's outputs; all but the first are optional.
 OUTPUTS = ("tag_logits", "polarity_logits", "implicit_logits", "opinion_logits", "link_logits")
-# Of a piece as a whole: the mean of what the heads read of its tokens. Models of before lack it.
+# Output with the mean of a piece's token features; older models lack it.
 EMBEDDING = "embedding"
-# Tokens of a run, padding included: more do not fit a core's cache, fewer leave it waiting for weights.
-MOST, LEAST = 512, 96
-# What a run costs by itself, in tokens: a run that pads more than this is better two.
-PADDING = 12
+# Larger batches exceed the cache of a core, smaller ones are bound by loading weights. Padding counts.
+MIN_BATCH_TOKENS, MAX_BATCH_TOKENS = 96, 512
+# The fixed cost of a batch equals that of 12 tokens: a batch with more padding is better split.
+MAX_PADDING_TOKENS = 12
 
 
 class Piece(NamedTuple):
-    """Token ids with the special ones, and the places among them whose logits are wanted, in order."""
+    """Token ids of a window with special tokens, and the positions of the first tokens of its words."""
 
     ids: list[int]
-    wanted: list[int]
+    positions: list[int]
 
 
 class Logits(NamedTuple):
-    """Of all wanted tokens of all pieces, in order: shape [n, k]; k is 0 for what the model does not know.
+    """Logits of n words in order, shape [n, k]; k is 0 for outputs that the model lacks.
 
-    Of tags, of polarities, of each implicit category with each polarity, of tags of opinions, and what links aspects to
-    opinions (`tagging.linked`). `embeddings` are of pieces: shape [pieces, k].
+    `implicit` has a column for each implicit category and polarity; `links` are queries and keys for
+    `tagging.link_opinions`; `embeddings` of shape [pieces, k] are one row per piece.
     """
 
     tags: Floats
@@ -49,7 +49,7 @@ class Logits(NamedTuple):
 
 
 class Encoder:
-    """The model in an ONNX file; safe to share between threads. With one thread it works in the caller's."""
+    """Thread-safe model from an ONNX file. With one thread it runs in the caller's thread."""
 
     def __init__(self, model: Path, threads: int, engine: str = "onnxruntime") -> None:
         self._engine = engines.load(model, engine)
@@ -58,12 +58,12 @@ class Encoder:
 
     @property
     def engine(self) -> str:
-        """The name of what runs the graph."""
+        """Name of the engine."""
         return self._engine.name
 
-    def begin(self, pieces: Sequence[Piece]) -> Callable[[], Logits]:
-        """Start the work on `pieces`; what is returned waits for it and gives the logits."""
-        counts = np.array([len(piece.wanted) for piece in pieces], dtype=np.int64)
+    def submit(self, pieces: Sequence[Piece]) -> Callable[[], Logits]:
+        """Start encoding `pieces` and return a function that waits for their logits."""
+        counts = np.array([len(piece.positions) for piece in pieces], dtype=np.int64)
         ends = np.cumsum(counts)
         starts = ends - counts
         total = int(counts.sum())
@@ -80,13 +80,12 @@ class Encoder:
                 length = len(pieces[i].ids)
                 ids[row, :length] = pieces[i].ids
                 mask[row, :length] = 1
-            outputs = self._engine.run(ids, mask)
-            found = dict(zip(gathered, outputs, strict=True))
-            if EMBEDDING in found:
-                gathered[EMBEDDING][batch] = found.pop(EMBEDDING)
+            outputs = dict(zip(gathered, self._engine.run(ids, mask), strict=True))
+            if EMBEDDING in outputs:
+                gathered[EMBEDDING][batch] = outputs.pop(EMBEDDING)
             for row, i in enumerate(batch):
-                for name, output in found.items():
-                    gathered[name][starts[i] : ends[i]] = output[row, pieces[i].wanted]
+                for name, output in outputs.items():
+                    gathered[name][starts[i] : ends[i]] = output[row, pieces[i].positions]
 
         batches = list(self.batches([len(piece.ids) for piece in pieces]))
         futures = []
@@ -99,20 +98,20 @@ class Encoder:
         def logits() -> Logits:
             for future in futures:
                 future.result()
-            unknown = np.empty((total, 0), np.float32)
+            absent = np.empty((total, 0), np.float32)
             embeddings = gathered.get(EMBEDDING, np.empty((len(pieces), 0), np.float32))
-            return Logits._make([*(gathered.get(name, unknown) for name in OUTPUTS), embeddings])
+            return Logits._make([*(gathered.get(name, absent) for name in OUTPUTS), embeddings])
 
         return logits
 
     def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        """Numbers of pieces, longest first, that share a run; fewer in each where that gives every thread its share."""
-        budget = min(MOST, max(LEAST, sum(lengths) // self._threads))
+        """Yield the indices of pieces that share a batch, longest first; batches are small enough for all threads."""
+        budget = min(MAX_BATCH_TOKENS, max(MIN_BATCH_TOKENS, sum(lengths) // self._threads))
         batch: list[int] = []
         longest = padding = 0
         for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
             padding += longest - lengths[i]
-            if batch and (padding > PADDING or (len(batch) + 1) * longest > budget):
+            if batch and (padding > MAX_PADDING_TOKENS or (len(batch) + 1) * longest > budget):
                 yield batch
                 batch = []
             if not batch:

@@ -1,4 +1,4 @@
-"""What a model folder holds: its files, its configuration, the calibration of its probabilities."""
+"""Model folder: file names, configuration (`parser.json`) and calibration."""
 
 from __future__ import annotations
 
@@ -10,22 +10,21 @@ from reviews_parsing.errors import ModelError
 from reviews_parsing.schema import Taxonomy
 from reviews_parsing.tagging.decode import DEFAULT_THRESHOLD
 
-# Models of format 1 know no transitions, those of 2 no `threshold`, those of 3 no `link_bias`.
+# Format 2 added transitions, format 3 `threshold`, format 4 `link_bias`.
 FORMAT = 4
 MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parser.json"
-# Beside what the parser needs: a sample of training in numbers (`monitor.Profile`), and the parameters of the training.
+# Optional files: the training profile (`monitor.Profile`), the parameters of the training, the model card.
 PROFILE_FILE, TRAINING_FILE, CARD_FILE = "profile.parquet", "training.json", "README.md"
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Makes probabilities mean what they say; fitted on the validation split.
+    """Calibration of probabilities, fitted on the validation split.
 
-    Logits of tags and their transitions are multiplied by `tag_scale`, those of polarities by `polarity_scale`
-    (temperature scaling, Guo et al., 2017); an implicit aspect's probability is sigmoid(implicit_scale * logit +
-    implicit_bias) (Platt, 1999). What is less than `threshold` probable is no answer: the best threshold for F1 is
-    half the F1 that it reaches (Lipton, Elkan and Naryanaswamy, 2014).
-    Models of before scale a span's logit in the same way with `span_scale` and `span_bias`.
+    Tag logits and transitions are multiplied by `tag_scale`, polarity logits by `polarity_scale` (temperature scaling,
+    Guo et al., 2017). The probability of an implicit aspect is sigmoid(implicit_scale * logit + implicit_bias) (Platt,
+    1999). Aspects less probable than `threshold` are not answers; the best threshold for F1 is half of that F1 (Lipton,
+    Elkan and Naryanaswamy, 2014). Older models also scale the logits of spans by `span_scale` and `span_bias`.
     """
 
     tag_scale: float = 1.0
@@ -42,10 +41,10 @@ Matrix = tuple[tuple[float, ...], ...]
 
 @dataclass(frozen=True, slots=True)
 class ParserConfig:
-    """What a model folder says about itself besides its weights. `window` and `margin` are in tokens.
+    """Configuration of a model: the content of `parser.json`. `window` and `margin` are in tokens.
 
-    The transitions are those of `tagging.Chain`, of aspects' tags and of opinions'; empty where none were learnt.
-    `link_bias` is that of `tagging.linked`; empty in models of format 1 to 3.
+    `transitions` and `opinion_transitions` are CRF transitions of aspect and opinion tags (`tagging.LinearChainCRF`),
+    `link_bias` is the distance bias of `tagging.link_opinions`. Each is empty if the model has none.
     """
 
     taxonomy: Taxonomy
@@ -58,13 +57,14 @@ class ParserConfig:
     link_bias: tuple[float, ...] = ()
 
     def write(self, folder: Path) -> None:
+        """Write `parser.json` into `folder`."""
         form = {"format": FORMAT, **asdict(self)}
         lines = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in form.items())
         (folder / CONFIG_FILE).write_text(f"{{\n{lines}\n}}\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> ParserConfig:
-        """Raises ModelError where the folder holds no model or one that this version cannot read."""
+        """Read `parser.json` from `folder`. Raises ModelError if it is missing, damaged or of a newer format."""
         try:
             form = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -76,23 +76,28 @@ class ParserConfig:
                 raise ModelError(
                     f"{folder} has format {form['format']}, not 1 to {FORMAT}; install the version that made it"
                 )
-            known = form["taxonomy"]
-            # Older models lack these; until format 4 `multi_label` was `several`, and `threshold` `answer_from`.
+            # Older models lack some fields; before format 4, `multi_label` was `several`, `threshold` `answer_from`.
+            labels = form["taxonomy"]
             taxonomy = Taxonomy(
-                tuple(known["categories"]),
-                tuple(known["polarities"]),
-                tuple(known.get("implicit", ())),
-                known.get("opinions", False),
-                known.get("multi_label", known.get("several", False)),
+                tuple(labels["categories"]),
+                tuple(labels["polarities"]),
+                tuple(labels.get("implicit", ())),
+                labels.get("opinions", False),
+                labels.get("multi_label", labels.get("several", False)),
+                labels.get("unique_mentions", False),
             )
-            fitted = dict(form["calibration"])
-            if "answer_from" in fitted:
-                fitted["threshold"] = fitted.pop("answer_from")
-            calibration = Calibration(**fitted)
-            transitions, opinion_transitions = (
-                tuple(map(tuple, form.get(name, ()))) for name in ("transitions", "opinion_transitions")
+            parameters = dict(form["calibration"])
+            if "answer_from" in parameters:
+                parameters["threshold"] = parameters.pop("answer_from")
+            return cls(
+                taxonomy,
+                form["window"],
+                form["margin"],
+                Calibration(**parameters),
+                form["precision"],
+                tuple(map(tuple, form.get("transitions", ()))),
+                tuple(map(tuple, form.get("opinion_transitions", ()))),
+                tuple(form.get("link_bias", ())),
             )
-            reading = (form["window"], form["margin"], calibration, form["precision"])
-            return cls(taxonomy, *reading, transitions, opinion_transitions, tuple(form.get("link_bias", ())))
         except (KeyError, TypeError) as error:
             raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {error}); fetch it again") from error

@@ -1,7 +1,7 @@
-"""The inference core: texts in, ParsedReviews out, over ONNX Runtime and `tokenizers`.
+"""Parser: texts in, ParsedReviews out, with ONNX Runtime and `tokenizers` alone.
 
-A model folder holds `model.onnx`, `tokenizer.json` and `parser.json`. The work has three steps, each over many texts at
-once: `prepare` (words, tokens, windows), the encoder, `finish` (spans, probabilities).
+Each batch of texts passes three steps: `prepare` (words, tokens, windows), the encoder (logits), `finish` (spans and
+probabilities).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -20,13 +19,15 @@ from reviews_parsing.cores import usable_cores
 from reviews_parsing.encoder import Encoder, Logits, Piece
 from reviews_parsing.errors import DataError, ModelError
 from reviews_parsing.model_folder import MODEL_FILE, TOKENIZER_FILE, Matrix, ParserConfig
-from reviews_parsing.schema import OPINION_TAGS, Aspect, Opinion, ParsedReview
+from reviews_parsing.schema import OPINION_TAGS, Aspect, Opinion, ParsedReview, mention_key
 from reviews_parsing.tagging import (
-    Chain,
+    LinearChainCRF,
     Marginals,
     Spans,
     TokenizedText,
+    addresses,
     boundaries,
+    covering,
     decode,
     line_starts,
     link_opinions,
@@ -38,18 +39,20 @@ from reviews_parsing.tagging import (
     windows,
 )
 from reviews_parsing.tagging.crf import Floats, Ints
-from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE, NONE
+from reviews_parsing.tagging.decode import MIN_LOGIT
+from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE, CANDIDATE_THRESHOLD, NO_OPINION
 
-# What is worked on at once: enough texts to find some of like length, few enough to hold.
+# Limits of a chunk: enough texts for batches of similar length, few enough for constant memory.
 CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 250_000
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Texts as the encoder reads them.
+    """Tokenized texts with their windows (`pieces`).
 
-    Text i's words are numbers first[i] to first[i + 1] of all; `lines` are the first words of all lines, and the number
-    of words: no span crosses a line break.
+    Text i has words first[i] to first[i + 1] of all words. `lines` are the first words of all lines and the number of
+    words, since spans do not cross line breaks. `address_words` are the words of URLs, e-mail addresses and handles,
+    which are never part of a span.
     """
 
     texts: Sequence[str]
@@ -57,42 +60,36 @@ class Prepared:
     pieces: list[Piece]
     first: Ints
     lines: Ints
+    address_words: Ints
 
     def sentence_of(self, text: int) -> Ints:
-        """Return the number of the sentence that each word of text number `text` begins in; shape [words]."""
+        """Return the sentence number of each word of text number `text`, shape [words]."""
         starts = [start for start, _ in self.tokenized[text].bounds]
         return np.searchsorted(boundaries(self.texts[text]), starts, side="right")
 
     def bounds(self, text: int, first: int, stop: int) -> tuple[int, int]:
-        """(start, end), in code points, of words [first, stop) of text number `text`."""
-        its = self.tokenized[text].bounds
-        return its[first][0], its[stop - 1][1]
+        """Return (start, end), in code points, of words [first, stop) of text number `text`."""
+        word_bounds = self.tokenized[text].bounds
+        return word_bounds[first][0], word_bounds[stop - 1][1]
 
     @property
     def tokens(self) -> int:
-        """Tokens that the encoder reads, special ones and the overlap of windows included."""
+        """Number of encoder tokens, including special tokens and the overlap of windows."""
         return sum(len(piece.ids) for piece in self.pieces)
 
 
-class Implicit(NamedTuple):
-    """Aspects that are no span, the numbers of their texts, and of their max_over_words words among all: shape [k]."""
-
-    aspects: list[Aspect]
-    text: Ints
-    word: Ints
-
-
 class AspectParser:
-    """Reads reviews; safe to share between threads.
+    """Thread-safe parser of reviews.
 
     >>> parser = AspectParser.load()
     >>> parser.parse(["The pho was lovely, the waiter less so."])
     """
 
     def __init__(self, folder: Path, threads: int | None = None, engine: str = "onnxruntime") -> None:
-        """Load the model in `folder` with `threads` threads (default: one for each core this process may use).
+        """Load the model in `folder` with `threads` threads, by default one per usable core.
 
-        `engine` is onnxruntime, openvino, or auto: whichever is faster here, by trying.
+        `engine` is onnxruntime, openvino, or auto (times both and uses the faster). Raises ModelError if the model is
+        damaged or the engine is not installed.
         """
         self.folder = folder
         self.config = ParserConfig.read(folder)
@@ -100,14 +97,14 @@ class AspectParser:
         self.version: str | None = None
         try:
             scale = self.config.calibration.tag_scale
-            self._tags = _chain(self.config.transitions, len(self.taxonomy.tags), scale)
-            self._opinion_tags = _chain(self.config.opinion_transitions, OPINION_TAGS)
+            self._tag_crf = _crf(self.config.transitions, len(self.taxonomy.tags), scale)
+            self._opinion_crf = _crf(self.config.opinion_transitions, OPINION_TAGS)
             self._link_bias = _link_bias(self.config.link_bias)
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
             self._encoder = Encoder(folder / MODEL_FILE, threads or usable_cores(), engine)
         except ModelError:
             raise
-        except Exception as error:  # both libraries raise bare exceptions of their own
+        except Exception as error:  # tokenizers and onnxruntime raise bare exceptions
             raise ModelError(f"{folder}: the model is incomplete or damaged ({error}); fetch it again") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
@@ -119,10 +116,10 @@ class AspectParser:
     ) -> AspectParser:
         """Load the model at `source`: a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID` or `pretrained`.
 
-        Without `source` it is the champion, or the pretrained model if nothing is champion yet; a line of log says
-        which. Raises ModelError if there is no such model, TrackingError if the registry cannot be reached.
+        Without `source`, loads the champion, or the pretrained model if there is no champion, and logs which. Raises
+        ModelError if the model does not exist, TrackingError if the registry cannot be reached.
         """
-        # The one look downwards: where models come from is the registry's knowledge, loaded only when asked for.
+        # Imported on use: a parser of a folder does not need the registry.
         from reviews_parsing import registry
 
         folder, version = registry.locate(source)
@@ -132,21 +129,20 @@ class AspectParser:
 
     @property
     def engine(self) -> str:
-        """The name of what runs the model."""
+        """Name of the engine."""
         return self._encoder.engine
 
     @property
     def unknown_id(self) -> int | None:
-        """The token that stands for what the vocabulary lacks; None where it lacks nothing."""
+        """Id of the token for words outside the vocabulary, or None if the vocabulary has no such token."""
         model = self._tokenizer.model
         token = getattr(model, "unk_token", None)
         return self._tokenizer.token_to_id(token) if token else getattr(model, "unk_id", None)
 
     def parse(self, texts: Sequence[str], min_score: float = 0.0, spans_only: bool = False) -> list[ParsedReview]:
-        """The aspects of each text whose probability is at least `min_score`, in the order of the texts.
+        """Return the aspects of each text with a score of at least `min_score`, in the order of the texts.
 
-        With `spans_only` those are left out that are said of no word in particular ("Yum!"). Raises DataError where an
-        element is not a string.
+        With `spans_only`, omits implicit aspects. Raises DataError if a text is not a string.
         """
         for i, text in enumerate(texts):
             if not isinstance(text, str):
@@ -156,25 +152,25 @@ class AspectParser:
     def parse_iter(
         self, texts: Iterable[str], min_score: float = 0.0, spans_only: bool = False
     ) -> Iterator[ParsedReview]:
-        """Like `parse`, over any number of texts with flat memory."""
+        """Parse a stream of texts in constant memory; arguments as for `parse`."""
         for prepared, logits in self.encoded(texts):
             for parsed in self.finish(prepared, logits):
                 yield parsed.only(min_score, spans_only)
 
     def encoded(self, texts: Iterable[str]) -> Iterator[tuple[Prepared, Logits]]:
-        """Chunks of texts with their logits. While one chunk is taken further, the encoder works on the next."""
-        ahead: tuple[Prepared, Callable[[], Logits]] | None = None
+        """Yield chunks of texts with their logits; the encoder works on the next chunk meanwhile."""
+        pending: tuple[Prepared, Callable[[], Logits]] | None = None
         for chunk in _chunks(texts):
             prepared = self.prepare(chunk)
-            begun = (prepared, self._encoder.begin(prepared.pieces))
-            if ahead:
-                yield ahead[0], ahead[1]()
-            ahead = begun
-        if ahead:
-            yield ahead[0], ahead[1]()
+            submitted = (prepared, self._encoder.submit(prepared.pieces))
+            if pending:
+                yield pending[0], pending[1]()
+            pending = submitted
+        if pending:
+            yield pending[0], pending[1]()
 
     def prepare(self, texts: Sequence[str]) -> Prepared:
-        """Words, tokens and windows of `texts`."""
+        """Split `texts` into words, tokens and windows."""
         size = self.config.window - len(self._prefix) - len(self._suffix)
         tokenized = tokenize(self._tokenizer, texts)
         pieces = []
@@ -185,66 +181,85 @@ class AspectParser:
                 ids = [*self._prefix, *text.ids[begin : text.first[window.stop]], *self._suffix]
                 pieces.append(Piece(ids, [at + offset for at in text.first[window.keep_start : window.keep_stop]]))
         first = np.cumsum([0, *(len(text.bounds) for text in tokenized)])
-        begins = [line_starts(text, words.bounds) for text, words in zip(texts, tokenized, strict=True)]
-        inner = [at + offset for starts, offset in zip(begins, first.tolist(), strict=False) for at in starts]
-        return Prepared(texts, tokenized, pieces, first, np.unique(np.concatenate([first, np.array(inner, np.int64)])))
+        address_words = [
+            int(offset) + word
+            for text, words, offset in zip(texts, tokenized, first, strict=False)
+            for start, end in addresses(text)
+            for word in range(*(covering(words.bounds, start, end) or (0, 0)))
+        ]
+        inner_lines = [
+            word + offset
+            for text, words, offset in zip(texts, tokenized, first.tolist(), strict=False)
+            for word in line_starts(text, words.bounds)
+        ]
+        lines = np.unique(np.concatenate([first, np.array(inner_lines, np.int64)]))
+        return Prepared(texts, tokenized, pieces, first, lines, np.array(address_words, np.int64))
 
     def encode(self, prepared: Prepared) -> Logits:
-        """The encoder's answer."""
-        return self._encoder.begin(prepared.pieces)()
+        """Return the logits of `prepared`."""
+        return self._encoder.submit(prepared.pieces)()
 
     def embeddings(self, prepared: Prepared, logits: Logits) -> Floats:
-        """One vector for each text: [texts, k], the mean of its windows; k is 0 where the model gives none.
+        """Return the mean embedding of each text, shape [texts, k], zeros for texts without words.
 
-        A text without words is all zeros.
+        k is 0 if the model has no embedding output.
         """
-        its = np.array([len(piece.wanted) for piece in prepared.pieces], np.float32)
-        # A window keeps at least one word: its first one says which text it is of.
-        begin = (np.cumsum(its) - its).astype(np.int64)
-        text = np.searchsorted(prepared.first, begin, side="right") - 1
-        found = np.zeros((len(prepared.texts), logits.embeddings.shape[1]), np.float32)
-        words = np.diff(prepared.first)[text]
-        np.add.at(found, text, logits.embeddings * (its / words)[:, None])
-        return found
+        word_counts = np.array([len(piece.positions) for piece in prepared.pieces], np.float32)
+        # Windows are matched to texts by their first kept word; each window keeps at least one.
+        first_words = (np.cumsum(word_counts) - word_counts).astype(np.int64)
+        text = np.searchsorted(prepared.first, first_words, side="right") - 1
+        embeddings = np.zeros((len(prepared.texts), logits.embeddings.shape[1]), np.float32)
+        shares = word_counts / np.diff(prepared.first)[text]
+        np.add.at(embeddings, text, logits.embeddings * shares[:, None])
+        return embeddings
 
     def tags(self, prepared: Prepared, logits: Logits) -> Marginals:
-        """How probable each tag is for each word of `prepared`."""
-        return self._tags.marginals(logits.tags * self.config.calibration.tag_scale, prepared.lines)
+        """Return the tag marginals of each word."""
+        scaled = logits.tags * self.config.calibration.tag_scale
+        return self._tag_crf.marginals(_mask_outside(scaled, prepared.address_words), prepared.lines)
 
     def opinion_tags(self, prepared: Prepared, logits: Logits) -> Marginals:
-        """Return the probabilities of the opinion tags (O, B, I) of each word of `prepared`."""
-        return self._opinion_tags.marginals(logits.opinions, prepared.lines)
+        """Return the marginals of the opinion tags (O, B, I) of each word."""
+        return self._opinion_crf.marginals(_mask_outside(logits.opinions, prepared.address_words), prepared.lines)
 
     def polarity_scores(self, logits: Logits) -> Floats:
-        """Return the probability of each polarity for each word, as if it were a span: shape [words, polarities]."""
+        """Return the polarity probabilities of each word as a span of its own, shape [words, polarities]."""
         return softmax(logits.polarities * self.config.calibration.polarity_scale)
 
     def implicit_scores(self, prepared: Prepared, logits: Logits) -> Floats:
-        """Return the probability of each implicit category and polarity: shape [texts, categories * polarities]."""
-        calibration, taxonomy = self.config.calibration, self.taxonomy
-        logits_of_words = logits.implicit[:, : len(taxonomy.implicit) * max(1, len(taxonomy.polarities))]
-        strongest_of_texts = max_over_words(logits_of_words, prepared.first)
-        return sigmoid(calibration.implicit_scale * strongest_of_texts + calibration.implicit_bias)
+        """Return the probability of each implicit category and polarity, shape [texts, categories * polarities]."""
+        calibration = self.config.calibration
+        maxima = max_over_words(self._implicit_logits(logits), prepared.first)
+        return sigmoid(calibration.implicit_scale * maxima + calibration.implicit_bias)
+
+    def _implicit_logits(self, logits: Logits) -> Floats:
+        return logits.implicit[:, : len(self.taxonomy.implicit) * max(1, len(self.taxonomy.polarities))]
 
     def finish(self, prepared: Prepared, logits: Logits) -> list[ParsedReview]:
-        """Spans and probabilities from `logits`."""
+        """Decode `logits` into parsed reviews."""
         options = (self.config.calibration.threshold, self.taxonomy.multi_label)
         spans = decode(self.tags(prepared, logits), logits.polarities, prepared.first, *options)
-        implicit = self._implicit(logits.implicit, prepared.first)
-        texts = np.concatenate([spans.text, implicit.text])
+        implicit, implicit_texts, implicit_words = self._implicit(prepared, logits)
+        texts = np.concatenate([spans.text, implicit_texts])
         offset = prepared.first[spans.text]
-        words = np.concatenate([offset + spans.start, implicit.word])
-        stops = np.concatenate([offset + spans.stop, implicit.word])
+        words = np.concatenate([offset + spans.start, implicit_words])
+        stops = np.concatenate([offset + spans.stop, implicit_words])
         opinions = self._opinions(prepared, logits, texts, words, stops)
-        found: list[list[Aspect]] = [[] for _ in prepared.texts]
+        aspects: list[list[Aspect]] = [[] for _ in prepared.texts]
+        mentions: set[tuple[int, tuple[str, str, str | None]]] = set()
         for number, aspect in zip(spans.text.tolist(), self._spans(prepared, spans, opinions), strict=True):
-            found[number].append(aspect)
-        for number, aspect, opinion in zip(implicit.text.tolist(), implicit.aspects, opinions, strict=True):
-            found[number].append(replace(aspect, opinion=opinion))
-        return [ParsedReview(text, tuple(aspects)) for text, aspects in zip(prepared.texts, found, strict=True)]
+            if self.taxonomy.unique_mentions:
+                mention = (number, mention_key(aspect))
+                if mention in mentions:
+                    continue
+                mentions.add(mention)
+            aspects[number].append(aspect)
+        for number, aspect, opinion in zip(implicit_texts.tolist(), implicit, opinions, strict=True):
+            aspects[number].append(replace(aspect, opinion=opinion))
+        return list(map(ParsedReview, prepared.texts, map(tuple, aspects)))
 
     def _spans(self, prepared: Prepared, spans: Spans, opinions: Iterator[Opinion | None]) -> Iterator[Aspect]:
-        """Each aspect that is a span, with the next of `opinions`."""
+        """Yield the explicit aspects, each with the next one of `opinions`."""
         calibration, taxonomy = self.config.calibration, self.taxonomy
         scores = sigmoid(calibration.span_scale * spans.logit + calibration.span_bias).tolist()
         polarities: list[str | None] = [None] * len(scores)
@@ -253,22 +268,21 @@ class AspectParser:
             shares = softmax(spans.polarity_logits * calibration.polarity_scale)
             polarities = [taxonomy.polarities[best] for best in shares.argmax(axis=1).tolist()]
             polarity_scores = [round(share, 4) for share in shares.max(axis=1).tolist()]
-        places = (spans.text.tolist(), spans.start.tolist(), spans.stop.tolist(), spans.category.tolist())
+        columns = (spans.text.tolist(), spans.start.tolist(), spans.stop.tolist(), spans.category.tolist())
         for number, first, stop, category, score, polarity, polarity_score in zip(
-            *places, scores, polarities, polarity_scores, strict=True
+            *columns, scores, polarities, polarity_scores, strict=True
         ):
             start, end = prepared.bounds(number, first, stop)
             word = prepared.texts[number][start:end]
             group = taxonomy.categories[category]
             yield Aspect(group, word, start, end, polarity, next(opinions), round(score, 4), polarity_score)
 
-    def _implicit(self, logits: Floats, first: Ints) -> Implicit:
-        """The aspects that are no span, from `logits` of shape [words, categories * polarities]."""
-        calibration, taxonomy = self.config.calibration, self.taxonomy
+    def _implicit(self, prepared: Prepared, logits: Logits) -> tuple[list[Aspect], Ints, Ints]:
+        """Return the implicit aspects above the threshold, with the indices of their texts and best words."""
+        taxonomy, first = self.taxonomy, prepared.first
         per_category = max(1, len(taxonomy.polarities))
-        logits = logits[:, : len(taxonomy.implicit) * per_category]
-        scores = sigmoid(calibration.implicit_scale * max_over_words(logits, first) + calibration.implicit_bias)
-        texts, pairs = np.nonzero(scores >= calibration.threshold)
+        word_logits, scores = self._implicit_logits(logits), self.implicit_scores(prepared, logits)
+        texts, pairs = np.nonzero(scores >= self.config.calibration.threshold)
         aspects, words = [], []
         for text, pair in zip(texts.tolist(), pairs.tolist(), strict=True):
             category, polarity = divmod(pair, per_category)
@@ -281,39 +295,48 @@ class AspectParser:
                     polarity_score=round(float(rivals[polarity] / rivals.sum()), 4) if taxonomy.polarities else None,
                 )
             )
-            words.append(first[text] + logits[first[text] : first[text + 1], pair].argmax())
-        return Implicit(aspects, texts, np.array(words, np.int64))
+            words.append(first[text] + word_logits[first[text] : first[text + 1], pair].argmax())
+        return aspects, texts, np.array(words, np.int64)
 
     def _opinions(
         self, prepared: Prepared, logits: Logits, texts: Ints, words: Ints, stops: Ints
     ) -> Iterator[Opinion | None]:
-        """For each aspect, which is of `texts` and stands at `words` to `stops` of all, the words that judge it."""
+        """Yield the opinion of each aspect, given its text and its words [words[i], stops[i])."""
         if not self.taxonomy.opinions:
             yield from itertools.repeat(None, len(texts))
             return
         tags = self.opinion_tags(prepared, logits)
-        spans = decode(tags, np.empty((len(logits.opinions), 0)), prepared.first)
-        chosen = link_opinions(
+        spans = decode(tags, np.empty((len(logits.opinions), 0)), prepared.first, CANDIDATE_THRESHOLD)
+        links = link_opinions(
             logits.links, spans, texts, words, stops, prepared.first, self._link_bias, cache(prepared.sentence_of)
         )
-        for number, opinion in zip(texts.tolist(), chosen.tolist(), strict=True):
-            if opinion == NONE:
+        for number, opinion in zip(texts.tolist(), links.tolist(), strict=True):
+            if opinion == NO_OPINION:
                 yield None
                 continue
             start, end = prepared.bounds(number, int(spans.start[opinion]), int(spans.stop[opinion]))
             yield Opinion(prepared.texts[number][start:end], start, end)
 
 
-def _chain(transitions: Matrix, tags: int, scale: float = 1.0) -> Chain:
-    """Raises ModelError where the transitions are not those of so many tags."""
+def _crf(transitions: Matrix, tags: int, scale: float = 1.0) -> LinearChainCRF:
+    """Return the CRF over `tags` tags. Raises ModelError if the transitions have another shape."""
     matrix = np.array(transitions, np.float64) if transitions else np.zeros((tags, tags))
     if matrix.shape != (tags, tags):
         raise ModelError(f"the model has transitions of shape {matrix.shape} for {tags} tags; fetch it again")
-    return Chain(matrix * scale)
+    return LinearChainCRF(matrix * scale)
+
+
+def _mask_outside(logits: Floats, words: Ints) -> Floats:
+    """Return tag logits in which `words` are certainly O."""
+    if len(words):
+        logits = logits.copy()
+        logits[words] = MIN_LOGIT
+        logits[words, 0] = 0
+    return logits
 
 
 def _link_bias(bias: tuple[float, ...]) -> Floats | None:
-    """Return the bias as an array, None if the model has none. Raises ModelError if its length is wrong."""
+    """Return the bias as an array, or None if it is empty. Raises ModelError if its length is wrong."""
     if bias and len(bias) != 2 * BUCKETS_A_SIDE:
         raise ModelError(f"the model has a link bias of {len(bias)} values, not {2 * BUCKETS_A_SIDE}; fetch it again")
     return np.array(bias, np.float64) if bias else None

@@ -1,6 +1,6 @@
-"""The words of the system: Review, Aspect, ParsedReview, Taxonomy, and their JSON and Arrow forms.
+"""Data classes Review, Aspect, ParsedReview and Taxonomy, with their JSON and Arrow forms.
 
-Offsets count Unicode code points of the text as it came in, from 0, end exclusive: `text[start:end] == word`.
+Offsets count Unicode code points of the original text, from 0, end exclusive: `text[start:end] == word`.
 """
 
 from __future__ import annotations
@@ -14,28 +14,31 @@ from reviews_parsing.errors import DataError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# IOB2 of the words that judge: O, B, I.
+# IOB2 tags of opinion expressions: O, B, I.
 OPINION_TAGS = 3
+# Minimum number of labelled aspects from which unique mentions are inferred.
+MIN_UNIQUE_ASPECTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """The words that judge an aspect."""
+    """Opinion expression: the words that judge an aspect."""
 
     word: str
     start: int
     end: int
 
     def to_json(self) -> dict[str, Any]:
+        """Return the opinion as a JSON object."""
         return {"word": self.word, "start": self.start, "end": self.end}
 
 
 @dataclass(frozen=True, slots=True)
 class Aspect:
-    """One thing that a review judges.
+    """One judgement in a review: a category (`entity_group`), and usually a span, a polarity and an opinion.
 
-    `word`, `start` and `end` are None for an implicit aspect ("Yum!"). `score` and `polarity_score` are probabilities
-    in [0, 1]; both are None on labels that people made. `polarity` is None where the data knows none.
+    `word`, `start` and `end` are None for an implicit aspect ("Yum!"). `polarity` is None in data without polarities.
+    `score` and `polarity_score` are probabilities in [0, 1], None in labels by people.
     """
 
     entity_group: str
@@ -53,7 +56,7 @@ class Aspect:
         return None if self.start is None or self.end is None else (self.start, self.end)
 
     def to_json(self) -> dict[str, Any]:
-        """The form of a Hugging Face token-classification pipeline, with polarity and opinion where known."""
+        """Return the JSON form of a Hugging Face token-classification pipeline, with polarity and opinion if known."""
         form: dict[str, Any] = {"entity_group": self.entity_group}
         if self.score is not None:
             form["score"] = self.score
@@ -68,38 +71,29 @@ class Aspect:
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> Aspect:
-        """Inverse of `to_json`. Raises DataError naming the field that is missing or of the wrong type."""
+        """Create an aspect from its JSON form. Raises DataError if a field is missing or has the wrong type."""
         if not isinstance(form, Mapping):
             raise DataError(f"an aspect must be an object, not {type(form).__name__}")
         group = _field(form, "entity_group", str)
         if group is None:
             raise DataError("an aspect has no 'entity_group'")
         opinion = _field(form, "opinion", Mapping)
-        words = None
         if opinion is not None:
             parts = (_field(opinion, "word", str), _field(opinion, "start", int), _field(opinion, "end", int))
             if None in parts:
                 raise DataError("an aspect's 'opinion' needs 'word', 'start' and 'end'")
-            words = Opinion(*parts)
+            opinion = Opinion(*parts)
         start, end = _field(form, "start", int), _field(form, "end", int)
         if (start is None) != (end is None):
             raise DataError(f"aspect {group}: 'start' and 'end' must be given together, or neither")
-        score, polarity_score = _field(form, "score", (int, float)), _field(form, "polarity_score", (int, float))
-        return cls(
-            entity_group=group,
-            word=_field(form, "word", str),
-            start=start,
-            end=end,
-            polarity=_field(form, "polarity", str),
-            opinion=words,
-            score=score,
-            polarity_score=polarity_score,
-        )
+        score, polarity_score = (_field(form, name, (int, float)) for name in ("score", "polarity_score"))
+        word, polarity = _field(form, "word", str), _field(form, "polarity", str)
+        return cls(group, word, start, end, polarity, opinion, score, polarity_score)
 
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """A text and, where somebody labelled it, its aspects. `meta` holds whatever else its source said."""
+    """Text with its labelled aspects, if any; `meta` has the other fields of its source."""
 
     id: str
     text: str
@@ -107,11 +101,12 @@ class Review:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the review as a JSON object; fields of `meta` are at its top level."""
         return {"id": self.id, "text": self.text, "aspects": [a.to_json() for a in self.aspects], **self.meta}
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any], default_id: str | None = None) -> Review:
-        """Inverse of `to_json`; unknown keys become `meta`. Raises DataError naming what is missing or wrong."""
+        """Create a review from its JSON form; unknown keys become `meta`. Raises DataError if a field is invalid."""
         if not isinstance(form, Mapping):
             raise DataError(f"a review must be an object, not {type(form).__name__}")
         text = _field(form, "text", str)
@@ -129,26 +124,28 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class ParsedReview:
-    """What the parser found in one text: spans in the order of the text, then what has none."""
+    """Aspects of one text: explicit ones in text order, then implicit ones."""
 
     text: str
     aspects: tuple[Aspect, ...]
 
     def only(self, min_score: float = 0.0, spans_only: bool = False) -> ParsedReview:
-        """Without the aspects less probable than `min_score`, and with `spans_only` without the implicit ones."""
-        kept = tuple(a for a in self.aspects if (a.score or 0.0) >= min_score and (a.span or not spans_only))
-        return ParsedReview(self.text, kept)
+        """Return only aspects with a score of at least `min_score`; with `spans_only`, omit implicit aspects."""
+        aspects = tuple(a for a in self.aspects if (a.score or 0.0) >= min_score and (a.span or not spans_only))
+        return ParsedReview(self.text, aspects)
 
     def to_json(self) -> list[dict[str, Any]]:
+        """Return the JSON forms of the aspects."""
         return [a.to_json() for a in self.aspects]
 
 
 @dataclass(frozen=True, slots=True)
 class Taxonomy:
-    """The categories and polarities that a model knows, each sorted; all come from the data.
+    """Sorted categories and polarities of labelled reviews or of a model trained on them.
 
-    `categories` are those of spans, `implicit` those of aspects that have none; `opinions` says whether the words that
-    judge are known, and `multi_label` whether one span may have several categories.
+    `categories` are those of explicit aspects, `implicit` those of implicit ones. `opinions` is true if aspects have
+    opinion expressions, `multi_label` if a span may have several categories, `unique_mentions` if labels never repeat
+    the same mention (`mention_key`) in a review.
     """
 
     categories: tuple[str, ...]
@@ -156,10 +153,11 @@ class Taxonomy:
     implicit: tuple[str, ...] = ()
     opinions: bool = False
     multi_label: bool = False
+    unique_mentions: bool = False
 
     @classmethod
     def of(cls, reviews: Iterable[Review]) -> Taxonomy:
-        """The taxonomy of labelled reviews; polarities are those of explicit aspects."""
+        """Return the taxonomy of labelled reviews; its polarities are those of explicit aspects."""
         reviews = list(reviews)
         aspects = [a for review in reviews for a in review.aspects]
         return cls(
@@ -168,32 +166,45 @@ class Taxonomy:
             tuple(sorted({a.entity_group for a in aspects if not a.span})),
             any(a.opinion for a in aspects),
             any(map(_is_multi_label, reviews)),
+            len(aspects) >= MIN_UNIQUE_ASPECTS and all(map(_has_unique_mentions, reviews)),
         )
 
-    def union(self, other: Taxonomy) -> Taxonomy:
-        """What either knows."""
+    def union(self, taxonomy: Taxonomy) -> Taxonomy:
+        """Return the union with another taxonomy."""
         return Taxonomy(
-            tuple(sorted({*self.categories, *other.categories})),
-            tuple(sorted({*self.polarities, *other.polarities})),
-            tuple(sorted({*self.implicit, *other.implicit})),
-            self.opinions or other.opinions,
-            self.multi_label or other.multi_label,
+            tuple(sorted({*self.categories, *taxonomy.categories})),
+            tuple(sorted({*self.polarities, *taxonomy.polarities})),
+            tuple(sorted({*self.implicit, *taxonomy.implicit})),
+            self.opinions or taxonomy.opinions,
+            self.multi_label or taxonomy.multi_label,
+            self.unique_mentions and taxonomy.unique_mentions,
         )
 
     @property
     def tags(self) -> tuple[str, ...]:
-        """IOB2 tags: O, then B- and I- of each category; the tag ids of every model are indices into this."""
+        """IOB2 tags in the order of tag ids: O, then B- and I- of each category."""
         return ("O", *(f"{prefix}-{category}" for category in self.categories for prefix in "BI"))
 
 
+def mention_key(aspect: Aspect) -> tuple[str, str, str | None]:
+    """Return a key of repeated mentions: the words without case and plural, the category, the polarity."""
+    words = (aspect.word or "").casefold().split()
+    singular = " ".join(word.removesuffix("s") if len(word) > 3 else word for word in words)
+    return singular, aspect.entity_group, aspect.polarity
+
+
+def _has_unique_mentions(review: Review) -> bool:
+    keys = [mention_key(aspect) for aspect in review.aspects if aspect.span]
+    return len(set(keys)) == len(keys)
+
+
 def _is_multi_label(review: Review) -> bool:
-    """Whether a span of it has more than one category."""
-    named = {(a.span, a.entity_group) for a in review.aspects if a.span}
-    return len({span for span, _ in named}) < len(named)
+    pairs = {(a.span, a.entity_group) for a in review.aspects if a.span}
+    return len({span for span, _ in pairs}) < len(pairs)
 
 
 def aspects_arrow_type() -> pa.DataType:
-    """The Arrow type of a column of parsed aspects: list<struct<entity_group, score, word, start, ...>>."""
+    """Return the Arrow type of a column of parsed aspects: list<struct<entity_group, score, word, start, ...>>."""
     import pyarrow as pa
 
     words = [("word", pa.string()), ("start", pa.int32()), ("end", pa.int32())]

@@ -61,7 +61,7 @@ def test_the_embedding_of_a_long_text_is_the_mean_of_its_windows(parser: AspectP
     ((prepared, logits),) = parser.encoded(["The soup was warm. " * 100, "Lovely pho.", ""])
     found = parser.embeddings(prepared, logits)
     long = logits.embeddings[:-1]
-    kept = np.array([len(piece.wanted) for piece in prepared.pieces[:-1]])
+    kept = np.array([len(piece.positions) for piece in prepared.pieces[:-1]])
     assert len(long) > 1
     np.testing.assert_allclose(found[0], (long * kept[:, None]).sum(axis=0) / kept.sum(), atol=1e-4)
     np.testing.assert_array_equal(found[1], logits.embeddings[-1])

@@ -1,4 +1,4 @@
-"""A chain's probabilities are those of a sum over every sequence, and what is learnt is what is read."""
+"""CRF marginals, likelihood and training loss equal sums over all tag sequences."""
 
 from __future__ import annotations
 
@@ -11,121 +11,119 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reviews_parsing.tagging import Chain, decode, may_follow, sigmoid, softmax, tags_to_spans
-from reviews_parsing.training.crf import chain
+from reviews_parsing.tagging import LinearChainCRF, allowed_transitions, decode, sigmoid, softmax, tags_to_spans
+from reviews_parsing.training.crf import crf_layer
 
 TAGS = 5
 Sequences = dict[tuple[int, ...], float]
 
 
-def texts(most: int, size: float) -> st.SearchStrategy[np.ndarray]:
-    return st.integers(0, most).flatmap(lambda n: arrays(np.float64, (n, TAGS), elements=st.floats(-size, size)))
+def word_logits(max_words: int, size: float) -> st.SearchStrategy[np.ndarray]:
+    return st.integers(0, max_words).flatmap(lambda n: arrays(np.float64, (n, TAGS), elements=st.floats(-size, size)))
 
 
-several = st.lists(texts(5, 8), min_size=1, max_size=4)
+text_lists = st.lists(word_logits(5, 8), min_size=1, max_size=4)
 transitions = arrays(np.float64, (TAGS, TAGS), elements=st.floats(-3, 3))
 
 
-def every(logits: np.ndarray, steps: np.ndarray) -> Sequences:
-    """The probability of every valid sequence of tags."""
-    allowed = may_follow(TAGS)
+def enumerate_sequences(logits: np.ndarray, steps: np.ndarray) -> Sequences:
+    """Return the probability of each valid tag sequence."""
+    allowed = allowed_transitions(TAGS)
     weight = {}
     for tags in product(range(TAGS), repeat=len(logits)):
         path = list(pairwise((0, *tags)))
         if all(allowed[pair] for pair in path):
             weight[tags] = np.exp(sum(logits[i, tag] for i, tag in enumerate(tags)) + sum(steps[pair] for pair in path))
     total = sum(weight.values())
-    return {tags: its / total for tags, its in weight.items()}
+    return {tags: weight[tags] / total for tags in weight}
 
 
-def together(drawn: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate(drawn), np.cumsum([0, *map(len, drawn)])
+def join(texts: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    return np.concatenate(texts), np.cumsum([0, *map(len, texts)])
 
 
-def test_what_may_follow_is_iob2() -> None:
-    assert np.flatnonzero(~may_follow(5).ravel()).tolist() == [2, 4, 9, 14, 17, 22]
+def test_allowed_transitions_are_those_of_iob2() -> None:
+    assert np.flatnonzero(~allowed_transitions(5).ravel()).tolist() == [2, 4, 9, 14, 17, 22]
 
 
-@given(several, transitions, st.floats(0.001, 1), st.booleans())
+@given(text_lists, transitions, st.floats(0.001, 1), st.booleans())
 def test_probabilities_are_sums_over_sequences(
-    drawn: list[np.ndarray], steps: np.ndarray, least: float, also: bool
+    texts: list[np.ndarray], steps: np.ndarray, threshold: float, multi_label: bool
 ) -> None:
-    words, first = together(drawn)
-    read = Chain(steps).marginals(words, first)
-    found = decode(read, np.zeros((len(words), 0)), first, least, also)
-    spans = list(zip(found.text, found.start, found.stop, found.category, sigmoid(found.logit), strict=True))
-    for number, logits in enumerate(drawn):
-        sequences = every(logits, steps)
+    words, first = join(texts)
+    marginals = LinearChainCRF(steps).marginals(words, first)
+    spans = decode(marginals, np.zeros((len(words), 0)), first, threshold, multi_label)
+    rows = list(zip(spans.text, spans.start, spans.stop, spans.category, sigmoid(spans.logit), strict=True))
+    for number, logits in enumerate(texts):
+        sequences = enumerate_sequences(logits, steps)
         for word in range(len(logits)):
             expected = [sum(p for tags, p in sequences.items() if tags[word] == tag) for tag in range(TAGS)]
-            assert read.probabilities[first[number] + word] == pytest.approx(expected, abs=1e-9)
-        for text, *span, probability in spans:
+            assert marginals.probabilities[first[number] + word] == pytest.approx(expected, abs=1e-9)
+        for text, *span, probability in rows:
             if text == number:
                 expected_p = sum(p for tags, p in sequences.items() if tuple(span) in tags_to_spans(tags))
                 assert probability == pytest.approx(expected_p, abs=1e-8)
 
 
-@given(several, transitions, st.data())
+@given(text_lists, transitions, st.data())
 def test_the_likelihood_is_that_of_whole_sequences(
-    drawn: list[np.ndarray], steps: np.ndarray, data: st.DataObject
+    texts: list[np.ndarray], steps: np.ndarray, draws: st.DataObject
 ) -> None:
-    words, first = together(drawn)
+    words, first = join(texts)
     tags, expected = [], 0.0
-    for logits in drawn:
-        sequences = every(logits, steps)
-        chosen = data.draw(st.sampled_from(sorted(sequences)))
+    for logits in texts:
+        sequences = enumerate_sequences(logits, steps)
+        chosen = draws.draw(st.sampled_from(sorted(sequences)))
         tags += chosen
         expected += np.log(sequences[chosen])
-    found = Chain(steps).log_likelihood(words, np.array(tags, np.int64), first)
-    assert found == pytest.approx(expected, abs=1e-6)
+    likelihood = LinearChainCRF(steps).log_likelihood(words, np.array(tags, np.int64), first)
+    assert likelihood == pytest.approx(expected, abs=1e-6)
 
 
-@given(st.lists(texts(40, 500), min_size=1, max_size=5), transitions)
-def test_whatever_comes_in_a_text_is_read_as_if_it_were_alone(drawn: list[np.ndarray], steps: np.ndarray) -> None:
-    words, first = together(drawn)
-    read = Chain(steps).marginals(words, first)
-    assert np.allclose(read.probabilities.sum(axis=1), 1)
-    assert ((read.goes_on >= 0) & (read.goes_on <= 1 + 1e-9)).all()
-    for number, logits in enumerate(drawn):
-        alone = Chain(steps).marginals(logits, np.array([0, len(logits)]))
-        own = slice(first[number], first[number + 1])
-        assert np.allclose(alone.probabilities, read.probabilities[own])
-        assert np.allclose(alone.goes_on, read.goes_on[own])
+@given(st.lists(word_logits(40, 500), min_size=1, max_size=5), transitions)
+def test_marginals_do_not_depend_on_the_other_texts(texts: list[np.ndarray], steps: np.ndarray) -> None:
+    words, first = join(texts)
+    marginals = LinearChainCRF(steps).marginals(words, first)
+    assert np.allclose(marginals.probabilities.sum(axis=1), 1)
+    assert ((marginals.continuation >= 0) & (marginals.continuation <= 1 + 1e-9)).all()
+    for number, logits in enumerate(texts):
+        alone = LinearChainCRF(steps).marginals(logits, np.array([0, len(logits)]))
+        rows = slice(first[number], first[number + 1])
+        assert np.allclose(alone.probabilities, marginals.probabilities[rows])
+        assert np.allclose(alone.continuation, marginals.continuation[rows])
 
 
-def test_a_word_by_itself_has_the_probabilities_of_its_logits() -> None:
+def test_the_marginals_of_a_single_word_are_the_softmax_of_its_logits() -> None:
     logits = np.array([[1.0, 2.0, -50.0, 0.5, -50.0]])
-    read = Chain(np.zeros((TAGS, TAGS))).marginals(logits, np.array([0, 1]))
-    assert np.allclose(read.probabilities, softmax(logits))
+    marginals = LinearChainCRF(np.zeros((TAGS, TAGS))).marginals(logits, np.array([0, 1]))
+    assert np.allclose(marginals.probabilities, softmax(logits))
 
 
-@given(several, transitions, st.data())
+@given(text_lists, transitions, st.data())
 def test_the_loss_is_that_of_the_whole_sequence(
-    drawn: list[np.ndarray], steps: np.ndarray, data: st.DataObject
+    texts: list[np.ndarray], steps: np.ndarray, draws: st.DataObject
 ) -> None:
-
-    drawn = [logits for logits in drawn if len(logits)]
+    texts = [logits for logits in texts if len(logits)]
     gold, expected = [], 0.0
-    for logits in drawn:
-        sequences = every(logits, steps)
-        gold.append(data.draw(st.sampled_from(sorted(sequences))))
+    for logits in texts:
+        sequences = enumerate_sequences(logits, steps)
+        gold.append(draws.draw(st.sampled_from(sorted(sequences))))
         expected -= np.log(sequences[gold[-1]])
-    # Between words stand tokens that are none.
-    longest = max((2 * len(logits) for logits in drawn), default=1)
-    labels = np.full((len(drawn), longest), -100)
-    padded = np.full((len(drawn), longest, TAGS), 7.0)
-    for row, (logits, tags) in enumerate(zip(drawn, gold, strict=True)):
+    # Every other token does not begin a word.
+    longest = max((2 * len(logits) for logits in texts), default=1)
+    labels = np.full((len(texts), longest), -100)
+    padded = np.full((len(texts), longest, TAGS), 7.0)
+    for row, (logits, tags) in enumerate(zip(texts, gold, strict=True)):
         labels[row, 1 : 2 * len(tags) : 2] = tags
         padded[row, 1 : 2 * len(tags) : 2] = logits
-    module = chain(TAGS).double()
-    module.transitions.data = torch.from_numpy(steps)
-    loss = module(torch.from_numpy(padded), torch.from_numpy(labels)) if drawn else torch.zeros(())
-    words = max(1, sum(map(len, drawn)))
+    layer = crf_layer(TAGS).double()
+    layer.transitions.data = torch.from_numpy(steps)
+    loss = layer(torch.from_numpy(padded), torch.from_numpy(labels)) if texts else torch.zeros(())
+    words = max(1, sum(map(len, texts)))
     assert loss.item() == pytest.approx(expected / words, rel=1e-6, abs=1e-9)
 
 
-def test_a_window_that_begins_amid_a_span_is_no_catastrophe() -> None:
-
+def test_the_loss_is_finite_for_a_window_that_begins_inside_a_span() -> None:
     labels = torch.tensor([[2, 0], [-100, -100]])
-    loss = chain(TAGS)(torch.zeros(2, 2, TAGS), labels)
+    loss = crf_layer(TAGS)(torch.zeros(2, 2, TAGS), labels)
     assert 0 < loss.item() < 10

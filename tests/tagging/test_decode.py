@@ -1,4 +1,4 @@
-"""Decoding gives the spans that are probable, and none that share a word."""
+"""Decoding returns probable spans that do not overlap."""
 
 from __future__ import annotations
 
@@ -11,109 +11,109 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from reviews_parsing.tagging import Chain, Marginals, decode, max_over_words, sigmoid
+from reviews_parsing.tagging import LinearChainCRF, Marginals, decode, max_over_words, sigmoid
 from reviews_parsing.tagging.decode import MIN_LOGIT
 
-logits = st.integers(0, 6).flatmap(lambda n: arrays(np.float64, (n, 5), elements=st.floats(-20, 20)))
+word_logits = st.integers(0, 6).flatmap(lambda n: arrays(np.float64, (n, 5), elements=st.floats(-20, 20)))
+text_lists = st.lists(word_logits, min_size=1, max_size=4)
+CRF = LinearChainCRF(np.zeros((5, 5)))
+# (text, start, stop, category, probability)
+Rows = list[tuple[int, int, int, int, float]]
 
 
-texts = st.lists(logits, min_size=1, max_size=4)
-
-
-PLAIN = Chain(np.zeros((5, 5)))
-
-
-def together(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """The words of all texts, and the number of each text's first word."""
+def join(texts: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the words of all texts, and the index of each text's first word."""
     return np.concatenate(texts), np.cumsum([0, *map(len, texts)])
 
 
-Spans = list[tuple[int, int, int, int, float]]
-
-
-def every_span(read: Marginals, first: np.ndarray) -> Spans:
-    """(text, start, stop, category, probability) of every span there could be."""
-    found = []
+def enumerate_spans(marginals: Marginals, first: np.ndarray) -> Rows:
+    """Return all possible spans."""
+    rows = []
     for text, (begin, end) in enumerate(pairwise(first.tolist())):
         for start, category in product(range(begin, end), (0, 1)):
-            so_far, goes_on = read.probabilities[start, 2 * category + 1], read.goes_on[start, 2 * category + 1]
+            prefix, continuation = (
+                marginals.probabilities[start, 2 * category + 1],
+                marginals.continuation[start, 2 * category + 1],
+            )
             for stop in range(start + 1, end + 1):
-                found.append((text, start - begin, stop - begin, category, so_far * (1 - goes_on)))
-                so_far = so_far * goes_on
-                goes_on = read.goes_on[min(stop, end - 1), 2 * category + 2]
-    return found
+                rows.append((text, start - begin, stop - begin, category, prefix * (1 - continuation)))
+                prefix = prefix * continuation
+                continuation = marginals.continuation[min(stop, end - 1), 2 * category + 2]
+    return rows
 
 
-def found_in(words: np.ndarray, first: np.ndarray, least: float, multi_label: bool) -> Spans:
-    found = decode(PLAIN.marginals(words, first), np.zeros((len(words), 0)), first, least, multi_label)
-    return list(zip(found.text, found.start, found.stop, found.category, sigmoid(found.logit), strict=True))
+def decode_rows(words: np.ndarray, first: np.ndarray, threshold: float, multi_label: bool) -> Rows:
+    spans = decode(CRF.marginals(words, first), np.zeros((len(words), 0)), first, threshold, multi_label)
+    return list(zip(spans.text, spans.start, spans.stop, spans.category, sigmoid(spans.logit), strict=True))
 
 
-@given(texts, st.floats(0.001, 1), st.booleans())
-def test_what_is_probable_is_an_answer_unless_it_shares_a_word_with_what_is_more_so(
-    drawn: list[np.ndarray], least: float, multi_label: bool
+@given(text_lists, st.floats(0.001, 1), st.booleans())
+def test_spans_are_selected_greedily_by_probability(
+    texts: list[np.ndarray], threshold: float, multi_label: bool
 ) -> None:
-    words, first = together(drawn)
-    expected: Spans = []
-    for span in sorted(every_span(PLAIN.marginals(words, first), first), key=lambda its: -its[4]):
-        touched = [its for its in expected if its[0] == span[0] and its[1] < span[2] and span[1] < its[2]]
-        if span[4] >= least and (not touched or (multi_label and all(its[:3] == span[:3] for its in touched))):
+    words, first = join(texts)
+    expected: Rows = []
+    for span in sorted(enumerate_spans(CRF.marginals(words, first), first), key=lambda row: -row[4]):
+        overlapping = [row for row in expected if row[0] == span[0] and row[1] < span[2] and span[1] < row[2]]
+        is_free = not overlapping or (multi_label and all(row[:3] == span[:3] for row in overlapping))
+        if span[4] >= threshold and is_free:
             expected.append(span)
-    expected.sort(key=lambda its: (*its[:3], -its[4]))
-    found = found_in(words, first, least, multi_label)
-    assert [its[:4] for its in found] == [its[:4] for its in expected]
-    assert [its[4] for its in found] == pytest.approx([its[4] for its in expected], abs=1e-8)
+    expected.sort(key=lambda row: (*row[:3], -row[4]))
+    rows = decode_rows(words, first, threshold, multi_label)
+    assert [row[:4] for row in rows] == [row[:4] for row in expected]
+    assert [row[4] for row in rows] == pytest.approx([row[4] for row in expected], abs=1e-8)
 
 
-@given(texts, st.floats(0.001, 1), st.floats(0.001, 1), st.booleans())
-def test_who_asks_for_more_probable_spans_gets_some_of_the_same(
-    drawn: list[np.ndarray], one: float, other: float, multi_label: bool
+@given(text_lists, st.floats(0.001, 1), st.floats(0.001, 1), st.booleans())
+def test_a_higher_threshold_returns_a_subset(
+    texts: list[np.ndarray], first_threshold: float, second_threshold: float, multi_label: bool
 ) -> None:
-    words, first = together(drawn)
-    more, fewer = (found_in(words, first, least, multi_label) for least in sorted((one, other)))
-    assert fewer == [its for its in more if its in fewer]
+    words, first = join(texts)
+    thresholds = sorted((first_threshold, second_threshold))
+    superset, subset = (decode_rows(words, first, threshold, multi_label) for threshold in thresholds)
+    assert subset == [row for row in superset if row in subset]
 
 
-@given(texts)
-def test_spans_are_ordered_disjoint_and_finite(drawn: list[np.ndarray]) -> None:
-    words, first = together(drawn)
-    found = decode(PLAIN.marginals(words, first), np.zeros((len(words), 3)), first)
-    assert np.isfinite(found.logit).all()
-    places = list(zip(found.text, found.start, found.stop, strict=True))
-    assert all(a[0] < b[0] or (a[0] == b[0] and a[2] <= b[1]) for a, b in pairwise(places))
+@given(text_lists)
+def test_spans_are_ordered_disjoint_and_finite(texts: list[np.ndarray]) -> None:
+    words, first = join(texts)
+    spans = decode(CRF.marginals(words, first), np.zeros((len(words), 3)), first)
+    assert np.isfinite(spans.logit).all()
+    rows = list(zip(spans.text, spans.start, spans.stop, strict=True))
+    assert all(a[0] < b[0] or (a[0] == b[0] and a[2] <= b[1]) for a, b in pairwise(rows))
 
 
-@given(texts)
-def test_a_text_is_decoded_as_if_it_were_alone(drawn: list[np.ndarray]) -> None:
-    # Of spans that are equally probable, the last bit decides: here none are.
-    drawn = [text + 1e-3 * np.sin(np.arange(1.0, text.size + 1)).reshape(text.shape) for text in drawn]
-    words, first = together(drawn)
-    found = decode(PLAIN.marginals(words, first), words[:, :2], first)
-    alone = [
-        decode(PLAIN.marginals(text, its), text[:, :2], its) for text in drawn for its in [np.array([0, len(text)])]
-    ]
+@given(text_lists)
+def test_decoding_does_not_depend_on_the_other_texts(texts: list[np.ndarray]) -> None:
+    # Avoids ties, in which the last bit decides.
+    texts = [text + 1e-3 * np.sin(np.arange(1.0, text.size + 1)).reshape(text.shape) for text in texts]
+    words, first = join(texts)
+    spans = decode(CRF.marginals(words, first), words[:, :2], first)
+    singles = []
+    for text in texts:
+        bounds = np.array([0, len(text)])
+        singles.append(decode(CRF.marginals(text, bounds), text[:, :2], bounds))
     for name in ("start", "stop", "category"):
-        assert getattr(found, name).tolist() == [x for one in alone for x in getattr(one, name).tolist()]
-    assert np.allclose(found.logit, np.concatenate([one.logit for one in alone]))
-    assert np.allclose(found.polarity_logits, np.concatenate([one.polarity_logits for one in alone]))
+        assert getattr(spans, name).tolist() == [x for single in singles for x in getattr(single, name).tolist()]
+    assert np.allclose(spans.logit, np.concatenate([single.logit for single in singles]))
+    assert np.allclose(spans.polarity_logits, np.concatenate([single.polarity_logits for single in singles]))
 
 
-@given(texts)
-def test_a_text_is_as_strong_as_its_strongest_word(drawn: list[np.ndarray]) -> None:
-    words, first = together(drawn)
-    expected = [text.max(axis=0, initial=MIN_LOGIT) for text in drawn]
+@given(text_lists)
+def test_max_over_words_is_the_maximum_of_each_text(texts: list[np.ndarray]) -> None:
+    words, first = join(texts)
+    expected = [text.max(axis=0, initial=MIN_LOGIT) for text in texts]
     assert max_over_words(words, first).tolist() == [row.tolist() for row in expected]
 
 
-def test_an_i_without_its_b_joins_the_likelier_reading() -> None:
-    # Words: O, then I-0 far above all else: B-0 is the only valid way to say so.
-    strong = np.array([[9.0, 0, 0, 0, 0], [0, 4.0, 8.0, 0, 0], [9.0, 0, 0, 0, 0]])
-    assert [its[:4] for its in found_in(strong, np.array([0, 3]), 0.5, multi_label=False)] == [(0, 1, 2, 0)]
+def test_an_i_tag_without_a_b_tag_becomes_a_b_tag() -> None:
+    # I-0 is by far the most probable tag of the second word, but only B-0 is valid after O.
+    logits = np.array([[9.0, 0, 0, 0, 0], [0, 4.0, 8.0, 0, 0], [9.0, 0, 0, 0, 0]])
+    assert [row[:4] for row in decode_rows(logits, np.array([0, 3]), 0.5, multi_label=False)] == [(0, 1, 2, 0)]
 
 
 def test_polarity_is_the_mean_over_the_words_of_the_span() -> None:
     tags = np.array([[0.0, 9, 0, 0, 0], [0.0, 0, 9, 0, 0], [9.0, 0, 0, 0, 0]])
     polarity = np.array([[2.0, 0.0], [4.0, 2.0], [-50.0, 50.0]])
-    assert decode(PLAIN.marginals(tags, np.array([0, 3])), polarity, np.array([0, 3])).polarity_logits.tolist() == [
-        [3.0, 1.0]
-    ]
+    spans = decode(CRF.marginals(tags, np.array([0, 3])), polarity, np.array([0, 3]))
+    assert spans.polarity_logits.tolist() == [[3.0, 1.0]]

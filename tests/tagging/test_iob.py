@@ -1,4 +1,4 @@
-"""Spans and IOB2 tags say the same thing."""
+"""Conversion between spans and IOB2 tags."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ TAXONOMY = Taxonomy(("BEVERAGE", "FOOD", "STAFF"))
 
 @st.composite
 def disjoint_spans(draw: st.DrawFn) -> tuple[list[WordSpan], int]:
-    """Spans in order, some of them next to each other, and a number of words that holds them."""
-    spans, at = [], 0
+    """Draw ordered spans, some of them adjacent, and a number of words that is large enough for them."""
+    spans, end = [], 0
     for gap, length, category in draw(st.lists(st.tuples(*(st.integers(a, b) for a, b in ((0, 2), (1, 4), (0, 2)))))):
-        spans.append(WordSpan(at + gap, at + gap + length, category))
-        at = spans[-1].stop
-    return spans, at + draw(st.integers(0, 3))
+        spans.append(WordSpan(end + gap, end + gap + length, category))
+        end = spans[-1].stop
+    return spans, end + draw(st.integers(0, 3))
 
 
 @given(disjoint_spans())
-def test_spans_to_tags_to_spans_round_trips(drawn: tuple[list[WordSpan], int]) -> None:
-    spans, count = drawn
+def test_spans_to_tags_to_spans_round_trips(spans_and_count: tuple[list[WordSpan], int]) -> None:
+    spans, count = spans_and_count
     assert tags_to_spans(spans_to_tags(spans, count)) == spans
 
 
 @given(st.lists(st.integers(0, 6)))
-def test_any_sequence_of_tags_is_read_as_nervaluate_reads_it(tags: list[int]) -> None:
+def test_spans_of_any_tag_sequence_agree_with_nervaluate(tags: list[int]) -> None:
     names = [TAXONOMY.tags[tag] for tag in tags]
-    ours = [
+    entities = [
         {"label": TAXONOMY.categories[c], "start": start, "end": stop - 1} for start, stop, c in tags_to_spans(tags)
     ]
-    assert ours == collect_named_entities(names)
+    assert entities == collect_named_entities(names)
 
 
 def test_the_earlier_of_two_overlapping_spans_wins() -> None:

@@ -1,4 +1,4 @@
-"""An aspect is link_opinions to the opinion that scores best, near it, in its own text and sentence."""
+"""Aspects are linked to the opinion with the best score in the same or an adjacent sentence."""
 
 from __future__ import annotations
 
@@ -8,54 +8,56 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reviews_parsing.tagging import Spans, link_opinions
-from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE, NONE, distance_buckets
+from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE, NO_OPINION, distance_buckets
 
 WIDTH = 2
 
 
-def spans(places: list[tuple[int, int, int]]) -> Spans:
-    columns = np.array(places, dtype=np.int64).reshape(-1, 3).T
-    none = np.zeros(len(places))
-    return Spans(columns[0], columns[1], columns[2], none.astype(np.int64), none, none[:, None])
+def to_spans(rows: list[tuple[int, int, int]]) -> Spans:
+    columns = np.array(rows, dtype=np.int64).reshape(-1, 3).T
+    zeros = np.zeros(len(rows))
+    return Spans(columns[0], columns[1], columns[2], zeros.astype(np.int64), zeros, zeros[:, None])
 
 
 @given(st.integers(1, 3).flatmap(lambda n: st.lists(st.integers(0, 5), min_size=n, max_size=n)), st.data())
-def test_it_is_the_best_fit_of_the_text_that_does_not_overlap(lengths: list[int], drawn: st.DataObject) -> None:
+def test_the_link_has_the_best_score_in_the_text_without_overlap(lengths: list[int], draws: st.DataObject) -> None:
     first = np.cumsum([0, *lengths])
-    rng = np.random.default_rng(drawn.draw(st.integers(0, 99)))
+    rng = np.random.default_rng(draws.draw(st.integers(0, 99)))
     logits = rng.normal(size=(first[-1], 2 * WIDTH))
-    bias = drawn.draw(st.sampled_from([None, rng.normal(size=2 * BUCKETS_A_SIDE)]))
+    bias = draws.draw(st.sampled_from([None, rng.normal(size=2 * BUCKETS_A_SIDE)]))
     sentences = [np.sort(rng.integers(0, 4, length)) for length in lengths]
     words = [(text, word) for text, length in enumerate(lengths) for word in range(length)]
-    opinions = [(text, word, word + 1) for text, word in words if drawn.draw(st.booleans())]
-    aspects = [(text, word) for text, word in words if drawn.draw(st.booleans())]
+    opinions = [(text, word, word + 1) for text, word in words if draws.draw(st.booleans())]
+    aspects = [(text, word) for text, word in words if draws.draw(st.booleans())]
     texts = np.array([text for text, _ in aspects], np.int64)
-    at = np.array([first[text] + word for text, word in aspects], np.int64)
-    found = link_opinions(logits, spans(opinions), texts, at, at + 1, first, bias, lambda text: sentences[text])
-    for (text, word), answer in zip(aspects, found.tolist(), strict=True):
-        fit = {
+    starts = np.array([first[text] + word for text, word in aspects], np.int64)
+    links = link_opinions(
+        logits, to_spans(opinions), texts, starts, starts + 1, first, bias, lambda text: sentences[text]
+    )
+    for (text, word), link in zip(aspects, links.tolist(), strict=True):
+        scores = {
             number: float(logits[first[text] + word, :WIDTH] @ logits[first[text] + start, WIDTH:])
             + (0 if bias is None else float(bias[distance_buckets(np.array([start - word]))[0]]))
-            for number, (other, start, _) in enumerate(opinions)
-            if other == text and start != word and abs(int(sentences[text][start]) - int(sentences[text][word])) <= 1
+            for number, (opinion_text, start, _) in enumerate(opinions)
+            if opinion_text == text
+            and start != word
+            and abs(int(sentences[text][start]) - int(sentences[text][word])) <= 1
         }
-        best = max(fit, key=lambda number: fit[number], default=NONE)
-        assert answer == (best if fit and fit[best] > 0 else NONE)
+        best = max(scores, key=lambda number: scores[number], default=NO_OPINION)
+        assert link == (best if scores and scores[best] > 0 else NO_OPINION)
 
 
 def test_without_sentences_and_bias_distance_does_not_matter() -> None:
     logits = np.zeros((300, 2))
     logits[0], logits[299] = (1, 0), (0, 1)
-    at = np.array([0])
-    first = np.array([0, 300])
-    assert link_opinions(logits, spans([(0, 299, 300)]), np.array([0]), at, at + 1, first).tolist() == [0]
-    apart = np.repeat(np.arange(3), 100)
-    assert link_opinions(
-        logits, spans([(0, 299, 300)]), np.array([0]), at, at + 1, first, None, lambda _: apart
-    ).tolist() == [NONE]
+    word, first = np.array([0]), np.array([0, 300])
+    arguments = (logits, to_spans([(0, 299, 300)]), np.array([0]), word, word + 1, first)
+    assert link_opinions(*arguments).tolist() == [0]
+    sentences = np.repeat(np.arange(3), 100)
+    assert link_opinions(*arguments, None, lambda _: sentences).tolist() == [NO_OPINION]
 
 
-def test_buckets_double_in_width_and_tell_the_side() -> None:
+def test_buckets_double_in_width_on_both_sides() -> None:
     middle = BUCKETS_A_SIDE
     distances = np.array([1, 2, 3, 4, 5, 8, 9, 10_000, -1, -2, -3, -4, -5, -10_000])
     expected = [0, 1, 2, 2, 3, 3, 4, middle - 1, -1, -2, -3, -3, -4, -middle]

@@ -1,4 +1,4 @@
-"""Sentences end where a reader would say so, and nothing of the text is lost."""
+"""Sentence splitter: boundaries as a reader would set them, no text lost."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def split(text: str) -> list[str]:
 
 
 @given(st.text(alphabet=st.sampled_from('ab .!?\n…"A1。é')))
-def test_only_white_space_is_left_out(text: str) -> None:
+def test_only_white_space_is_omitted(text: str) -> None:
     assert "".join("".join(split(text)).split()) == "".join(text.split())
     assert boundaries(text) == sorted(boundaries(text))
 
@@ -31,7 +31,7 @@ def test_only_white_space_is_left_out(text: str) -> None:
         "It took approx. 20 min. to be seated.",
     ],
 )
-def test_abbreviations_decimals_and_addresses_end_nothing(text: str) -> None:
+def test_abbreviations_decimals_and_addresses_do_not_end_a_sentence(text: str) -> None:
     assert split(text) == [text]
 
 

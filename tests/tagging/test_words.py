@@ -1,29 +1,33 @@
-"""Words cover a text, tokens cover its words, and no offset is lost on the way, whatever the text."""
+"""Words cover any text, tokens cover its words, and offsets are those of the original."""
 
 from __future__ import annotations
+
+import re
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from reviews_parsing.tagging import covering, special_tokens, tokenize, words
+from reviews_parsing.tagging import addresses, covering, special_tokens, tokenize, words
 from reviews_parsing.tagging.words import MAX_TOKENS_PER_WORD
 
+INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 any_text = st.text(st.characters(codec="utf-8"), max_size=200)
 
 
 @given(any_text)
 def test_words_and_white_space_make_up_the_whole_text(text: str) -> None:
-    at, pieces = 0, []
+    position, pieces = 0, []
     for start, end in words(text):
-        assert text[at:start].strip() == "" or text[at:start].isspace()
+        assert INVISIBLE.sub("", text[position:start]).strip() == ""
         assert start < end
         assert not text[start].isspace()
         assert not text[end - 1].isspace()
-        pieces += [text[at:start], text[start:end]]
-        at = end
-    assert "".join([*pieces, text[at:]]) == text
+        pieces += [text[position:start], text[start:end]]
+        position = end
+    assert "".join([*pieces, text[position:]]) == text
 
 
 @pytest.mark.parametrize(
@@ -40,7 +44,7 @@ def test_words_and_white_space_make_up_the_whole_text(text: str) -> None:
         ("fish-and-chips", ["fish", "-", "and", "-", "chips"]),
     ],
 )
-def test_words_are_what_a_reader_calls_words(text: str, expected: list[str]) -> None:
+def test_words_of_examples(text: str, expected: list[str]) -> None:
     assert [text[start:end] for start, end in words(text)] == expected
 
 
@@ -55,54 +59,104 @@ def test_covering_finds_exactly_the_words_that_a_span_touches(text: str, data: s
 
 @given(st.lists(any_text, max_size=5))
 def test_tokens_belong_to_words_in_order(tokenizer: Tokenizer, texts: list[str]) -> None:
-    for text, found in zip(texts, tokenize(tokenizer, texts), strict=True):
-        assert len(found.first) == len(found.bounds) + 1
-        assert found.first == sorted(set(found.first))
-        assert found.first[-1] == len(found.ids)
-        assert set(found.bounds) <= set(words(text))
+    for text, tokenized in zip(texts, tokenize(tokenizer, texts), strict=True):
+        assert len(tokenized.first) == len(tokenized.bounds) + 1
+        assert tokenized.first == sorted(set(tokenized.first))
+        assert tokenized.first[-1] == len(tokenized.ids)
+        assert set(tokenized.bounds) <= set(words(text))
 
 
 @given(st.lists(st.from_regex(r"(([a-z])(?!\2\2)){1,12}", fullmatch=True), min_size=1, max_size=20))
 def test_text_to_tokens_to_text_round_trips(tokenizer: Tokenizer, parts: list[str]) -> None:
     text = " ".join(parts)
-    (found,) = tokenize(tokenizer, [text])
-    assert tokenizer.decode(found.ids) == text
-    assert [text[start:end] for start, end in found.bounds] == parts
+    (tokenized,) = tokenize(tokenizer, [text])
+    assert tokenizer.decode(tokenized.ids) == text
+    assert [text[start:end] for start, end in tokenized.bounds] == parts
 
 
-def test_an_emoji_leaves_its_neighbour_readable(tokenizer: Tokenizer) -> None:
-    plain, glued = tokenize(tokenizer, ["the food", "the food😍"])
-    assert glued.ids[: len(plain.ids)] == plain.ids
+def test_an_adjacent_emoji_does_not_change_the_tokens_of_a_word(tokenizer: Tokenizer) -> None:
+    plain, with_emoji = tokenize(tokenizer, ["the food", "the food😍"])
+    assert with_emoji.ids[: len(plain.ids)] == plain.ids
 
 
 @pytest.mark.parametrize(
-    ("held", "meant"),
+    ("elongated", "dictionary_form"),
     [
         ("the GOOOOD foood", "the good food"),
         ("sooo, deliciousss! coffeee", "so, delicious! coffee"),
         ("Loooove it, Yesss", "love it, yes"),
-        # As they are: what the vocabulary has, what it has in neither form, and letters that come twice.
+        # Unchanged: words of the vocabulary, unknown words, and double letters.
         ("www. iii", "www. iii"),
         ("the mousse and a latte", "the mousse and a latte"),
     ],
 )
-def test_held_letters_are_read_as_what_is_meant(tokenizer: Tokenizer, held: str, meant: str) -> None:
-    one, other = tokenize(tokenizer, [held, meant])
-    assert (one.ids, one.first) == (other.ids, other.first)
-    assert one.bounds == words(held)
+def test_elongated_words_get_the_tokens_of_their_dictionary_form(
+    tokenizer: Tokenizer, elongated: str, dictionary_form: str
+) -> None:
+    result, expected = tokenize(tokenizer, [elongated, dictionary_form])
+    assert (result.ids, result.first) == (expected.ids, expected.first)
+    assert result.bounds == words(elongated)
 
 
-def test_held_letters_in_no_known_word_stay(tokenizer: Tokenizer) -> None:
-    (found,) = tokenize(tokenizer, ["the burrrgl"])
-    assert tokenizer.decode(found.ids) == "the burrrgl"
+def test_elongated_unknown_words_are_unchanged(tokenizer: Tokenizer) -> None:
+    (tokenized,) = tokenize(tokenizer, ["the burrrgl"])
+    assert tokenizer.decode(tokenized.ids) == "the burrrgl"
 
 
-def test_a_word_without_end_does_not_fill_a_window(tokenizer: Tokenizer) -> None:
-    (found,) = tokenize(tokenizer, ["ab" * 40 + " good"])
-    assert found.first[1] <= MAX_TOKENS_PER_WORD
-    assert found.bounds[-1] == (81, 85)
+def test_the_tokens_of_a_very_long_word_are_limited(tokenizer: Tokenizer) -> None:
+    (tokenized,) = tokenize(tokenizer, ["ab" * 40 + " good"])
+    assert tokenized.first[1] <= MAX_TOKENS_PER_WORD
+    assert tokenized.bounds[-1] == (81, 85)
 
 
 def test_special_tokens_are_those_of_the_encoder(tokenizer: Tokenizer) -> None:
     prefix, suffix = special_tokens(tokenizer)
     assert [tokenizer.id_to_token(i) for i in (*prefix, *suffix)] == ["[CLS]", "[SEP]"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "rendered"),
+    [
+        ("soup &amp; salad", ["soup", "&amp;", "salad"], ["soup", "&", "salad"]),
+        ("caf&eacute; &#233;clair &#xE9;t", ["caf&eacute;", "&#233;clair", "&#xE9;t"], ["café", "éclair", "ét"]),
+        ("nice<br />view <b>bold</b>", ["nice", "view", "bold"], ["nice", "view", "bold"]),
+        ("wai\u00adter piz\u200bza \ufeffbar", ["wai\u00adter", "piz\u200bza", "bar"], ["waiter", "pizza", "bar"]),
+        ("ｆｏｏｄ ﬁsh 𝗽𝗶𝘇𝘇𝗮", ["ｆｏｏｄ", "ﬁsh", "𝗽𝗶𝘇𝘇𝗮"], ["food", "fish", "pizza"]),
+        ("a&nbsp;b&lt;3", ["a", "b", "&lt;", "3"], ["a", "b", "<", "3"]),
+        (
+            "I <3 it & a < b &unknown; &am",
+            ["I", "<", "3", "it", "&", "a", "<", "b", "&", "unknown", ";", "&", "am"],
+            None,
+        ),
+    ],
+)
+def test_web_text_gets_the_tokens_of_the_rendered_text(
+    tokenizer: Tokenizer, text: str, expected: list[str], rendered: list[str] | None
+) -> None:
+    assert [text[start:end] for start, end in words(text)] == expected
+    web, plain = tokenize(tokenizer, [text, " ".join(rendered or expected)])
+    assert web.ids == plain.ids
+    assert [text[start:end] for start, end in web.bounds] == expected
+
+
+@given(st.text(st.sampled_from("ab <>/&;#x\u00ad\u200bｆﬁ.@\n"), max_size=40))
+def test_bounds_are_in_order_for_any_markup(text: str) -> None:
+    bounds = words(text)
+    assert all(start < end for start, end in bounds)
+    assert all(earlier[1] <= later[0] for earlier, later in pairwise(bounds))
+    assert all(start >= 0 and end <= len(text) for start, end in bounds)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("see https://x.test/menu?a=1 now", ["https://x.test/menu?a=1"]),
+        ("www.hotel-view.test/rooms", ["www.hotel-view.test/rooms"]),
+        ("write to food@service.co.uk.", ["food@service.co.uk"]),
+        ("@pasta_house rocks, meet @ 5", ["@pasta_house"]),
+        ("booked on booking.com. The room", ["booking.com"]),
+        ("Great food.The waiter. 3.5 stars, e.g. soup", []),
+    ],
+)
+def test_addresses_are_found(text: str, expected: list[str]) -> None:
+    assert [text[start:end] for start, end in addresses(text)] == expected

@@ -1,4 +1,4 @@
-"""A backbone that takes no time."""
+"""Shared fixtures of the training tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reviews_parsing.training.backbone import EMBEDDED, load_tokenizer
 
 @pytest.fixture(scope="session")
 def small_backbone(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One narrow layer with random weights, and the embedded backbone's tokenizer."""
+    """Write a backbone of one narrow layer with random weights and the tokenizer of the embedded backbone."""
     from transformers import BertConfig, BertModel
     from transformers.utils import logging
 

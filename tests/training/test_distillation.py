@@ -1,4 +1,4 @@
-"""Teachers' answers: averaged, filtered, and learnt by a student."""
+"""Distillation: soft labels are averaged and filtered, and a student learns them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import torch
 from reviews_parsing import data, pipelines, registry
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
-from reviews_parsing.tagging import Chain
+from reviews_parsing.tagging import LinearChainCRF
 from reviews_parsing.training.backbone import build_tagger, load_tokenizer
-from reviews_parsing.training.crf import chain
-from reviews_parsing.training.distillation import answer, soft_features, unlabelled
+from reviews_parsing.training.crf import crf_layer
+from reviews_parsing.training.distillation import predict_soft_labels, select_new_texts
 from reviews_parsing.training.export import write_fp32
-from reviews_parsing.training.features import IGNORE, collate, featurize
+from reviews_parsing.training.features import IGNORE, collate, featurize, soft_features
 from reviews_parsing.training.fit import Recipe
 
 TEXTS = ["The pool was lovely, the gym was dull.", "Great!\nThe pool was cold.", "", "Nothing much happened."]
 TAXONOMY = Taxonomy(("GYM", "POOL"), ("negative", "positive"), ("POOL",), opinions=True)
 
 
-def teacher(backbone: str, folder: Path, seed: int) -> AspectParser:
+def build_teacher(backbone: str, folder: Path, seed: int) -> AspectParser:
     torch.manual_seed(seed)
     tagger = build_tagger(backbone, TAXONOMY)
     with torch.no_grad():
@@ -37,12 +37,12 @@ def teacher(backbone: str, folder: Path, seed: int) -> AspectParser:
 
 @pytest.fixture(scope="module")
 def teachers(small_backbone: str, tmp_path_factory: pytest.TempPathFactory) -> list[AspectParser]:
-    return [teacher(small_backbone, tmp_path_factory.mktemp("teacher"), seed) for seed in (0, 1)]
+    return [build_teacher(small_backbone, tmp_path_factory.mktemp("teacher"), seed) for seed in (0, 1)]
 
 
-def test_answers_are_the_mean_of_the_teachers(teachers: list[AspectParser]) -> None:
-    soft = answer(teachers, TEXTS, certain=0.0)
-    singles = [answer([one], TEXTS, certain=0.0) for one in teachers]
+def test_soft_labels_are_the_mean_of_the_teachers(teachers: list[AspectParser]) -> None:
+    soft = predict_soft_labels(teachers, TEXTS, min_probability=0.0)
+    singles = [predict_soft_labels([teacher], TEXTS, min_probability=0.0) for teacher in teachers]
     for review in soft:
         parts = [next(s for s in single if s.text == review.text) for single in singles]
         for name in ("tags", "polarities", "opinions", "implicit"):
@@ -53,22 +53,26 @@ def test_answers_are_the_mean_of_the_teachers(teachers: list[AspectParser]) -> N
         assert review.tags.sum(axis=1) == pytest.approx(1, abs=5e-3)
 
 
-def test_what_is_unsure_is_left_out(teachers: list[AspectParser]) -> None:
-    assert [review.text for review in answer(teachers[:1], TEXTS, certain=0.0)] == [t for t in TEXTS if t]
-    assert answer(teachers, TEXTS, certain=1.01) == []
+def test_texts_without_enough_certain_words_are_omitted(teachers: list[AspectParser]) -> None:
+    soft = predict_soft_labels(teachers[:1], TEXTS, min_probability=0.0)
+    assert [review.text for review in soft] == [t for t in TEXTS if t]
+    assert predict_soft_labels(teachers, TEXTS, min_probability=1.01) == []
 
 
-def test_links_that_teachers_disagree_on_are_left_out(teachers: list[AspectParser]) -> None:
-    both = answer(teachers, TEXTS[:1], certain=0.0)
-    for review in both:
-        parts = [one.links for each in teachers for one in answer([each], [review.text], certain=0.0)]
+def test_links_that_teachers_disagree_on_are_omitted(teachers: list[AspectParser]) -> None:
+    for review in predict_soft_labels(teachers, TEXTS[:1], min_probability=0.0):
+        parts = [
+            single.links
+            for teacher in teachers
+            for single in predict_soft_labels([teacher], [review.text], min_probability=0.0)
+        ]
         for word, opinion in review.links.items():
             assert {part[word] for part in parts if word in part} == {opinion}
 
 
-def test_soft_features_stand_on_the_first_tokens_of_words(teachers: list[AspectParser], small_backbone: str) -> None:
+def test_soft_features_are_on_the_first_tokens_of_words(teachers: list[AspectParser], small_backbone: str) -> None:
     tokenizer = load_tokenizer(small_backbone).backend_tokenizer
-    soft = answer(teachers[:1], TEXTS, certain=0.0)
+    soft = predict_soft_labels(teachers[:1], TEXTS, min_probability=0.0)
     features = soft_features(soft, tokenizer, TAXONOMY, 128, 12)
     hard = featurize([Review(str(n), s.text) for n, s in enumerate(soft)], tokenizer, TAXONOMY, 128, 12)
     assert [f["input_ids"] for f in features] == [f["input_ids"] for f in hard]
@@ -83,35 +87,35 @@ def test_soft_features_stand_on_the_first_tokens_of_words(teachers: list[AspectP
     assert not batch["soft_tags"][~inside].any()
 
 
-def test_a_chain_learns_the_marginals_that_are_read_of_certain_words_alone() -> None:
+def test_the_gradient_of_the_soft_loss_is_the_error_of_the_marginals_at_certain_words() -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    module = chain(7)
-    module.transitions.data.normal_()
+    layer = crf_layer(7)
+    layer.transitions.data.normal_()
     words = torch.from_numpy(rng.random((4, 9)) > 0.3)
     words[3] = False
     starts = torch.from_numpy((rng.random((4, 9)) > 0.7).astype(np.int64))
     certain = torch.from_numpy(rng.random((4, 9)) > 0.4)
     logits = (2 * torch.randn(4, 9, 7)).requires_grad_()
     targets = torch.randn(4, 9, 7).softmax(dim=-1)
-    module.soft(logits, targets, certain, words, starts).backward()
-    assert module.transitions.grad is None
-    read = Chain(module.transitions.detach().numpy())
-    sure = float((certain & words).sum())
+    layer.soft(logits, targets, certain, words, starts).backward()
+    assert layer.transitions.grad is None
+    crf = LinearChainCRF(layer.transitions.detach().numpy())
+    certain_count = float((certain & words).sum())
     expected = np.zeros((4, 9, 7))
     for row in range(3):
-        its = words[row].nonzero().ravel().tolist()
-        lines = [0, *(i for i, at in enumerate(its) if i and starts[row, at]), len(its)]
-        marginals = read.marginals(logits[row, its].detach().numpy(), np.array(lines)).probabilities
-        expected[row, its] = (marginals - targets[row, its].numpy()) * certain[row, its].numpy()[:, None] / sure
+        columns = words[row].nonzero().ravel().tolist()
+        lines = [0, *(i for i, column in enumerate(columns) if i and starts[row, column]), len(columns)]
+        marginals = crf.marginals(logits[row, columns].detach().numpy(), np.array(lines)).probabilities
+        errors = (marginals - targets[row, columns].numpy()) * certain[row, columns].numpy()[:, None]
+        expected[row, columns] = errors / certain_count
     assert logits.grad is not None
     assert logits.grad.numpy() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_student_approaches_its_teacher(teachers: list[AspectParser], small_backbone: str, tmp_path: Path) -> None:
-    """The soft loss of a tagger is least where its answers are the teacher's."""
     tokenizer = load_tokenizer(small_backbone).backend_tokenizer
-    soft = answer(teachers[:1], TEXTS[:2], certain=0.0)
+    soft = predict_soft_labels(teachers[:1], TEXTS[:2], min_probability=0.0)
     batch = collate(soft_features(soft, tokenizer, TAXONOMY, 128, 12), 0)
     torch.manual_seed(5)
     student = build_tagger(small_backbone, TAXONOMY)
@@ -126,17 +130,17 @@ def test_a_student_approaches_its_teacher(teachers: list[AspectParser], small_ba
     student.save_pretrained(tmp_path / "checkpoint")
     load_tokenizer(small_backbone).save_pretrained(tmp_path / "checkpoint")
     write_fp32(tmp_path / "checkpoint", TAXONOMY, Recipe(backbone=small_backbone), tmp_path / "parser")
-    learnt = answer([AspectParser(tmp_path / "parser")], TEXTS[:2], certain=0.0)
+    student_labels = predict_soft_labels([AspectParser(tmp_path / "parser")], TEXTS[:2], min_probability=0.0)
     assert losses[-1] < losses[0]
-    for theirs, own in zip(soft, learnt, strict=True):
-        assert own.tags == pytest.approx(theirs.tags, abs=0.2)
+    for label, student_label in zip(soft, student_labels, strict=True):
+        assert student_label.tags == pytest.approx(label.tags, abs=0.2)
 
 
-def test_unlabelled_texts_are_each_new_and_there_once() -> None:
-    assert unlabelled(["a", "b", "a", " ", "c"], ["b"]) == ["a", "c"]
+def test_new_texts_are_distinct_and_not_excluded() -> None:
+    assert select_new_texts(["a", "b", "a", " ", "c"], ["b"]) == ["a", "c"]
 
 
-def test_training_with_unlabelled_reviews_leaves_a_registered_version(small_backbone: str, tmp_path: Path) -> None:
+def test_training_with_unlabelled_reviews_registers_a_version(small_backbone: str, tmp_path: Path) -> None:
     reviews = []
     for n in range(30):
         text = f"The pool number {n} was lovely."
@@ -144,17 +148,21 @@ def test_training_with_unlabelled_reviews_leaves_a_registered_version(small_back
         reviews.append(Review(str(n), text, (Aspect("POOL", "pool", 4, 8, "positive", judged),)))
     data.write(reviews, tmp_path / "own.jsonl")
     lines: list[str] = []
-    told: list[float] = []
+    shares: list[float] = []
     recipe = Recipe(backbone=small_backbone, epochs=1, polish_epochs=1, teachers=2)
     texts = [reviews[0].text, *(f"We liked the pool on day {n}." for n in range(20))]
-    found = pipelines.train(
-        str(tmp_path / "own.jsonl"), recipe, texts=texts, say=lines.append, progress=lambda share, _: told.append(share)
+    run = pipelines.train(
+        str(tmp_path / "own.jsonl"),
+        recipe,
+        texts=texts,
+        say=lines.append,
+        progress=lambda share, _: shares.append(share),
     )
     assert "20 of 21 texts without labels are new" in lines
     assert sum(line.startswith("teacher ") for line in lines) == 2
     assert any(line.startswith("learning from ") for line in lines)
-    assert told == sorted(told)
-    assert told[-1] == pytest.approx(1)
-    assert found.version == "1"
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1)
+    assert run.version == "1"
     with registry.tracking() as client:
-        assert client.get_run(found.run_id).data.params["unlabelled_texts"] == "20"
+        assert client.get_run(run.run_id).data.params["unlabelled_texts"] == "20"

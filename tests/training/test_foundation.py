@@ -1,4 +1,4 @@
-"""A foundation passes on what has the same name, whole or compact; one that does not fit is refused in a line."""
+"""Training from a foundation: inherited weights, compact checkpoints, error messages."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from reviews_parsing.training.fit import Recipe
 
 OLD = Taxonomy(("FOOD", "STAFF"), ("negative", "positive"), ("FOOD", "STAFF"), opinions=True)
 NEW = Taxonomy(("BATH", "FOOD", "ROOM"), ("neutral", "positive"), ("FOOD", "ROOM"), opinions=True)
-# (row of NEW, row of OLD) that are about the same: O, B-FOOD, I-FOOD; positive; FOOD and positive.
-SAME = {
+# Pairs (row of NEW, row of OLD) of the same class: O, B-FOOD, I-FOOD; positive; FOOD and positive.
+SHARED_ROWS = {
     "classifier": [(0, 0), (3, 1), (4, 2)],
     "polarity_classifier": [(1, 1)],
     "implicit_classifier": [(1, 1)],
@@ -29,63 +29,65 @@ def weights(tagger: Any) -> dict[str, torch.Tensor]:
     return {name: weight.detach().clone() for name, weight in tagger.named_parameters()}
 
 
-def test_what_has_the_same_name_is_passed_on_and_nothing_else(small_backbone: str, tmp_path: Path) -> None:
-    elder = build_tagger(small_backbone, OLD)
+def random_tagger(backbone: str, folder: Path) -> Any:
+    """Write a tagger for OLD with random weights to `folder` and return it."""
+    tagger = build_tagger(backbone, OLD)
     with torch.no_grad():
-        for weight in elder.parameters():
+        for weight in tagger.parameters():
             weight.normal_()
-    elder.save_pretrained(tmp_path)
+    tagger.save_pretrained(folder)
+    return tagger
+
+
+def test_the_encoder_and_rows_of_the_same_name_are_inherited(small_backbone: str, tmp_path: Path) -> None:
+    foundation = weights(random_tagger(small_backbone, tmp_path))
     tagger = build_tagger(small_backbone, NEW)
-    before, theirs = weights(tagger), weights(elder)
+    initial = weights(tagger)
     inherit(tagger, tmp_path)
-    after = weights(tagger)
-    for name in after:
+    inherited = weights(tagger)
+    for name in inherited:
         part = name.split(".")[0]
-        if part in SAME:
-            expected = before[name]
-            for row, old_row in SAME[part]:
-                expected[row] = theirs[name][old_row]
-            assert after[name].equal(expected), name
+        if part in SHARED_ROWS:
+            expected = initial[name]
+            for row, old_row in SHARED_ROWS[part]:
+                expected[row] = foundation[name][old_row]
+            assert inherited[name].equal(expected), name
         elif part == "tag_chain":
-            for row, old_row in SAME["classifier"]:
-                for column, old_column in SAME["classifier"]:
-                    assert after[name][row, column] == theirs[name][old_row, old_column]
-            assert after[name][:3, 1:3].eq(0).all()
+            for row, old_row in SHARED_ROWS["classifier"]:
+                for column, old_column in SHARED_ROWS["classifier"]:
+                    assert inherited[name][row, column] == foundation[name][old_row, old_column]
+            assert inherited[name][:3, 1:3].eq(0).all()
         else:
-            assert after[name].equal(theirs[name]), name
+            assert inherited[name].equal(foundation[name]), name
 
 
-def test_a_tagger_without_the_other_heads_inherits_what_it_has(small_backbone: str, tmp_path: Path) -> None:
-    elder = build_tagger(small_backbone, OLD)
-    elder.save_pretrained(tmp_path)
+def test_a_tagger_with_fewer_heads_inherits_the_heads_that_it_has(small_backbone: str, tmp_path: Path) -> None:
+    foundation = build_tagger(small_backbone, OLD)
+    foundation.save_pretrained(tmp_path)
     tagger = build_tagger(small_backbone, Taxonomy(("POOL",)))
     inherit(tagger, tmp_path)
-    theirs = weights(elder)
-    after = weights(tagger)
-    assert after["classifier.weight"][0].equal(theirs["classifier.weight"][0])
-    assert after["bert.encoder.layer.0.output.dense.weight"].equal(theirs["bert.encoder.layer.0.output.dense.weight"])
+    expected, inherited = weights(foundation), weights(tagger)
+    assert inherited["classifier.weight"][0].equal(expected["classifier.weight"][0])
+    layer = "bert.encoder.layer.0.output.dense.weight"
+    assert inherited[layer].equal(expected[layer])
 
 
-def test_a_compact_checkpoint_passes_on_the_same_but_for_its_embeddings(small_backbone: str, tmp_path: Path) -> None:
-    elder = build_tagger(small_backbone, OLD)
-    with torch.no_grad():
-        for weight in elder.parameters():
-            weight.normal_()
-    elder.save_pretrained(tmp_path / "whole")
+def test_a_compact_checkpoint_lacks_only_the_embeddings(small_backbone: str, tmp_path: Path) -> None:
+    random_tagger(small_backbone, tmp_path / "whole")
     write_compact(tmp_path / "whole", tmp_path / "compact")
     whole, compact = build_tagger(small_backbone, OLD), build_tagger(small_backbone, OLD)
-    own = weights(compact)
+    initial = weights(compact)
     inherit(whole, tmp_path / "whole")
     inherit(compact, tmp_path / "compact")
-    theirs = weights(whole)
+    inherited = weights(whole)
     for name, weight in weights(compact).items():
-        expected = own[name] if ".embeddings." in name else theirs[name].half().float()
+        expected = initial[name] if ".embeddings." in name else inherited[name].half().float()
         assert weight.equal(expected), name
     size = [(tmp_path / form / "model.safetensors").stat().st_size for form in ("whole", "compact")]
     assert size[1] < size[0] / 2
 
 
-def test_what_is_no_checkpoint_or_of_another_backbone_is_refused(small_backbone: str, tmp_path: Path) -> None:
+def test_other_folders_and_other_backbones_are_refused(small_backbone: str, tmp_path: Path) -> None:
     tagger = build_tagger(small_backbone, OLD)
     with pytest.raises(ModelError, match="is not a checkpoint of a tagger"):
         inherit(tagger, tmp_path)
@@ -124,7 +126,7 @@ def test_a_run_and_its_checkpoint_folder_are_foundations(small_backbone: str, ow
         ("runs:/0123456789abcdef0123456789abcdef", "0123456789abcdef"),
     ],
 )
-def test_a_foundation_that_does_not_exist_is_one_line(
+def test_a_foundation_that_does_not_exist_is_refused(
     small_backbone: str, own_reviews: str, foundation: str, complaint: str
 ) -> None:
     with pytest.raises(ModelError, match=complaint):
@@ -137,9 +139,8 @@ def test_the_default_is_pretrained_for_the_embedded_backbone_alone() -> None:
     assert Recipe(backbone=EMBEDDED, foundation="none").foundation_name == "none"
 
 
-def test_held_out_texts_that_the_pretrained_checkpoint_has_learnt_are_told(tmp_path: Path) -> None:
-    learnt = data.read_splits("corpus")["train"][:40]
-    data.write(learnt, tmp_path / "known.jsonl")
+def test_a_warning_names_held_out_texts_that_the_pretrained_checkpoint_was_trained_on(tmp_path: Path) -> None:
+    data.write(data.read_splits("corpus")["train"][:40], tmp_path / "known.jsonl")
     lines: list[str] = []
     pipelines.train(str(tmp_path / "known.jsonl"), Recipe(epochs=1, window=64), say=lines.append)
     assert sum("the pretrained checkpoint was trained on" in line for line in lines) == 2

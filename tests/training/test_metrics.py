@@ -1,4 +1,4 @@
-"""The metrics are the field's: they agree with nervaluate, and with arithmetic that can be done by hand."""
+"""Metrics agree with nervaluate and with examples computed by hand."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ tag_rows = st.lists(st.integers(0, 6), min_size=1, max_size=12)
 
 
 def entities(rows: list[list[int]]) -> list[Entity]:
-    found = []
-    for number, row in enumerate(rows):
-        for start, stop, category in tags_to_spans(row):
-            found.append(Entity((number, start, stop), TAXONOMY.categories[category]))
-    return found
+    return [
+        Entity((number, start, stop), TAXONOMY.categories[category])
+        for number, row in enumerate(rows)
+        for start, stop, category in tags_to_spans(row)
+    ]
 
 
 @given(st.lists(st.tuples(tag_rows, tag_rows), min_size=1, max_size=6))
 def test_precision_recall_f1_and_support_are_those_of_nervaluate(pairs: list[tuple[list[int], list[int]]]) -> None:
-    gold = [left[: min(len(left), len(right))] for left, right in pairs]
-    given_ = [right[: len(left)] for left, (_, right) in zip(gold, pairs, strict=True)]
-    names = [[[TAXONOMY.tags[tag] for tag in row] for row in rows] for rows in (gold, given_)]
-    ours = score(entities(gold), entities(given_))
-    theirs = Evaluator(*names, tags=list(TAXONOMY.categories), loader="list").evaluate()
-    by_category = {name: result["strict"] for name, result in theirs["entities"].items()}
-    for category, result in {**by_category, "aggregated": theirs["overall"]["strict"]}.items():
-        assert ours[category].precision == pytest.approx(result.precision)
-        assert ours[category].recall == pytest.approx(result.recall)
-        assert ours[category].f1 == pytest.approx(result.f1)
-        assert ours[category].support == result.possible
+    gold = [gold_row[: min(len(gold_row), len(predicted_row))] for gold_row, predicted_row in pairs]
+    predicted = [predicted_row[: len(row)] for row, (_, predicted_row) in zip(gold, pairs, strict=True)]
+    names = [[[TAXONOMY.tags[tag] for tag in row] for row in rows] for rows in (gold, predicted)]
+    scores = score(entities(gold), entities(predicted))
+    reference = Evaluator(*names, tags=list(TAXONOMY.categories), loader="list").evaluate()
+    by_category = {name: result["strict"] for name, result in reference["entities"].items()}
+    for category, result in {**by_category, "aggregated": reference["overall"]["strict"]}.items():
+        assert scores[category].precision == pytest.approx(result.precision)
+        assert scores[category].recall == pytest.approx(result.recall)
+        assert scores[category].f1 == pytest.approx(result.f1)
+        assert scores[category].support == result.possible
 
 
-def test_a_right_span_with_a_wrong_category_or_polarity_counts_where_it_should() -> None:
+def test_wrong_categories_and_polarities_lower_the_scores_that_require_them() -> None:
     gold = [Entity((0, 0, 3), "FOOD", "positive"), Entity((0, 5, 9), "STAFF", "negative")]
-    given_ = [Entity((0, 0, 3), "FOOD", "negative"), Entity((0, 5, 9), "FOOD", "negative")]
-    found = flatten(score(gold, given_))
-    assert (found["span_f1"], found["aggregated_f1"], found["with_polarity_f1"]) == (1.0, 0.5, 0.0)
-    assert (found["FOOD_precision"], found["FOOD_recall"], found["STAFF_support"]) == (0.5, 1.0, 1)
+    predicted = [Entity((0, 0, 3), "FOOD", "negative"), Entity((0, 5, 9), "FOOD", "negative")]
+    scores = flatten(score(gold, predicted))
+    assert (scores["span_f1"], scores["aggregated_f1"], scores["with_polarity_f1"]) == (1.0, 0.5, 0.0)
+    assert (scores["FOOD_precision"], scores["FOOD_recall"], scores["STAFF_support"]) == (0.5, 1.0, 1)
 
 
 def test_data_without_polarity_has_no_polarity_score() -> None:
@@ -65,21 +65,20 @@ def test_calibration_error_is_the_weighted_gap() -> None:
     assert expected_calibration_error([], []) == 0
 
 
-def test_few_answers_are_off_by_chance() -> None:
-    few, many = (calibration_error_by_chance(np.linspace(0.05, 0.95, n).tolist()) for n in (100, 10_000))
-    assert 0.05 < few[0] < few[1] < 0.2
-    assert many[0] < many[1] < 0.02
+def test_the_calibration_error_by_chance_falls_with_the_number_of_answers() -> None:
+    small, large = (calibration_error_by_chance(np.linspace(0.05, 0.95, n).tolist()) for n in (100, 10_000))
+    assert 0.05 < small[0] < small[1] < 0.2
+    assert large[0] < large[1] < 0.02
     assert calibration_error_by_chance([]) == (0, 0)
 
 
-def test_the_bootstrap_tells_a_clear_difference_from_none() -> None:
+def test_the_bootstrap_interval_excludes_zero_for_a_clear_difference_alone() -> None:
     rng = np.random.default_rng(1)
     gold = rng.integers(1, 4, 200)
     good, bad = np.minimum(gold, rng.integers(1, 4, 200)), np.zeros(200, int)
-    strong, weak = (np.stack([right, gold, gold], axis=1) for right in (good, bad))
-    clear, none = paired_bootstrap(strong, weak, samples=500), paired_bootstrap(strong, strong, samples=500)
-    assert clear.low > 0.3
-    assert none == (0, 0, 0)
+    strong, weak = (np.stack([correct, gold, gold], axis=1) for correct in (good, bad))
+    assert paired_bootstrap(strong, weak, samples=500).low > 0.3
+    assert paired_bootstrap(strong, strong, samples=500) == (0, 0, 0)
     assert paired_bootstrap(weak, strong, samples=500).high < -0.3
 
 

@@ -1,4 +1,4 @@
-"""Static int8: close to the original, outliers or not, and the same answer whatever shares a run."""
+"""Static int8 quantization: close to fp32 despite outliers, and independent of the batch."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ WIDTH = 96
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A small network with outlying channels, three products of one activation and a narrow head, before and after."""
+    """Write a network with outlier channels, three products of one activation and a narrow head, in fp32 and int8."""
     rng = np.random.default_rng(0)
     table = rng.normal(size=(50, WIDTH)).astype(np.float32)
-    table[:, 7] = 40 + 5 * rng.normal(size=50)  # the channels by which transformers defeat a scale per tensor
+    table[:, 7] = 40 + 5 * rng.normal(size=50)  # outlier channels, as in transformers
     table[:, 31] *= 25
     arrays = {"table": table}
     for name in ("q", "k", "v", "up"):
@@ -55,13 +55,13 @@ def run(model: Path, ids: np.ndarray) -> np.ndarray:
     return session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
 
 
-def test_the_answer_stays_close_despite_outlying_channels(models: tuple[Path, Path]) -> None:
+def test_int8_is_close_to_fp32_despite_outlier_channels(models: tuple[Path, Path]) -> None:
     ids = np.random.default_rng(1).integers(0, 50, (8, 30))
     exact, rounded = (run(model, ids) for model in models)
     assert np.abs(exact - rounded).mean() < 0.02 * np.abs(exact).mean()
 
 
-def test_every_wide_product_is_rounded_and_those_of_one_activation_are_one(models: tuple[Path, Path]) -> None:
+def test_wide_products_are_quantized_and_those_of_one_activation_merged(models: tuple[Path, Path]) -> None:
     model = onnx.load(models[1])
     onnx.checker.check_model(model)
     kinds = Counter(node.op_type for node in model.graph.node)
@@ -72,7 +72,7 @@ def test_every_wide_product_is_rounded_and_those_of_one_activation_are_one(model
     assert all(t.dims != [WIDTH, WIDTH] or t.data_type == TensorProto.INT8 for t in model.graph.initializer)
 
 
-def test_what_shares_a_run_moves_nothing(models: tuple[Path, Path]) -> None:
+def test_answers_do_not_depend_on_the_batch(models: tuple[Path, Path]) -> None:
     ids = np.random.default_rng(2).integers(0, 50, (16, 24))
-    together = run(models[1], ids)
-    assert all(np.array_equal(run(models[1], row[None])[0], together[i]) for i, row in enumerate(ids))
+    batch = run(models[1], ids)
+    assert all(np.array_equal(run(models[1], row[None])[0], batch[i]) for i, row in enumerate(ids))

@@ -49,7 +49,7 @@ def save(store: CorrectionStore, edited: Mapping[str, Any]) -> Draft:
         model, version, author = edited["model"], edited["version"], edited.get("author")
     except (KeyError, TypeError) as error:
         raise DataError(f"a correction lacks {error}: load the page anew") from None
-    goes_on = {**edited, "words": words(text), "theirs": None, "saved": False, "said": ""}
+    continuation = {**edited, "words": words(text), "theirs": None, "saved": False, "said": ""}
     correction = Correction(text, _ordered(aspects), answer, model, version or None, (author or "").strip() or None)
     try:
         revision = store.save(correction, seen)
@@ -57,10 +57,10 @@ def save(store: CorrectionStore, edited: Mapping[str, Any]) -> Draft:
         other = conflict.latest
         notice = f"{_who(other)} saved another version of this correction meanwhile. Yours is not saved yet."
         theirs = {"aspects": _forms(other.correction.aspects), "seen": other.number, "notice": notice}
-        return {**goes_on, "theirs": theirs}
+        return {**continuation, "theirs": theirs}
     except ReviewsParsingError as error:
-        return {**goes_on, "said": str(error)}
-    return {**goes_on, "seen": revision, "saved": True, "said": f"Saved as revision {revision}. Thank you."}
+        return {**continuation, "said": str(error)}
+    return {**continuation, "seen": revision, "saved": True, "said": f"Saved as revision {revision}. Thank you."}
 
 
 def _known(taxonomy: Taxonomy | None, *answers: Sequence[Aspect]) -> Taxonomy:

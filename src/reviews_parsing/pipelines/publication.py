@@ -46,9 +46,9 @@ def publish(source: str = pretrained.NAME, labelled: str = "corpus", split: str 
         log.parameters({"categories": ",".join(parser.taxonomy.categories)})
         log.metrics({f"test_{name}": value for name, value in result.metrics().items()})
         if importlib.util.find_spec("matplotlib"):
-            from reviews_parsing.training.run import show
+            from reviews_parsing.training.run import log_plots
 
-            show(log, result)
+            log_plots(log, result)
         test = Path(scratch) / "test.jsonl"
         data.write(reviews, test)
         log.file(test, "data")

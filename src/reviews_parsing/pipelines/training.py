@@ -17,7 +17,7 @@ from reviews_parsing.registry.versions import register
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.backbone import EMBEDDED
 from reviews_parsing.training.fit import NO_FOUNDATION, Progress, Recipe
-from reviews_parsing.training.run import Trained, execute, prepare, show
+from reviews_parsing.training.run import TrainingResult, execute, log_plots, prepare
 
 if TYPE_CHECKING:
     from reviews_parsing.schema import Review
@@ -43,8 +43,8 @@ def train(
     was, in the same run. Raises DataError, ModelError or TrackingError.
     """
     job = prepare(source, recipe, mapping, data_format, more, texts)
-    if job.added:
-        say(str(job.added))
+    if job.extension:
+        say(str(job.extension))
     if texts:
         say(f"{len(job.texts):,} of {len(texts):,} texts without labels are new")
     home = Settings().home
@@ -67,7 +67,7 @@ class TrainedRun:
 
     run_id: str
     version: str
-    result: Trained
+    result: TrainingResult
 
 
 def foundation_checkpoint(recipe: Recipe, folder: Path) -> Path | None:
@@ -109,5 +109,5 @@ def log_evaluation(model: str, source: str, reviews: Sequence[Review], result: E
     with run() as log:
         log.parameters({"model": model, "data_source": source, "data_digest": compute_digest({"evaluated": reviews})})
         log.metrics(result.metrics())
-        show(log, result)
+        log_plots(log, result)
     return log.run_id

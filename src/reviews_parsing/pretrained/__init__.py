@@ -1,6 +1,6 @@
-"""The trained model that ships in the package: `model/` answers, `checkpoint/` is what further training begins with.
+"""Pretrained model of the package: `model/` for parsing, `checkpoint/` as the foundation of further training.
 
-Both are made by `make pretrained`; `SHA256SUMS` holds the checksums of every file.
+`make pretrained` writes both, and the checksums of their files to `SHA256SUMS`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent
 
 
 def is_installed() -> bool:
-    """Tell whether the model is here; the serving image leaves it out."""
+    """Return whether the model is installed; the serving image omits it."""
     return (FOLDER / "model").is_dir()
 
 
@@ -26,7 +26,7 @@ def model_folder() -> Path:
 
 
 def checkpoint() -> Path:
-    """Return the verified checkpoint: fp16, without the embeddings, which are those of the backbone.
+    """Return the verified checkpoint (fp16, without embeddings, which are the backbone's).
 
     Raises ModelError if it is not installed or a file is damaged.
     """
@@ -34,7 +34,7 @@ def checkpoint() -> Path:
 
 
 def write_checksums(folder: Path = FOLDER) -> None:
-    """Write the checksums of the files in `folder / "model"` and `folder / "checkpoint"`, in the form of sha256sum."""
+    """Write the checksums of `folder / "model"` and `folder / "checkpoint"` in the format of sha256sum."""
     files = sorted(file for part in ("model", "checkpoint") for file in (folder / part).iterdir())
     lines = [f"{_digest(file)}  {file.parent.name}/{file.name}\n" for file in files]
     (folder / CHECKSUMS).write_text("".join(lines), encoding="utf-8")

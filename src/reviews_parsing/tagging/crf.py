@@ -1,7 +1,7 @@
-"""Words' tags as a linear chain: what follows what, and how probable each tag and each continuation is then.
+"""Linear-chain CRF over IOB2 tags: tag marginals, continuation probabilities and log-likelihood.
 
-A sequence of tags weighs exp(the sum of its words' logits and of its transitions), and is as probable as its share of
-the weight of all valid ones: a conditional random field (Lafferty, McCallum and Pereira, 2001).
+The weight of a tag sequence is exp(sum of its words' logits and of its transitions), its probability the share of that
+weight among all valid sequences (Lafferty, McCallum and Pereira, 2001, Conditional Random Fields).
 """
 
 from __future__ import annotations
@@ -13,123 +13,129 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
-# A tag weighs at least so much of the weightiest of its word, so that a few words never multiply to zero.
-LEAST, FEW = 1e-30, 4
+# Lower bound of a tag's weight relative to the strongest tag of its word, and the number of words after which messages
+# are normalised: a product of four such weights does not underflow.
+MIN_WEIGHT, NORMALISE_EVERY = 1e-30, 4
 
 
 class Marginals(NamedTuple):
-    """Of n words, by each of k tags: shape [n, k].
+    """Marginals of n words and k tags, both of shape [n, k].
 
-    `probabilities` that it is the word's; `goes_on`, that the next word continues its span, given that it is; 0 for O,
-    and at the end of a text.
+    `probabilities` are those of each word's tag. `continuation` is the probability that the next word continues the
+    span of this tag, given this tag; 0 for O and at the end of a sequence.
     """
 
     probabilities: Floats
-    goes_on: Floats
+    continuation: Floats
 
 
-def inside(tags: int) -> Ints:
-    """The tag that continues each of `tags` tags (I-X for B-X and I-X; O for O)."""
-    numbers = np.arange(tags)
-    return numbers + numbers % 2
+def inside_tags(tag_count: int) -> Ints:
+    """Return the tag that continues each tag: I-X for B-X and I-X, O for O."""
+    tags = np.arange(tag_count)
+    return tags + tags % 2
 
 
-def may_follow(tags: int) -> npt.NDArray[np.bool_]:
-    """Whether tag j may come after tag i in IOB2: shape [tags, tags]. A text begins as after O."""
-    i, j = np.indices((tags, tags))
-    allowed: npt.NDArray[np.bool_] = (j == 0) | (j % 2 == 1) | (inside(tags)[i] == j)
+def allowed_transitions(tag_count: int) -> npt.NDArray[np.bool_]:
+    """Return a mask of shape [tags, tags] of the IOB2 transitions from tag i to tag j; a sequence starts after O."""
+    i, j = np.indices((tag_count, tag_count))
+    allowed: npt.NDArray[np.bool_] = (j == 0) | (j % 2 == 1) | (inside_tags(tag_count)[i] == j)
     return allowed
 
 
-class Chain:
-    """`transitions[i, j]` is added to the logits where tag j comes after i: shape [tags, tags]."""
+class LinearChainCRF:
+    """Inference with `transitions` of shape [tags, tags]; `transitions[i, j]` is the logit of tag j after tag i."""
 
     def __init__(self, transitions: Floats) -> None:
-        allowed = may_follow(len(transitions))
+        allowed = allowed_transitions(len(transitions))
         self._steps = np.exp(np.where(allowed, transitions - transitions[allowed].max(), -np.inf))
 
     def marginals(self, logits: Floats, first: Ints) -> Marginals:
-        """Of texts whose words have `logits` of shape [n, tags]; `first` is as in `decode`."""
+        """Return the marginals of sequences whose words have `logits` of shape [n, tags].
+
+        `first[i]` is the index of the first word of sequence i, and `first[-1]` is n.
+        """
         if not len(logits):
             return Marginals(np.zeros(logits.shape), np.zeros(logits.shape))
-        own = _weights(logits)
-        forward, backward = self._messages(own, first)
-        on, then = inside(len(self._steps)), _next(backward, first)
-        goes_on = then[:, on] * self._steps[np.arange(len(on)), on] / self._reach(then)
-        goes_on[:, 0] = 0
-        return Marginals(_shares(forward * backward / own), goes_on)
+        emissions = _emission_weights(logits)
+        forward, backward = self._messages(emissions, first)
+        inside, following = inside_tags(len(self._steps)), _shift_to_previous(backward, first)
+        continuation = following[:, inside] * self._steps[np.arange(len(inside)), inside] / self._total(following)
+        continuation[:, 0] = 0
+        return Marginals(_normalise(forward * backward / emissions), continuation)
 
     def log_likelihood(self, logits: Floats, tags: Ints, first: Ints) -> float:
-        """The logarithm of the probability of all `tags`, shape [n], one for each word; they must be valid."""
+        """Return the log-probability of the valid `tags` [n] of n words with `logits` [n, tags]; `first` as above."""
         if not len(logits):
             return 0.0
-        own, words = _weights(logits), np.arange(len(logits))
-        forward, backward = self._messages(own, first)
-        begins = first[:-1][np.diff(first) > 0]
-        follows = np.setdiff1d(words, begins)
-        then, before = backward[follows], tags[follows - 1]
-        steps = then[np.arange(len(follows)), tags[follows]] * self._steps[before, tags[follows]]
-        shares = steps / self._reach(then)[np.arange(len(follows)), before]
-        began = _shares(forward * backward / own)[begins, tags[begins]]
-        return float(np.log(np.maximum(np.concatenate([began, shares]), LEAST)).sum())
+        emissions, words = _emission_weights(logits), np.arange(len(logits))
+        forward, backward = self._messages(emissions, first)
+        starts = first[:-1][np.diff(first) > 0]
+        later_words = np.setdiff1d(words, starts)
+        following, previous_tags = backward[later_words], tags[later_words - 1]
+        rows = np.arange(len(later_words))
+        steps = following[rows, tags[later_words]] * self._steps[previous_tags, tags[later_words]]
+        step_probabilities = steps / self._total(following)[rows, previous_tags]
+        start_probabilities = _normalise(forward * backward / emissions)[starts, tags[starts]]
+        probabilities = np.concatenate([start_probabilities, step_probabilities])
+        return float(np.log(np.maximum(probabilities, MIN_WEIGHT)).sum())
 
-    def _messages(self, own: Floats, first: Ints) -> tuple[Floats, Floats]:
-        """What the words up to each say of its tag, itself included, and what those from it on say: shape [n, tags].
+    def _messages(self, emissions: Floats, first: Ints) -> tuple[Floats, Floats]:
+        """Return the normalised forward and backward messages [n, tags], each including the emission of its word.
 
-        The forward-backward algorithm, both ways at once and all texts abreast; each row adds up to 1.
+        Runs the forward-backward algorithm in both directions at once, with all sequences in step.
         """
-        rows, abreast = _abreast(first)
-        met = own[rows]
-        both = np.stack([self._steps, self._steps.T])
-        found = np.empty_like(met)
-        found[:, : abreast[0]] = met[:, : abreast[0]]
-        found[0, : abreast[0]] *= self._steps[0]
+        rows, active = _time_steps(first)
+        stepwise_emissions = emissions[rows]
+        both_steps = np.stack([self._steps, self._steps.T])
+        messages = np.empty_like(stepwise_emissions)
+        messages[:, : active[0]] = stepwise_emissions[:, : active[0]]
+        messages[0, : active[0]] *= self._steps[0]
         begin = 0
-        for step, count in enumerate(abreast[1:], start=1):
-            now = slice(begin + abreast[step - 1], begin + abreast[step - 1] + count)
-            np.matmul(found[:, begin : begin + count], both, out=found[:, now])
-            found[:, now] *= met[:, now]
-            if step % FEW == 0:
-                found[:, now] /= found[:, now].sum(axis=-1, keepdims=True)
-            begin = now.start
-        ways = np.empty_like(met)
-        for way in (0, 1):
-            ways[way, rows[way]] = found[way]
-        return _shares(ways[0]), _shares(ways[1])
+        for step, count in enumerate(active[1:], start=1):
+            current = slice(begin + active[step - 1], begin + active[step - 1] + count)
+            np.matmul(messages[:, begin : begin + count], both_steps, out=messages[:, current])
+            messages[:, current] *= stepwise_emissions[:, current]
+            if step % NORMALISE_EVERY == 0:
+                messages[:, current] /= messages[:, current].sum(axis=-1, keepdims=True)
+            begin = current.start
+        directions = np.empty_like(stepwise_emissions)
+        for direction in (0, 1):
+            directions[direction, rows[direction]] = messages[direction]
+        return _normalise(directions[0]), _normalise(directions[1])
 
-    def _reach(self, then: Floats) -> Floats:
-        """By tag of a word what all tags of the next weigh, of which `then` is what is said from it on."""
-        weighed: Floats = np.maximum(then @ self._steps.T, np.finfo(float).tiny)
-        return weighed
+    def _total(self, following: Floats) -> Floats:
+        """Return for each tag of a word the total weight of the next word's tags, given their backward messages."""
+        total: Floats = np.maximum(following @ self._steps.T, np.finfo(float).tiny)
+        return total
 
 
-def _weights(logits: Floats) -> Floats:
-    """Of each tag, the weightiest of a word being 1."""
+def _emission_weights(logits: Floats) -> Floats:
+    """Return exp(logits), scaled so that the strongest tag of each word has weight 1."""
     weights: Floats = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return np.maximum(weights, LEAST)
+    return np.maximum(weights, MIN_WEIGHT)
 
 
-def _shares(weights: Floats) -> Floats:
-    shares: Floats = weights / weights.sum(axis=1, keepdims=True)
-    return shares
+def _normalise(weights: Floats) -> Floats:
+    probabilities: Floats = weights / weights.sum(axis=1, keepdims=True)
+    return probabilities
 
 
-def _next(rows: Floats, first: Ints) -> Floats:
-    """The row of the next word of the same text; zeros for the last."""
-    then: Floats = np.vstack([rows[1:], np.zeros((1, rows.shape[1]))])
-    then[first[1:] - 1] = 0
-    return then
+def _shift_to_previous(rows: Floats, first: Ints) -> Floats:
+    """Return for each word the row of the next word in its sequence, zeros for the last word."""
+    shifted: Floats = np.vstack([rows[1:], np.zeros((1, rows.shape[1]))])
+    shifted[first[1:] - 1] = 0
+    return shifted
 
 
-def _abreast(first: Ints) -> tuple[Ints, list[int]]:
-    """The words of all texts by how far they stand from the first of their text, and from the last: shape [2, n].
+def _time_steps(first: Ints) -> tuple[Ints, list[int]]:
+    """Return word indices by time step, shape [2, n] (forwards and backwards), and the number of sequences per step.
 
-    Longer texts come first. Beside it, how many texts have a word so far: for each distance.
+    Longer sequences come first, so that the active sequences of a step are a prefix.
     """
     lengths = np.diff(first)
     order = np.argsort(-lengths, kind="stable")
     lengths = lengths[order]
-    abreast = np.searchsorted(-lengths, -np.arange(lengths[0]), side="left")
-    step = np.repeat(np.arange(lengths[0]), abreast)
-    text = order[np.arange(first[-1]) - np.repeat(np.cumsum(abreast) - abreast, abreast)]
-    return np.stack([first[text] + step, first[text + 1] - 1 - step]), abreast.tolist()
+    active = np.searchsorted(-lengths, -np.arange(lengths[0]), side="left")
+    step = np.repeat(np.arange(lengths[0]), active)
+    sequence = order[np.arange(first[-1]) - np.repeat(np.cumsum(active) - active, active)]
+    return np.stack([first[sequence] + step, first[sequence + 1] - 1 - step]), active.tolist()

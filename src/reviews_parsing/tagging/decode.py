@@ -1,4 +1,4 @@
-"""From an encoder's logits to spans with probabilities, for many texts at once."""
+"""Decoding of tag marginals into non-overlapping spans with probabilities, for many texts at once."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 
 from reviews_parsing.tagging.crf import Floats, Ints, Marginals
 
-# A logit of what is certainly not there.
+# Logit of an absent class.
 MIN_LOGIT = -30.0
-# What is less probable costs more F1 than it brings, where F1 is about two thirds (`Calibration.threshold`).
+# Minimum probability of an answer: half of an F1 of two thirds, see `Calibration.threshold`.
 DEFAULT_THRESHOLD = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """k spans, in the order of the texts and within each text: words [start, stop) of text number `text`.
+    """Arrays of k spans in text order: words [start, stop) of text number `text`, shapes [k].
 
-    Of several with the same words the most probable comes first. `logit` is that of a span's probability;
-    `polarity_logits` the mean over its words. Shapes [k], but [k, p] the last.
+    Spans of the same words are ordered by probability. `logit` is the logit of the span's probability;
+    `polarity_logits` of shape [k, p] are means over its words.
     """
 
     text: Ints
@@ -31,12 +31,13 @@ class Spans:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Softmax over the last axis, in float64."""
+    """Return the softmax over the last axis, in float64."""
     exp = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
     return exp / exp.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
 
 
 def sigmoid(x: Floats) -> Floats:
+    """Return the logistic function of `x`."""
     return 1 / (1 + np.exp(-x))
 
 
@@ -47,80 +48,77 @@ def decode(
     threshold: float = DEFAULT_THRESHOLD,
     multi_label: bool = False,
 ) -> Spans:
-    """Spans in texts of `words`, n in all, with `polarity_logits` of shape [n, p]; p may be 0.
+    """Return the spans with a probability of at least `threshold` (over 0); of overlapping spans the most probable.
 
-    `first[i]` is the number of text i's first word, and `first[-1]` is n. The probability of a span is that of its
-    first word's tag, of going on to each of its words, and of not going on after the last. An answer is what is at
-    least `threshold` probable, over 0, and of what shares a word the most probable; with `multi_label` the same words
-    may be spans of several categories.
+    `words` are the marginals of n words, `polarity_logits` has shape [n, p] (p may be 0), `first[i]` is the index of
+    the first word of text i and `first[-1]` is n. The probability of a span is the product of the probabilities of its
+    first tag, of each continuation, and of its end after the last word. With `multi_label`, the same words may be spans
+    of several categories.
     """
-    start, stop, category, p = _probable(words, threshold)
-    kept = _without_overlaps(start, stop, p, multi_label)
-    start, stop, category, p = start[kept], stop[kept], category[kept], np.clip(p[kept], 1e-9, 1 - 1e-9)
-    means = _means(polarity_logits.astype(np.float64), start, stop)
+    start, stop, category, p = _candidates(words, threshold)
+    chosen = _without_overlaps(start, stop, p, multi_label)
+    start, stop, category, p = start[chosen], stop[chosen], category[chosen], np.clip(p[chosen], 1e-9, 1 - 1e-9)
+    polarity_means = _range_means(polarity_logits.astype(np.float64), start, stop)
     text = np.searchsorted(first, start, side="right") - 1
-    return Spans(text, start - first[text], stop - first[text], category, np.log(p / (1 - p)), means)
+    return Spans(text, start - first[text], stop - first[text], category, np.log(p / (1 - p)), polarity_means)
 
 
 def max_over_words(logits: Floats, first: Ints) -> Floats:
-    """The maximum over each text's words of `logits` of shape [n, k]: shape [texts, k].
-
-    `first` is as in `decode`. A text without words has MIN_LOGIT everywhere, which is also the least that is returned.
-    """
-    found = np.full((len(first) - 1, logits.shape[1]), MIN_LOGIT)
-    some = np.flatnonzero(np.diff(first))
-    if len(some):
-        found[some] = np.maximum(np.maximum.reduceat(logits, first[some]), MIN_LOGIT)
-    return found
+    """Return the maximum of `logits` [n, k] over the words of each text, at least MIN_LOGIT; shape [texts, k]."""
+    maxima = np.full((len(first) - 1, logits.shape[1]), MIN_LOGIT)
+    nonempty = np.flatnonzero(np.diff(first))
+    if len(nonempty):
+        maxima[nonempty] = np.maximum(np.maximum.reduceat(logits, first[nonempty]), MIN_LOGIT)
+    return maxima
 
 
-def _probable(words: Marginals, threshold: float) -> tuple[Ints, Ints, Ints, Floats]:
-    """(first word, word after the last, category, probability) of every span that is at least so probable."""
-    of_begin, of_inside = words.goes_on[:, 1::2], words.goes_on[:, 2::2]
+def _candidates(words: Marginals, threshold: float) -> tuple[Ints, Ints, Ints, Floats]:
+    """Return (start, stop, category, probability) of all spans above the threshold, including overlapping ones."""
+    begin_continues, inside_continues = words.continuation[:, 1::2], words.continuation[:, 2::2]
     begins = words.probabilities[:, 1::2]
     start, category = np.nonzero(begins >= threshold)
-    so_far, goes_on, stop = begins[start, category], of_begin[start, category], start + 1
-    found = [(start[:0], stop[:0], category[:0], so_far[:0])]
+    prefix, continues, stop = begins[start, category], begin_continues[start, category], start + 1
+    columns = [(start[:0], stop[:0], category[:0], prefix[:0])]
     while len(start):
-        p = so_far * (1 - goes_on)
-        so_far = so_far * goes_on
-        ends, further = p >= threshold, so_far >= threshold
-        found.append((start[ends], stop[ends], category[ends], p[ends]))
-        start, stop, category, so_far = start[further], stop[further], category[further], so_far[further]
-        goes_on, stop = of_inside[stop, category], stop + 1
-    starts, stops, categories, probabilities = (np.concatenate(its) for its in zip(*found, strict=True))
+        p = prefix * (1 - continues)
+        prefix = prefix * continues
+        ends, extends = p >= threshold, prefix >= threshold
+        columns.append((start[ends], stop[ends], category[ends], p[ends]))
+        start, stop, category, prefix = start[extends], stop[extends], category[extends], prefix[extends]
+        continues, stop = inside_continues[stop, category], stop + 1
+    starts, stops, categories, probabilities = (np.concatenate(column) for column in zip(*columns, strict=True))
     return starts, stops, categories, probabilities
 
 
 def _without_overlaps(start: Ints, stop: Ints, p: Floats, multi_label: bool) -> Ints:
-    """Which spans stay where of those that share a word the most probable does, in their order.
+    """Return the indices of non-overlapping spans in text order, selected greedily by probability.
 
-    With `multi_label`, what has the very words of one that stays does too, after it.
+    With `multi_label`, spans of exactly the same words do not count as overlapping.
     """
     order = np.lexsort((-p, stop, start))
     start, stop, p = start[order], stop[order], p[order]
-    alone = np.ones(len(order) + 1, dtype=bool)
-    alone[1:-1] = start[1:] >= np.maximum.accumulate(stop)[:-1]
-    edges = np.flatnonzero(alone)
-    kept = np.ones(len(order), dtype=bool)
+    isolated = np.ones(len(order) + 1, dtype=bool)
+    isolated[1:-1] = start[1:] >= np.maximum.accumulate(stop)[:-1]
+    edges = np.flatnonzero(isolated)
+    mask = np.ones(len(order), dtype=bool)
     for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         if end - begin == 1:
             continue
-        stay: list[tuple[int, int]] = []
+        accepted: list[tuple[int, int]] = []
         for i in (begin + (-p[begin:end]).argsort(kind="stable")).tolist():
-            mine = int(start[i]), int(stop[i])
-            others = [its for its in stay if its[0] < mine[1] and mine[0] < its[1]]
-            kept[i] = not others or (multi_label and others == [mine])
-            if not others:
-                stay.append(mine)
-    return order[kept]
+            span = int(start[i]), int(stop[i])
+            overlapping = [rival for rival in accepted if rival[0] < span[1] and span[0] < rival[1]]
+            mask[i] = not overlapping or (multi_label and overlapping == [span])
+            if not overlapping:
+                accepted.append(span)
+    return order[mask]
 
 
-def _means(rows: Floats, start: Ints, stop: Ints) -> Floats:
-    """The mean of rows [start[i], stop[i]) for each i; every range holds a row."""
+def _range_means(rows: Floats, start: Ints, stop: Ints) -> Floats:
+    """Return the means of the non-empty row ranges [start[i], stop[i])."""
     lengths = stop - start
     begins = np.cumsum(lengths) - lengths
-    its = np.repeat(start - begins, lengths) + np.arange(lengths.sum())
-    sums = np.add.reduceat(rows[its], begins, axis=0) if len(its) else np.zeros((0, rows.shape[1]))
-    found: Floats = sums / lengths[:, None]
-    return found
+    indices = np.repeat(start - begins, lengths) + np.arange(lengths.sum())
+    sums = np.add.reduceat(rows[indices], begins, axis=0) if len(indices) else np.zeros((0, rows.shape[1]))
+    means: Floats = sums / lengths[:, None]
+    return means

@@ -1,4 +1,4 @@
-"""Spans of words as IOB2 tag ids, and back. Tag 0 is O; category c has B = 2c + 1 and I = 2c + 2."""
+"""Conversion between spans of words and IOB2 tag ids: tag 0 is O, category c has B = 2c + 1 and I = 2c + 2."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class WordSpan(NamedTuple):
-    """Words [start, stop) belong to category number `category`."""
+    """Words [start, stop) of category number `category`."""
 
     start: int
     stop: int
@@ -15,7 +15,7 @@ class WordSpan(NamedTuple):
 
 
 def spans_to_tags(spans: Iterable[WordSpan], count: int) -> list[int]:
-    """Tags of `count` words. Where spans overlap, the earlier in the given order wins and the other is left out."""
+    """Return the tags of `count` words; spans that overlap an earlier one are dropped."""
     tags = [0] * count
     for start, stop, category in spans:
         if not any(tags[start:stop]):
@@ -24,7 +24,7 @@ def spans_to_tags(spans: Iterable[WordSpan], count: int) -> list[int]:
 
 
 def tags_to_spans(tags: Sequence[int]) -> list[WordSpan]:
-    """Spans of any sequence of tags: an I that continues nothing of its category begins a span of its own."""
+    """Return the spans of a tag sequence; an I tag that does not continue its category begins a new span."""
     spans: list[WordSpan] = []
     start, category = 0, -1
     for word, tag in enumerate([*tags, 0]):

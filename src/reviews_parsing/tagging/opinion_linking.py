@@ -1,7 +1,7 @@
-"""Opinion linking: which of a text's opinion expressions judges an aspect.
+"""Opinion linking: selects the opinion expression that judges an aspect.
 
-The score of a pair is how well the two words fit plus a learnt bias for the distance between them; the opinion must
-stand in the sentence of the aspect or in the one beside it.
+The score of a pair is a bilinear score of their first words plus a learned bias for the distance between them. The
+opinion must be in the sentence of the aspect or in an adjacent one.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ import numpy as np
 from reviews_parsing.tagging.crf import Floats, Ints
 from reviews_parsing.tagging.decode import Spans
 
-NONE = -1
-# Distances in words fall into buckets that double in width: 1, 2, 3-4, 5-8, ... on either side of the aspect.
+NO_OPINION = -1
+# Minimum probability of a candidate: low, because an aspect nearby is further evidence for an opinion expression.
+CANDIDATE_THRESHOLD = 0.05
+# Distances in words fall into buckets that double in width (1, 2, 3-4, 5-8, ...) on either side of the aspect.
 BUCKETS_A_SIDE = 8
 
 
 def distance_buckets(words: Ints) -> Ints:
-    """Map distances in words (opinion minus aspect, negative where the opinion comes first) to bucket numbers.
-
-    Shape of the result is that of `words`; values lie in [0, 2 * BUCKETS_A_SIDE).
-    """
+    """Map distances in words (opinion minus aspect) to bucket numbers in [0, 2 * BUCKETS_A_SIDE), same shape."""
     size = np.maximum(np.abs(words), 1)
     exponent = np.minimum(np.ceil(np.log2(size)).astype(np.int64), BUCKETS_A_SIDE - 1)
     return np.where(words < 0, BUCKETS_A_SIDE - 1 - exponent, BUCKETS_A_SIDE + exponent)
@@ -38,31 +37,31 @@ def link_opinions(
     bias: Floats | None = None,
     sentence_of: Callable[[int], Ints] | None = None,
 ) -> Ints:
-    """Return for each of k aspects the index of its opinion in `opinions`, or NONE where none scores above 0.
+    """Return for each of k aspects the index of its opinion in `opinions`, or NO_OPINION if no score exceeds 0.
 
-    `logits` of shape [n, 2d] hold for every word a query (as an aspect) and a key (as an opinion); the score of a pair
-    is the product of the two plus `bias[distance_buckets(...)]`, shape [2 * BUCKETS_A_SIDE]. Aspect i is of text number
-    `text[i]`, covers words [`word[i]`, `stop[i]`) of all, and never overlaps its opinion. `sentence_of(text number)`
-    returns the sentence number of each of that text's words. `first` is as in `decode`.
+    `logits` of shape [n, 2d] hold for each word a query (as an aspect) and a key (as an opinion); the score of a pair
+    is their product plus `bias[distance_buckets(...)]`. Aspect i belongs to text `text[i]`, covers words [`word[i]`,
+    `stop[i]`) of all n, and cannot overlap its opinion. `sentence_of(text)` returns the sentence number of each word of
+    a text. `first` is as in `decode`.
     """
     width = logits.shape[1] // 2
-    place = first[opinions.text] + opinions.start
+    position = first[opinions.text] + opinions.start
     end = first[opinions.text] + opinions.stop
-    offers = logits[place, width:]
-    found = np.full(len(text), NONE)
+    keys = logits[position, width:]
+    links = np.full(len(text), NO_OPINION)
     begins, ends = (np.searchsorted(opinions.text, text, side=side) for side in ("left", "right"))
     for i in np.flatnonzero(begins < ends):
-        some = slice(begins[i], ends[i])
-        score = offers[some] @ logits[word[i], :width]
+        candidates = slice(begins[i], ends[i])
+        score = keys[candidates] @ logits[word[i], :width]
         if bias is not None:
-            score = score + bias[distance_buckets(place[some] - word[i])]
-        score[(place[some] < stop[i]) & (word[i] < end[some])] = 0
+            score = score + bias[distance_buckets(position[candidates] - word[i])]
+        score[(position[candidates] < stop[i]) & (word[i] < end[candidates])] = 0
         best = int(score.argmax())
         if score[best] > 0 and sentence_of is not None:
             sentence = sentence_of(int(text[i]))
-            own = sentence[word[i] - first[text[i]]]
-            score[np.abs(sentence[place[some] - first[text[i]]] - own) > 1] = 0
+            distance = sentence[position[candidates] - first[text[i]]] - sentence[word[i] - first[text[i]]]
+            score[np.abs(distance) > 1] = 0
             best = int(score.argmax())
         if score[best] > 0:
-            found[i] = begins[i] + best
-    return found
+            links[i] = begins[i] + best
+    return links

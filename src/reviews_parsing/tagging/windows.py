@@ -1,4 +1,4 @@
-"""Windows over a text that is longer than an encoder reads at once."""
+"""Overlapping windows over texts that are longer than the encoder's input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from itertools import pairwise
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Words [start, stop) are read; the tags of words [keep_start, keep_stop) are used."""
+    """Words [start, stop) to encode; the tags of words [keep_start, keep_stop) are used, the others are context."""
 
     start: int
     stop: int
@@ -18,19 +18,19 @@ class Window:
 
 
 def windows(first: Sequence[int], size: int, margin: int) -> list[Window]:
-    """Cover all words by one window of at most `size` tokens, or by several of half as many.
+    """Split a text into one window of at most `size` tokens, or into several of about half that size.
 
     `first[w]` is the index of word w's first token and `first[-1]` the number of tokens. Each word is kept by exactly
-    one window, in which at least `margin` tokens (fewer at either end of the text) lie on each side of it. `size` must
-    exceed 2 * `margin` by three times the longest word. A tagger that learnt from short texts is the less sure of a
-    word the more strangers stand around it: hence the half, or what margins and words need where that is more.
+    one window, with at least `margin` tokens of context on each side except at the ends of the text. `size` must exceed
+    2 * `margin` by three times the longest word. Windows of long texts are half as large because accuracy drops in more
+    context than training texts have.
     """
     count = len(first) - 1
     if first[-1] <= size:
         return [Window(0, count, 0, count)]
-    longest = max(stop - start for start, stop in pairwise(first))
-    size = min(size, max(size // 2, 2 * margin + 3 * longest))
-    found: list[Window] = []
+    longest_word = max(stop - start for start, stop in pairwise(first))
+    size = min(size, max(size // 2, 2 * margin + 3 * longest_word))
+    cover: list[Window] = []
     keep_start = 0
     while keep_start < count:
         start = keep_start
@@ -43,6 +43,6 @@ def windows(first: Sequence[int], size: int, margin: int) -> list[Window]:
         if stop < count:
             while keep_stop > keep_start + 1 and first[stop] - first[keep_stop] < margin:
                 keep_stop -= 1
-        found.append(Window(start, stop, keep_start, keep_stop))
+        cover.append(Window(start, stop, keep_start, keep_stop))
         keep_start = keep_stop
-    return found
+    return cover

@@ -1,8 +1,7 @@
-"""Words of a text, and the tokens that an encoder reads for them.
+"""Word splitter and word-aligned tokenizer, the same for training and inference.
 
-One splitter serves training and inference. A word is a run of letters, digits and marks (with joiners inside); in
-scripts written without spaces a single character; anything else that is not white space is one word per grapheme, so
-that an emoji never sticks to its neighbour and is never split.
+A word is a run of letters, digits and marks (with joiners inside), a single character in scripts written without
+spaces, and one grapheme of anything else but white space, so that an emoji is never split nor joined to its neighbour.
 """
 
 from __future__ import annotations
@@ -15,13 +14,15 @@ from typing import TYPE_CHECKING
 
 import regex
 
+from reviews_parsing.tagging.surface import normalise
+
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# An absurdly long "word" (a kilobyte of base64) must not fill a window by itself; its tag hangs on its first token.
+# Limits the share of a window that a very long "word", such as base64, can take.
 MAX_TOKENS_PER_WORD = 32
-# In a longer word a letter that comes three times is nobody's enthusiasm.
-MAX_HELD = 32
+# Longer words are not corrected for elongation ("gooood").
+MAX_ELONGATED_CHARACTERS = 32
 
 
 @cache
@@ -34,22 +35,37 @@ def _pattern() -> regex.Pattern[str]:
 
 
 def words(text: str) -> list[tuple[int, int]]:
-    """(start, end) of each word; in order, without overlap, and everything between them is white space."""
-    return [match.span() for match in _pattern().finditer(text)]
+    """Return (start, end) of each word in order, without white space, markup and invisible characters."""
+    return _split(text)[0]
+
+
+def _split(text: str) -> tuple[list[tuple[int, int]], list[str]]:
+    """Return the bounds of each word and its normalised form, including a preceding space."""
+    surface = normalise(text)
+    normalised = text if surface is None else surface.text
+    spans = [match.span() for match in _pattern().finditer(normalised)]
+    # Byte-level vocabularies distinguish words with and without a preceding space.
+    forms = [normalised[s - 1 : e] if s and normalised[s - 1].isspace() else normalised[s:e] for s, e in spans]
+    if surface is None:
+        return spans, forms
+    bounds = [(surface.starts[start], surface.ends[end - 1]) for start, end in spans]
+    # One entity or ligature may contain several words, which share its bounds: only the first is used.
+    indices = [i for i, (start, _) in enumerate(bounds) if i == 0 or start >= bounds[i - 1][1]]
+    return [bounds[i] for i in indices], [forms[i] for i in indices]
 
 
 def line_starts(text: str, bounds: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the indices of the words that begin a line; the first word of the text is left out."""
-    found = set()
+    """Return the indices of words that begin a line, except the first word of the text."""
+    starts = set()
     for match in _line_break().finditer(text):
         word = bisect_left(bounds, match.end(), key=lambda word: word[0])
         if 0 < word < len(bounds):
-            found.add(word)
-    return sorted(found)
+            starts.add(word)
+    return sorted(starts)
 
 
 def covering(bounds: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int] | None:
-    """The range of words [first, stop) that text[start:end] touches, or None where it touches none."""
+    """Return the range [first, stop) of words that overlap text[start:end], or None."""
     first = bisect_right(bounds, start, key=lambda word: word[1])
     stop = bisect_left(bounds, end, key=lambda word: word[0])
     return (first, stop) if first < stop else None
@@ -57,10 +73,10 @@ def covering(bounds: Sequence[tuple[int, int]], start: int, end: int) -> tuple[i
 
 @dataclass(frozen=True, slots=True)
 class TokenizedText:
-    """A text as an encoder reads it, without special tokens.
+    """Words and token ids of a text, without special tokens.
 
-    `bounds[w]` is (start, end) of word w in code points; `ids[first[w]:first[w + 1]]` are its token ids (`first` holds
-    one more entry, the number of tokens). Words that a tokenizer maps to nothing (control characters) are left out.
+    `bounds[w]` is (start, end) of word w in code points, `ids[first[w]:first[w + 1]]` are its token ids; the last entry
+    of `first` is the number of tokens. Words without tokens (control characters) are omitted.
     """
 
     bounds: list[tuple[int, int]]
@@ -69,61 +85,62 @@ class TokenizedText:
 
 
 def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenizedText]:
-    """Each text as words and token ids. No offset passes through the tokenizer, so its normaliser cannot move them.
+    """Split texts into words and tokenize each word; offsets are independent of the tokenizer's normaliser.
 
-    A word whose letters are held ("gooood") has the tokens of the one that is meant, where the vocabulary has that one.
+    An elongated word ("gooood") gets the token of its dictionary form if the vocabulary has that form.
     """
-    split = [words(text) for text in texts]
-    pieces = []
-    for text, bounds in zip(texts, split, strict=True):
-        # A word keeps a space before it if the text had one: byte-level vocabularies tell the two apart.
-        spaced = [text[s - 1 : e] if s and text[s - 1].isspace() else text[s:e] for s, e in bounds]
-        pieces.append([_meant(tokenizer, word) for word in spaced] if _held().search(text) else spaced)
+    split = [_split(text) for text in texts]
+    pieces = [
+        [_shorten(tokenizer, form) for form in forms] if _elongation().search(text) else forms
+        for text, (_, forms) in zip(texts, split, strict=True)
+    ]
     encodings = tokenizer.encode_batch(pieces, is_pretokenized=True, add_special_tokens=False)
     tokenized = []
-    for bounds, encoding in zip(split, encodings, strict=True):
-        kept: list[tuple[int, int]] = []
+    for (bounds, _), encoding in zip(split, encodings, strict=True):
+        token_bounds: list[tuple[int, int]] = []
         ids: list[int] = []
         first: list[int] = []
-        last = None
+        previous = None
         for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
-            if word is not None and word != last:
-                kept.append(bounds[word])
+            if word is not None and word != previous:
+                token_bounds.append(bounds[word])
                 first.append(len(ids))
-                last = word
+                previous = word
             elif len(ids) - first[-1] >= MAX_TOKENS_PER_WORD:
                 continue
             ids.append(token)
-        tokenized.append(TokenizedText(kept, ids, [*first, len(ids)]))
+        tokenized.append(TokenizedText(token_bounds, ids, [*first, len(ids)]))
     return tokenized
 
 
 @cache
 def _line_break() -> regex.Pattern[str]:
-    """Everything that `str.splitlines` splits at."""
-    return regex.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
+    """Return the pattern of line breaks: those of `str.splitlines`, and HTML tags that break a line."""
+    return regex.compile(
+        r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+|<(?:br|/?p|/?div|/?li|/tr)(?:\s[^<>]{0,200})?/?>", regex.IGNORECASE
+    )
 
 
 @cache
-def _held() -> regex.Pattern[str]:
+def _elongation() -> regex.Pattern[str]:
     return regex.compile(r"(\p{L})\1{2,}", regex.IGNORECASE)
 
 
-def _meant(tokenizer: Tokenizer, word: str) -> str:
-    """`word` with what comes three times or more once or twice, if that is one token and the word is not.
+def _shorten(tokenizer: Tokenizer, word: str) -> str:
+    """Return an elongated word with repeated letters reduced to one or two, if that is one token and `word` is not.
 
-    Of both the lower id: vocabularies begin with what is common.
+    If both forms are tokens, the lower id wins because vocabularies list common words first.
     """
-    if len(word) > MAX_HELD or not _held().search(word):
+    if len(word) > MAX_ELONGATED_CHARACTERS or not _elongation().search(word):
         return word
-    tries = [word, _held().sub(r"\1", word), _held().sub(r"\1\1", word)]
-    encodings = tokenizer.encode_batch([[its] for its in tries], is_pretokenized=True, add_special_tokens=False)
-    whole = {encoding.ids[0]: its for its, encoding in zip(tries, encodings, strict=True) if len(encoding.ids) == 1}
-    return whole[min(whole)] if whole and len(encodings[0].ids) > 1 else word
+    forms = [word, _elongation().sub(r"\1", word), _elongation().sub(r"\1\1", word)]
+    encodings = tokenizer.encode_batch([[form] for form in forms], is_pretokenized=True, add_special_tokens=False)
+    tokens = {encoding.ids[0]: form for form, encoding in zip(forms, encodings, strict=True) if len(encoding.ids) == 1}
+    return tokens[min(tokens)] if tokens and len(encodings[0].ids) > 1 else word
 
 
 def special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Token ids that the encoder expects before and after a text, such as ([CLS], [SEP])."""
+    """Return the token ids that the encoder expects before and after a text, such as ([CLS], [SEP])."""
     encoding = tokenizer.encode("a", add_special_tokens=True)
     inner = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
     return encoding.ids[: inner[0]], encoding.ids[inner[-1] + 1 :]

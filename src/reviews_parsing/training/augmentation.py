@@ -1,7 +1,4 @@
-"""Data augmentation: noisy versions of labelled reviews, without punctuation or with typos; the labels move along.
-
-A tagger that has learnt some of its training reviews so loses less on real ones.
-"""
+"""Data augmentation: noisy versions of labelled reviews, without punctuation or with typos; labels keep their words."""
 
 from __future__ import annotations
 
@@ -13,52 +10,53 @@ from itertools import accumulate
 from reviews_parsing.schema import Opinion, Review
 from reviews_parsing.tagging import words
 
-# Share of noisy versions without punctuation; share of words with a typo in the others.
-UNPUNCTUATED, TYPOS = 0.6, 0.1
+# Share of noisy versions without punctuation; share of words with a typo in the other noisy versions.
+NO_PUNCTUATION_SHARE, TYPO_SHARE = 0.6, 0.1
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def add_noise(review: Review, rng: random.Random) -> Review:
     """Return the review without punctuation, or with typos in some of its words."""
-    if rng.random() < UNPUNCTUATED:
-        return rewritten(review, [its if its.isalnum() or its.isspace() else "" for its in review.text])
-    pieces = list(review.text)
+    characters = list(review.text)
+    if rng.random() < NO_PUNCTUATION_SHARE:
+        return rewrite(review, [c if c.isalnum() or c.isspace() else "" for c in characters])
     for start, end in words(review.text):
-        if end - start > 2 and review.text[start:end].isalpha() and rng.random() < TYPOS:
-            _add_typo(pieces, rng.randrange(start, end - 1), rng)
-    return rewritten(review, pieces)
+        if end - start > 2 and review.text[start:end].isalpha() and rng.random() < TYPO_SHARE:
+            _add_typo(characters, rng.randrange(start, end - 1), rng)
+    return rewrite(review, characters)
 
 
-def _add_typo(pieces: list[str], at: int, rng: random.Random) -> None:
+def _add_typo(characters: list[str], i: int, rng: random.Random) -> None:
     match rng.randrange(4):
         case 0:
-            pieces[at] *= rng.randint(2, 4)
+            characters[i] *= rng.randint(2, 4)
         case 1:
-            pieces[at] = ""
+            characters[i] = ""
         case 2:
-            pieces[at] = rng.choice(LETTERS)
+            characters[i] = rng.choice(LETTERS)
         case _:
-            pieces[at], pieces[at + 1] = pieces[at + 1], pieces[at]
+            characters[i], characters[i + 1] = characters[i + 1], characters[i]
 
 
-def rewritten(review: Review, pieces: Sequence[str]) -> Review:
-    """Return the review with `pieces[i]` in place of its i-th code point; aspects whose words are gone are dropped."""
-    text, ends = "".join(pieces), [0, *accumulate(map(len, pieces))]
+def rewrite(review: Review, replacements: Sequence[str]) -> Review:
+    """Return the review with `replacements[i]` for its i-th code point; aspects without words left are dropped."""
+    text, ends = "".join(replacements), [0, *accumulate(map(len, replacements))]
+
+    def locate(start: int, end: int) -> tuple[str, int, int] | None:
+        """Return (word, start, end) in the new text, without surrounding white space; None if nothing remains."""
+        span = text[ends[start] : ends[end]]
+        word = span.strip()
+        begin = ends[start] + len(span) - len(span.lstrip())
+        return (word, begin, begin + len(word)) if word else None
+
     aspects = []
     for aspect in review.aspects:
-        judged = aspect.opinion and _moved(text, ends[aspect.opinion.start], ends[aspect.opinion.end])
-        moved = replace(aspect, opinion=Opinion(*judged) if judged else None)
+        opinion = aspect.opinion and locate(aspect.opinion.start, aspect.opinion.end)
+        moved = replace(aspect, opinion=Opinion(*opinion) if opinion else None)
         if aspect.span:
-            named = _moved(text, ends[aspect.span[0]], ends[aspect.span[1]])
-            if not named:
+            target = locate(*aspect.span)
+            if not target:
                 continue
-            moved = replace(moved, word=named[0], start=named[1], end=named[2])
+            moved = replace(moved, word=target[0], start=target[1], end=target[2])
         aspects.append(moved)
     return Review(review.id, text, tuple(aspects))
-
-
-def _moved(text: str, start: int, end: int) -> tuple[str, int, int] | None:
-    """(word, start, end) of text[start:end] without white space at either end; None where nothing is left."""
-    word = text[start:end].strip()
-    start += len(text[start:end]) - len(text[start:end].lstrip())
-    return (word, start, start + len(word)) if word else None

@@ -1,9 +1,7 @@
-"""The encoder that a tagger grows on, and the tagger: transformers' token classifier with more heads beside it.
+"""Tagger: a token classifier of transformers on a backbone, with further heads and CRFs.
 
-The checkpoint stays one that `transformers.pipeline("token-classification", FOLDER)` loads: the other heads are extra
-weights which that pipeline passes over, and so are the transitions of tags, which are learnt as sequences
-(`tagging.Chain`). What a text says of no word in particular ("Yum!") is scored at every word, and a text says it where
-its max_over_words word does.
+`transformers.pipeline("token-classification", FOLDER)` loads its checkpoint and ignores the further heads and the CRF
+transitions. Implicit aspects ("Yum!") are scored at each word; the score of a text is the maximum over its words.
 """
 
 from __future__ import annotations
@@ -17,20 +15,21 @@ from reviews_parsing.errors import ModelError
 from reviews_parsing.schema import OPINION_TAGS, Taxonomy
 from reviews_parsing.tagging.decode import MIN_LOGIT
 from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE
-from reviews_parsing.training.crf import chain
+from reviews_parsing.training.crf import crf_layer
 
 EMBEDDED = "minilm-l6"
 WEIGHTS = "model.safetensors"
 LINK_WIDTH = 24
-RARE = -4.0
-# Where the bias of distance begins: so much for each doubling.
-FAR = -0.5
+# Initial bias of implicit aspects: they are rare, and large initial losses would disturb the encoder.
+IMPLICIT_BIAS = -4.0
+# Initial bias of the link score per doubling of the distance.
+DISTANCE_BIAS = -0.5
 
 
 def resolve_backbone(name: str) -> str:
-    """`minilm-l6` as the folder inside the package that carries it; any other folder or hub name as it is.
+    """Return the folder of `minilm-l6` inside its package; other folders and hub names are returned unchanged.
 
-    The package is located, never imported: importing it would load sentence-transformers.
+    Does not import the package, which would need sentence-transformers. Raises ModelError if it is not installed.
     """
     if name != EMBEDDED:
         return name
@@ -41,7 +40,7 @@ def resolve_backbone(name: str) -> str:
 
 
 def load_tokenizer(backbone: str) -> Any:
-    """transformers' fast tokenizer of a backbone, without truncation. Raises ModelError where there is none."""
+    """Load the fast tokenizer of a backbone, without truncation. Raises ModelError if that is not possible."""
     from transformers import AutoTokenizer
 
     try:
@@ -56,16 +55,16 @@ def load_tokenizer(backbone: str) -> Any:
 
 
 def build_tagger(backbone: str, taxonomy: Taxonomy, **weights: float) -> Any:
-    """A tagger over `backbone`: logits [batch, tokens, k] by name, as `encoder.OUTPUTS` has them.
+    """Build a tagger over `backbone` whose outputs are logits [batch, tokens, k] named as in `encoder.OUTPUTS`.
 
-    `weights` are those of the losses of `polarity`, `implicit` and `opinion` beside that of tags, 1 each if not given.
-    `backbone` may be a checkpoint of a tagger with the same taxonomy too. Raises ModelError where it cannot be loaded.
+    `weights` multiply the losses of `polarity`, `implicit` and `opinion` (default 1). `backbone` may also be the
+    checkpoint of a tagger with the same taxonomy. Raises ModelError if it cannot be loaded.
     """
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
     from transformers.utils import logging
 
-    # That the heads are new is no news.
+    # Silence the warning about newly initialised heads.
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     tags = dict(enumerate(taxonomy.tags))
@@ -75,20 +74,20 @@ def build_tagger(backbone: str, taxonomy: Taxonomy, **weights: float) -> Any:
         config.id2label, config.label2id = tags, {tag: i for i, tag in tags.items()}
         config.polarities, config.implicit = list(taxonomy.polarities), list(taxonomy.implicit)
         config.opinions, config.loss_weights = taxonomy.opinions, weights
-        # Random numbers for every pair of tokens take a fifth of the time on a CPU, and bring nothing measurable.
+        # Attention dropout takes a fifth of the training time on a CPU and has no measurable effect on F1.
         config.attention_probs_dropout_prob = 0.0
         base = MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING[type(config)]
-        # On CPUs the backward pass of fused attention takes half as long again as that of the plain one.
+        # On CPUs the backward pass of fused attention takes 1.5 times as long as that of eager attention.
         return _with_heads(base).from_pretrained(source, config=config, attn_implementation="eager")
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(_unreachable(backbone, error)) from error
 
 
 def inherit(tagger: Any, checkpoint: Path) -> None:
-    """Give `tagger` the encoder at `checkpoint`, and the rows of its heads that both have a name for.
+    """Initialise `tagger` from a checkpoint: its encoder, and the head rows of classes that both have.
 
-    The rows of a category or polarity that only one of them knows stay as they are, and so do the embeddings if the
-    checkpoint is compact (`write_compact`). Raises ModelError if it is no checkpoint, or one of another backbone.
+    Rows of classes that the checkpoint lacks stay unchanged, as do the embeddings if it is compact (`write_compact`).
+    Raises ModelError if it is not a checkpoint of a tagger, or has another backbone.
     """
     import torch
     from safetensors import SafetensorError
@@ -96,49 +95,48 @@ def inherit(tagger: Any, checkpoint: Path) -> None:
     from transformers import AutoConfig
 
     try:
-        config, old_weights = AutoConfig.from_pretrained(checkpoint), load_file(checkpoint / WEIGHTS)
-        old_names = _names(config)
+        old_weights = load_file(checkpoint / WEIGHTS)
+        old_rows = _row_names(AutoConfig.from_pretrained(checkpoint))
     except (OSError, ValueError, AttributeError, SafetensorError) as error:
         raise ModelError(f"{checkpoint} is not a checkpoint of a tagger ({error}); give the one of a run") from error
-    names, prefix = _names(tagger.config), f"{tagger.base_model_prefix}."
-    encoder = {name: weight for name, weight in tagger.named_parameters() if name.startswith(prefix)}
-    for name, weight in encoder.items():
-        lacking = name not in old_weights and not name.startswith(f"{prefix}embeddings.")
-        if lacking or (name in old_weights and old_weights[name].shape != weight.shape):
-            raise ModelError(f"{checkpoint} has another backbone ({name} differs); name one of the same, or none")
+    rows, prefix = _row_names(tagger.config), f"{tagger.base_model_prefix}."
+    for name, weight in tagger.base_model.named_parameters(prefix=tagger.base_model_prefix):
+        missing = name not in old_weights and not name.startswith(f"{prefix}embeddings.")
+        if missing or (name in old_weights and old_weights[name].shape != weight.shape):
+            raise ModelError(
+                f"{checkpoint} has another backbone ({name} differs); use a checkpoint of the same, or none"
+            )
     with torch.no_grad():
         for name, weight in tagger.named_parameters():
-            part = name.split(".")[0]
-            if name in encoder and name in old_weights:
+            head = name.split(".")[0]
+            if name in old_weights and name.startswith(prefix):
                 weight.copy_(old_weights[name])
-            if part not in names or name not in old_weights:
+            if name not in old_weights or head not in rows:
                 continue
-            old = old_weights[name].to(weight.dtype)
-            same = [(i, old_names[part].index(its)) for i, its in enumerate(names[part]) if its in old_names[part]]
-            mine, theirs = torch.tensor(same, dtype=torch.long).reshape(-1, 2).T
+            old_weight = old_weights[name].to(weight.dtype)
+            pairs = [(i, old_rows[head].index(row)) for i, row in enumerate(rows[head]) if row in old_rows[head]]
+            new, old = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
             if name.endswith("transitions"):
-                weight[mine[:, None], mine] = old[theirs[:, None], theirs]
+                weight[new[:, None], new] = old_weight[old[:, None], old]
             else:
-                weight[mine] = old[theirs]
+                weight[new] = old_weight[old]
 
 
 def write_compact(checkpoint: Path, target: Path) -> None:
-    """Write the checkpoint to the folder `target` in fp16, without its embeddings: those are the backbone's."""
+    """Write the checkpoint in fp16 to the folder `target`, without embeddings, since they are the backbone's."""
     import torch
     from safetensors.torch import load_file, save_file
     from transformers import AutoConfig
 
     target.mkdir(parents=True, exist_ok=True)
     weights = load_file(checkpoint / WEIGHTS)
-    kept = {
-        name: weight.to(torch.float16).contiguous() for name, weight in weights.items() if ".embeddings." not in name
-    }
-    save_file(kept, target / WEIGHTS, metadata={"format": "pt"})
+    halves = {name: w.to(torch.float16).contiguous() for name, w in weights.items() if ".embeddings." not in name}
+    save_file(halves, target / WEIGHTS, metadata={"format": "pt"})
     AutoConfig.from_pretrained(checkpoint).save_pretrained(target)
 
 
-def _names(config: Any) -> dict[str, list[Any]]:
-    """By head and chain, what each row of its weights is about."""
+def _row_names(config: Any) -> dict[str, list[Any]]:
+    """Return the names of the weight rows of each head and CRF layer."""
     tags = [config.id2label[i] for i in range(config.num_labels)]
     polarities = config.polarities or [None]
     return {
@@ -154,14 +152,14 @@ def _names(config: Any) -> dict[str, list[Any]]:
 
 
 def _with_heads(base: Any) -> Any:
-    """`base`, a token classifier of transformers, with the other heads and all losses."""
+    """Return a subclass of `base`, a token classifier of transformers, with further heads and the loss."""
     import torch
     from torch import Tensor, nn
     from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
     from transformers import initialization as init
 
-    def of_words(logits: Tensor, labels: Tensor) -> Tensor:
-        """Mean over labelled words; 0 where there are none."""
+    def word_loss(logits: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean cross entropy over labelled words, 0 without labelled words."""
         total = cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), ignore_index=-100, reduction="sum")
         return total / (labels >= 0).sum().clamp(min=1)
 
@@ -169,17 +167,17 @@ def _with_heads(base: Any) -> Any:
         def __init__(self, config: Any) -> None:
             super().__init__(config)
             width = self.classifier.in_features
-            self.tag_chain = chain(config.num_labels)
+            self.tag_chain = crf_layer(config.num_labels)
             if config.polarities:
                 self.polarity_classifier = nn.Linear(width, len(config.polarities))
             if config.implicit:
                 self.implicit_classifier = nn.Linear(width, len(config.implicit) * max(1, len(config.polarities)))
             if config.opinions:
                 self.opinion_classifier = nn.Linear(width, OPINION_TAGS)
-                self.opinion_chain = chain(OPINION_TAGS)
+                self.opinion_chain = crf_layer(OPINION_TAGS)
                 self.link_classifier = nn.Linear(width, 2 * LINK_WIDTH)
                 self.link_distance = nn.Embedding(2 * BUCKETS_A_SIDE, 1)
-            # All heads read what the classifier reads, whatever the architecture puts before it.
+            # All heads share the input of the classifier, which depends on the architecture.
             self.classifier.register_forward_pre_hook(self._keep_features)
             self.post_init()
 
@@ -188,11 +186,10 @@ def _with_heads(base: Any) -> Any:
             if hasattr(module, "transitions"):
                 init.zeros_(module.transitions)
             if self.config.implicit and module is self.implicit_classifier:
-                # Most texts say most things not; to learn that first would shake everything else.
-                init.constant_(module.bias, RARE)
+                init.constant_(module.bias, IMPLICIT_BIAS)
             if self.config.opinions and module is self.link_distance:
                 exponents = torch.arange(BUCKETS_A_SIDE, dtype=torch.float)
-                init.copy_(module.weight, FAR * torch.cat([exponents.flip(0), exponents]).unsqueeze(-1))
+                init.copy_(module.weight, DISTANCE_BIAS * torch.cat([exponents.flip(0), exponents]).unsqueeze(-1))
 
         def _keep_features(self, _: Any, inputs: tuple[Tensor, ...]) -> None:
             self._features = inputs[0]
@@ -202,9 +199,9 @@ def _with_heads(base: Any) -> Any:
             input_ids: Tensor,
             attention_mask: Tensor,
             labels: Tensor | None = None,
-            **others: Tensor,
+            **targets: Tensor,
         ) -> dict[str, Tensor]:
-            """The logits; with `labels` and `others`, as `featurize` makes them, the loss too."""
+            """Return the logits, and the loss if there are `labels` and `targets` (from `features.collate`)."""
             outputs = {"tag_logits": super().forward(input_ids=input_ids, attention_mask=attention_mask).logits}
             for name in ("polarity", "implicit", "opinion", "link"):
                 head = getattr(self, f"{name}_classifier", None)
@@ -214,81 +211,75 @@ def _with_heads(base: Any) -> Any:
             if labels is None:
                 return outputs
             config, weights = self.config, self.config.loss_weights
-            starts, soft = others["line_starts"], others.get("soft_words")
+            starts, soft = targets["line_starts"], targets.get("soft_words")
             loss = self.tag_chain(outputs["tag_logits"].float(), labels, starts)
             if config.polarities:
-                loss = loss + weights.get("polarity", 1) * of_words(
-                    outputs["polarity_logits"], others["polarity_labels"]
-                )
-            word = labels >= 0
+                polarity_loss = word_loss(outputs["polarity_logits"], targets["polarity_labels"])
+                loss = loss + weights.get("polarity", 1) * polarity_loss
+            is_word = labels >= 0
             if soft is not None:
-                # Means over labelled words and over certain ones weigh as much as there are of each.
-                share = word.sum() / (word.sum() + (soft == 2).sum()).clamp(min=1)
-                loss = share * loss + (1 - share) * self._soft_loss(outputs, soft, starts, others)
-                word = word | (soft > 0)
-            max_over_words = None
+                # Weigh the losses of labelled and of unlabelled texts by their numbers of words.
+                share = is_word.sum() / (is_word.sum() + (soft == 2).sum()).clamp(min=1)
+                loss = share * loss + (1 - share) * self._soft_loss(outputs, soft, starts, targets)
+                is_word = is_word | (soft > 0)
+            best_words = None
             if config.implicit:
-                logits = outputs["implicit_logits"].float().masked_fill(~word.unsqueeze(-1), MIN_LOGIT)
-                said, max_over_words = logits.max(dim=1)
-                present = others["implicit_labels"]
-                known = present >= 0
-                wrong = binary_cross_entropy_with_logits(said[known], present[known].float(), reduction="sum")
-                loss = loss + weights.get("implicit", 1) * wrong / len(labels)
+                logits = outputs["implicit_logits"].float().masked_fill(~is_word.unsqueeze(-1), MIN_LOGIT)
+                scores, best_words = logits.max(dim=1)
+                mask = targets["implicit_labels"] >= 0
+                implicit_loss = binary_cross_entropy_with_logits(
+                    scores[mask], targets["implicit_labels"][mask].float(), reduction="sum"
+                )
+                loss = loss + weights.get("implicit", 1) * implicit_loss / len(labels)
             if config.opinions:
-                opinions = self.opinion_chain(outputs["opinion_logits"].float(), others["opinion_labels"], starts)
+                opinion_loss = self.opinion_chain(outputs["opinion_logits"].float(), targets["opinion_labels"], starts)
                 if soft is not None:
-                    learnt = self.opinion_chain.soft(
-                        outputs["opinion_logits"].float(), others["soft_opinions"], soft == 2, soft > 0, starts
+                    soft_loss = self.opinion_chain.soft(
+                        outputs["opinion_logits"].float(), targets["soft_opinions"], soft == 2, soft > 0, starts
                     )
-                    opinions = share * opinions + (1 - share) * learnt
-                links = self._link_loss(outputs["link_logits"].float(), word, max_over_words, others)
-                loss = loss + weights.get("opinion", 1) * (opinions + links)
+                    opinion_loss = share * opinion_loss + (1 - share) * soft_loss
+                link_loss = self._link_loss(outputs["link_logits"].float(), is_word, best_words, targets)
+                loss = loss + weights.get("opinion", 1) * (opinion_loss + link_loss)
             return {"loss": loss, **outputs}
 
         def _soft_loss(
-            self, outputs: dict[str, Tensor], soft: Tensor, starts: Tensor, others: dict[str, Tensor]
+            self, outputs: dict[str, Tensor], soft: Tensor, starts: Tensor, targets: dict[str, Tensor]
         ) -> Tensor:
-            """Cross entropy with the teachers' tags, and with their polarities where they see a span."""
-            certain, tags = soft == 2, others["soft_tags"]
+            """Return the cross entropy with the teachers' tags, and with their polarities weighted by their spans."""
+            certain, tags = soft == 2, targets["soft_tags"]
             loss = self.tag_chain.soft(outputs["tag_logits"].float(), tags, certain, soft > 0, starts)
             if self.config.polarities:
-                learnt = outputs["polarity_logits"].float().log_softmax(dim=-1)
-                inside = certain.float() * (1 - tags[..., 0])
-                weight = self.config.loss_weights.get("polarity", 1)
-                loss = loss + weight * _cross_entropy(learnt, others["soft_polarities"], inside)
+                span_weights = certain.float() * (1 - tags[..., 0])
+                log_probabilities = outputs["polarity_logits"].float().log_softmax(dim=-1)
+                total = ((targets["soft_polarities"] * log_probabilities).sum(dim=-1) * span_weights).sum()
+                loss = loss - self.config.loss_weights.get("polarity", 1) * total / span_weights.sum().clamp(min=1)
             return loss
 
         def _link_loss(
-            self, links: Tensor, word: Tensor, max_over_words: Tensor | None, labels: dict[str, Tensor]
+            self, links: Tensor, is_word: Tensor, best_words: Tensor | None, targets: dict[str, Tensor]
         ) -> Tensor:
-            """How far each aspect is from pointing at its opinion's first token, or at token 0 where it has none."""
-            looks, offers = links.chunk(2, dim=-1)
-            places = word.cumsum(dim=1)
-            apart = places.unsqueeze(1) - places.unsqueeze(2)
-            fit = looks @ offers.transpose(1, 2) + self.link_distance(_buckets(apart)).squeeze(-1).float()
-            fit = fit.masked_fill(~word.unsqueeze(1), MIN_LOGIT)
-            # Nothing fits with 0: `tagging.linked` holds opinions against that.
-            nothing = torch.zeros_like(fit[:, :, :1])
-            fit = torch.cat([nothing, fit[:, :, 1:]], dim=2)
-            loss = of_words(fit, labels["link_labels"])
-            if max_over_words is not None:
-                # An aspect without a span points from the word that says it most.
-                rows = max_over_words.unsqueeze(-1).expand(-1, -1, fit.shape[2])
-                loss = loss + of_words(fit.gather(1, rows), labels["implicit_link_labels"])
+            """Return the loss of linking aspects to the first token of their opinion, or to token 0 without opinion."""
+            queries, keys = links.chunk(2, dim=-1)
+            indices = is_word.cumsum(dim=1)
+            distances = indices.unsqueeze(1) - indices.unsqueeze(2)
+            scores = queries @ keys.transpose(1, 2) + self.link_distance(_buckets(distances)).squeeze(-1).float()
+            scores = scores.masked_fill(~is_word.unsqueeze(1), MIN_LOGIT)
+            # "No opinion" scores 0, as in `tagging.link_opinions`.
+            scores = torch.cat([torch.zeros_like(scores[:, :, :1]), scores[:, :, 1:]], dim=2)
+            loss = word_loss(scores, targets["link_labels"])
+            if best_words is not None:
+                # An implicit aspect is linked from its highest-scoring word.
+                rows = best_words.unsqueeze(-1).expand(-1, -1, scores.shape[2])
+                loss = loss + word_loss(scores.gather(1, rows), targets["implicit_link_labels"])
             return loss
 
-    # The checkpoint names the plain token classifier, so that anyone can load it.
+    # The checkpoint names the base class, so that transformers can load it.
     Tagger.__name__ = Tagger.__qualname__ = base.__name__
     return Tagger
 
 
-def _cross_entropy(log_probabilities: Any, targets: Any, weights: Any) -> Any:
-    """Weighted mean over words; shapes [batch, tokens, k], [batch, tokens, k] and [batch, tokens]."""
-    return -((targets * log_probabilities).sum(dim=-1) * weights).sum() / weights.sum().clamp(min=1)
-
-
 def _buckets(words: Any) -> Any:
-    """`tagging.link.distance_buckets` of a tensor."""
+    """Return `tagging.opinion_linking.distance_buckets` of a tensor."""
     import torch
 
     exponent = words.abs().clamp(min=1).float().log2().ceil().long().clamp(max=BUCKETS_A_SIDE - 1)

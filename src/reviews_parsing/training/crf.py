@@ -1,92 +1,99 @@
-"""Learning tags as sequences: the loss of a linear-chain CRF (`tagging.Chain` reads what it learns)."""
+"""Training of linear-chain CRFs; `tagging.LinearChainCRF` is their inference."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from reviews_parsing.tagging import may_follow
+from reviews_parsing.tagging import allowed_transitions
 from reviews_parsing.tagging.crf import Floats
 
-IMPOSSIBLE = -1e4
-# Above the smallest number of float32.
-LEAST = 1e-37
+FORBIDDEN_LOGIT = -1e4
+# A little above the smallest normal float32.
+MIN_WEIGHT = 1e-37
 
 
-def chain(tags: int) -> Any:
-    """Return a torch module over so many tags, whose `transitions` of shape [tags, tags] begin at 0."""
+def crf_layer(tags: int) -> Any:
+    """Return a torch CRF layer over `tags` tags, with `transitions` of shape [tags, tags] initialised to 0."""
     import torch
     from torch import Tensor, nn
 
-    allowed = torch.from_numpy(may_follow(tags))
+    allowed = torch.from_numpy(allowed_transitions(tags))
 
-    class Chain(nn.Module):  # type: ignore[misc]
+    class CRFLayer(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.transitions = nn.Parameter(torch.zeros(tags, tags))
 
         def forward(self, logits: Tensor, labels: Tensor, starts: Tensor | None = None) -> Tensor:
-            """Return the negative log-likelihood, a mean over labelled words; 0 if there are none.
+            """Return the mean negative log-likelihood over labelled words, 0 without labelled words.
 
-            `logits` of shape [batch, tokens, tags]; `labels` of shape [batch, tokens] are of IOB2, negative on tokens
-            that begin no word. Where `starts`, of the same shape, is 1 a word begins a line: a sequence of its own.
+            `logits` have shape [batch, tokens, tags]; `labels` of shape [batch, tokens] are IOB2 tags, negative on
+            tokens that do not begin a word. A word at which `starts`, of the same shape, is 1 begins a new sequence.
             """
-            own, word, begins, places = self._words(logits, labels >= 0, starts)
-            labels = labels.gather(1, places).clamp(min=0)
-            # A window may begin amid a span; by itself it says that the span begins there.
+            logits, is_word, begins, positions = self._gather_words(logits, labels >= 0, starts)
+            labels = labels.gather(1, positions).clamp(min=0)
+            # A window may start inside a span: read the I tag of its first word as a B tag.
             labels -= (begins & (labels > 0) & (labels % 2 == 0)).long()
-            before = torch.cat([torch.zeros_like(labels[:, :1]), labels[:, :-1]], dim=1).masked_fill(begins, 0)
-            steps = self._steps()
-            of_labels = own.gather(2, labels.unsqueeze(-1)).squeeze(-1) + steps[before, labels]
-            likelihood = (of_labels * word).sum() - self._log_partition(own, word, begins, steps).sum()
-            return -likelihood / word.sum().clamp(min=1)
+            previous = torch.cat([torch.zeros_like(labels[:, :1]), labels[:, :-1]], dim=1).masked_fill(begins, 0)
+            steps = self._masked_transitions()
+            scores = logits.gather(2, labels.unsqueeze(-1)).squeeze(-1) + steps[previous, labels]
+            likelihood = (scores * is_word).sum() - self._log_partition(logits, is_word, begins, steps).sum()
+            return -likelihood / is_word.sum().clamp(min=1)
 
         def soft(self, logits: Tensor, targets: Tensor, certain: Tensor, words: Tensor, starts: Tensor) -> Tensor:
-            """Return the loss of learning the marginals `targets` on the words that are `certain`, a mean over those.
+            """Return the loss of the marginals against `targets` on the words that are `certain`, a mean over them.
 
-            Its gradient at a certain word is marginals - targets, at any other 0; the transitions learn nothing from
-            it. `targets` has the shape of `logits`; `certain`, `words` and `starts` are of shape [batch, tokens].
+            Its gradient is marginals - targets at certain words and 0 at others; transitions get no gradient. `targets`
+            have the shape of `logits`; `certain`, `words` and `starts` have shape [batch, tokens].
             """
-            own, word, begins, places = self._words(logits, words, starts)
-            log_partition = self._log_partition(own, word, begins, self._steps().detach()).sum()
-            (marginals,) = torch.autograd.grad(log_partition, own, retain_graph=True)
-            sure = certain.gather(1, places).unsqueeze(-1).to(own.dtype) * word.unsqueeze(-1)
-            wanted = targets.gather(1, places.unsqueeze(-1).expand(-1, -1, tags)).to(own.dtype)
-            goal = sure * wanted + (1 - sure) * marginals
-            return (log_partition - (goal * own).sum()) / sure.sum().clamp(min=1)
+            logits, is_word, begins, positions = self._gather_words(logits, words, starts)
+            steps = self._masked_transitions().detach()
+            log_partition = self._log_partition(logits, is_word, begins, steps).sum()
+            (marginals,) = torch.autograd.grad(log_partition, logits, retain_graph=True)
+            weights = certain.gather(1, positions).unsqueeze(-1).to(logits.dtype) * is_word.unsqueeze(-1)
+            targets = targets.gather(1, positions.unsqueeze(-1).expand(-1, -1, tags)).to(logits.dtype)
+            goal = weights * targets + (1 - weights) * marginals
+            return (log_partition - (goal * logits).sum()) / weights.sum().clamp(min=1)
 
-        def _words(self, logits: Tensor, words: Tensor, starts: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-            """Gather words to the front: logits [batch, n, tags]; which are words and begin a sequence; places."""
+        def _gather_words(
+            self, logits: Tensor, words: Tensor, starts: Tensor | None
+        ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            """Return the logits of the words alone [batch, n, tags], and masks and token positions [batch, n].
+
+            The masks are of words (not padding) and of words that begin a sequence.
+            """
             counts = words.sum(dim=1)
             length = max(1, int(counts.max()))
-            places = (~words).to(torch.uint8).argsort(dim=1, stable=True)[:, :length]
-            own = logits.gather(1, places.unsqueeze(-1).expand(-1, -1, tags))
-            word = torch.arange(length, device=logits.device) < counts.unsqueeze(1)
-            begins = torch.zeros_like(word) if starts is None else starts.gather(1, places) == 1
+            positions = (~words).to(torch.uint8).argsort(dim=1, stable=True)[:, :length]
+            word_logits = logits.gather(1, positions.unsqueeze(-1).expand(-1, -1, tags))
+            is_word = torch.arange(length, device=logits.device) < counts.unsqueeze(1)
+            begins = torch.zeros_like(is_word) if starts is None else starts.gather(1, positions) == 1
             begins[:, 0] = True
-            return own, word, begins, places
+            return word_logits, is_word, begins, positions
 
-        def _steps(self) -> Tensor:
-            return self.transitions.masked_fill(~allowed.to(self.transitions.device), IMPOSSIBLE)
+        def _masked_transitions(self) -> Tensor:
+            return self.transitions.masked_fill(~allowed.to(self.transitions.device), FORBIDDEN_LOGIT)
 
-        def _log_partition(self, own: Tensor, word: Tensor, begins: Tensor, steps: Tensor) -> Tensor:
-            """Return the logarithm of the sum over all sequences of each row, shape [batch]: the forward algorithm."""
-            reached = steps[0] + own[:, 0]
-            # A product of small numbers: in bf16 it would be too coarse.
-            with torch.autocast(own.device.type, enabled=False):
+        def _log_partition(self, logits: Tensor, is_word: Tensor, begins: Tensor, steps: Tensor) -> Tensor:
+            """Return the log partition function of each row, shape [batch], by the forward algorithm."""
+            messages = steps[0] + logits[:, 0]
+            # Products of small weights need more precision than bf16.
+            with torch.autocast(logits.device.type, enabled=False):
                 weights = steps.exp()
-                for at in range(1, own.shape[1]):
-                    most = reached.amax(dim=1, keepdim=True).detach()
-                    share = (reached - most).exp()
-                    # A new line follows every tag as the beginning of a text follows O.
-                    on = torch.where(begins[:, at, None], share.sum(dim=1, keepdim=True) * weights[0], share @ weights)
-                    further = on.clamp(min=LEAST).log() + most + own[:, at]
-                    reached = torch.where(word[:, at, None], further, reached)
-            return torch.where(word[:, 0], reached.logsumexp(dim=1), 0)
+                for i in range(1, logits.shape[1]):
+                    maxima = messages.amax(dim=1, keepdim=True).detach()
+                    scaled = (messages - maxima).exp()
+                    # A new sequence may follow any tag, and starts like a text: after O.
+                    new_sequence = scaled.sum(dim=1, keepdim=True) * weights[0]
+                    sums = torch.where(begins[:, i, None], new_sequence, scaled @ weights)
+                    extended = sums.clamp(min=MIN_WEIGHT).log() + maxima + logits[:, i]
+                    messages = torch.where(is_word[:, i, None], extended, messages)
+            return torch.where(is_word[:, 0], messages.logsumexp(dim=1), 0)
 
-    return Chain()
+    return CRFLayer()
 
 
-def transitions(module: Any) -> Floats:
-    """Return what a chain has learnt: shape [tags, tags]."""
-    learnt: Floats = module.transitions.detach().float().cpu().numpy()
-    return learnt
+def transitions(layer: Any) -> Floats:
+    """Return the transitions of a CRF layer as an array of shape [tags, tags]."""
+    array: Floats = layer.transitions.detach().float().cpu().numpy()
+    return array

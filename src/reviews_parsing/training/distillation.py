@@ -1,162 +1,151 @@
-"""Knowledge distillation: teachers answer reviews without labels, and a student learns their softened answers.
+"""Knowledge distillation: teachers label texts without labels, and a student learns their probabilities.
 
-Teachers are ordinary models, of the same or of a larger backbone. Their probabilities are averaged by word (an
-ensemble), and words on which they are unsure or disagree are left out (self-training with filtering: Xie et al., 2020,
-Noisy Student). The student matches the marginals of the tags, not only the best sequence (structure-level distillation:
-Wang et al., 2020).
+Teachers are ordinary models on the same or a larger backbone. Their probabilities are averaged by word (an ensemble);
+words on which they are uncertain or disagree are ignored (self-training with filtering: Xie et al., 2020, Noisy
+Student). The student learns the tag marginals, not only the best sequence (structure-level distillation: Wang et al.,
+2020).
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.schema import Taxonomy
-from reviews_parsing.tagging import covering, line_starts, special_tokens, tokenize, windows
-from reviews_parsing.training.features import IGNORE, WORD_LABELS
+from reviews_parsing.schema import Review, Taxonomy
+from reviews_parsing.tagging import covering
+from reviews_parsing.training.export import calibrate, write_fp32
+from reviews_parsing.training.features import SoftReview
+from reviews_parsing.training.fit import NO_FOUNDATION, FitResult, Progress, Recipe, fit
 
-Halves = npt.NDArray[np.float16]
-# A word is learnt from where the averaged probability of its best tag is at least this.
-CERTAIN = 0.6
-# A text is learnt from where at least this share of its words is certain.
-CERTAIN_SHARE = 0.8
+# Minimum mean probability of the best tag of a certain word; minimum share of certain words in a text to learn from.
+MIN_TAG_PROBABILITY, MIN_CERTAIN_SHARE = 0.6, 0.8
+# Learning rate of teachers on another, larger backbone, relative to the recipe's.
+LARGE_TEACHER_RATE = 0.4
 
 
-@dataclass(frozen=True, slots=True)
-class SoftReview:
-    """A text with the averaged probabilities of its teachers; w words, k tags, p polarities, 3 opinion tags.
+def distill(
+    train: Sequence[Review],
+    validation: Sequence[Review],
+    texts: Sequence[str],
+    taxonomy: Taxonomy,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    foundation: Path | None = None,
+    resume: bool = False,
+    progress: Progress = lambda share, metrics: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> FitResult:
+    """Train `recipe.teachers` teachers and a student that learns `texts` from them, in `folder / "checkpoint"`.
 
-    `certain` of shape [w] tells which words are learnt from. `implicit` has one probability for each implicit category
-    and polarity, in the order of `features.implicit_labels`. `links` maps the first word of an aspect to the first word
-    of its opinion (None if it has none), where the teachers agree.
+    The teachers differ in their seeds. The student learns soft labels and labels together, then the labels alone at a
+    lower rate. `progress` receives the share done of all stages, and the metrics of each epoch. `resume` continues an
+    interrupted call. Raises DataError or ModelError.
     """
+    # Approximate durations of the stages: teachers, soft labels, student, polishing.
+    stages = [1.0] * recipe.teachers + [0.3, 2.0, 0.3]
+    stage = 0
 
-    text: str
-    bounds: tuple[tuple[int, int], ...]
-    tags: Halves
-    polarities: Halves
-    opinions: Halves
-    implicit: Halves
-    certain: npt.NDArray[np.bool_]
-    links: Mapping[int, int | None]
+    def report(share: float, metrics: dict[str, float] | None = None) -> None:
+        progress((sum(stages[:stage]) + stages[stage] * share) / sum(stages), metrics or {})
+
+    fit_model = partial(fit, train, validation, taxonomy, resume=resume, progress=report)
+    teachers = []
+    for number in range(recipe.teachers):
+        parser = folder / f"teacher-{number + 1}" / "parser"
+        if not parser.is_dir():
+            backbone = recipe.teacher or recipe.backbone
+            teacher_recipe, first = replace(recipe, backbone=backbone, seed=recipe.seed + number), foundation
+            if backbone != recipe.backbone:
+                rate = recipe.learning_rate * LARGE_TEACHER_RATE
+                teacher_recipe, first = replace(teacher_recipe, learning_rate=rate, foundation=NO_FOUNDATION), None
+            say(f"teacher {number + 1} of {recipe.teachers}: {backbone}, seed {teacher_recipe.seed}")
+            result = fit_model(teacher_recipe, parser.parent, foundation=first)
+            draft = parser.with_name("draft")
+            shutil.rmtree(draft, ignore_errors=True)
+            write_fp32(result.checkpoint, taxonomy, teacher_recipe, draft)
+            calibrate(draft, validation)
+            draft.rename(parser)
+        teachers.append(AspectParser(parser))
+        stage += 1
+    soft = predict_soft_labels(teachers, texts, report)
+    certain = sum(int(review.certain.sum()) for review in soft)
+    say(f"learning from {len(soft):,} of {len(texts):,} texts without labels, {certain:,} certain words")
+    stage += 1
+    student = folder / "student"
+    if not (student / "checkpoint").is_dir():
+        fit_model(recipe, student, foundation=foundation, soft=soft)
+    stage += 1
+    polish = replace(recipe, epochs=recipe.polish_epochs, learning_rate=recipe.learning_rate * recipe.polish_rate)
+    return fit_model(polish, folder, foundation=student / "checkpoint")
 
 
-def answer(
+def predict_soft_labels(
     teachers: Sequence[AspectParser],
     texts: Sequence[str],
     progress: Callable[[float], None] = lambda share: None,
-    certain: float = CERTAIN,
+    min_probability: float = MIN_TAG_PROBABILITY,
 ) -> list[SoftReview]:
-    """Return the averaged answers of `teachers`, which share a taxonomy, without texts that have few certain words."""
-    found: list[SoftReview] = []
-    answers = [_answers(teacher, texts) for teacher in teachers]
-    for number, parts in enumerate(zip(*answers, strict=True)):
+    """Return the mean probabilities of `teachers`, which share a taxonomy; texts with few certain words are omitted."""
+    reviews: list[SoftReview] = []
+    for number, predictions in enumerate(zip(*(_predict(teacher, texts) for teacher in teachers), strict=True)):
         progress((number + 1) / len(texts))
-        if not parts[0].bounds or any(part.bounds != parts[0].bounds for part in parts):
+        first = predictions[0]
+        if not first.bounds or any(prediction.bounds != first.bounds for prediction in predictions):
             continue
-        tags = np.mean([part.tags for part in parts], axis=0)
-        same = np.all([part.tags.argmax(axis=1) == tags.argmax(axis=1) for part in parts], axis=0)
-        sure = (tags.max(axis=1) >= certain) & same
-        if sure.mean() < CERTAIN_SHARE:
-            continue
-        polarities, opinions, implicit = (
-            np.mean([getattr(part, name) for part in parts], axis=0).astype(np.float16)
-            for name in ("polarities", "opinions", "implicit")
+        tags, polarities, opinions, implicit = (
+            np.mean([getattr(prediction, name) for prediction in predictions], axis=0).astype(np.float16)
+            for name in ("tags", "polarities", "opinions", "implicit")
         )
-        links = _agreed([part.links for part in parts])
-        found.append(
-            SoftReview(
-                parts[0].text, parts[0].bounds, tags.astype(np.float16), polarities, opinions, implicit, sure, links
+        agree = np.all([p.tags.argmax(axis=1) == tags.argmax(axis=1) for p in predictions], axis=0)
+        certain = (tags.max(axis=1) >= min_probability) & agree
+        if certain.mean() < MIN_CERTAIN_SHARE:
+            continue
+        links = _agreed_links([prediction.links for prediction in predictions])
+        reviews.append(SoftReview(first.text, first.bounds, tags, polarities, opinions, implicit, certain, links))
+    return reviews
+
+
+def _predict(teacher: AspectParser, texts: Sequence[str]) -> Iterator[SoftReview]:
+    """Yield the probabilities of one teacher for each text."""
+    for prepared, logits in teacher.encoded(texts):
+        tags, polarities, opinions, implicit = (
+            array.astype(np.float16)
+            for array in (
+                teacher.tags(prepared, logits).probabilities,
+                teacher.polarity_scores(logits),
+                teacher.opinion_tags(prepared, logits).probabilities,
+                teacher.implicit_scores(prepared, logits),
             )
         )
-    return found
-
-
-def _answers(teacher: AspectParser, texts: Sequence[str]) -> Iterator[SoftReview]:
-    """The probabilities of one teacher, text by text."""
-    for prepared, logits in teacher.encoded(texts):
-        tags, opinions = (
-            teacher.tags(prepared, logits).probabilities,
-            teacher.opinion_tags(prepared, logits).probabilities,
-        )
-        polarities, implicit = teacher.polarity_scores(logits), teacher.implicit_scores(prepared, logits)
-        parsed = teacher.finish(prepared, logits)
-        for number, text in enumerate(prepared.texts):
-            its = slice(prepared.first[number], prepared.first[number + 1])
+        for number, parsed in enumerate(teacher.finish(prepared, logits)):
+            words = slice(prepared.first[number], prepared.first[number + 1])
+            arrays = (tags[words], polarities[words], opinions[words], implicit[number])
             bounds = prepared.tokenized[number].bounds
             links = {}
-            for aspect in parsed[number].aspects:
-                if aspect.span and (words := covering(bounds, *aspect.span)):
-                    judged = aspect.opinion and covering(bounds, aspect.opinion.start, aspect.opinion.end)
-                    links[words[0]] = judged[0] if judged else None
-            yield SoftReview(
-                text,
-                tuple(bounds),
-                tags[its].astype(np.float16),
-                polarities[its].astype(np.float16),
-                opinions[its].astype(np.float16),
-                implicit[number].astype(np.float16),
-                np.ones(len(bounds), dtype=np.bool_),
-                links,
-            )
+            for aspect in parsed.aspects:
+                if aspect.span and (target := covering(bounds, *aspect.span)):
+                    opinion = aspect.opinion and covering(bounds, aspect.opinion.start, aspect.opinion.end)
+                    links[target[0]] = opinion[0] if opinion else None
+            yield SoftReview(parsed.text, tuple(bounds), *arrays, np.ones(len(bounds), dtype=np.bool_), links)
 
 
-def _agreed(links: Sequence[Mapping[int, int | None]]) -> dict[int, int | None]:
-    """The links of aspects that several teachers have, where all of those have the same one."""
+def _agreed_links(links: Sequence[Mapping[int, int | None]]) -> dict[int, int | None]:
+    """Return the links of aspects that are the same for all teachers with that aspect."""
     choices: dict[int, set[int | None]] = {}
-    for each in links:
-        for word, opinion in each.items():
+    for teacher_links in links:
+        for word, opinion in teacher_links.items():
             choices.setdefault(word, set()).add(opinion)
     return {word: opinions.pop() for word, opinions in choices.items() if len(opinions) == 1}
 
 
-def soft_features(
-    reviews: Sequence[SoftReview], tokenizer: Any, taxonomy: Taxonomy, window: int, margin: int
-) -> list[dict[str, Any]]:
-    """Return features as `features.featurize` does, with `soft` arrays in place of labels.
-
-    Only texts of one window have labels of implicit aspects.
-    """
-    prefix, suffix = special_tokens(tokenizer)
-    size = window - len(prefix) - len(suffix)
-    features = []
-    for review, text in zip(reviews, tokenize(tokenizer, [r.text for r in reviews]), strict=True):
-        if tuple(text.bounds) != review.bounds:
-            continue
-        lines = set(line_starts(review.text, text.bounds))
-        pieces = windows(text.first, size, margin)
-        for piece in pieces:
-            begin = text.first[piece.start]
-            ids = [*prefix, *text.ids[begin : text.first[piece.stop]], *suffix]
-            words = range(piece.keep_start, piece.keep_stop)
-            places = {word: len(prefix) + text.first[word] - begin for word in words}
-            feature: dict[str, Any] = {"input_ids": ids, **{name: [IGNORE] * len(ids) for name in WORD_LABELS}}
-            for word, place in places.items():
-                feature["line_starts"][place] = int(word in lines)
-                if word in review.links and review.certain[word]:
-                    opinion = review.links[word]
-                    feature["link_labels"][place] = 0 if opinion is None else places.get(opinion, IGNORE)
-            whole = len(pieces) == 1
-            feature["implicit_labels"] = review.implicit.tolist() if whole else [float(IGNORE)] * len(review.implicit)
-            feature["implicit_link_labels"] = [IGNORE] * len(review.implicit)
-            kept = slice(piece.keep_start, piece.keep_stop)
-            feature["soft"] = (
-                list(places.values()),
-                review.tags[kept],
-                review.polarities[kept],
-                review.opinions[kept],
-                review.certain[kept],
-            )
-            features.append(feature)
-    return features
-
-
-def unlabelled(texts: Iterable[str], known: Iterable[str]) -> list[str]:
-    """Return `texts`, each once and none empty, without those in `known`: labelled or held out."""
-    seen = set(known)
-    return [text for text in dict.fromkeys(texts) if text.strip() and text not in seen]
+def select_new_texts(texts: Iterable[str], excluded_texts: Iterable[str]) -> list[str]:
+    """Return the distinct non-blank `texts` that are not excluded (labelled or held out)."""
+    excluded = set(excluded_texts)
+    return [text for text in dict.fromkeys(texts) if text.strip() and text not in excluded]

@@ -1,15 +1,16 @@
-"""Labelled reviews as what the tagger learns from: windows of token ids with word-level labels."""
+"""Training features: windows of token ids with word-level labels, from labelled reviews or teachers' soft labels."""
 
 from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from reviews_parsing.schema import Aspect, Review, Taxonomy
 from reviews_parsing.tagging import (
@@ -27,194 +28,225 @@ from reviews_parsing.training.augmentation import add_noise
 IGNORE = -100
 WORD_LABELS = ("labels", "polarity_labels", "opinion_labels", "link_labels", "line_starts")
 TEXT_LABELS = ("implicit_labels", "implicit_link_labels")
+SOFT_LABELS = ("soft_tags", "soft_polarities", "soft_opinions")
 NOISY_VERSIONS = 4
+# Token position of each word that a window keeps.
+Positions = Mapping[int, int]
+Halves = npt.NDArray[np.float16]
+
+
+@dataclass(frozen=True, slots=True)
+class SoftReview:
+    """Text with soft labels: probabilities averaged over teachers, for w words, k tags, p polarities, 3 opinion tags.
+
+    `certain` of shape [w] masks the words to learn from. `implicit` has one probability for each implicit category and
+    polarity, in the order of `implicit_labels`. `links` maps the first word of an aspect to the first word of its
+    opinion (None if it has no opinion), where the teachers agree.
+    """
+
+    text: str
+    bounds: tuple[tuple[int, int], ...]
+    tags: Halves
+    polarities: Halves
+    opinions: Halves
+    implicit: Halves
+    certain: npt.NDArray[np.bool_]
+    links: Mapping[int, int | None]
 
 
 def featurize(
     reviews: Sequence[Review], tokenizer: Any, taxonomy: Taxonomy, window: int, margin: int
-) -> list[dict[str, list[int]]]:
-    """One feature for each window: `input_ids`, `labels` and `polarity_labels`, lists of the same length.
+) -> list[dict[str, Any]]:
+    """Return a feature for each window: `input_ids` and label lists of the same length, IGNORE where there is no label.
 
-    Labels stand on the first token of each word that the window keeps, -100 elsewhere; polarity only inside spans.
-    `opinion_labels` are IOB2 of the words that judge, and `link_labels`, on the first token of each span, the place of
-    the first token of its opinion; 0 where it has none, and -100 where the window does not hold it. `line_starts` is 1
-    on the first token of a word that begins a line, else 0. `implicit_labels` has 1 for each implicit category and
-    polarity that the text has, 0 for others. In a text of several windows it is 1 for the window that holds the
-    opinion, 0 for the others, and -100 where the aspect has no opinion. `implicit_link_labels` are to those what
-    `link_labels` are to spans.
+    On the first token of each word that the window keeps: `labels` are aspect tags, `polarity_labels` polarities inside
+    spans, `opinion_labels` opinion tags; `line_starts` is 1 for the first word of a line, else 0. On the first token of
+    each span: `link_labels` are the position of the first token of its opinion, 0 if it has none, and IGNORE if the
+    opinion is outside the window.
+
+    `implicit_labels` are 1 for each implicit category and polarity of the text, else 0. If a text has several windows,
+    they are 1 in the window with the opinion, 0 in the others, and IGNORE if the aspect has no opinion.
+    `implicit_link_labels` correspond to `link_labels`.
     """
-    prefix, suffix = special_tokens(tokenizer)
-    size = window - len(prefix) - len(suffix)
     features = []
-    for review, text in zip(reviews, tokenize(tokenizer, [r.text for r in reviews]), strict=True):
-        if not text.ids:
-            continue
+    split_texts = _split([review.text for review in reviews], tokenizer, window, margin)
+    for review, (text, pieces) in zip(reviews, split_texts, strict=True):
         tags, polarities = word_labels(review, text, taxonomy)
-        opinions, links = opinion_labels(review, text)
-        lines = set(line_starts(review.text, text.bounds))
-        starts = [int(word in lines) for word in range(len(text.bounds))]
-        by_word = {"labels": tags, "polarity_labels": polarities, "opinion_labels": opinions, "line_starts": starts}
-        pieces = windows(text.first, size, margin)
-        for piece in pieces:
-            begin = text.first[piece.start]
-            ids = [*prefix, *text.ids[begin : text.first[piece.stop]], *suffix]
-            places = {word: len(prefix) + text.first[word] - begin for word in range(piece.keep_start, piece.keep_stop)}
-            feature = {"input_ids": ids, **{name: [IGNORE] * len(ids) for name in WORD_LABELS}}
-            for word, place in places.items():
+        opinions, links = _opinion_labels(review, text)
+        by_word = {"labels": tags, "polarity_labels": polarities, "opinion_labels": opinions}
+        for feature, positions in pieces:
+            for word, position in positions.items():
                 for name, labels in by_word.items():
-                    feature[name][place] = labels[word]
+                    feature[name][position] = labels[word]
                 if word in links:
-                    feature["link_labels"][place] = _place(links[word], places)
-            kept = (piece.keep_start, piece.keep_stop) if len(pieces) > 1 else None
-            feature["implicit_labels"] = _implicit_of_window(review, text, taxonomy, kept)
-            feature["implicit_link_labels"] = implicit_links(review, text, taxonomy, places)
+                    feature["link_labels"][position] = _position(links[word], positions)
+            features.append(feature | _implicit_features(review, text, taxonomy, positions, len(pieces) == 1))
+    return features
+
+
+def soft_features(
+    reviews: Sequence[SoftReview], tokenizer: Any, taxonomy: Taxonomy, window: int, margin: int
+) -> list[dict[str, Any]]:
+    """Return features like those of `featurize`, with arrays under `soft` instead of labels.
+
+    Implicit aspects are learned only from texts with a single window.
+    """
+    features = []
+    split_texts = _split([review.text for review in reviews], tokenizer, window, margin)
+    for review, (text, pieces) in zip(reviews, split_texts, strict=True):
+        if tuple(text.bounds) != review.bounds:
+            continue
+        for feature, positions in pieces:
+            for word, position in positions.items():
+                if word in review.links and review.certain[word]:
+                    feature["link_labels"][position] = _position(review.links[word], positions)
+            words, count = list(positions), len(review.implicit)
+            feature["implicit_labels"] = review.implicit.tolist() if len(pieces) == 1 else [float(IGNORE)] * count
+            feature["implicit_link_labels"] = [IGNORE] * count
+            arrays = (review.tags[words], review.polarities[words], review.opinions[words])
+            feature["soft"] = (list(positions.values()), review.certain[words], arrays)
             features.append(feature)
     return features
+
+
+def _split(
+    texts: Sequence[str], tokenizer: Any, window: int, margin: int
+) -> Iterator[tuple[TokenizedText, list[tuple[dict[str, Any], Positions]]]]:
+    """Yield each tokenized text with its windows: features without labels except `line_starts`, and word positions."""
+    prefix, suffix = special_tokens(tokenizer)
+    size = window - len(prefix) - len(suffix)
+    for text, tokenized in zip(texts, tokenize(tokenizer, texts), strict=True):
+        lines = set(line_starts(text, tokenized.bounds))
+        pieces: list[tuple[dict[str, Any], Positions]] = []
+        for piece in windows(tokenized.first, size, margin) if tokenized.ids else ():
+            begin = tokenized.first[piece.start]
+            ids = [*prefix, *tokenized.ids[begin : tokenized.first[piece.stop]], *suffix]
+            feature = {"input_ids": ids, **{name: [IGNORE] * len(ids) for name in WORD_LABELS}}
+            offset = len(prefix) - begin
+            positions = {word: tokenized.first[word] + offset for word in range(piece.keep_start, piece.keep_stop)}
+            for word, position in positions.items():
+                feature["line_starts"][position] = int(word in lines)
+            pieces.append((feature, positions))
+        yield tokenized, pieces
 
 
 def with_noisy_versions(
     reviews: Sequence[Review], tokenizer: Any, taxonomy: Taxonomy, window: int, margin: int, seed: int
 ) -> list[dict[str, Any]]:
-    """The features of `reviews`, each with the same window of a few noisy versions of its review under `noisy`.
+    """Return the features of `reviews`, each with the features of a few noisy versions of its window under `noisy`.
 
-    A review with spans of several categories is there once for each.
+    Reviews with several categories of a span are repeated, see `single_label_versions`.
     """
     rng = random.Random(seed)  # noqa: S311
     features: list[dict[str, Any]] = []
-    for review in itertools.chain.from_iterable(map(readings, reviews)):
-        its = [add_noise(review, rng) for _ in range(NOISY_VERSIONS)]
-        clean, *noisy = (featurize([version], tokenizer, taxonomy, window, margin) for version in (review, *its))
-        same = [version for version in noisy if len(version) == len(clean)]
-        features += [{**feature, "noisy": [version[i] for version in same]} for i, feature in enumerate(clean)]
+    for review in itertools.chain.from_iterable(map(single_label_versions, reviews)):
+        versions = [review, *(add_noise(review, rng) for _ in range(NOISY_VERSIONS))]
+        clean, *noisy = (featurize([version], tokenizer, taxonomy, window, margin) for version in versions)
+        aligned = [version for version in noisy if len(version) == len(clean)]
+        features += [{**feature, "noisy": [version[i] for version in aligned]} for i, feature in enumerate(clean)]
     return features
 
 
-def readings(review: Review) -> list[Review]:
-    """The review as often as one of its spans has categories, each time with another of them first."""
+def single_label_versions(review: Review) -> list[Review]:
+    """Return the review once per category of its spans, each time with another category first, which is learned."""
     by_span: dict[tuple[int, int] | None, list[str]] = {}
     for aspect in review.aspects:
         if aspect.span and aspect.entity_group not in by_span.setdefault(aspect.span, []):
             by_span[aspect.span].append(aspect.entity_group)
 
-    def turn(aspect: Aspect, number: int) -> int:
+    def rank(aspect: Aspect, number: int) -> int:
         groups = by_span.get(aspect.span, [aspect.entity_group])
         return (groups.index(aspect.entity_group) - number) % len(groups)
 
     return [
-        replace(review, aspects=tuple(sorted(review.aspects, key=partial(turn, number=number))))
+        replace(review, aspects=tuple(sorted(review.aspects, key=partial(rank, number=number))))
         for number in range(max(map(len, by_span.values()), default=1))
     ]
 
 
 def draw_versions(features: Sequence[Mapping[str, Any]], share: float) -> list[Mapping[str, Any]]:
-    """The features, about `share` of those that have noisy versions in one of them, drawn by torch's generator."""
+    """Return the features, about `share` of them in a noisy version, drawn with torch's random generator."""
     import torch
 
     chosen = []
-    for feature, (draw, which) in zip(features, torch.rand(len(features), 2).tolist(), strict=True):
+    for feature, (draw, choice) in zip(features, torch.rand(len(features), 2).tolist(), strict=True):
         versions = feature.get("noisy") if draw < share else None
-        chosen.append(versions[int(which * len(versions))] if versions else feature)
+        chosen.append(versions[int(choice * len(versions))] if versions else feature)
     return chosen
 
 
 def word_labels(review: Review, text: TokenizedText, taxonomy: Taxonomy) -> tuple[list[int], list[int]]:
-    """Tag and polarity label of each word. A span that splits a word is widened to it (`data check` reports those).
+    """Return the tag and polarity label of each word; spans that split a word are widened to it.
 
-    What the taxonomy does not know, as held-out reviews may have it, is nothing to a tagger.
+    Categories outside the taxonomy, which held-out reviews may have, are ignored.
     """
     spans: list[WordSpan] = []
     polarities = [IGNORE] * len(text.bounds)
     for aspect in review.aspects:
-        known = aspect.entity_group in taxonomy.categories
-        touched = covering(text.bounds, *aspect.span) if aspect.span and known else None
-        if touched is None:
+        if not aspect.span or aspect.entity_group not in taxonomy.categories:
             continue
-        first, stop = touched
-        if any(first < other.stop and other.start < stop for other in spans):
+        words = covering(text.bounds, *aspect.span)
+        if words is None or any(words[0] < span.stop and span.start < words[1] for span in spans):
             continue
-        spans.append(WordSpan(first, stop, taxonomy.categories.index(aspect.entity_group)))
+        spans.append(WordSpan(*words, taxonomy.categories.index(aspect.entity_group)))
         if aspect.polarity in taxonomy.polarities:
-            polarities[first:stop] = [taxonomy.polarities.index(aspect.polarity)] * (stop - first)
+            polarities[slice(*words)] = [taxonomy.polarities.index(aspect.polarity)] * (words[1] - words[0])
     return spans_to_tags(spans, len(text.bounds)), polarities
 
 
-def implicit_labels(review: Review, taxonomy: Taxonomy, present: int = 1) -> list[int]:
-    """`present` for each implicit category (with each polarity, where the taxonomy has any) of the review, else 0."""
+def implicit_labels(review: Review, taxonomy: Taxonomy) -> list[int]:
+    """Return 1 for each implicit category (and polarity, if the taxonomy has polarities) of the review, else 0."""
     polarities = taxonomy.polarities or (None,)
-    has = {(a.entity_group, a.polarity if taxonomy.polarities else None) for a in review.aspects if not a.span}
-    return [present * ((category, polarity) in has) for category in taxonomy.implicit for polarity in polarities]
+    pairs = {(a.entity_group, a.polarity if taxonomy.polarities else None) for a in review.aspects if not a.span}
+    return [int((category, polarity) in pairs) for category in taxonomy.implicit for polarity in polarities]
 
 
-def _implicit_of_window(
-    review: Review, text: TokenizedText, taxonomy: Taxonomy, kept: tuple[int, int] | None
-) -> list[int]:
-    """Return `implicit_labels` of the window that keeps words [start, stop), or of the whole review without `kept`."""
-    if kept is None:
-        return implicit_labels(review, taxonomy)
-    found = [0] * len(implicit_labels(review, taxonomy))
+def _implicit_features(
+    review: Review, text: TokenizedText, taxonomy: Taxonomy, positions: Positions, complete: bool
+) -> dict[str, list[int]]:
+    """Return the TEXT_LABELS of a window; `complete` if it is the only one of its text."""
+    labels = implicit_labels(review, taxonomy)
+    links = [IGNORE] * len(labels)
+    if not complete:
+        labels = [0] * len(labels)
     for aspect in review.aspects:
-        which = implicit_labels(replace(review, aspects=(aspect,)), taxonomy)
-        if 1 in which:
-            words = _opinion_words(aspect, text)
-            here = IGNORE if words is None else int(kept[0] <= words[0] < kept[1])
-            found[which.index(1)] = here or found[which.index(1)]
-    return found
+        one_hot = implicit_labels(replace(review, aspects=(aspect,)), taxonomy)
+        if 1 not in one_hot:
+            continue
+        column, words = one_hot.index(1), _opinion_words(aspect, text)
+        links[column] = _position(words[0] if words else None, positions)
+        if not complete:
+            label = IGNORE if words is None else int(words[0] in positions)
+            labels[column] = label or labels[column]
+    return {"implicit_labels": labels, "implicit_link_labels": links}
 
 
-def opinion_labels(review: Review, text: TokenizedText) -> tuple[list[int], dict[int, int | None]]:
-    """IOB2 tag of each word; and for the first word of each span the first word of its opinion, None where none is."""
+def _opinion_labels(review: Review, text: TokenizedText) -> tuple[list[int], dict[int, int | None]]:
+    """Return the opinion tag of each word, and the first word of the opinion, if any, by first word of the span."""
     spans: list[WordSpan] = []
     links: dict[int, int | None] = {}
     for aspect in review.aspects:
         words = _opinion_words(aspect, text)
         spans += [WordSpan(*words, 0)] if words else []
-        if aspect.span and (touched := covering(text.bounds, *aspect.span)):
-            links[touched[0]] = words[0] if words else None
+        if aspect.span and (target := covering(text.bounds, *aspect.span)):
+            links[target[0]] = words[0] if words else None
     return spans_to_tags(spans, len(text.bounds)), links
-
-
-def implicit_links(review: Review, text: TokenizedText, taxonomy: Taxonomy, places: Mapping[int, int]) -> list[int]:
-    """For each implicit category and polarity of the review the place of its opinion's first token; -100 for others."""
-    found = [IGNORE] * len(implicit_labels(review, taxonomy))
-    for aspect in review.aspects:
-        which = implicit_labels(replace(review, aspects=(aspect,)), taxonomy)
-        if 1 in which:
-            words = _opinion_words(aspect, text)
-            found[which.index(1)] = _place(words[0] if words else None, places)
-    return found
 
 
 def _opinion_words(aspect: Aspect, text: TokenizedText) -> tuple[int, int] | None:
     return covering(text.bounds, aspect.opinion.start, aspect.opinion.end) if aspect.opinion else None
 
 
-def _place(word: int | None, places: Mapping[int, int]) -> int:
-    return 0 if word is None else places.get(word, IGNORE)
+def _position(word: int | None, positions: Positions) -> int:
+    return 0 if word is None else positions.get(word, IGNORE)
 
 
-def collate_soft(features: Sequence[Mapping[str, Any]], longest: int) -> dict[str, Any]:
-    """Tensors of the `soft` arrays, padded to `longest` tokens; {} where no feature has any.
+def collate(features: Sequence[Mapping[str, Any]], pad: int) -> dict[str, Any]:
+    """Return features padded to the longest, as tensors of shape [batch, tokens].
 
-    `soft_words` of shape [batch, tokens] is 1 on each word of an unlabelled text, 2 if it is certain too, else 0.
+    If a feature has soft labels, `soft_words` is 2 on the certain words of an unlabelled text, 1 on its other words,
+    and 0 elsewhere.
     """
-    import torch
-
-    soft = [(row, feature["soft"]) for row, feature in enumerate(features) if "soft" in feature]
-    if not soft:
-        return {}
-    found = {"soft_words": torch.zeros(len(features), longest, dtype=torch.long)}
-    for number, name in enumerate(("soft_tags", "soft_polarities", "soft_opinions"), start=1):
-        width = soft[0][1][number].shape[1]
-        found[name] = torch.zeros(len(features), longest, width)
-    for row, (places, tags, polarities, opinions, certain) in soft:
-        found["soft_words"][row, places] = torch.from_numpy(certain.astype(np.int64) + 1)
-        for name, array in (("soft_tags", tags), ("soft_polarities", polarities), ("soft_opinions", opinions)):
-            found[name][row, places] = torch.from_numpy(array.astype(np.float32))
-    return found
-
-
-def collate(features: Sequence[Mapping[str, list[int]]], pad: int) -> dict[str, Any]:
-    """Features padded to the longest, as tensors of shape [batch, tokens]."""
     import torch
 
     longest = max(len(f["input_ids"]) for f in features)
@@ -222,11 +254,22 @@ def collate(features: Sequence[Mapping[str, list[int]]], pad: int) -> dict[str, 
     def padded(rows: list[list[int]], value: int) -> Any:
         return torch.tensor([row + [value] * (longest - len(row)) for row in rows])
 
-    return {
-        **collate_soft(features, longest),
+    tensors = {
         "input_ids": padded([f["input_ids"] for f in features], pad),
         "attention_mask": padded([[1] * len(f["input_ids"]) for f in features], 0),
         **{name: padded([f[name] for f in features], IGNORE) for name in WORD_LABELS},
         "implicit_labels": torch.tensor([f["implicit_labels"] for f in features], dtype=torch.float),
         "implicit_link_labels": torch.tensor([f["implicit_link_labels"] for f in features]),
     }
+    for row, feature in enumerate(features):
+        if "soft" not in feature:
+            continue
+        positions, certain, arrays = feature["soft"]
+        if "soft_words" not in tensors:
+            tensors["soft_words"] = torch.zeros(len(features), longest, dtype=torch.long)
+            for name, array in zip(SOFT_LABELS, arrays, strict=True):
+                tensors[name] = torch.zeros(len(features), longest, array.shape[1])
+        tensors["soft_words"][row, positions] = torch.from_numpy(certain.astype(np.int64) + 1)
+        for name, array in zip(SOFT_LABELS, arrays, strict=True):
+            tensors[name][row, positions] = torch.from_numpy(array.astype(np.float32))
+    return tensors

@@ -1,56 +1,67 @@
-"""Fitting a tagger: transformers' Trainer, with resumption and early stopping where it is wished for."""
+"""Fitting of a tagger with the Trainer of transformers: token-based batches, resumption, optional early stopping."""
 
 from __future__ import annotations
 
-import json
+import os
+import random
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from reviews_parsing import pretrained
+from reviews_parsing.cores import usable_cores
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Review, Taxonomy
-from reviews_parsing.tagging import Chain, decode, tags_to_spans
+from reviews_parsing.tagging import LinearChainCRF, decode, tags_to_spans
 from reviews_parsing.tagging.crf import Floats
 from reviews_parsing.training.backbone import EMBEDDED, build_tagger, inherit, load_tokenizer
-from reviews_parsing.training.batches import TokenBatches
 from reviews_parsing.training.crf import transitions
-from reviews_parsing.training.distillation import SoftReview, soft_features
 from reviews_parsing.training.features import (
     IGNORE,
     TEXT_LABELS,
     WORD_LABELS,
+    SoftReview,
     collate,
     draw_versions,
     featurize,
+    soft_features,
     with_noisy_versions,
 )
 from reviews_parsing.training.metrics import Entity, flatten, score
-from reviews_parsing.training.threads import settle
 
 NO_FOUNDATION = "none"
+# Maximum relative change of lengths, so that each epoch has different batches.
+LENGTH_NOISE = 0.2
+# Spins of a thread of libgomp before it sleeps; the default is minutes, in which it takes a core from other programs.
+SPIN_COUNT = "2000"
 Progress = Callable[[float, dict[str, float]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a tagger is trained; the defaults are the recipe of the shipped model.
+    """Parameters of a training; the defaults are the recipe of the pretrained model.
 
-    A step takes at most `batch_size` windows and about `batch_tokens` tokens. `learning_rate` is the encoder's; the
-    heads, which begin from nothing, learn `head_factor` times faster. `window` and `margin` are in tokens, `warmup` is
-    a share of all steps. The learning rate ends at zero, and the last epoch is kept: nothing is chosen on the
-    validation split, so that probabilities calibrated there mean what they say elsewhere. With `patience`, training
-    stops after so many epochs without a better validation F1 of span + category, and the best is kept.
-    `freeze_embeddings` saves a quarter of the time. `noisy_share` is the share of reviews that a step sees in a noisy
-    version. Training begins with the weights of `foundation`: `pretrained` (the shipped checkpoint), `none` (the
-    backbone alone), a checkpoint folder or `runs:/ID`; by default `pretrained` for the embedded backbone and `none` for
-    others. With texts without labels, `teachers` models of the backbone `teacher` (by default the same) are trained
-    first, and the student learns their answers beside the labels, then `polish_epochs` of the labels alone at
-    `polish_rate` times the learning rate (`training.distillation`).
+    Backbone and foundation: training starts from the weights of `foundation`: `pretrained` (the shipped checkpoint),
+    `none` (the backbone alone), a checkpoint folder or `runs:/ID`; by default `pretrained` for the embedded backbone,
+    `none` for others.
+
+    Optimization: a step has at most `batch_size` windows and about `batch_tokens` tokens. `learning_rate` is that of
+    the encoder; heads learn `head_factor` times faster. The rate rises over the share `warmup` of all steps and falls
+    to zero. The last epoch is used, so that the validation split stays unbiased for calibration; with `patience`,
+    training stops after that number of epochs without a better validation F1 (span + category), and the best epoch is
+    used. `freeze_embeddings` saves a quarter of the time.
+
+    Data: `window` and `margin` are in tokens; `noisy_share` is the share of reviews in a noisy version at each step.
+
+    Distillation (`training.distillation`), if there are texts without labels: `teachers` models of the backbone
+    `teacher` (by default the same) label them; the student learns soft labels and labels, then the labels alone for
+    `polish_epochs` at `polish_rate` times the learning rate.
     """
 
     backbone: str = EMBEDDED
@@ -78,21 +89,18 @@ class Recipe:
 
     @property
     def foundation_name(self) -> str:
-        """What training begins with, the default settled."""
+        """The foundation, with the default resolved."""
         return self.foundation or (pretrained.NAME if self.backbone == EMBEDDED else NO_FOUNDATION)
 
     @property
     def weights(self) -> dict[str, float]:
-        """Of the losses beside that of tags."""
+        """Weights of the losses relative to the tag loss."""
         return {"polarity": self.polarity_weight, "implicit": self.implicit_weight, "opinion": self.opinion_weight}
-
-    def write(self, folder: Path) -> None:
-        (folder / "recipe.json").write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
-    """A trained tagger: its checkpoint folder, the metrics of each epoch, and seconds and reviews a second."""
+class FitResult:
+    """Checkpoint folder of a trained tagger, metrics of each epoch, seconds and reviews per second."""
 
     checkpoint: Path
     history: list[dict[str, float]]
@@ -111,20 +119,19 @@ def fit(
     soft: Sequence[SoftReview] = (),
     resume: bool = False,
     progress: Progress = lambda share, metrics: None,
-) -> Fitted:
-    """Train on `train` and write the last epoch, or the best with `recipe.patience`, to `folder / "checkpoint"`.
+) -> FitResult:
+    """Train a tagger on `train` and `soft` and write it to `folder / "checkpoint"`.
 
-    The tagger begins as that of the checkpoint `foundation`, as far as the two have things in common, and learns `soft`
-    answers of teachers beside the labels. `progress` hears
-    the share done in [0, 1] after each step, with the metrics where an epoch ended. With `resume`, a run that was
-    killed goes on from its last epoch. Raises DataError where there is nothing to learn from.
+    Training starts from the checkpoint `foundation` (see `backbone.inherit`). `progress` receives the share done in
+    [0, 1] after each step, and the metrics after each epoch. `resume` continues an interrupted call from its last
+    epoch. Raises DataError if there are no labelled spans or no validation reviews.
     """
-    settle()
+    configure_threads()
     import torch
     from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
     if not train or not taxonomy.categories:
-        raise DataError("the training data holds no labelled span; check it with `reviews-parsing data stats`")
+        raise DataError("the training data has no labelled span; check it with `reviews-parsing data stats`")
     if not validation:
         raise DataError("the validation split is empty; give more data, or a folder with a validation file")
     states = folder / "states"
@@ -138,7 +145,7 @@ def fit(
     if recipe.freeze_embeddings:
         model.base_model.embeddings.requires_grad_(False)
     limit = min(recipe.window, getattr(model.config, "max_position_embeddings", recipe.window))
-    reading = (tokenizer.backend_tokenizer, taxonomy, limit, recipe.margin)
+    options = (tokenizer.backend_tokenizer, taxonomy, limit, recipe.margin)
     padding = tokenizer.pad_token_id or 0
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     arguments = TrainingArguments(
@@ -165,7 +172,7 @@ def fit(
         disable_tqdm=True,
     )
 
-    class Report(TrainerCallback):  # type: ignore[misc]
+    class ProgressCallback(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             progress(state.global_step / state.max_steps, {})
 
@@ -176,15 +183,15 @@ def fit(
         model=model,
         args=arguments,
         recipe=recipe,
-        train_dataset=[*with_noisy_versions(train, *reading, recipe.seed), *soft_features(soft, *reading)],
-        eval_dataset=featurize(validation, *reading),
+        train_dataset=[*with_noisy_versions(train, *options, recipe.seed), *soft_features(soft, *options)],
+        eval_dataset=featurize(validation, *options),
         data_collator=lambda features: collate(draw_versions(features, recipe.noisy_share), padding),
         compute_metrics=lambda prediction: window_metrics(prediction, taxonomy, transitions(model.tag_chain)),
-        callbacks=[Report(), *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])],
+        callbacks=[ProgressCallback(), *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])],
     )
-    # The caller's `progress` is the one voice; the Trainer's own would print each epoch's metrics as a dict.
+    # It prints the metrics of each epoch as a dict, which `progress` already reports.
     trainer.remove_callback(PrinterCallback)
-    outcome = trainer.train(resume_from_checkpoint=_last_whole(states))
+    outcome = trainer.train(resume_from_checkpoint=_last_complete_state(states))
     checkpoint = folder / "checkpoint"
     shutil.rmtree(checkpoint, ignore_errors=True)
     trainer.model.save_pretrained(checkpoint)
@@ -192,16 +199,31 @@ def fit(
     shutil.rmtree(states)
     seconds = outcome.metrics["train_runtime"]
     epochs = trainer.state.epoch or 0
-    return Fitted(checkpoint, _history(trainer.state.log_history), seconds, len(train) * epochs / seconds)
+    return FitResult(checkpoint, _history(trainer.state.log_history), seconds, len(train) * epochs / seconds)
+
+
+def configure_threads() -> None:
+    """Let torch use all usable cores with threads that sleep when idle; OMP_* and GOMP_* variables take precedence.
+
+    Must be called before torch is imported, since OpenMP reads its variables at load. On two cores of which another
+    program used one, steps of 16 windows took 3.3 times as long as on free cores with OpenMP's default, and 1.6 times
+    with a short spin; on free cores both are equal (`benchmarks/threads.py`).
+    """
+    if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
+    import torch
+
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(usable_cores())
 
 
 def window_metrics(prediction: Any, taxonomy: Taxonomy, transitions: Floats) -> dict[str, float]:
-    """Exact-match metrics over windows, from a Trainer's predictions; window and word numbers stand for offsets."""
+    """Return exact-match metrics of a Trainer's predictions, with window and word numbers as offsets."""
     outputs = prediction.predictions
-    tag_logits, *others = outputs if isinstance(outputs, tuple) else (outputs,)
-    polarity_logits = others[0] if taxonomy.polarities else np.empty((*tag_logits.shape[:2], 0))
+    tag_logits, *head_logits = outputs if isinstance(outputs, tuple) else (outputs,)
+    polarity_logits = head_logits[0] if taxonomy.polarities else np.empty((*tag_logits.shape[:2], 0))
     labels, polarity_labels, *_ = prediction.label_ids
-    chain = Chain(transitions)
+    crf = LinearChainCRF(transitions)
     gold, predicted = [], []
     for row in range(len(labels)):
         words = labels[row] != IGNORE
@@ -210,22 +232,62 @@ def window_metrics(prediction: Any, taxonomy: Taxonomy, transitions: Floats) -> 
             name = taxonomy.polarities[polarity] if polarity >= 0 else None
             gold.append(Entity((row, span.start, span.stop), taxonomy.categories[span.category], name))
         first = np.array([0, words.sum()])
-        found = decode(chain.marginals(tag_logits[row][words], first), polarity_logits[row][words], first)
-        for i in range(len(found.start)):
-            name = taxonomy.polarities[found.polarity_logits[i].argmax()] if taxonomy.polarities else None
-            place = (row, int(found.start[i]), int(found.stop[i]))
-            predicted.append(Entity(place, taxonomy.categories[found.category[i]], name))
+        spans = decode(crf.marginals(tag_logits[row][words], first), polarity_logits[row][words], first)
+        for i in range(len(spans.start)):
+            name = taxonomy.polarities[spans.polarity_logits[i].argmax()] if taxonomy.polarities else None
+            location = (row, int(spans.start[i]), int(spans.stop[i]))
+            predicted.append(Entity(location, taxonomy.categories[spans.category[i]], name))
     return flatten(score(gold, predicted))
 
 
-def _last_whole(states: Path) -> str | None:
-    """The newest checkpoint that was written to its end; one that a kill cut short is removed."""
-    found = sorted(states.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))
+def _last_complete_state(states: Path) -> str | None:
+    """Return the newest complete checkpoint of the Trainer, if any, and delete incomplete ones."""
+    folders = sorted(states.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]))
     # The Trainer writes this file last.
-    whole = [folder for folder in found if (folder / "trainer_state.json").is_file()]
-    for folder in set(found) - set(whole):
+    complete = [folder for folder in folders if (folder / "trainer_state.json").is_file()]
+    for folder in set(folders) - set(complete):
         shutil.rmtree(folder)
-    return str(whole[-1]) if whole else None
+    return str(complete[-1]) if complete else None
+
+
+def _history(log: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Return the Trainer's log with one entry per epoch: training loss and validation metrics."""
+    epochs: dict[float, dict[str, float]] = {}
+    for entry in log:
+        epochs.setdefault(entry["epoch"], {}).update(entry)
+    return [entry for _, entry in sorted(epochs.items()) if "eval_loss" in entry]
+
+
+class TokenBatches:
+    """Batch sampler of indices of windows with similar lengths.
+
+    A batch has at most `rows` windows, and about `tokens` tokens at most, padding included; `lengths` are in tokens.
+    Each epoch (`set_epoch`) has different batches, but the same number of them. The order is a function of seed and
+    epoch.
+    """
+
+    def __init__(self, lengths: Sequence[int], rows: int, tokens: int, seed: int) -> None:
+        self._lengths, self._seed, self._epoch = lengths, seed, 0
+        self._sizes: list[int] = []
+        remaining = sorted(lengths, reverse=True)
+        while remaining:
+            size = max(1, min(rows, tokens // max(1, remaining[0])))
+            self._sizes.append(len(remaining[:size]))
+            remaining = remaining[size:]
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def set_epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = random.Random(f"{self._seed}/{self._epoch}")  # noqa: S311
+        noisy_lengths = [length * rng.uniform(1 - LENGTH_NOISE, 1 + LENGTH_NOISE) for length in self._lengths]
+        order = iter(sorted(range(len(noisy_lengths)), key=lambda i: -noisy_lengths[i]))
+        batches = [list(islice(order, size)) for size in self._sizes]
+        rng.shuffle(batches)
+        yield from batches
 
 
 def _trainer_class() -> Any:
@@ -238,7 +300,7 @@ def _trainer_class() -> Any:
             super().__init__(**arguments)
 
         def get_train_dataloader(self) -> Any:
-            """Return batches by tokens; the Trainer's own are of so many rows, however long."""
+            """Return a loader of TokenBatches."""
             recipe = self.recipe
             lengths = [len(feature["input_ids"]) for feature in self.train_dataset]
             batches = TokenBatches(lengths, recipe.batch_size, recipe.batch_tokens, recipe.seed)
@@ -251,33 +313,24 @@ def _trainer_class() -> Any:
             return Loader(self.train_dataset, batch_sampler=batches, collate_fn=self.data_collator, pin_memory=pinned)
 
         def create_optimizer(self, model: Any = None) -> Any:
-            """AdamW with faster heads, and no decay on biases and norms."""
+            """Return AdamW with a higher learning rate for heads, and no weight decay on biases and norms."""
             recipe = self.recipe
             groups: dict[tuple[bool, bool], list[Any]] = {}
             for name, parameter in self.model.named_parameters():
-                if not parameter.requires_grad:
-                    continue
-                head, flat = not name.startswith(self.model.base_model_prefix), parameter.ndim < 2
-                groups.setdefault((head, flat), []).append(parameter)
+                if parameter.requires_grad:
+                    is_head = not name.startswith(self.model.base_model_prefix)
+                    groups.setdefault((is_head, parameter.ndim < 2), []).append(parameter)
             self.optimizer = torch.optim.AdamW(
                 [
                     {
                         "params": parameters,
-                        "lr": recipe.learning_rate * (recipe.head_factor if head else 1),
-                        "weight_decay": 0.0 if flat else recipe.weight_decay,
+                        "lr": recipe.learning_rate * (recipe.head_factor if is_head else 1),
+                        "weight_decay": 0.0 if is_vector else recipe.weight_decay,
                     }
-                    for (head, flat), parameters in groups.items()
+                    for (is_head, is_vector), parameters in groups.items()
                 ],
                 fused=True,
             )
             return self.optimizer
 
     return TaggerTrainer
-
-
-def _history(log: list[dict[str, float]]) -> list[dict[str, float]]:
-    """The Trainer's log as one entry for each epoch, training loss and validation metrics together."""
-    epochs: dict[float, dict[str, float]] = {}
-    for entry in log:
-        epochs.setdefault(entry["epoch"], {}).update(entry)
-    return [entry for _, entry in sorted(epochs.items()) if "eval_loss" in entry]

@@ -1,8 +1,8 @@
-"""Exact-match entity metrics: a prediction counts when its span and its category are both right."""
+"""Exact-match entity metrics (span and category must be correct), calibration error, paired bootstrap."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,9 +14,9 @@ from reviews_parsing.schema import Review
 
 
 class Entity(NamedTuple):
-    """One aspect for scoring; `where` tells reviews and spans apart, such as (review number, start, end)."""
+    """Aspect to score; `location` identifies its review and span, such as (review number, start, end)."""
 
-    where: Hashable
+    location: Hashable
     category: str
     polarity: str | None = None
 
@@ -31,79 +31,78 @@ class Scores:
     support: int
 
     @classmethod
-    def of(cls, right: int, predicted: int, support: int) -> Scores:
-        precision = right / predicted if predicted else 0.0
-        recall = right / support if support else 0.0
-        f1 = 2 * right / (predicted + support) if predicted + support else 0.0
+    def of(cls, correct: int, predicted: int, support: int) -> Scores:
+        """Return the scores of these counts."""
+        precision = correct / predicted if predicted else 0.0
+        recall = correct / support if support else 0.0
+        f1 = 2 * correct / (predicted + support) if predicted + support else 0.0
         return cls(precision, recall, f1, support)
+
+    @classmethod
+    def of_sets(cls, gold: Set[Hashable], predicted: Set[Hashable]) -> Scores:
+        """Return the scores of a set of predictions."""
+        return cls.of(len(gold & predicted), len(predicted), len(gold))
 
 
 def score(gold: Iterable[Entity], predicted: Iterable[Entity]) -> dict[str, Scores]:
-    """Scores by category, sorted, and `aggregated` (micro), `span` (category aside), `with_polarity`.
+    """Return scores by category, sorted, and the micro averages `aggregated`, `span` and `with_polarity`.
 
-    The last only where gold has polarities; there it counts an entity as right when all three agree.
+    `aggregated` compares spans and categories, `span` spans alone, `with_polarity` also polarities; it is omitted if
+    gold has no polarities.
     """
     gold, predicted = list(gold), list(predicted)
-    gold_pairs = {(e.where, e.category) for e in gold}
-    predicted_pairs = {(e.where, e.category) for e in predicted}
-    found = {}
+    gold_pairs = {(e.location, e.category) for e in gold}
+    predicted_pairs = {(e.location, e.category) for e in predicted}
+    scores = {}
     for category in sorted({category for _, category in gold_pairs | predicted_pairs}):
-        of_gold = {pair for pair in gold_pairs if pair[1] == category}
-        of_predicted = {pair for pair in predicted_pairs if pair[1] == category}
-        found[category] = Scores.of(len(of_gold & of_predicted), len(of_predicted), len(of_gold))
-    for name, ours, theirs in (
-        ("aggregated", gold_pairs, predicted_pairs),
-        ("span", {e.where for e in gold}, {e.where for e in predicted}),
-        ("with_polarity", set(gold), set(predicted)),
-    ):
-        if name != "with_polarity" or any(e.polarity for e in gold):
-            found[name] = Scores.of(len(ours & theirs), len(theirs), len(ours))
-    return found
+        pairs = ({pair for pair in side if pair[1] == category} for side in (gold_pairs, predicted_pairs))
+        scores[category] = Scores.of_sets(*pairs)
+    scores["aggregated"] = Scores.of_sets(gold_pairs, predicted_pairs)
+    scores["span"] = Scores.of_sets({e.location for e in gold}, {e.location for e in predicted})
+    if any(e.polarity for e in gold):
+        scores["with_polarity"] = Scores.of_sets(set(gold), set(predicted))
+    return scores
 
 
 def agreement(first: Sequence[Review], second: Sequence[Review]) -> tuple[int, dict[str, Scores]]:
-    """Scores of the second labels of the reviews that both have (by id) against the first, and how many those are.
+    """Return the number of reviews (by id) that two annotations share, and the scores of the second on them.
 
-    Implicit aspects are left out of the scores as everywhere; F1 is symmetric, so it does not matter who is first.
-    Raises DataError where the two share no review or a shared one has another text.
+    Implicit aspects are ignored. F1 does not depend on the order of the annotations. Raises DataError if no review is
+    shared or a shared one has different texts.
     """
-    other = {review.id: review for review in second}
-    gold: list[Entity] = []
-    given: list[Entity] = []
-    shared = 0
-    for review in first:
-        if review.id not in other:
-            continue
-        if other[review.id].text != review.text:
-            raise DataError(f"review {review.id} has another text in the second labels; label the same texts")
-        shared += 1
-        for side, labels in ((gold, review), (given, other[review.id])):
-            side += [Entity((review.id, *a.span), a.entity_group, a.polarity) for a in labels.aspects if a.span]
-    if not shared:
+    second_by_id = {review.id: review for review in second}
+    sides: tuple[list[Entity], list[Entity]] = ([], [])
+    pairs = [(review, second_by_id[review.id]) for review in first if review.id in second_by_id]
+    for pair in pairs:
+        if pair[0].text != pair[1].text:
+            raise DataError(f"review {pair[0].id} has another text in the second labels; label the same texts")
+        for side, review in zip(sides, pair, strict=True):
+            side += [Entity((review.id, *a.span), a.entity_group, a.polarity) for a in review.aspects if a.span]
+    if not pairs:
         raise DataError("the two share no review id; give two annotations of the same reviews")
-    return shared, score(gold, given)
+    return len(pairs), score(*sides)
 
 
 def flatten(scores: Mapping[str, Scores]) -> dict[str, float]:
-    """`{"FOOD_f1": ..., "FOOD_support": ..., "aggregated_f1": ...}`, as the tracking server gets them."""
+    """Return scores as metrics for the tracking server: `{"FOOD_f1": ..., "FOOD_support": ..., "span_f1": ...}`."""
     return {
-        f"{name}_{figure}": float(getattr(its, figure))
-        for name, its in scores.items()
+        f"{name}_{figure}": float(getattr(values, figure))
+        for name, values in scores.items()
         for figure in ("precision", "recall", "f1", "support")
     }
 
 
-def expected_calibration_error(probabilities: Sequence[float], right: Sequence[bool], bins: int = 10) -> float:
-    """Mean |accuracy - confidence| over `bins` bins of equal width, weighted by their size (Guo et al., 2017)."""
-    return float(sum(abs(a - c) * n for c, a, n in reliability(probabilities, right, bins)) / max(len(right), 1))
+def expected_calibration_error(probabilities: Sequence[float], correct: Sequence[bool], bins: int = 10) -> float:
+    """Return the mean |accuracy - confidence| over bins of equal width, weighted by size (Guo et al., 2017)."""
+    return float(sum(abs(a - c) * n for c, a, n in reliability(probabilities, correct, bins)) / max(len(correct), 1))
 
 
 def calibration_error_by_chance(
     probabilities: Sequence[float], bins: int = 10, samples: int = 200, seed: int = 0
 ) -> tuple[float, float]:
-    """What `expected_calibration_error` of so few answers is even where all probabilities are right.
+    """Return mean and 95th percentile of `expected_calibration_error` for perfectly calibrated probabilities.
 
-    The mean, and what it stays under in 95 of 100 cases, from `samples` drawings of which answers are right.
+    Both are above 0 for a finite number of answers. Estimated from `samples` random draws of the correct answers.
     """
     p, rng = np.asarray(probabilities, dtype=float), np.random.default_rng(seed)
     if not len(p):
@@ -115,19 +114,19 @@ def calibration_error_by_chance(
 
 
 def reliability(
-    probabilities: Sequence[float], right: Sequence[bool], bins: int = 10
+    probabilities: Sequence[float], correct: Sequence[bool], bins: int = 10
 ) -> list[tuple[float, float, int]]:
-    """(mean probability, share right, count) of each bin that is not empty."""
-    p, ok = np.asarray(probabilities, dtype=float), np.asarray(right, dtype=float)
+    """Return (mean probability, accuracy, count) of each non-empty bin."""
+    p, hits = np.asarray(probabilities, dtype=float), np.asarray(correct, dtype=float)
     bin_of = np.minimum((p * bins).astype(int), bins - 1)
     return [
-        (float(p[bin_of == b].mean()), float(ok[bin_of == b].mean()), int((bin_of == b).sum()))
+        (float(p[bin_of == b].mean()), float(hits[bin_of == b].mean()), int((bin_of == b).sum()))
         for b in np.unique(bin_of)
     ]
 
 
 class Difference(NamedTuple):
-    """Micro-F1 of challenger minus champion, and its 95 % interval."""
+    """Micro-F1 of the challenger minus that of the champion, with its 95 % interval."""
 
     mean: float
     low: float
@@ -137,9 +136,9 @@ class Difference(NamedTuple):
 def paired_bootstrap(
     challenger: npt.NDArray[np.int64], champion: npt.NDArray[np.int64], samples: int = 10_000, seed: int = 0
 ) -> Difference:
-    """Paired bootstrap over reviews (Koehn, 2004; Berg-Kirkpatrick et al., 2012).
+    """Compare F1 by paired bootstrap over reviews (Koehn, 2004; Berg-Kirkpatrick et al., 2012).
 
-    Each argument has shape [reviews, 3]: right, predicted and gold entities of a review.
+    Each argument has shape [reviews, 3]: correct, predicted and gold entities of a review.
     """
     rng = np.random.default_rng(seed)
     count = len(challenger)
@@ -152,5 +151,4 @@ def paired_bootstrap(
 
 
 def _f1(counts: npt.NDArray[np.int64]) -> float:
-    right, predicted, support = (int(c) for c in counts)
-    return Scores.of(right, predicted, support).f1
+    return Scores.of(*map(int, counts)).f1

@@ -1,4 +1,4 @@
-"""Pictures of a run: learning curves, F1 by category, confusion of categories, reliability of probabilities."""
+"""Plots of a run: learning curves, F1 by category, confusion of categories, reliability of probabilities."""
 
 from __future__ import annotations
 
@@ -11,47 +11,49 @@ from reviews_parsing.training.evaluate import Evaluation
 from reviews_parsing.training.metrics import reliability
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart by colour-blind readers too.
+# The palette of Okabe and Ito, which colour-blind readers can distinguish.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#999999"
+_NAMES = {"span": "span", "aggregated": "span + category", "with_polarity": "span + category + polarity"}
 
 
 def learning_curves(history: Sequence[Mapping[str, float]]) -> Figure:
-    """Loss of both splits, and validation F1, by epoch."""
-    figure, (left, right) = _figure(2)
+    """Plot the loss of both splits and the validation F1 by epoch."""
+    figure, (loss_axes, f1_axes) = _figure(2)
     epochs = [h["epoch"] for h in history]
-    left.plot(epochs, [h.get("loss", np.nan) for h in history], color=GREY, marker="o", label="training")
-    left.plot(epochs, [h["eval_loss"] for h in history], color=BLUE, marker="s", label="validation")
-    left.set(xlabel="epoch", ylabel="loss", title="Loss")
-    left.legend(frameon=False)
+    loss_axes.plot(epochs, [h.get("loss", np.nan) for h in history], color=GREY, marker="o", label="training")
+    loss_axes.plot(epochs, [h["eval_loss"] for h in history], color=BLUE, marker="s", label="validation")
+    loss_axes.set(xlabel="epoch", ylabel="loss", title="Loss")
+    loss_axes.legend(frameon=False)
     for name, colour, marker in (("span", GREEN, "^"), ("aggregated", BLUE, "s"), ("with_polarity", ORANGE, "o")):
         if f"eval_{name}_f1" in history[0]:
             values = [h[f"eval_{name}_f1"] for h in history]
-            right.plot(epochs, values, color=colour, marker=marker, label=_NAMES[name])
-    right.set(xlabel="epoch", ylabel="F1", ylim=(0, 1), title="Validation F1, exact match")
-    right.legend(frameon=False)
+            f1_axes.plot(epochs, values, color=colour, marker=marker, label=_NAMES[name])
+    f1_axes.set(xlabel="epoch", ylabel="F1", ylim=(0, 1), title="Validation F1, exact match")
+    f1_axes.legend(frameon=False)
     return figure
 
 
 def category_f1(evaluation: Evaluation) -> Figure:
-    """F1 of each category, with its support."""
+    """Plot the F1 of each category with its support."""
     figure, (axes,) = _figure(1)
-    names = [name for name in evaluation.scores if name not in _NAMES]
-    names.sort(key=lambda name: evaluation.scores[name].f1)
-    axes.barh(names, [evaluation.scores[name].f1 for name in names], color=BLUE)
+    scores = {name: scores for name, scores in evaluation.scores.items() if name not in _NAMES}
+    names = sorted(scores, key=lambda name: scores[name].f1)
+    axes.barh(names, [scores[name].f1 for name in names], color=BLUE)
     for row, name in enumerate(names):
-        its = evaluation.scores[name]
-        axes.text(its.f1 + 0.01, row, f"{its.f1:.2f}  (n={its.support})", va="center", fontsize=8)
+        f1 = scores[name].f1
+        axes.text(f1 + 0.01, row, f"{f1:.2f}  (n={scores[name].support})", va="center", fontsize=8)
     axes.set(xlim=(0, 1.15), xlabel="F1", title="F1 by category")
     return figure
 
 
 def confusion(evaluation: Evaluation) -> Figure:
-    """Gold category (rows) against predicted category of the same span; O is no span, or not that one."""
+    """Plot gold categories (rows) against predicted categories of the same spans; O stands for a missing span."""
     figure, (axes,) = _figure(1, size=6.5)
     names = [*sorted({name for pair in evaluation.confusion for name in pair} - {"O"}), "O"]
-    counts = np.array([[evaluation.confusion.get((gold, given), 0) for given in names] for gold in names])
+    counts = np.array([[evaluation.confusion.get((gold, predicted), 0) for predicted in names] for gold in names])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
@@ -65,7 +67,7 @@ def confusion(evaluation: Evaluation) -> Figure:
 
 
 def reliability_diagram(evaluation: Evaluation) -> Figure:
-    """Share of right answers against the probability that was given for them."""
+    """Plot the accuracy of answers against their probability."""
     figure, (axes,) = _figure(1)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfect")
     for name, pairs, colour, marker in (
@@ -73,26 +75,19 @@ def reliability_diagram(evaluation: Evaluation) -> Figure:
         ("polarity", evaluation.polarities, ORANGE, "o"),
     ):
         if pairs:
-            points = reliability([p for p, _ in pairs], [right for _, right in pairs])
+            points = reliability([p for p, _ in pairs], [correct for _, correct in pairs])
             axes.plot([p[0] for p in points], [p[1] for p in points], color=colour, marker=marker, label=name)
-    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="share right", title="Reliability")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="accuracy", title="Reliability")
     axes.legend(frameon=False)
     return figure
 
 
-_NAMES = {"span": "span", "aggregated": "span + category", "with_polarity": "span + category + polarity"}
-
-
 def _figure(columns: int, size: float = 4.5) -> tuple[Figure, list[Axes]]:
-    """A figure that belongs to no window and no global state."""
+    """Return a figure without a window, and its axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(columns * size * 1.2, size), layout="constrained", dpi=120)
-    axes = [figure.add_subplot(1, columns, column + 1) for column in range(columns)]
-    for one in axes:
-        one.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    columns_axes = [figure.add_subplot(1, columns, column + 1) for column in range(columns)]
+    for axes in columns_axes:
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, columns_axes

@@ -1,10 +1,9 @@
-"""Static int8 for an encoder in ONNX: the scales are fixed here, so no text can move the answer to another.
+"""Static int8 quantization of an encoder in ONNX; scales are constants, so batches do not change answers.
 
-Each activation that meets constant weights is shifted and scaled channel by channel before it is rounded, which takes
-the outlying channels of a transformer out of the way (Xiao et al., 2023, SmoothQuant; Wei et al., 2023, Outlier
-Suppression+); the weights take the inverse. How far, and where to clip, is whatever least disturbs the product on
-calibration texts. Weights keep 7 bits: a pair of products then fits the 16 bits that processors without VNNI add
-them up in, and every processor gives the same answer.
+Activations before constant weights are shifted and scaled by channel before rounding, because some channels of
+transformers are outliers (Xiao et al., 2023, SmoothQuant; Wei et al., 2023, Outlier Suppression+); the weights absorb
+the inverse scale. Smoothing strength and clipping minimise the error of the product on calibration texts. Weights have
+7 bits: sums of two products then fit into 16 bits on processors without VNNI, and all processors give the same answer.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ Array = npt.NDArray[np.floating[Any]]
 WEIGHT_LEVELS, ACTIVATION_LEVELS, TABLE_LEVELS = 63, 127.5, 127
 SMOOTHING = (0.35, 0.5, 0.65, 0.8)
 CLIPPING = (1.0, 0.8, 0.6, 0.4)
-# Tokens that are looked at, and as many of them as choose among the scales.
-TOKENS, CHOOSING = 4000, 800
-# Of the rounding that makes good for itself: channels at a time, and how far from singular its matrix is kept.
-BLOCK, DAMPING = 128, 0.01
-# Narrower products, such as the heads', cost next to nothing and decide everything.
-NARROW = 64
+# Calibration tokens for the rounding of weights, and for the search of scales.
+ROUNDING_TOKENS, SCALE_TOKENS = 4000, 800
+# GPTQ: channels per block, and damping of the Hessian's diagonal.
+BLOCK_CHANNELS, DAMPING = 128, 0.01
+# Narrower products, such as those of heads, stay fp32: they are cheap and sensitive.
+MIN_WIDTH = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Rounded:
-    """x @ w is about `clip(round(x * scale + shift), 0, 255) @ weights * weight_scale + bias`."""
+class QuantizedProduct:
+    """Approximation of x @ w by `clip(round(x * scale + shift), 0, 255) @ weights * weight_scale + bias`."""
 
     scale: Array
     shift: Array
@@ -48,36 +47,36 @@ class Rounded:
 
 
 def quantize(source: Path, target: Path, texts: Sequence[Sequence[int]]) -> None:
-    """Write `target`, the model in `source` with 8-bit products; `texts` are token ids to choose the scales by."""
+    """Write the model `source` with 8-bit products to `target`; `texts` are token ids for calibration."""
     model = onnx.load(source)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     products = defaultdict(list)
     for node in model.graph.node:
-        if node.op_type == "MatMul" and node.input[1] in constants and min(constants[node.input[1]].dims) >= NARROW:
+        if node.op_type == "MatMul" and node.input[1] in constants and min(constants[node.input[1]].dims) >= MIN_WIDTH:
             products[node.input[0]].append(node)
-    seen = _observe(model, list(products), texts)
+    activations = _observe(model, list(products), texts)
     for name, nodes in products.items():
         weights = [numpy_helper.to_array(constants[node.input[1]]) for node in nodes]
-        rounded = _round(seen[name], np.concatenate(weights, axis=1))
-        _replace(model.graph, constants, name, nodes, [w.shape[1] for w in weights], rounded)
+        quantized = _quantize_product(activations[name], np.concatenate(weights, axis=1))
+        _replace_products(model.graph, constants, name, nodes, [w.shape[1] for w in weights], quantized)
     for node in [node for node in model.graph.node if node.op_type == "Gather"]:
         table = constants.get(node.input[0])
-        if table is not None and table.data_type == onnx.TensorProto.FLOAT and min(table.dims) >= NARROW:
+        if table is not None and table.data_type == onnx.TensorProto.FLOAT and min(table.dims) >= MIN_WIDTH:
             _replace_table(model.graph, node, numpy_helper.to_array(table))
-    used = {name for node in model.graph.node for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    inputs = {name for node in model.graph.node for name in node.input}
+    initializers = [tensor for tensor in model.graph.initializer if tensor.name in inputs]
     del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    model.graph.initializer.extend(initializers)
     onnx.save(model, target)
 
 
 def _replace_table(graph: Any, gather: Any, table: Array) -> None:
-    """Hold the embedding table of a Gather in 8 bits, each row with a scale of its own, and scale the rows it takes."""
+    """Store the embedding table of a Gather in 8 bits with a scale per row, and scale the gathered rows."""
     name, ids, output = gather.input[0], gather.input[1], gather.output[0]
     scale = np.maximum(np.abs(table).max(axis=1, keepdims=True) / TABLE_LEVELS, 1e-12).astype(np.float32)
     for suffix, value in (("levels", np.rint(table / scale).astype(np.int8)), ("scale", scale)):
         graph.initializer.append(numpy_helper.from_array(value, f"{name}.{suffix}"))
-    made = [
+    nodes = [
         helper.make_node("Gather", [f"{name}.levels", ids], [f"{output}.levels"], name=f"{output}.GatherLevels"),
         helper.make_node("Gather", [f"{name}.scale", ids], [f"{output}.scale"], name=f"{output}.GatherScale"),
         helper.make_node(
@@ -85,126 +84,134 @@ def _replace_table(graph: Any, gather: Any, table: Array) -> None:
         ),
         helper.make_node("Mul", [f"{output}.float", f"{output}.scale"], [output], name=f"{output}.Scale"),
     ]
-    at = list(graph.node).index(gather)
-    graph.node.remove(gather)
-    for i, node in enumerate(made):
-        graph.node.insert(at + i, node)
+    _replace_nodes(graph, [gather], nodes)
+
+
+def _replace_nodes(graph: Any, old_nodes: Sequence[Any], new_nodes: Sequence[Any]) -> None:
+    """Replace `old_nodes` by `new_nodes` at the position of the first of them."""
+    position = min(list(graph.node).index(node) for node in old_nodes)
+    for node in old_nodes:
+        graph.node.remove(node)
+    for i, node in enumerate(new_nodes):
+        graph.node.insert(position + i, node)
 
 
 def _observe(model: Any, names: Sequence[str], texts: Sequence[Sequence[int]]) -> dict[str, Array]:
-    """Rows [n, width] of each named activation, at most TOKENS of them, drawn evenly."""
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    watched.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = onnxruntime.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
+    """Return rows [n, width] of each named activation, an even sample of about ROUNDING_TOKENS."""
+    observed = onnx.ModelProto()
+    observed.CopyFrom(model)
+    observed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = onnxruntime.InferenceSession(observed.SerializeToString(), providers=["CPUExecutionProvider"])
     feeds = [{"input_ids": np.array([ids]), "attention_mask": np.ones((1, len(ids)), np.int64)} for ids in texts]
     runs = [session.run(list(names), feed) for feed in feeds]
     rows = {}
     for i, name in enumerate(names):
         stacked = np.concatenate([run[i].reshape(-1, run[i].shape[-1]) for run in runs])
-        rows[name] = stacked[:: max(1, len(stacked) // TOKENS)]
+        rows[name] = stacked[:: max(1, len(stacked) // ROUNDING_TOKENS)]
     return rows
 
 
-def _round(x: Array, w: Array) -> Rounded:
-    everything, x = x, x[:: max(1, len(x) // CHOOSING)]
-    exact = x @ w
-    low, high = x.min(axis=0), x.max(axis=0)
-    middle, reach = (low + high) / 2, np.maximum((high - low) / 2, 1e-5)
-    strength = np.maximum(np.abs(w).max(axis=1), 1e-5)
+def _quantize_product(x: Array, w: Array) -> QuantizedProduct:
+    """Choose smoothing and clipping by grid search, then round the weights with error compensation."""
+    sample = x[:: max(1, len(x) // SCALE_TOKENS)]
+    exact = sample @ w
+    low, high = sample.min(axis=0), sample.max(axis=0)
+    middle, ranges = (low + high) / 2, np.maximum((high - low) / 2, 1e-5)
+    weight_ranges = np.maximum(np.abs(w).max(axis=1), 1e-5)
 
-    def tried(smoothing: float, clipping: float) -> Rounded:
-        smooth = reach**smoothing / strength ** (1 - smoothing)
-        widest = float((reach / smooth).max())
-        return _at(x, w, exact, middle, smooth * (widest * clipping / ACTIVATION_LEVELS))
+    def candidate(smoothing: float, clipping: float) -> QuantizedProduct:
+        smooth = ranges**smoothing / weight_ranges ** (1 - smoothing)
+        widest = float((ranges / smooth).max())
+        return _round_to_nearest(sample, w, exact, middle, smooth * (widest * clipping / ACTIVATION_LEVELS))
 
-    smoothing = min(SMOOTHING, key=lambda smoothing: tried(smoothing, 1.0).error)
-    best = min((tried(smoothing, clipping) for clipping in CLIPPING), key=lambda rounded: rounded.error)
-    return _feed_errors_forward(everything, w, best)
+    smoothing = min(SMOOTHING, key=lambda smoothing: candidate(smoothing, 1.0).error)
+    best = min((candidate(smoothing, clipping) for clipping in CLIPPING), key=lambda product: product.error)
+    return _compensate_errors(x, w, best)
 
 
-def _at(x: Array, w: Array, exact: Array, middle: Array, step: Array) -> Rounded:
+def _round_to_nearest(x: Array, w: Array, exact: Array, middle: Array, step: Array) -> QuantizedProduct:
     scale, shift = 1 / step, 127.5 - middle / step
     levels = np.clip(np.rint(x * scale + shift), 0, 255)
     scaled = w * step[:, None]
     weight_scale = np.maximum(np.abs(scaled).max(axis=0) / WEIGHT_LEVELS, 1e-12)
     weights = np.rint(scaled / weight_scale)
-    found = (levels @ weights) * weight_scale
-    bias = (exact - found).mean(axis=0)
-    error = float(np.square(exact - found - bias).mean())
-    return Rounded(scale, shift, weights.astype(np.int8), weight_scale, bias, error)
+    product = (levels @ weights) * weight_scale
+    bias = (exact - product).mean(axis=0)
+    error = float(np.square(exact - product - bias).mean())
+    return QuantizedProduct(scale, shift, weights.astype(np.int8), weight_scale, bias, error)
 
 
-def _feed_errors_forward(x: Array, w: Array, rounded: Rounded) -> Rounded:
-    """The same scales, the weights rounded one input channel after the other, each making good for those before it.
+def _compensate_errors(x: Array, w: Array, rounded: QuantizedProduct) -> QuantizedProduct:
+    """Round the weights anew with the same scales, channel by channel, each compensating the errors of earlier ones.
 
-    Frantar et al. (2023), GPTQ.
+    GPTQ (Frantar et al., 2023).
     """
     levels = np.clip(np.rint(x * rounded.scale + rounded.shift), 0, 255)
     centred = levels - levels.mean(axis=0)
-    curvature = centred.T @ centred
-    curvature[np.diag_indices_from(curvature)] += DAMPING * np.diag(curvature).mean()
-    # The upper factor of the inverse, from the lower factor of the matrix turned round.
-    turned = np.linalg.cholesky(curvature[::-1, ::-1])[::-1, ::-1]
-    forward = solve_triangular(turned, np.eye(len(w), dtype=turned.dtype), check_finite=False)
+    hessian = centred.T @ centred
+    hessian[np.diag_indices_from(hessian)] += DAMPING * np.diag(hessian).mean()
+    # The upper Cholesky factor of the inverse, from the lower factor of the reversed matrix.
+    reversed_factor = np.linalg.cholesky(hessian[::-1, ::-1])[::-1, ::-1]
+    forward = solve_triangular(reversed_factor, np.eye(len(w), dtype=reversed_factor.dtype), check_finite=False)
     remaining = (w / rounded.scale[:, None]) / rounded.weight_scale
     weights = np.empty_like(remaining)
-    for start in range(0, len(w), BLOCK):
-        stop = min(start + BLOCK, len(w))
+    for start in range(0, len(w), BLOCK_CHANNELS):
+        stop = min(start + BLOCK_CHANNELS, len(w))
         errors = np.empty((stop - start, w.shape[1]))
         for row in range(start, stop):
             weights[row] = np.clip(np.rint(remaining[row]), -WEIGHT_LEVELS, WEIGHT_LEVELS)
             errors[row - start] = (remaining[row] - weights[row]) / forward[row, row]
             remaining[row:stop] -= np.outer(forward[row, row:stop], errors[row - start])
         remaining[stop:] -= forward[start:stop, stop:].T @ errors
-    left = x @ w - (levels @ weights) * rounded.weight_scale
-    bias = left.mean(axis=0)
-    return replace(rounded, weights=weights.astype(np.int8), bias=bias, error=float(np.square(left - bias).mean()))
+    residual = x @ w - (levels @ weights) * rounded.weight_scale
+    bias = residual.mean(axis=0)
+    return replace(rounded, weights=weights.astype(np.int8), bias=bias, error=float(np.square(residual - bias).mean()))
 
 
-def _replace(
-    graph: Any, constants: dict[str, Any], name: str, nodes: Sequence[Any], widths: Sequence[int], rounded: Rounded
+def _replace_products(
+    graph: Any,
+    constants: dict[str, Any],
+    name: str,
+    nodes: Sequence[Any],
+    widths: Sequence[int],
+    quantized: QuantizedProduct,
 ) -> None:
-    """Put one product between QuantizeLinear and DequantizeLinear, which any engine knows, in place of all of `name`.
+    """Replace the products `nodes` of the activation `name` by one, between QuantizeLinear and DequantizeLinear.
 
-    The biases that follow the products become one with the correction.
+    Biases that are added to the products are merged with the correction bias.
     """
-    made: list[Any] = []
+    new_nodes: list[Any] = []
 
     def constant(suffix: str, value: npt.NDArray[Any]) -> str:
         graph.initializer.append(numpy_helper.from_array(value, f"{name}.{suffix}"))
         return f"{name}.{suffix}"
 
     def node(kind: str, inputs: list[str], outputs: list[str], **attributes: Any) -> str:
-        made.append(helper.make_node(kind, inputs, outputs, name=f"{name}.{kind}{len(made)}", **attributes))
+        new_nodes.append(helper.make_node(kind, inputs, outputs, name=f"{name}.{kind}{len(new_nodes)}", **attributes))
         return outputs[0]
 
-    outputs, biases, gone = [], [], list(nodes)
+    outputs, biases, old_nodes = [], [], list(nodes)
     for product, width in zip(nodes, widths, strict=True):
-        readers = [reader for reader in graph.node if product.output[0] in reader.input]
-        fixed = [i for i in readers[0].input if i in constants] if readers[0].op_type == "Add" else []
-        alone = len(readers) == 1 and len(fixed) == 1 and list(constants[fixed[0]].dims) == [width]
-        outputs.append(readers[0].output[0] if alone else product.output[0])
-        biases.append(numpy_helper.to_array(constants[fixed[0]]) if alone else np.zeros(width, np.float32))
-        gone += readers if alone else []
-    one, zero = constant("one", np.array(1, np.float32)), constant("zero", np.array(0, np.uint8))
-    scaled = node("Mul", [name, constant("scale", rounded.scale)], [f"{name}.scaled"])
-    shifted = node("Add", [scaled, constant("shift", rounded.shift)], [f"{name}.shifted"])
-    levels = node("QuantizeLinear", [shifted, one, zero], [f"{name}.levels"])
-    x = node("DequantizeLinear", [levels, one, zero], [f"{name}.x"])
-    values = constant("weights", rounded.weights)
-    scales = constant("weight_scale", rounded.weight_scale)
+        consumers = [consumer for consumer in graph.node if product.output[0] in consumer.input]
+        bias_names = [i for i in consumers[0].input if i in constants] if consumers[0].op_type == "Add" else []
+        has_bias = len(consumers) == 1 and len(bias_names) == 1 and list(constants[bias_names[0]].dims) == [width]
+        outputs.append(consumers[0].output[0] if has_bias else product.output[0])
+        biases.append(numpy_helper.to_array(constants[bias_names[0]]) if has_bias else np.zeros(width, np.float32))
+        old_nodes += consumers if has_bias else []
+    unit, zero = constant("one", np.array(1, np.float32)), constant("zero", np.array(0, np.uint8))
+    scaled = node("Mul", [name, constant("scale", quantized.scale)], [f"{name}.scaled"])
+    shifted = node("Add", [scaled, constant("shift", quantized.shift)], [f"{name}.shifted"])
+    levels = node("QuantizeLinear", [shifted, unit, zero], [f"{name}.levels"])
+    x = node("DequantizeLinear", [levels, unit, zero], [f"{name}.x"])
+    values = constant("weights", quantized.weights)
+    scales = constant("weight_scale", quantized.weight_scale)
     zeros = constant("weight_zero", np.zeros(sum(widths), np.int8))
     w = node("DequantizeLinear", [values, scales, zeros], [f"{name}.w"], axis=1)
     product = node("MatMul", [x, w], [f"{name}.product"])
-    bias = constant("bias", rounded.bias + np.concatenate(biases))
+    bias = constant("bias", quantized.bias + np.concatenate(biases))
     if len(nodes) == 1:
         node("Add", [product, bias], outputs)
     else:
         total = node("Add", [product, bias], [f"{name}.sum"])
         node("Split", [total, constant("widths", np.array(widths, np.int64))], outputs, axis=-1)
-    at = min(list(graph.node).index(product) for product in nodes)
-    for old in gone:
-        graph.node.remove(old)
-    for i, new in enumerate(made):
-        graph.node.insert(at + i, new)
+    _replace_nodes(graph, old_nodes, new_nodes)

@@ -1,4 +1,4 @@
-"""One training run, from labelled reviews to a model folder and everything that is to be known of it."""
+"""Training run: from labelled reviews to an evaluated model folder with its card, profile, metrics and plots."""
 
 from __future__ import annotations
 
@@ -8,69 +8,120 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from reviews_parsing import data
 from reviews_parsing.errors import DataError
-from reviews_parsing.model_folder import PROFILE_FILE
+from reviews_parsing.model_folder import CARD_FILE, PROFILE_FILE
 from reviews_parsing.monitor import Profile
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review, Taxonomy
-from reviews_parsing.training.card import model_card
-from reviews_parsing.training.distillation import unlabelled
-from reviews_parsing.training.evaluate import Evaluation, evaluate
-from reviews_parsing.training.fit import Fitted, Progress, Recipe, fit
-from reviews_parsing.training.teaching import learn_from_teachers
+from reviews_parsing.training.distillation import distill, select_new_texts
+from reviews_parsing.training.evaluate import Evaluation, calibration_line, evaluate
+from reviews_parsing.training.export import ExportResult, export
+from reviews_parsing.training.fit import FitResult, Progress, Recipe, fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from reviews_parsing.training.export import Exported
-
 SPLITS = ("train", "validation", "test")
-# Of a source without splits of its own. Of many reviews, fewer do to stop and calibrate by; the others teach.
+# Shares of a source without splits; a large source needs a smaller share for validation.
 FRACTIONS = {"validation": 0.1, "test": 0.1}
-MANY, FRACTION_OF_MANY = 1000, 0.05
-WORST = 50
+LARGE_SOURCE_REVIEWS, LARGE_VALIDATION_FRACTION = 1000, 0.05
+LOGGED_MISTAKES = 50
+CARD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: token-classification
+tags: [aspect-based-sentiment-analysis, reviews, onnx]
+---
+# reviews-parsing-ner-aspects
+
+Reads a public review and returns its aspects: spans of the text, each with a category, a polarity and a probability.
+
+- **Categories**: {categories}
+- **Categories of implicit aspects** ("Yum!"): {implicit}
+- **Polarities**: {polarities}
+- **Opinion expressions**: {opinions}
+- **Precision of the weights**: {precision}
+
+## Intended use
+Finding out what many reviews talk about and how their writers feel about it: counts, trends, examples to read.
+Not for decisions about a single person (an employee named in a review, a reviewer), and not as the only reader of a
+text on which something serious depends.
+
+## Data
+{data}
+
+## Training
+{recipe}
+
+## Results on the test split
+Exact match. `aggregated` is the micro average of span and category, `span` compares spans alone, `with_polarity` also
+polarities. Aspects without a span (`implicit`) and all aspects (`tasd`) need the correct span, category and polarity;
+`quad` also needs the correct opinion expression.
+
+| | precision | recall | F1 | support |
+|---|---|---|---|---|
+{rows}
+
+Expected calibration error: {calibration}.
+
+## Limits
+- It knows the categories above and the language and domain of its training data; elsewhere its answers are guesses.
+- It errs most on irony, hearsay and judgements that span several sentences.
+- Probabilities are calibrated on the validation split: on other kinds of text they are overconfident.
+"""
 
 
 class RunLog(Protocol):
-    """Where a run writes what it learns; the registry has the one that writes to MLflow."""
+    """Log of a run; `registry.runs` implements it for MLflow."""
 
     def parameters(self, values: Mapping[str, object]) -> None: ...
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...
     def figure(self, figure: Figure, name: str) -> None: ...
     def table(self, rows: Sequence[Mapping[str, object]], name: str) -> None: ...
-    def file(self, path: Path, place: str) -> None: ...
-    def folder(self, path: Path, place: str) -> None: ...
+    def file(self, path: Path, artifact_path: str) -> None: ...
+    def folder(self, path: Path, artifact_path: str) -> None: ...
     def model(self, folder: Path, example: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
-    """What is to be trained on what.
-
-    `key` tells jobs apart, `added` what came to the training split of the source, `texts` are those without labels.
-    """
+class TrainingJob:
+    """Input of a training: `extension` describes reviews added to the training split, `texts` have no labels."""
 
     source: str
     splits: Mapping[str, list[Review]]
     recipe: Recipe
     taxonomy: Taxonomy
     digest: str
-    added: data.TrainingExtension | None = None
+    extension: data.TrainingExtension | None = None
     texts: Sequence[str] = ()
 
     @property
     def key(self) -> str:
+        """Hash of data and recipe, the name of the folder for resumption."""
         texts = hashlib.sha256("\0".join(self.texts).encode()).hexdigest() if self.texts else ""
         state = json.dumps([self.digest, texts, asdict(self.recipe)])
         return hashlib.sha256(state.encode()).hexdigest()[:16]
 
+    @property
+    def facts(self) -> dict[str, object]:
+        """Source, digest and sizes of the data, for the log and the card."""
+        facts: dict[str, object] = {"source": self.source, "digest": self.digest}
+        facts |= {f"{name}_reviews": len(reviews) for name, reviews in self.splits.items()}
+        if self.extension:
+            facts |= {
+                "added": self.extension.added_count,
+                "replaced": self.extension.relabelled_count,
+                "left_out": len(self.extension.excluded_ids),
+            }
+        return facts
+
 
 @dataclass(frozen=True, slots=True)
-class Trained:
-    """What came of a job: the results on both held-out splits, the precision that was kept, seconds of fitting."""
+class TrainingResult:
+    """Evaluations on the held-out splits, precision of the weights, seconds of fitting."""
 
     validation: Evaluation
     test: Evaluation
@@ -83,27 +134,25 @@ def prepare(
     recipe: Recipe,
     mapping: Mapping[str, str | None] | None = None,
     data_format: str | None = None,
-    more: Sequence[str] = (),
+    extra_files: Sequence[str] = (),
     texts: Sequence[str] = (),
-) -> Job:
-    """Read `source` and settle its splits.
+) -> TrainingJob:
+    """Read `source` and complete its splits, see `complete_splits`.
 
-    A source without its own splits is split 80/10/10 by review with the recipe's seed, and 85/5/10 if it is
-    large; one that lacks validation or test gives them up from its training reviews. What the files `more` hold goes
-    to the training split. Of `texts`, which have no labels, those are left out that `source` has labels for. Raises
-    DataError.
+    Reviews of `extra_files` are added to the training split; `texts` that are also in `source` are omitted. Raises
+    DataError if a source cannot be read or is too small.
     """
     splits = complete_splits(data.read_splits(source, mapping, data_format), recipe.seed)
-    additions = [review for file in more for review in data.read(file, mapping)]
-    added = data.extend_training_split(splits, additions) if more else None
-    splits = added.splits if added else splits
-    labelled = (review.text for reviews in splits.values() for review in reviews)
-    fresh = unlabelled(texts, labelled)
-    return Job(source, splits, recipe, Taxonomy.of(splits["train"]), data.compute_digest(splits), added, fresh)
+    additions = [review for file in extra_files for review in data.read(file, mapping)]
+    extension = data.extend_training_split(splits, additions) if extra_files else None
+    splits = extension.splits if extension else splits
+    new_texts = select_new_texts(texts, (review.text for reviews in splits.values() for review in reviews))
+    taxonomy = Taxonomy.of(splits["train"])
+    return TrainingJob(source, splits, recipe, taxonomy, data.compute_digest(splits), extension, new_texts)
 
 
 def execute(
-    job: Job,
+    job: TrainingJob,
     folder: Path,
     foundation: Path | None,
     log: RunLog,
@@ -111,84 +160,86 @@ def execute(
     resume: bool = False,
     progress: Progress = lambda share, metrics: None,
     say: Callable[[str], None] = lambda line: None,
-) -> Trained:
-    """Fit, export, calibrate and evaluate in `folder`, writing everything to `log`. Raises DataError or ModelError.
+) -> TrainingResult:
+    """Fit, export, calibrate and evaluate a model in `folder`, and write everything to `log`.
 
-    Training begins with the checkpoint `foundation`. `progress` is told the share done, and the metrics of each epoch.
+    Training starts from the checkpoint `foundation`. `progress` receives the share done, and the metrics of each epoch.
+    Raises DataError or ModelError.
     """
-    from reviews_parsing.training.export import export
-
     splits, recipe, taxonomy = job.splits, job.recipe, job.taxonomy
-    facts = {"source": job.source, "digest": job.digest} | {f"{n}_reviews": len(r) for n, r in splits.items()}
-    if job.added:
-        facts |= {
-            "added": job.added.added_count,
-            "replaced": job.added.relabelled_count,
-            "left_out": len(job.added.excluded_ids),
-        }
-    held_out = [a for name in ("validation", "test") for r in splits[name] for a in r.aspects if a.span]
-    unseen = {a.entity_group for a in held_out} - set(taxonomy.categories)
-    log.parameters({**asdict(recipe), **{f"data_{key}": value for key, value in facts.items()}})
-    log.parameters({"categories": ",".join(taxonomy.categories), "unseen_categories": ",".join(sorted(unseen))})
+    held_out = [*splits["validation"], *splits["test"]]
+    categories = {a.entity_group for review in held_out for a in review.aspects if a.span}
+    unseen = sorted(categories - set(taxonomy.categories))
+    log.parameters({**asdict(recipe), **{f"data_{key}": value for key, value in job.facts.items()}})
+    log.parameters({"categories": ",".join(taxonomy.categories), "unseen_categories": ",".join(unseen)})
     begin = time.monotonic()
     labelled = (splits["train"], splits["validation"])
+    options: Any = {"foundation": foundation, "resume": resume, "progress": progress}
     if job.texts:
         log.parameters({"unlabelled_texts": len(job.texts)})
-        fitted = learn_from_teachers(
-            *labelled,
-            job.texts,
-            taxonomy,
-            recipe,
-            folder,
-            foundation=foundation,
-            resume=resume,
-            progress=progress,
-            say=say,
-        )
+        fitted = distill(*labelled, job.texts, taxonomy, recipe, folder, say=say, **options)
     else:
-        fitted = fit(*labelled, taxonomy, recipe, folder, foundation=foundation, resume=resume, progress=progress)
+        fitted = fit(*labelled, taxonomy, recipe, folder, **options)
     seconds = time.monotonic() - begin
-    exported = export(fitted.checkpoint, taxonomy, recipe, splits["train"], splits["validation"], folder / "parser")
+    exported = export(fitted.checkpoint, taxonomy, recipe, *labelled, folder / "parser")
     parser = AspectParser(exported.folder)
     validation, test = evaluate(parser, splits["validation"]), evaluate(parser, splits["test"])
-    card = model_card(taxonomy, recipe, facts, test, exported.precision)
-    for place in (exported.folder, fitted.checkpoint):
-        (place / "README.md").write_text(card, encoding="utf-8")
-    Profile.of(parser, splits["train"], [*splits["validation"], *splits["test"]]).write(exported.folder)
+    card = model_card(job, test, exported.precision)
+    for target in (exported.folder, fitted.checkpoint):
+        (target / CARD_FILE).write_text(card, encoding="utf-8")
+    Profile.of(parser, splits["train"], held_out).write(exported.folder)
     _log(log, fitted, exported, validation, test)
     data.write(splits["test"], folder / "test.jsonl")
     log.file(folder / "test.jsonl", "data")
     log.file(exported.folder / PROFILE_FILE, "data")
     log.folder(fitted.checkpoint, "checkpoint")
     log.model(exported.folder, example=splits["test"][0].text)
-    return Trained(validation, test, exported.precision, seconds)
+    return TrainingResult(validation, test, exported.precision, seconds)
 
 
 def complete_splits(splits: Mapping[str, Sequence[Review]], seed: int) -> dict[str, list[Review]]:
-    """Splits with train, validation and test, whatever the source had. Raises DataError where there is too little."""
-    given = {name: list(reviews) for name, reviews in splits.items()}
-    pool = given.pop("all", None) or given.pop("train", [])
-    lacking = [name for name in ("validation", "test") if not given.get(name)]
-    if lacking:
-        fractions = FRACTIONS | ({"validation": FRACTION_OF_MANY} if len(pool) >= MANY else {})
-        wanted = {name: fractions[name] for name in lacking}
-        given |= data.split(pool, seed=seed, fractions={"train": 1 - sum(wanted.values()), **wanted})
+    """Return the splits train, validation and test.
+
+    A source without splits is split 80/10/10 by review, or 85/5/10 if it is large; a missing validation or test split
+    is taken from the training reviews. Raises DataError if a split would be empty.
+    """
+    complete = {name: list(reviews) for name, reviews in splits.items()}
+    pool = complete.pop("all", None) or complete.pop("train", [])
+    missing = [name for name in ("validation", "test") if not complete.get(name)]
+    if missing:
+        large = {"validation": LARGE_VALIDATION_FRACTION} if len(pool) >= LARGE_SOURCE_REVIEWS else {}
+        fractions = {name: (FRACTIONS | large)[name] for name in missing}
+        complete |= data.split(pool, seed=seed, fractions={"train": 1 - sum(fractions.values()), **fractions})
     else:
-        given["train"] = pool
+        complete["train"] = pool
     for name in SPLITS:
-        if not given.get(name):
+        if not complete.get(name):
             raise DataError(f"the {name} split is empty; give more labelled reviews, or a folder with a {name} file")
-    return {name: given[name] for name in SPLITS}
+    return {name: complete[name] for name in SPLITS}
 
 
-def _log(
-    log: RunLog,
-    fitted: Fitted,
-    exported: Exported,
-    validation: Evaluation,
-    test: Evaluation,
-) -> None:
-    """Metrics, pictures and the table of mistakes."""
+def model_card(job: TrainingJob, test: Evaluation, precision: str) -> str:
+    """Return the model card: Markdown with the front matter of model hubs."""
+    taxonomy, metrics = job.taxonomy, test.metrics()
+    scores = {**test.scores, "implicit": test.implicit, "tasd": test.tasd, "quad": test.quad}
+    rows = (
+        f"{name} | {s.precision:.3f} | {s.recall:.3f} | {s.f1:.3f} | {s.support}" for name, s in scores.items() if s
+    )
+    return CARD.format(
+        categories=", ".join(taxonomy.categories),
+        implicit=", ".join(taxonomy.implicit) or "none",
+        polarities=", ".join(taxonomy.polarities) or "none",
+        opinions="with each aspect" if taxonomy.opinions else "none",
+        precision=precision,
+        data=", ".join(f"{key} {value}" for key, value in job.facts.items()),
+        recipe=", ".join(f"{key} {value}" for key, value in asdict(job.recipe).items()),
+        rows="\n".join(f"| {row} |" for row in rows),
+        calibration=calibration_line(metrics),
+    )
+
+
+def _log(log: RunLog, fitted: FitResult, exported: ExportResult, validation: Evaluation, test: Evaluation) -> None:
+    """Log metrics, plots and the table of mistakes."""
     from reviews_parsing.training import plots
 
     for entry in fitted.history:
@@ -202,14 +253,14 @@ def _log(
         log.metrics({f"export_{precision}_f1": result.f1, f"export_{precision}_reviews_per_second": speed})
     log.parameters({"precision": exported.precision})
     log.figure(plots.learning_curves(fitted.history), "learning_curves.png")
-    show(log, test)
+    log_plots(log, test)
 
 
-def show(log: RunLog, evaluation: Evaluation) -> None:
-    """Pictures and the table of mistakes of an evaluation."""
+def log_plots(log: RunLog, evaluation: Evaluation) -> None:
+    """Log the plots of an evaluation and its most confident mistakes."""
     from reviews_parsing.training import plots
 
     log.figure(plots.category_f1(evaluation), "category_f1.png")
     log.figure(plots.confusion(evaluation), "confusion.png")
     log.figure(plots.reliability_diagram(evaluation), "reliability.png")
-    log.table([asdict(mistake) for mistake in evaluation.mistakes[:WORST]], "worst_mistakes.json")
+    log.table([asdict(mistake) for mistake in evaluation.mistakes[:LOGGED_MISTAKES]], "worst_mistakes.json")
