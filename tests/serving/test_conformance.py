@@ -201,7 +201,7 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "10 MB of nothing": (b" " * 10_000_000, 413),
     "1 MB of a text": (_data(b'"' + b"xylophone " * 100_000 + b'"'), 413),
     "100,000 texts": (json.dumps({"inputs": [tensor(shape=[100_000], data=["xylophone"] * 100_000)]}).encode(), 413),
-    "2,000,000 texts of nothing": (json.dumps({"inputs": [tensor(shape=[1], data=[""] * 1_500_000)]}).encode(), 400),
+    "2,000,000 texts of nothing": (json.dumps({"inputs": [tensor(shape=[1], data=[""] * 1_500_000)]}).encode(), 413),
     "100,000 lists that open": (_nested(b"[", 100_000), 400),
     "100,000 lists": (_nested(b"[", 100_000, b"]"), 400),
     "100,000 objects": (_nested(b'{"inputs":', 100_000, b"}"), 400),

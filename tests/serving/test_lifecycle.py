@@ -31,7 +31,7 @@ from reviews_parsing.registry.known import remember
 from reviews_parsing.registry.store import Reference, Resolved
 from reviews_parsing.settings import MODEL_NAME
 
-from .client import DEADLINE, MODEL, Server, environment
+from .client import DEADLINE, MODEL, TOKEN, Server, environment
 from .conftest import FOLDER, SERVE, Start
 
 LOAD = f"/v2/repository/models/{MODEL_NAME}/load"
@@ -361,7 +361,7 @@ def test_a_damaged_version_is_refused_and_the_one_that_runs_goes_on(start: Start
                 tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{server.grpc}") as client,
                 pytest.raises(InferenceServerException, match="damaged") as status,
             ):
-                client.load_model(MODEL_NAME)
+                client.load_model(MODEL_NAME, headers={"authorization": f"Bearer {TOKEN}"})
             assert status.value.status() == "StatusCode.UNAVAILABLE"
             assert is_ready(server)
         assert set(answered[0]) == {"1"}

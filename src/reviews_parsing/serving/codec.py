@@ -10,27 +10,37 @@ import orjson
 from fastapi.exceptions import RequestValidationError
 from mlserver.codecs.json import encode_to_json_bytes
 from mlserver.errors import MLServerError
-from mlserver.raw import extract_raw, inject_raw
-from mlserver.types import InferenceRequest, InferenceResponse, Parameters
+from mlserver.raw import extract_raw
+from mlserver.types import InferenceRequest, InferenceResponse, Parameters, TensorData
 from pydantic import ValidationError
 from starlette.responses import Response
 
-from reviews_parsing.serving.protocol import DATATYPE, HEADER_LENGTH
+from reviews_parsing.serving.body import Reserve, read_body
+from reviews_parsing.serving.protocol import DATATYPE, HEADER_LENGTH, check_inputs
+from reviews_parsing.serving.structure import unpack_texts
+from reviews_parsing.settings import Settings
 
 
-def decode(content: bytes, header_length: str | None) -> InferenceRequest:
-    """Return the request in `content`: JSON, or `header_length` bytes of JSON and then binary tensors.
+def decode(body: bytes, encoding: str, header_length: str | None, limit: int, reserve: Reserve) -> InferenceRequest:
+    """Return the request in `body`: JSON, or `header_length` bytes of JSON and then binary tensors.
 
-    Raises MLServerError (400) if it is malformed.
+    Raises MLServerError or RequestRefused: 413 if it is larger than `limit` bytes or holds too many values, 400 if it
+    is malformed.
     """
+    json_length = _json_length(header_length)
+    max_texts = Settings().max_texts
+    content = read_body(body, encoding, limit, max_texts, json_length, reserve)
     length = len(content)
-    if header_length is not None:
-        if not re.fullmatch("[0-9]{1,12}", header_length) or int(header_length) > length:
-            raise MLServerError(f"header {HEADER_LENGTH} must be a number of bytes, at most the {length} of the body")
-        length = int(header_length)
+    if json_length is not None:
+        if json_length > length:
+            raise _wrong_length(length)
+        length = json_length
     try:
-        form = orjson.loads(content[:length])
-        for tensor in form["inputs"]:
+        form = orjson.loads(memoryview(content)[:length])
+        inputs = form["inputs"]
+        if isinstance(inputs, list):
+            check_inputs(len(inputs))
+        for tensor in inputs:
             if header_length is not None:
                 tensor.setdefault("data", [])
             shape = tensor.get("shape")
@@ -44,14 +54,30 @@ def decode(content: bytes, header_length: str | None) -> InferenceRequest:
     except (AttributeError, KeyError, TypeError):
         raise MLServerError("the body has no list of inputs") from None
     if header_length is not None:
-        inject(payload, content[length:])
+        inject(payload, content[length:], max_texts)
     elif any(_parameter(tensor.parameters, "binary_data_size") is not None for tensor in payload.inputs):
         raise MLServerError(f"an input has a binary_data_size, and the request no header {HEADER_LENGTH}")
     return payload
 
 
-def inject(payload: InferenceRequest, tensors: bytes) -> None:
-    """Fill the inputs that have a `binary_data_size`, in order. Raises MLServerError (400) if the sizes do not fit."""
+def _json_length(header: str | None) -> int | None:
+    if header is None:
+        return None
+    if not re.fullmatch("[0-9]{1,12}", header):
+        raise _wrong_length(None)
+    return int(header)
+
+
+def _wrong_length(size: int | None) -> MLServerError:
+    limit = f", at most the {size} of the body" if size is not None else ""
+    return MLServerError(f"header {HEADER_LENGTH} must be a number of bytes{limit}")
+
+
+def inject(payload: InferenceRequest, tensors: bytes, max_texts: int) -> None:
+    """Fill the inputs that have a `binary_data_size`, in order.
+
+    Raises MLServerError: 400 if the sizes do not fit, 413 if there are too many elements.
+    """
     start = 0
     for tensor in payload.inputs:
         size = _parameter(tensor.parameters, "binary_data_size")
@@ -65,7 +91,7 @@ def inject(payload: InferenceRequest, tensors: bytes) -> None:
             )
         if tensor.datatype == DATATYPE:
             try:
-                inject_raw([tensor], [tensors[start : start + size]])
+                tensor.data = TensorData(unpack_texts(tensors[start : start + size], max_texts))
             except struct.error:
                 raise MLServerError(f"the binary data of input '{tensor.name[:60]}' is cut off") from None
         start += size

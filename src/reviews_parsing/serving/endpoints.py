@@ -7,7 +7,6 @@ in FastAPI's form.
 from __future__ import annotations
 
 import asyncio
-import zlib
 from collections.abc import Coroutine
 from functools import partial
 from http import HTTPStatus
@@ -18,17 +17,21 @@ import orjson
 from fastapi.openapi.docs import get_swagger_ui_html
 from mlserver.codecs.json import encode_to_json_bytes
 from mlserver.errors import MLServerError
-from mlserver.types import InferenceResponse, RepositoryIndexRequest
+from mlserver.types import InferenceRequest, InferenceResponse, RepositoryIndexRequest
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route, Router
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from reviews_parsing.errors import RequestRefused
 from reviews_parsing.serving import tracing
+from reviews_parsing.serving.body import CHUNK_BYTES, Reserve, content_encoding, read_body, receive_body
 from reviews_parsing.serving.codec import decode, encode_binary, encode_event, encode_json, first_error, wants_binary
+from reviews_parsing.serving.limits import ByteBudget, limit_log
 from reviews_parsing.serving.metrics import observed
+from reviews_parsing.serving.model_control import ModelControl
 from reviews_parsing.serving.model_registry import DataPlane, RepositoryHandlers
 from reviews_parsing.serving.openapi import document
 from reviews_parsing.serving.protocol import (
@@ -42,28 +45,57 @@ from reviews_parsing.serving.protocol import (
 from reviews_parsing.settings import Settings
 
 INFERENCE = ("infer", "generate", "infer_stream", "generate_stream")
-ENCODINGS = ("identity", "gzip", "deflate")
-FORM = "multipart/form-data"
+# Methods of requests that change nothing and cost little.
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 TITLE = "Reviews Parsing"
 
 
 class RestApp:
     """ASGI app of all endpoints."""
 
-    def __init__(self, data_plane: DataPlane, repository: RepositoryHandlers) -> None:
+    def __init__(self, data_plane: DataPlane, repository: RepositoryHandlers, budget: ByteBudget) -> None:
         self._data_plane = data_plane
         self._repository = repository
+        self._settings = settings = Settings()
         self._max_bytes = max_body_bytes()
-        self._max_texts = Settings().max_texts
+        self._max_texts = settings.max_texts
+        self._budget = budget
+        self._control = ModelControl(settings)
+        self._origins = tuple(filter(None, map(str.strip, settings.allowed_origins.split(","))))
         self._router = Router(self._routes(), redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request."""
+        if scope["type"] != "http":
+            await self._router(scope, receive, send)
+            return
+
+        async def send_and_close(message: Message) -> None:
+            # The client opens its next connection, which leads to a server that is not draining.
+            if message["type"] == "http.response.start" and self._data_plane.draining:
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
         try:
+            self._check(Request(scope))
             # With an app in its scope, the router raises HTTPException instead of answering in plain text.
-            await self._router({**scope, "app": self}, receive, send)
+            await self._router({**scope, "app": self}, receive, send_and_close)
         except Exception as error:
-            await answer_error(error)(scope, receive, send)
+            await answer_error(error)(scope, receive, send_and_close)
+
+    def _check(self, request: Request) -> None:
+        """Raise MLServerError: 431 if the headers are too large, 403 if a page of another origin sends the request."""
+        scope = request.scope
+        size = len(scope["raw_path"]) + len(scope["query_string"])
+        if size + sum(len(name) + len(value) for name, value in scope["headers"]) > self._settings.max_header_bytes:
+            limit_log.reached("max_header_bytes")
+            message = f"the headers are larger than {self._settings.max_header_bytes} bytes; send fewer or shorter ones"
+            raise MLServerError(message, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        origin = request.headers.get("Origin", "")
+        foreign = origin and origin not in self._origins and origin.partition("://")[2] != request.headers.get("Host")
+        if foreign and scope["method"] not in SAFE_METHODS:
+            message = f"pages of '{origin[:60]}' may not send requests; add it to REVIEWS_PARSING_ALLOWED_ORIGINS"
+            raise MLServerError(message, HTTPStatus.FORBIDDEN)
 
     def _routes(self) -> list[Route]:
         routes = []
@@ -111,7 +143,23 @@ class RestApp:
     async def _infer(self, request: Request, stream: bool) -> Response:
         model = _model(request)
         await self._data_plane.admit(*model)  # before any work on the body
-        payload = decode(await read_body(request, self._max_bytes), request.headers.get(HEADER_LENGTH))
+        with self._budget.reservation() as reserve:
+            payload = await self._payload(request, reserve)
+            return await self._answer(request, payload, model, stream)
+
+    async def _payload(self, request: Request, reserve: Reserve) -> InferenceRequest:
+        body = await self._body(request, reserve)
+        encoding, header_length = content_encoding(request), request.headers.get(HEADER_LENGTH)
+        read = partial(decode, body, encoding, header_length, self._max_bytes, reserve)
+        # A large or compressed body is read in a thread, so that the event loop answers others meanwhile.
+        return await asyncio.to_thread(read) if encoding != "identity" or len(body) > CHUNK_BYTES else read()
+
+    async def _body(self, request: Request, reserve: Reserve) -> bytes:
+        return await receive_body(request, self._max_bytes, self._settings.body_seconds, reserve)
+
+    async def _answer(
+        self, request: Request, payload: InferenceRequest, model: tuple[str, str | None], stream: bool
+    ) -> Response:
         binary = wants_binary(payload)
         result = await unless_disconnected(request, self._data_plane.infer(payload, *model))
         if stream:
@@ -124,7 +172,8 @@ class RestApp:
 
     async def live(self, _: Request) -> Response:
         """Answer the liveness probe."""
-        return _json({"live": True})
+        live = await self._data_plane.live()
+        return _json({"live": live}, HTTPStatus.OK if live else HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def ready(self, _: Request) -> Response:
         """Answer the readiness probe; `live` is in the protocol's example."""
@@ -161,7 +210,10 @@ class RestApp:
 
     async def index(self, request: Request) -> Response:
         """Answer the index of the model repository."""
-        content = await read_body(request, self._max_bytes)
+        self._control.check_request(request)
+        with self._budget.reservation() as reserve:
+            body = await self._body(request, reserve)
+            content = read_body(body, content_encoding(request), self._max_bytes, 0, None, reserve)
         try:
             query = RepositoryIndexRequest.model_validate(orjson.loads(content) if content else {}, strict=True)
         except orjson.JSONDecodeError as error:
@@ -172,43 +224,15 @@ class RestApp:
 
     async def load(self, request: Request) -> Response:
         """Load the current version of a model."""
+        self._control.check_request(request)
         await self._repository.load(_model(request)[0])
         return Response()
 
     async def unload(self, request: Request) -> Response:
         """Unload a model."""
+        self._control.check_request(request)
         await self._repository.unload(_model(request)[0])
         return Response()
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return the decompressed body. Any content type but a multipart form may be JSON.
-
-    `curl -d` sends JSON as `application/x-www-form-urlencoded`, and many clients send no type.
-    Raises MLServerError: 413 beyond `limit` bytes, 415 or 400 if it cannot be read. The whole body is received first,
-    because a client that is still sending does not read the response.
-    """
-    encoding = request.headers.get("Content-Encoding", "").strip().lower() or "identity"
-    error = _unsupported(request.headers.get("Content-Type", ""), encoding)
-    inflate = None if encoding == "identity" else zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)
-    body = bytearray()
-    async for chunk in request.stream():
-        if error:
-            continue
-        try:
-            body += inflate.decompress(chunk, limit + 1 - len(body)) if inflate else chunk
-        except zlib.error:
-            error = MLServerError(f"the body is not {encoding}")
-        if inflate and inflate.unused_data:
-            error = MLServerError(f"the body continues after the end of its {encoding} stream")
-        if len(body) > limit:
-            message = f"the request is larger than {limit} bytes; send fewer texts at a time"
-            error = MLServerError(message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-    if inflate and not inflate.eof and not error:
-        error = MLServerError(f"the body ends before the end of its {encoding} stream")
-    if error:
-        raise error
-    return bytes(body)
 
 
 async def unless_disconnected(request: Request, inference: Coroutine[Any, Any, InferenceResponse]) -> InferenceResponse:
@@ -231,6 +255,8 @@ def answer_error(error: Exception) -> Response:
     match error:
         case MLServerError():
             status, message = error.status_code, str(error)
+        case RequestRefused():
+            status, message = error.status, str(error)
         case HTTPException():
             # Its headers name, for example, the allowed methods.
             status, message, headers = error.status_code, str(error.detail), dict(error.headers or {})
@@ -240,17 +266,9 @@ def answer_error(error: Exception) -> Response:
             log_failure(error)
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = "1"
+    if status == HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"
     return Response(encode_to_json_bytes({"error": one_line(message)}), status, headers, "application/json")
-
-
-def _unsupported(content_type: str, encoding: str) -> MLServerError | None:
-    if content_type.partition(";")[0].strip().lower() == FORM:
-        message = f"content type '{FORM}' is not supported; send the JSON itself"
-    elif encoding not in ENCODINGS:
-        message = f"content encoding '{encoding[:60]}' is not supported; send gzip, deflate or none"
-    else:
-        return None
-    return MLServerError(message, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
 
 
 def _model(request: Request) -> tuple[str, str | None]:

@@ -7,7 +7,9 @@ and drop parameters of type double.
 from __future__ import annotations
 
 import asyncio
+import math
 import struct
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import wraps
 from http import HTTPStatus
@@ -27,21 +29,34 @@ from mlserver.grpc.dataplane_pb2_grpc import add_GRPCInferenceServiceServicer_to
 from mlserver.grpc.server import GRPCServer as MLServerGrpcServer
 from mlserver.grpc.servicers import InferenceServicer
 from mlserver.logging import logger
-from mlserver.types import InferenceRequest
+from mlserver.settings import Settings as ServerSettings
+from mlserver.types import InferenceRequest, Parameters
 
+from reviews_parsing.errors import RequestRefused
 from reviews_parsing.serving import tracing
+from reviews_parsing.serving.body import decompress
+from reviews_parsing.serving.limits import ByteBudget
 from reviews_parsing.serving.metrics import observed
+from reviews_parsing.serving.model_control import ModelControl
+from reviews_parsing.serving.model_registry import DataPlane, RepositoryHandlers
 from reviews_parsing.serving.protocol import (
     CLIENT_CLOSED_REQUEST,
+    DATATYPE,
+    INPUT,
     INTERNAL_ERROR,
+    MAX_ANSWER_BYTES,
     log_failure,
     max_body_bytes,
     one_line,
 )
+from reviews_parsing.serving.structure import OTHER_VALUES, check_message, unpack_texts
+from reviews_parsing.settings import Settings
 
 STATUS_CODES: dict[int, StatusCode] = {
     HTTPStatus.OK: StatusCode.OK,
     HTTPStatus.BAD_REQUEST: StatusCode.INVALID_ARGUMENT,
+    HTTPStatus.UNAUTHORIZED: StatusCode.UNAUTHENTICATED,
+    HTTPStatus.FORBIDDEN: StatusCode.PERMISSION_DENIED,
     HTTPStatus.NOT_FOUND: StatusCode.NOT_FOUND,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: StatusCode.RESOURCE_EXHAUSTED,
     CLIENT_CLOSED_REQUEST: StatusCode.CANCELLED,
@@ -50,6 +65,8 @@ STATUS_CODES: dict[int, StatusCode] = {
 }
 # Fields of InferParameter that MLServer's copy of the protocol predates.
 DOUBLE_PARAM, UINT64_PARAM = 4, 5
+# First bytes of compressed messages; as protocol buffers they would be an unknown wire type, and field 15.
+GZIP_BEGIN, ZLIB_BEGINS = b"\x1f\x8b", (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 
 Method = Callable[[Any, Any, Any], Awaitable[Any]]
 
@@ -64,8 +81,8 @@ def answered(method: Method) -> Method:
 
     @wraps(method)
     async def answer(self: Any, request: Any, context: Any) -> Any:
-        if request is None:
-            await context.abort(StatusCode.INVALID_ARGUMENT, "the request is not a message of the protocol")
+        if isinstance(request, MLServerError):  # the deserializer refused it
+            await context.abort(status_code(request.status_code), one_line(str(request)))
         try:
             return await method(self, request, context)
         except MLServerError as error:
@@ -79,6 +96,17 @@ def answered(method: Method) -> Method:
 
 class Servicer(InferenceServicer):  # type: ignore[misc]
     """The methods of the protocol that concern models."""
+
+    def __init__(self, data_plane: DataPlane, repository: RepositoryHandlers, budget: ByteBudget) -> None:
+        super().__init__(data_plane, repository)
+        self._budget = budget
+        self._control = ModelControl(Settings())
+        self.last_call = -math.inf
+
+    def _check_control(self, context: Any) -> None:
+        """Raise MLServerError unless the call may manage models."""
+        metadata = dict(context.invocation_metadata() or ())
+        self._control.check(metadata.get("authorization"))
 
     @answered
     async def ModelReady(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -94,11 +122,14 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
     @answered
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Answer an inference request."""
+        self.last_call = time.monotonic()
         with observed("grpc") as outcome, tracing.grpc_request(context, outcome, status_code):
             try:
                 model = request.model_name, request.model_version or None
                 await self._data_plane.admit(*model)  # before any work on the tensors
-                result = await self._data_plane.infer(decode(request), *model)
+                with self._budget.reservation() as reserve:
+                    reserve(request.ByteSize())
+                    result = await self._data_plane.infer(decode(request), *model)
             except MLServerError as error:
                 outcome.status = error.status_code
                 raise
@@ -112,17 +143,20 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
     @answered
     async def RepositoryIndex(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Answer the index of the model repository."""
+        self._check_control(context)
         return await super().RepositoryIndex(request, context)
 
     @answered
     async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Load the current version of a model."""
+        self._check_control(context)
         await self._model_repository_handlers.load(request.model_name)
         return RepositoryModelLoadResponse()
 
     @answered
     async def RepositoryModelUnload(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Unload a model."""
+        self._check_control(context)
         await self._model_repository_handlers.unload(request.model_name)
         return RepositoryModelUnloadResponse()
 
@@ -133,13 +167,23 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
 
 
 class GrpcServer(MLServerGrpcServer):  # type: ignore[misc]
-    """gRPC server with the message limit of the REST endpoints."""
+    """gRPC server with the limits of the REST endpoints."""
+
+    def __init__(
+        self, settings: ServerSettings, data_plane: DataPlane, repository: RepositoryHandlers, budget: ByteBudget
+    ) -> None:
+        super().__init__(settings, data_plane, repository)
+        self._servicer = Servicer(data_plane, repository, budget)
+
+    @property
+    def last_call(self) -> float:
+        """Time of the last inference request on the monotonic clock."""
+        return self._servicer.last_call
 
     async def start(self) -> None:
         """Serve until stopped."""
-        self._server = aio.server(options=self._get_options())
-        servicer = Servicer(self._data_plane, self._model_repository_handlers)
-        add_GRPCInferenceServiceServicer_to_server(servicer, _LenientServer(self._server))
+        self._server = aio.server(options=self._get_options(), maximum_concurrent_rpcs=Settings().max_connections)
+        add_GRPCInferenceServiceServicer_to_server(self._servicer, _BoundedServer(self._server))
         address = f"{self._settings.host}:{self._settings.grpc_port}"
         self._server.add_insecure_port(address)
         await self._server.start()
@@ -151,11 +195,16 @@ class GrpcServer(MLServerGrpcServer):  # type: ignore[misc]
         await self._server.stop(grace)
 
     def _get_options(self) -> list[tuple[str, Any]]:
-        return list({"grpc.max_receive_message_length": max_body_bytes(), **dict(super()._get_options())}.items())
+        options = {
+            "grpc.max_receive_message_length": max_body_bytes(),
+            # gRPC would decompress a message of any size; the deserializer stops at the limit.
+            "grpc.per_message_decompression": 0,
+        }
+        return list({**options, **dict(super()._get_options())}.items())
 
 
-class _LenientServer:
-    """Registers methods so that bytes that are no message reach them as None, without a traceback in gRPC's log."""
+class _BoundedServer:
+    """Registers methods with deserializers that return refusals, and stop at the limits of a request."""
 
     def __init__(self, server: Any) -> None:
         self._server = server
@@ -165,21 +214,42 @@ class _LenientServer:
 
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
         """Register handlers whose deserializer never fails."""
-        lenient = {
-            name: handler._replace(request_deserializer=_or_none(handler.request_deserializer))
+        bounded = {
+            name: handler._replace(request_deserializer=bounded_deserializer(handler.request_deserializer))
             for name, handler in handlers.items()
         }
-        self._server.add_generic_rpc_handlers((method_handlers_generic_handler(service, lenient),))
+        self._server.add_generic_rpc_handlers((method_handlers_generic_handler(service, bounded),))
 
 
-def _or_none(decode: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    def attempt(content: bytes) -> Any:
+def bounded_deserializer(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    """Return a deserializer that decompresses and checks a message before `parse`; it returns errors as MLServerError.
+
+    A refusal reaches the method, which answers it; an exception would be logged with a traceback.
+    """
+    limit, max_texts = max_body_bytes(), Settings().max_texts
+
+    def deserialize(content: bytes) -> Any:
         try:
-            return decode(content)
+            content = _decompressed(content, limit)
+            check_message(content, max_texts)
+            return parse(content)
         except DecodeError:
-            return None
+            return MLServerError("the request is not a message of the protocol")
+        except MLServerError as error:
+            return error
+        except RequestRefused as refused:
+            return MLServerError(str(refused), refused.status)
 
-    return attempt
+    return deserialize
+
+
+def _decompressed(content: bytes, limit: int) -> bytes:
+    """Return the message that a client may have compressed. No message of the protocol begins like these formats."""
+    if content.startswith(GZIP_BEGIN):
+        return decompress(content, "gzip", limit)
+    if content.startswith(ZLIB_BEGINS):
+        return decompress(content, "deflate", limit)
+    return content
 
 
 def decode(request: Any) -> InferenceRequest:
@@ -188,7 +258,14 @@ def decode(request: Any) -> InferenceRequest:
     if raw and (len(raw) != len(request.inputs) or any(tensor.HasField("contents") for tensor in request.inputs)):
         raise MLServerError("raw_input_contents must hold every input, and no input have contents beside it")
     try:
+        for tensor, content in zip(request.inputs, raw, strict=False):
+            if tensor.datatype == DATATYPE:
+                unpack_texts(content, Settings().max_texts)
+            elif len(content) > OTHER_VALUES:
+                raise MLServerError(f"input '{INPUT}' has datatype '{tensor.datatype[:60]}'; send {DATATYPE}")
         payload = ModelInferRequestConverter.to_types(request)
+    except RequestRefused as refused:
+        raise MLServerError(str(refused), refused.status) from None
     except (struct.error, ValueError):
         raise MLServerError("an input does not fit its datatype and shape, or a parameter its type") from None
     for name, parameter in request.parameters.items():
@@ -197,4 +274,7 @@ def decode(request: Any) -> InferenceRequest:
                 payload.parameters.model_extra[name] = struct.unpack("<d", struct.pack("<Q", field.data))[0]
             elif field.field_number == UINT64_PARAM:
                 payload.parameters.model_extra[name] = field.data
+    if payload.parameters is None:
+        payload.parameters = Parameters()
+    payload.parameters.model_extra.setdefault(MAX_ANSWER_BYTES, Settings().max_grpc_answer_bytes)
     return payload

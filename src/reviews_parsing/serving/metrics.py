@@ -78,6 +78,11 @@ def count_batch(batch: BatchTiming) -> None:
         metrics.phases.labels(name).observe((end - begin) / 1e9)
 
 
+def count_limit(limit: str) -> None:
+    """Count a request or connection that reached the limit of this name."""
+    _metrics().limits.labels(limit).inc()
+
+
 class ModelMetrics:
     """Metrics of one model version; Prometheus calls `waiting` at each scrape."""
 
@@ -135,5 +140,6 @@ def _metrics() -> SimpleNamespace:
         without_aspect=Counter(f"{p}reviews_without_aspect", "parsed reviews without an aspect", version),
         aspects=Counter(f"{p}aspects", "aspects in parsed reviews", ["version", "category", "polarity"]),
         score=Histogram(f"{p}aspect_score", "scores of aspects", version, buckets=SCORE_BUCKETS),
+        limits=Counter(f"{p}limit_reached", "times that a limit of bytes, time or connections was reached", ["limit"]),
         model=Gauge(f"{p}model_info", "number of times that a model version is loaded", ["version", "precision"]),
     )

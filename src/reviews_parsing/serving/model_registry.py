@@ -109,6 +109,10 @@ class DataPlane(MLServerDataPlane):  # type: ignore[misc]
         self._model_registry = model_registry
         self.draining = False
 
+    async def live(self) -> bool:
+        """Return False if a model has lost its worker threads, which only a restart brings back."""
+        return all(getattr(model, "alive", True) for model in await self._model_registry.get_models())
+
     async def ready(self) -> bool:
         """Return whether there is a model, every model is ready, and the server is not draining."""
         models = list(await self._model_registry.get_models())

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Sequence
+from contextlib import suppress
 
-import uvicorn
 from mlserver import MLServer, ModelSettings
-from mlserver.logging import logger
 from mlserver.metrics.prometheus import PrometheusEndpoint
-from mlserver.rest.logging import disable_health_access_logs
-from mlserver.settings import Settings as ServerSettings
 from starlette.applications import Starlette
 from starlette.routing import Route
-from starlette.types import ASGIApp
 
 from reviews_parsing.serving import tracing
 from reviews_parsing.serving.endpoints import RestApp
 from reviews_parsing.serving.grpc_endpoints import GrpcServer
+from reviews_parsing.serving.http_server import HttpServer, raise_file_limit
+from reviews_parsing.serving.limits import ByteBudget
 from reviews_parsing.serving.model_registry import DataPlane, ModelRegistry, RepositoryHandlers
 from reviews_parsing.settings import Settings
+
+# Time between looks at the connections of a server that is draining.
+PAUSE_STEP_SECONDS = 0.05
 
 
 class ModelServer(MLServer):  # type: ignore[misc]
@@ -31,9 +32,11 @@ class ModelServer(MLServer):  # type: ignore[misc]
 
     def _create_servers(self) -> None:
         settings = self._settings
+        self._hurry = asyncio.Event()
         self._data_plane = DataPlane(settings, self._model_registry)
         self._model_repository_handlers = RepositoryHandlers(self._model_repository, self._model_registry)
-        handlers = (self._data_plane, self._model_repository_handlers)
+        budget = ByteBudget(Settings().max_bytes_in_flight)
+        handlers = (self._data_plane, self._model_repository_handlers, budget)
         self._rest_server = HttpServer(RestApp(*handlers), settings, settings.http_port)
         self._grpc_server = GrpcServer(settings, *handlers)
         metrics = Starlette(routes=[Route(settings.metrics_endpoint, PrometheusEndpoint(settings).handle_metrics)])
@@ -42,6 +45,7 @@ class ModelServer(MLServer):  # type: ignore[misc]
     async def start(self, models_settings: Sequence[ModelSettings] = ()) -> None:
         """Serve until stopped. Raises ModelUnavailable, with all ports closed, if a model cannot be loaded."""
         tracing.start()
+        raise_file_limit()
         servers = (self._rest_server, self._grpc_server, self._metrics_server)
         serving = asyncio.gather(*(server.start() for server in servers))
         try:
@@ -54,57 +58,30 @@ class ModelServer(MLServer):  # type: ignore[misc]
             await serving
 
     async def stop(self, sig: int | None = None) -> None:
-        """Reject new requests, finish those in progress, then end. A second call cancels those in progress."""
+        """Drain: become unready, ask clients to close their connections, finish requests in progress, then end.
+
+        A second call cancels the requests in progress.
+        """
         if self._data_plane.draining:
+            self._hurry.set()
             self._rest_server.cancel_requests()
             await self._grpc_server.stop(0)
             return
         self._data_plane.draining = True
+        await self._pause()
         self._rest_server.stop()
         await asyncio.gather(self._rest_server.stopped.wait(), self._grpc_server.stop(Settings().drain_seconds))
         self._metrics_server.stop()
 
+    async def _pause(self) -> None:
+        """Go on answering while clients have connections, so that none sends a request into a closing connection.
 
-class HttpServer:
-    """A uvicorn server on one port."""
-
-    def __init__(self, app: ASGIApp, settings: ServerSettings, port: int) -> None:
-        logging_options = {"log_config": settings.logging_settings} if settings.logging_settings else {}
-        config = uvicorn.Config(
-            app,
-            host=settings.host,
-            port=port,
-            root_path=settings.root_path,
-            access_log=settings.debug,
-            timeout_graceful_shutdown=Settings().drain_seconds,  # type: ignore[arg-type]
-            **logging_options,
-        )
-        self.stopped = asyncio.Event()
-        self._server = _UvicornServer(config)
-        self._address = f"http://{settings.host}:{port}"
-        if not settings.debug:
-            disable_health_access_logs()
-
-    async def start(self) -> None:
-        """Serve until stopped, then wait for requests in progress, but no longer than the drain timeout."""
-        logger.info("HTTP server running on %s", self._address)
-        try:
-            await self._server.serve()
-        finally:
-            self.stopped.set()
-
-    def stop(self) -> None:
-        """Begin the graceful shutdown."""
-        self._server.should_exit = True
-
-    def cancel_requests(self) -> None:
-        """Cancel the requests in progress."""
-        for task in self._server.server_state.tasks:
-            task.cancel()
-
-
-class _UvicornServer(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        """Leave signals to MLServer."""
-        yield
+        Answers carry `Connection: close`. The pause ends early when no client is left.
+        """
+        pause = Settings().drain_pause_seconds
+        begin = time.monotonic()
+        while not self._hurry.is_set() and time.monotonic() - begin < pause:
+            if not self._rest_server.connections and self._grpc_server.last_call < time.monotonic() - pause:
+                return
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), PAUSE_STEP_SECONDS)

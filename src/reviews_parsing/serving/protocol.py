@@ -15,6 +15,8 @@ from reviews_parsing.settings import Settings
 if TYPE_CHECKING:
     from mlserver.types import InferenceRequest, RequestInput
 
+# Parameter of a request with the size of the largest answer that the client can receive.
+MAX_ANSWER_BYTES = "max_answer_bytes"
 INPUT, OUTPUT, DATATYPE = "text", "predictions", "BYTES"
 # Header with the length of the JSON before binary tensors.
 HEADER_LENGTH = "Inference-Header-Content-Length"
@@ -37,11 +39,15 @@ class RequestLimits:
 
 @dataclass(frozen=True, slots=True)
 class ParseRequest:
-    """Texts to parse, the threshold on the score of an aspect, and whether implicit aspects are omitted."""
+    """Texts to parse, the threshold on the score of an aspect, and whether implicit aspects are omitted.
+
+    `max_answer_bytes` is the size of the largest answer that the client can receive; None if it has no limit.
+    """
 
     texts: list[str]
     min_score: float
     spans_only: bool
+    max_answer_bytes: int | None
 
 
 def max_body_bytes() -> int:
@@ -53,18 +59,31 @@ def read_request(payload: InferenceRequest, limits: RequestLimits) -> ParseReque
     """Return the parse request in a V2 request. Unknown parameters are ignored.
 
     Raises RequestRefused (400) if the request is not one BYTES input of shape [n] or [n, 1] with n texts in UTF-8, has
-    an unknown output, a `min_score` outside [0, 1] or a `spans_only` that is not a boolean; (413) beyond `limits`.
+    an unknown output, a `min_score` outside [0, 1], a `spans_only` that is not a boolean or a `max_answer_bytes` that
+    is not a positive integer; (413) beyond `limits`.
     """
     for output in payload.outputs or ():
         if output.name != OUTPUT:
             raise RequestRefused(f"unknown output {_quote(output.name)}; the output is '{OUTPUT}'")
     parameters = (payload.parameters and payload.parameters.model_extra) or {}
     min_score, spans_only = _min_score(parameters), _spans_only(parameters)
+    max_answer_bytes = _max_answer_bytes(parameters)
     elements = _elements(_only_input(payload.inputs))
     _check_limit(len(elements), "texts", limits.texts)
     texts = [_text(i, element) for i, element in enumerate(elements)]
     _check_limit(sum(map(len, texts)), "characters", limits.characters)
-    return ParseRequest(texts, min_score, spans_only)
+    return ParseRequest(texts, min_score, spans_only, max_answer_bytes)
+
+
+def check_answer_size(size: int, limit: int | None) -> None:
+    """Raise RequestRefused (413) if an answer of `size` bytes or more is larger than the client can receive."""
+    if limit is not None and size > limit:
+        raise RequestRefused(
+            f"the answer is larger than {limit} bytes; gRPC clients accept 4 MiB by default. Send fewer texts or a "
+            f"min_score, or raise the client's limit and name it in the parameter '{MAX_ANSWER_BYTES}' or in "
+            "REVIEWS_PARSING_MAX_GRPC_ANSWER_BYTES",
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        )
 
 
 def one_line(message: str) -> str:
@@ -79,9 +98,14 @@ def log_failure(error: BaseException) -> None:
     logging.getLogger("mlserver").error("a request failed with %s\n%s", type(error).__name__, stack)
 
 
+def check_inputs(count: int) -> None:
+    """Raise RequestRefused (400) if a request has another number of inputs than one."""
+    if count != 1:
+        raise RequestRefused(f"the request has {count} inputs; send one, '{INPUT}'")
+
+
 def _only_input(inputs: Sequence[RequestInput]) -> RequestInput:
-    if len(inputs) != 1:
-        raise RequestRefused(f"the request has {len(inputs)} inputs; send one, '{INPUT}'")
+    check_inputs(len(inputs))
     tensor = inputs[0]
     if tensor.name != INPUT:
         raise RequestRefused(f"unknown input {_quote(tensor.name)}; the input is '{INPUT}'")
@@ -137,6 +161,13 @@ def _spans_only(parameters: Mapping[str, Any]) -> bool:
     value = parameters.get("spans_only", False)
     if not isinstance(value, bool):
         raise RequestRefused("parameter 'spans_only' must be true or false")
+    return value
+
+
+def _max_answer_bytes(parameters: Mapping[str, Any]) -> int | None:
+    value = parameters.get(MAX_ANSWER_BYTES)
+    if value is not None and (type(value) is not int or value < 1):
+        raise RequestRefused(f"parameter '{MAX_ANSWER_BYTES}' must be a positive integer")
     return value
 
 

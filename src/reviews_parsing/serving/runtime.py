@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
@@ -33,14 +34,17 @@ from reviews_parsing.serving.protocol import (
     OUTPUT,
     ParseRequest,
     RequestLimits,
+    check_answer_size,
     log_failure,
     read_request,
 )
-from reviews_parsing.serving.queue import ParseQueue, return_free_memory
+from reviews_parsing.serving.queue import ParsedPart, ParseQueue, return_free_memory
 from reviews_parsing.serving.traffic import watch
 from reviews_parsing.settings import Settings
 
 PLATFORM = "onnxruntime_onnx"
+# JSON of an aspect with the shortest names and numbers.
+MIN_ASPECT_BYTES = 90
 WARM_UP = "The soup was warm and the waiter was not."
 
 
@@ -87,6 +91,11 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         except RequestRefused as refused:
             raise MLServerError(str(refused), refused.status) from None
 
+    @property
+    def alive(self) -> bool:
+        """Whether the model can still answer: it is loading, or all its worker threads live."""
+        return not self.ready or self._queue.alive
+
     async def unload(self) -> bool:
         """Accept no more requests; those in the queue are still answered."""
         self._queue.close()
@@ -101,22 +110,31 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
             with phase("decode-input"), tracing.phase("decode-input"):
                 request = read_request(payload, self._limits)
             reviews = await self._parse(request)
+            with phase("encode-output"), tracing.phase("encode-output"):
+                predictions = [orjson.dumps(review.to_json()) for review in reviews]
+            check_answer_size(sum(map(len, predictions)), request.max_answer_bytes)
         except RequestRefused as refused:
             raise MLServerError(str(refused), refused.status) from None
-        with phase("encode-output"), tracing.phase("encode-output"):
-            predictions = [orjson.dumps(review.to_json()) for review in reviews]
         output = ResponseOutput(name=OUTPUT, datatype=DATATYPE, shape=[len(predictions)], data=predictions)
         return InferenceResponse(model_name=self.name, model_version=self.version, outputs=[output])
 
     async def _parse(self, request: ParseRequest) -> list[ParsedReview]:
+        parts: list[ParsedPart] = []
+        reviews: list[ParsedReview] = []
+        aspects = 0
         try:
-            parts = await self._queue.run(request.texts)
+            async with aclosing(self._queue.stream(request.texts)) as stream:
+                async for part in stream:
+                    parts.append(part)
+                    reviews += [review.only(request.min_score, request.spans_only) for review in part.reviews]
+                    # Stop as soon as the answer is certainly too large, without the rest of the work.
+                    aspects += sum(len(review.aspects) for review in reviews[-len(part.reviews) :])
+                    check_answer_size(aspects * MIN_ASPECT_BYTES, request.max_answer_bytes)
         except RequestRefused:
             raise
         except Exception as error:
             log_failure(error)
             raise RequestRefused(INTERNAL_ERROR, HTTPStatus.INTERNAL_SERVER_ERROR) from None
         tracing.record_batches(parts)
-        reviews = [review.only(request.min_score, request.spans_only) for part in parts for review in part.reviews]
         self._metrics.count(parts, reviews)
         return reviews

@@ -27,7 +27,7 @@ from reviews_parsing.monitor.bins import Bins
 from reviews_parsing.monitor.numbers import Numbers
 from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview
-from reviews_parsing.serving.queue import stand_back
+from reviews_parsing.serving.queue import lower_priority
 from reviews_parsing.settings import Settings
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Watched(Traffic):
         self._thread.join()
 
     def _watch(self) -> None:
-        stand_back()
+        lower_priority()
         due = time.monotonic() + PERIOD
         batch: Answered | None = None
         while True:
