@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MODEL_NAME = "reviews-parsing-ner-aspects"
@@ -120,6 +120,11 @@ class Settings(BaseSettings):
         validation_alias="PROMETHEUS_URL",
         description="Prometheus that knows the cluster's pods; `rollout --auto` asks it",
     )
+
+    @field_validator("model_control", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return value or None
 
     @property
     def champion_uri(self) -> str:

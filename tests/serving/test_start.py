@@ -115,6 +115,17 @@ def test_without_a_champion_mlserver_ends_with_one_line(champion_home: Path) -> 
     assert not any("Traceback" in line for line in errors)
 
 
+@pytest.mark.parametrize("mlserver", [False, True])
+def test_an_invalid_setting_is_one_line_without_its_value(champion_home: Path, mlserver: bool) -> None:
+    command = [str(Path(sys.executable).parent / "mlserver"), "start", str(FOLDER)]
+    if not mlserver:
+        command = [sys.executable, "-c", SERVE, *(str(free_port(0)) for _ in range(3))]
+    code, errors = _failure(command, environment(champion_home, REVIEWS_PARSING_MODEL_CONTROL="short"))
+    assert code == 1
+    assert "REVIEWS_PARSING_MODEL_CONTROL is invalid" in errors[-1]
+    assert "short" not in "".join(errors).replace("too_short", "")
+
+
 def test_without_a_model_serve_says_so(tmp_path: Path) -> None:
     command = [sys.executable, "-c", SERVE, *(str(free_port(0)) for _ in range(3))]
     code, errors = _failure(command, environment(tmp_path, REVIEWS_PARSING_MODEL_URI=str(tmp_path)))

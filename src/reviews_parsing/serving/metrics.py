@@ -134,7 +134,7 @@ def _metrics() -> SimpleNamespace:
         latency=Histogram(f"{p}request_seconds", "latency of a request", ["door", "texts"], buckets=latency),
         phases=Histogram(f"{p}phase_seconds", "time of a phase of a request or batch", ["phase"], buckets=latency),
         batch_size=Histogram(f"{p}batch_texts", "texts in a batch", buckets=BATCH_SIZE_BUCKETS),
-        waiting=Gauge(f"{p}waiting", "texts in the queue; a long text counts once for each 500 characters"),
+        waiting=Gauge(f"{p}waiting", "texts in the queue; a long text counts once more for each 125 tokens"),
         tokens=Counter(f"{p}tokens", "tokens read by the encoder"),
         reviews=Counter(f"{p}reviews", "parsed reviews", version),
         without_aspect=Counter(f"{p}reviews_without_aspect", "parsed reviews without an aspect", version),

@@ -10,12 +10,13 @@ from mlserver import ModelSettings
 from mlserver.errors import ModelNotFound
 from mlserver.repository import SchemalessModelRepository
 from mlserver.settings import ModelParameters
+from pydantic import ValidationError
 
 from reviews_parsing.errors import ReviewsParsingError
 from reviews_parsing.serving.model_registry import ModelUnavailable
 from reviews_parsing.serving.model_resolution import resolve
 from reviews_parsing.serving.model_server import ModelServer
-from reviews_parsing.settings import MODEL_NAME
+from reviews_parsing.settings import MODEL_NAME, Settings
 
 RUNTIME = "reviews_parsing.serving.runtime.AspectRuntime"
 
@@ -28,8 +29,10 @@ class Repository(SchemalessModelRepository):  # type: ignore[misc]
     """The models under `root`, found as MLServer does; without a root, the one model at `model_uri`."""
 
     def __init__(self, root: str, model_uri: str | None = None) -> None:
+        """Raises ModelUnavailable if a setting is invalid."""
         super().__init__(root)
         self._uri = model_uri
+        _check_settings()
 
     async def list(self) -> Sequence[ModelSettings]:
         """Return each model with its current version, or the last known one if the registry cannot be reached.
@@ -62,3 +65,14 @@ async def _resolved(models: Sequence[ModelSettings], stale_ok: bool) -> Sequence
             except ReviewsParsingError as error:
                 raise ModelUnavailable(str(error)) from error
     return models
+
+
+def _check_settings() -> None:
+    """Raise ModelUnavailable with one line that names an invalid setting, without its value, which may be a secret."""
+    try:
+        Settings()
+    except ValidationError as error:
+        detail = error.errors()[0]
+        name = str(detail["loc"][0])
+        variable = f"REVIEWS_PARSING_{name.upper()}" if name in Settings.model_fields else name
+        raise ModelUnavailable(f"{variable} is invalid: {detail['msg']}; change or unset it") from None
