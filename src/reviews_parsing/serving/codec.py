@@ -18,17 +18,17 @@ from starlette.responses import Response
 from reviews_parsing.serving.body import Reserve, read_body
 from reviews_parsing.serving.protocol import DATATYPE, HEADER_LENGTH, check_inputs
 from reviews_parsing.serving.structure import unpack_texts
-from reviews_parsing.settings import Settings
 
 
-def decode(body: bytes, encoding: str, header_length: str | None, limit: int, reserve: Reserve) -> InferenceRequest:
+def decode(
+    body: bytes, encoding: str, header_length: str | None, limit: int, max_texts: int, reserve: Reserve
+) -> InferenceRequest:
     """Return the request in `body`: JSON, or `header_length` bytes of JSON and then binary tensors.
 
     Raises MLServerError or RequestRefused: 413 if it is larger than `limit` bytes or holds too many values, 400 if it
     is malformed.
     """
     json_length = _json_length(header_length)
-    max_texts = Settings().max_texts
     content = read_body(body, encoding, limit, max_texts, json_length, reserve)
     length = len(content)
     if json_length is not None:

@@ -150,7 +150,7 @@ class RestApp:
     async def _payload(self, request: Request, reserve: Reserve) -> InferenceRequest:
         body = await self._body(request, reserve)
         encoding, header_length = content_encoding(request), request.headers.get(HEADER_LENGTH)
-        read = partial(decode, body, encoding, header_length, self._max_bytes, reserve)
+        read = partial(decode, body, encoding, header_length, self._max_bytes, self._max_texts, reserve)
         # A large or compressed body is read in a thread, so that the event loop answers others meanwhile.
         return await asyncio.to_thread(read) if encoding != "identity" or len(body) > CHUNK_BYTES else read()
 

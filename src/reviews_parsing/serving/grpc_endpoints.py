@@ -100,8 +100,17 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
     def __init__(self, data_plane: DataPlane, repository: RepositoryHandlers, budget: ByteBudget) -> None:
         super().__init__(data_plane, repository)
         self._budget = budget
-        self._control = ModelControl(Settings())
+        settings = Settings()
+        self._control = ModelControl(settings)
+        self._max_texts, self._max_answer_bytes = settings.max_texts, settings.max_grpc_answer_bytes
         self.last_call = -math.inf
+
+    def _decoded(self, request: Any) -> InferenceRequest:
+        payload = decode(request, self._max_texts)
+        if payload.parameters is None:
+            payload.parameters = Parameters()
+        payload.parameters.model_extra.setdefault(MAX_ANSWER_BYTES, self._max_answer_bytes)
+        return payload
 
     def _check_control(self, context: Any) -> None:
         """Raise MLServerError unless the call may manage models."""
@@ -129,7 +138,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
                 await self._data_plane.admit(*model)  # before any work on the tensors
                 with self._budget.reservation() as reserve:
                     reserve(request.ByteSize())
-                    result = await self._data_plane.infer(decode(request), *model)
+                    result = await self._data_plane.infer(self._decoded(request), *model)
             except MLServerError as error:
                 outcome.status = error.status_code
                 raise
@@ -252,15 +261,18 @@ def _decompressed(content: bytes, limit: int) -> bytes:
     return content
 
 
-def decode(request: Any) -> InferenceRequest:
-    """Return the request as MLServer's type. Raises MLServerError (400) if tensors do not fit datatype and shape."""
+def decode(request: Any, max_texts: int) -> InferenceRequest:
+    """Return the request as MLServer's type.
+
+    Raises MLServerError: 400 if tensors do not fit datatype and shape, 413 if they hold too many elements.
+    """
     raw = request.raw_input_contents
     if raw and (len(raw) != len(request.inputs) or any(tensor.HasField("contents") for tensor in request.inputs)):
         raise MLServerError("raw_input_contents must hold every input, and no input have contents beside it")
     try:
         for tensor, content in zip(request.inputs, raw, strict=False):
             if tensor.datatype == DATATYPE:
-                unpack_texts(content, Settings().max_texts)
+                unpack_texts(content, max_texts)
             elif len(content) > OTHER_VALUES:
                 raise MLServerError(f"input '{INPUT}' has datatype '{tensor.datatype[:60]}'; send {DATATYPE}")
         payload = ModelInferRequestConverter.to_types(request)
@@ -274,7 +286,4 @@ def decode(request: Any) -> InferenceRequest:
                 payload.parameters.model_extra[name] = struct.unpack("<d", struct.pack("<Q", field.data))[0]
             elif field.field_number == UINT64_PARAM:
                 payload.parameters.model_extra[name] = field.data
-    if payload.parameters is None:
-        payload.parameters = Parameters()
-    payload.parameters.model_extra.setdefault(MAX_ANSWER_BYTES, Settings().max_grpc_answer_bytes)
     return payload

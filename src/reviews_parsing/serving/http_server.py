@@ -82,16 +82,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._settings = Settings()
         self._header_bytes = 0
         # Whether the next byte belongs to the headers of a request, not to a body.
         self._in_headers = True
         self._timer: asyncio.TimerHandle | None = None
-        # Connections without a request in progress, the oldest first; shared by all connections of a server.
+        # Shared by all connections of a server: connections without a request in progress, the oldest first.
         state: Any = self.server_state
         if not hasattr(state, "waiting"):
-            state.waiting = {}
+            state.waiting, state.settings = {}, Settings()
         self._waiting: dict[BoundedProtocol, None] = state.waiting
+        self._settings: Settings = state.settings
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Register the connection, and drop one if there are too many."""
