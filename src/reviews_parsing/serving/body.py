@@ -7,9 +7,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 
-from mlserver.errors import MLServerError
 from starlette.requests import Request
 
+from reviews_parsing.errors import RequestRefused
 from reviews_parsing.serving.limits import timed_out
 from reviews_parsing.serving.structure import JsonStructure
 
@@ -20,14 +20,14 @@ CHUNK_BYTES = 65_536
 # A body may decompress to FREE_BYTES and MAX_RATIO times its size; reviews compress to a third, rarely to a tenth.
 FREE_BYTES, MAX_RATIO = 1_000_000, 100
 
-# Reserves bytes of memory; raises MLServerError (503) if there are too many.
+# Reserves bytes of memory; raises RequestRefused (503) if there are too many.
 Reserve = Callable[[int], None]
 
 
 async def receive_body(request: Request, limit: int, seconds: float, reserve: Reserve) -> bytes:
     """Return the body as it was sent.
 
-    Raises MLServerError: 408 after `seconds`, 413 beyond `limit` bytes, 415 if its type or encoding is not supported,
+    Raises RequestRefused: 408 after `seconds`, 413 beyond `limit` bytes, 415 if its type or encoding is not supported,
     and the errors of `reserve`. After an error the remaining bytes are received and dropped, because a client that is
     still sending does not read the response.
     """
@@ -41,7 +41,7 @@ async def receive_body(request: Request, limit: int, seconds: float, reserve: Re
                     continue
                 try:
                     reserve(len(chunk))
-                except MLServerError as full:
+                except RequestRefused as full:
                     error = full
                 body += chunk
                 if len(body) > limit:
@@ -65,7 +65,7 @@ def read_body(
 ) -> bytes:
     """Return the decompressed body, of which the first `json_length` bytes, by default all, are JSON.
 
-    Raises MLServerError or RequestRefused: 400 or 413 if it cannot be decompressed, is larger than `limit` or holds too
+    Raises RequestRefused: 400 or 413 if it cannot be decompressed, is larger than `limit` or holds too
     many values.
     """
     structure = JsonStructure(max_texts)
@@ -79,13 +79,13 @@ def read_body(
             raise too_large(limit)
         if len(content) > FREE_BYTES + MAX_RATIO * len(body):
             message = f"the body decompresses to more than {MAX_RATIO} times its size; send it without compression"
-            raise MLServerError(message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            raise RequestRefused(message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         structure.feed(chunk[:end])
     return bytes(content)
 
 
 def decompress(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return `body` decompressed. Raises MLServerError: 413 beyond `limit` bytes, 400 if it is malformed."""
+    """Return `body` decompressed. Raises RequestRefused: 413 beyond `limit` bytes, 400 if it is malformed."""
     content = bytearray()
     for chunk in _decompressed(body, encoding):
         content += chunk
@@ -94,10 +94,10 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     return bytes(content)
 
 
-def too_large(limit: int) -> MLServerError:
+def too_large(limit: int) -> RequestRefused:
     """Return the error of a request that is larger than `limit` bytes."""
     message = f"the request is larger than {limit} bytes; send fewer texts at a time"
-    return MLServerError(message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+    return RequestRefused(message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
 
 def _decompressed(body: bytes, encoding: str) -> Iterator[bytes]:
@@ -118,18 +118,18 @@ def _decompressed(body: bytes, encoding: str) -> Iterator[bytes]:
         while not inflate.eof and (chunk := inflate.decompress(b"", CHUNK_BYTES)):
             yield chunk
     except zlib.error:
-        raise MLServerError(f"the body is not {encoding}") from None
+        raise RequestRefused(f"the body is not {encoding}") from None
     if not inflate.eof:
-        raise MLServerError(f"the body ends before the end of its {encoding} stream")
+        raise RequestRefused(f"the body ends before the end of its {encoding} stream")
     if inflate.unused_data or begin < len(body):
-        raise MLServerError(f"the body continues after the end of its {encoding} stream")
+        raise RequestRefused(f"the body continues after the end of its {encoding} stream")
 
 
-def _unsupported(content_type: str, encoding: str) -> MLServerError | None:
+def _unsupported(content_type: str, encoding: str) -> RequestRefused | None:
     if content_type.partition(";")[0].strip().lower() == FORM:
         message = f"content type '{FORM}' is not supported; send the JSON itself"
     elif encoding not in ENCODINGS:
         message = f"content encoding '{encoding[:60]}' is not supported; send gzip, deflate or none"
     else:
         return None
-    return MLServerError(message, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+    return RequestRefused(message, HTTPStatus.UNSUPPORTED_MEDIA_TYPE)

@@ -76,7 +76,7 @@ def _wrong_length(size: int | None) -> MLServerError:
 def inject(payload: InferenceRequest, tensors: bytes, max_texts: int) -> None:
     """Fill the inputs that have a `binary_data_size`, in order.
 
-    Raises MLServerError: 400 if the sizes do not fit, 413 if there are too many elements.
+    Raises MLServerError (400) if the sizes do not fit, RequestRefused (413) if there are too many elements.
     """
     start = 0
     for tensor in payload.inputs:

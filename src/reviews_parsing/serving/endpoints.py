@@ -84,18 +84,18 @@ class RestApp:
             await answer_error(error)(scope, receive, send_and_close)
 
     def _check(self, request: Request) -> None:
-        """Raise MLServerError: 431 if the headers are too large, 403 if a page of another origin sends the request."""
+        """Raise RequestRefused: 431 if the headers are too large, 403 if a page of another origin sends the request."""
         scope = request.scope
         size = len(scope["raw_path"]) + len(scope["query_string"])
         if size + sum(len(name) + len(value) for name, value in scope["headers"]) > self._settings.max_header_bytes:
             limit_log.reached("max_header_bytes")
             message = f"the headers are larger than {self._settings.max_header_bytes} bytes; send fewer or shorter ones"
-            raise MLServerError(message, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            raise RequestRefused(message, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         origin = request.headers.get("Origin", "")
         foreign = origin and origin not in self._origins and origin.partition("://")[2] != request.headers.get("Host")
         if foreign and scope["method"] not in SAFE_METHODS:
             message = f"pages of '{origin[:60]}' may not send requests; add it to REVIEWS_PARSING_ALLOWED_ORIGINS"
-            raise MLServerError(message, HTTPStatus.FORBIDDEN)
+            raise RequestRefused(message, HTTPStatus.FORBIDDEN)
 
     def _routes(self) -> list[Route]:
         routes = []

@@ -81,10 +81,12 @@ def answered(method: Method) -> Method:
 
     @wraps(method)
     async def answer(self: Any, request: Any, context: Any) -> Any:
-        if isinstance(request, MLServerError):  # the deserializer refused it
-            await context.abort(status_code(request.status_code), one_line(str(request)))
         try:
+            if isinstance(request, RequestRefused):  # by the deserializer
+                raise request
             return await method(self, request, context)
+        except RequestRefused as refused:
+            await context.abort(status_code(refused.status), one_line(str(refused)))
         except MLServerError as error:
             await context.abort(status_code(error.status_code), one_line(str(error)))
         except Exception as error:
@@ -113,7 +115,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
         return payload
 
     def _check_control(self, context: Any) -> None:
-        """Raise MLServerError unless the call may manage models."""
+        """Raise RequestRefused unless the call may manage models."""
         metadata = dict(context.invocation_metadata() or ())
         self._control.check(metadata.get("authorization"))
 
@@ -141,6 +143,9 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
                     result = await self._data_plane.infer(self._decoded(request), *model)
             except MLServerError as error:
                 outcome.status = error.status_code
+                raise
+            except RequestRefused as refused:
+                outcome.status = refused.status
                 raise
             except asyncio.CancelledError:
                 outcome.status = CLIENT_CLOSED_REQUEST
@@ -231,9 +236,9 @@ class _BoundedServer:
 
 
 def bounded_deserializer(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Return a deserializer that decompresses and checks a message before `parse`; it returns errors as MLServerError.
+    """Return a deserializer that decompresses and checks a message before `parse`, and returns RequestRefused.
 
-    A refusal reaches the method, which answers it; an exception would be logged with a traceback.
+    A returned refusal reaches the method, which answers it; an exception would be logged with a traceback.
     """
     limit, max_texts = max_body_bytes(), Settings().max_texts
 
@@ -243,11 +248,9 @@ def bounded_deserializer(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any
             check_message(content, max_texts)
             return parse(content)
         except DecodeError:
-            return MLServerError("the request is not a message of the protocol")
-        except MLServerError as error:
-            return error
+            return RequestRefused("the request is not a message of the protocol")
         except RequestRefused as refused:
-            return MLServerError(str(refused), refused.status)
+            return refused
 
     return deserialize
 
@@ -264,7 +267,7 @@ def _decompressed(content: bytes, limit: int) -> bytes:
 def decode(request: Any, max_texts: int) -> InferenceRequest:
     """Return the request as MLServer's type.
 
-    Raises MLServerError: 400 if tensors do not fit datatype and shape, 413 if they hold too many elements.
+    Raises MLServerError (400) if tensors do not fit datatype and shape, RequestRefused (413) if they hold too much.
     """
     raw = request.raw_input_contents
     if raw and (len(raw) != len(request.inputs) or any(tensor.HasField("contents") for tensor in request.inputs)):
@@ -276,8 +279,6 @@ def decode(request: Any, max_texts: int) -> InferenceRequest:
             elif len(content) > OTHER_VALUES:
                 raise MLServerError(f"input '{INPUT}' has datatype '{tensor.datatype[:60]}'; send {DATATYPE}")
         payload = ModelInferRequestConverter.to_types(request)
-    except RequestRefused as refused:
-        raise MLServerError(str(refused), refused.status) from None
     except (struct.error, ValueError):
         raise MLServerError("an input does not fit its datatype and shape, or a parameter its type") from None
     for name, parameter in request.parameters.items():

@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 
-from mlserver.errors import MLServerError
-
+from reviews_parsing.errors import RequestRefused
 from reviews_parsing.serving.metrics import count_limit
 from reviews_parsing.settings import Settings
 
@@ -51,14 +50,14 @@ class ByteBudget:
 
     @contextmanager
     def reservation(self) -> Iterator[Callable[[int], None]]:
-        """Yield a function that reserves more bytes until the block ends; it raises MLServerError (503)."""
+        """Yield a function that reserves more bytes until the block ends; it raises RequestRefused (503)."""
         total = 0
 
         def reserve(size: int) -> None:
             nonlocal total
             if self._reserved + size > self._limit:
                 limit_log.reached("max_bytes_in_flight")
-                raise MLServerError(
+                raise RequestRefused(
                     "the server holds as many bytes of requests as it can; try again later",
                     HTTPStatus.SERVICE_UNAVAILABLE,
                 )
@@ -71,8 +70,8 @@ class ByteBudget:
             self._reserved -= total
 
 
-def timed_out(what: str, limit: str) -> MLServerError:
+def timed_out(what: str, limit: str) -> RequestRefused:
     """Record that a limit of time was reached, and return the error (408)."""
     limit_log.reached(limit)
     message = f"the {what} did not arrive within the time limit; send it again, faster"
-    return MLServerError(message, HTTPStatus.REQUEST_TIMEOUT)
+    return RequestRefused(message, HTTPStatus.REQUEST_TIMEOUT)

@@ -6,9 +6,9 @@ import hmac
 from http import HTTPStatus
 from ipaddress import ip_address
 
-from mlserver.errors import MLServerError
 from starlette.requests import Request
 
+from reviews_parsing.errors import RequestRefused
 from reviews_parsing.settings import Settings
 
 SCHEME = "Bearer "
@@ -25,25 +25,25 @@ class ModelControl:
         self._hosts = {"localhost", *filter(None, map(str.strip, settings.allowed_hosts.lower().split(",")))}
 
     def check(self, authorization: str | None) -> None:
-        """Raise MLServerError unless `authorization` is `Bearer` and the token: 403 if it is off, else 401."""
+        """Raise RequestRefused unless `authorization` is `Bearer` and the token: 403 if it is off, else 401."""
         if not self._token:
-            raise MLServerError(
+            raise RequestRefused(
                 "models cannot be managed over the network; set REVIEWS_PARSING_MODEL_CONTROL to a token on the server",
                 HTTPStatus.FORBIDDEN,
             )
         if not hmac.compare_digest((authorization or "").encode(), f"{SCHEME}{self._token}".encode()):
             message = "models are managed with a token; send the header 'Authorization: Bearer TOKEN'"
-            raise MLServerError(message, HTTPStatus.UNAUTHORIZED)
+            raise RequestRefused(message, HTTPStatus.UNAUTHORIZED)
 
     def check_request(self, request: Request) -> None:
-        """Raise MLServerError as `check` does, or with 403 if the header Host is a name that is not allowed.
+        """Raise RequestRefused as `check` does, or with 403 if the header Host is a name that is not allowed.
 
         A page can make a browser resolve its own name to this server's address, but not choose an address as the name.
         """
         host = request.headers.get("Host", "").lower()
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if name not in self._hosts and not _is_address(name):
-            raise MLServerError(
+            raise RequestRefused(
                 f"models are not managed under the name '{name[:60]}'; use the address of the server, or add the name "
                 "to REVIEWS_PARSING_ALLOWED_HOSTS",
                 HTTPStatus.FORBIDDEN,
