@@ -9,13 +9,14 @@
 # make compose  run that image with MLflow, Prometheus, Grafana and Jaeger; make compose-down ends them
 # make kind-up         the whole system on a local Kind cluster; kind-down deletes it, kind-logins shows who may come in
 # make gke-up ENV=dev  the same on GKE, after terraform apply: deploy/gke/README.md
+# make pretrained  train the model that ships, in hours; texts without labels beside the corpus's: UNLABELLED="FILE ..."
 # make dashboards  write Grafana's dashboards anew from scripts/dashboards.py
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: install up test lint docs docs-serve lock dashboards clean image audit compose compose-down
+.PHONY: install up test lint docs docs-serve lock pretrained dashboards clean image audit compose compose-down
 .PHONY: kind-up kind-down kind-logins gke-up gke-down gke-logins
 .PHONY: agent-image ci-check ci-test ci-image ci-gate ci-canary ci-smoke ci-promote ci-undo ci-notify
 
@@ -66,6 +67,9 @@ compose-down:
 $(MODEL)/.env:
 	@umask 077 && for name in POSTGRES_PASSWORD S3_SECRET_KEY GRAFANA_PASSWORD; do \
 	    $(PYTHON) -c "import secrets; print('$$name=' + secrets.token_hex(24))"; done > $@
+
+pretrained: $(STAMP)
+	$(BIN)/python scripts/pretrained.py --unlabelled $(UNLABELLED)
 
 dashboards: $(STAMP)
 	$(BIN)/python scripts/dashboards.py

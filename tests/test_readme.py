@@ -55,8 +55,6 @@ def test_every_command_runs(visitor: Path, default_ports: None) -> None:
                 continue
             # The default recipe on the whole corpus is trained once, by the fixture; here its command needs an end.
             shown = f"{train} my-reviews.jsonl --epochs 2" if line == train else line
-            # What other data is learnt after takes minutes; tests/training has it.
-            shown += " --foundation-epochs 0" if shown.startswith(train) else ""
             done = run(shown, visitor)
             if "promote" in line and done.returncode == 1 and "is worse than version 1" in done.stderr:
                 # A model of sixty reviews is refused, as README says; what follows needs a second champion.

@@ -44,7 +44,8 @@ class ParserConfig:
     """Configuration of a model: the content of `parser.json`. `window` and `margin` are in tokens.
 
     `transitions` and `opinion_transitions` are CRF transitions of aspect and opinion tags (`tagging.LinearChainCRF`),
-    `link_bias` is the distance bias of `tagging.link_opinions`. Each is empty if the model has none.
+    `link_bias` is the distance bias of `tagging.link_opinions`. Each is empty if the model has none. `languages` are
+    ISO 639 codes of the languages that the model reads; if there are none, languages are not identified.
     """
 
     taxonomy: Taxonomy
@@ -55,6 +56,7 @@ class ParserConfig:
     transitions: Matrix = ()
     opinion_transitions: Matrix = ()
     link_bias: tuple[float, ...] = ()
+    languages: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
         """Write `parser.json` into `folder`."""
@@ -98,6 +100,7 @@ class ParserConfig:
                 tuple(map(tuple, form.get("transitions", ()))),
                 tuple(map(tuple, form.get("opinion_transitions", ()))),
                 tuple(form.get("link_bias", ())),
+                tuple(form.get("languages", ())),
             )
         except (KeyError, TypeError) as error:
             raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {error}); fetch it again") from error

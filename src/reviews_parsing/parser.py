@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from reviews_parsing.cores import usable_cores
 from reviews_parsing.encoder import Encoder, Logits, Piece
 from reviews_parsing.errors import DataError, ModelError
+from reviews_parsing.language import identify
 from reviews_parsing.model_folder import MODEL_FILE, TOKENIZER_FILE, Matrix, ParserConfig
 from reviews_parsing.schema import OPINION_TAGS, Aspect, Opinion, ParsedReview, mention_key
 from reviews_parsing.tagging import (
@@ -256,7 +257,24 @@ class AspectParser:
             aspects[number].append(aspect)
         for number, aspect, opinion in zip(implicit_texts.tolist(), implicit, opinions, strict=True):
             aspects[number].append(replace(aspect, opinion=opinion))
-        return list(map(ParsedReview, prepared.texts, map(tuple, aspects)))
+        parsed = map(ParsedReview, prepared.texts, map(tuple, aspects))
+        if not self.config.languages:
+            return list(parsed)
+        return [self._with_language(review, text) for review, text in zip(parsed, prepared.tokenized, strict=True)]
+
+    def _with_language(self, review: ParsedReview, tokenized: TokenizedText) -> ParsedReview:
+        """Return the review with its language; scores in a foreign text are halved, and the threshold applies again."""
+        pieces = [
+            stop - start
+            for (begin, end), start, stop in zip(tokenized.bounds, tokenized.first, tokenized.first[1:], strict=False)
+            if end - begin > 1 and review.text[begin].isalpha()
+        ]
+        language = identify(review.text, self.config.languages, len(pieces), pieces.count(1))
+        aspects = review.aspects
+        if language.foreign:
+            halved = (replace(aspect, score=(aspect.score or 0.0) / 2) for aspect in aspects)
+            aspects = tuple(a for a in halved if (a.score or 0.0) >= self.config.calibration.threshold)
+        return ParsedReview(review.text, aspects, language.code, language.foreign)
 
     def _spans(self, prepared: Prepared, spans: Spans, opinions: Iterator[Opinion | None]) -> Iterator[Aspect]:
         """Yield the explicit aspects, each with the next one of `opinions`."""

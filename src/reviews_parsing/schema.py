@@ -6,7 +6,7 @@ Offsets count Unicode code points of the original text, from 0, end exclusive: `
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from reviews_parsing.errors import DataError
@@ -124,15 +124,21 @@ class Review:
 
 @dataclass(frozen=True, slots=True)
 class ParsedReview:
-    """Aspects of one text: explicit ones in text order, then implicit ones."""
+    """Aspects of one text: explicit ones in text order, then implicit ones.
+
+    `language` is an ISO 639 code, `und` if undetermined, or None if the model does not identify languages.
+    The model does not read a `foreign` text: its aspects have scores of at most 0.5.
+    """
 
     text: str
     aspects: tuple[Aspect, ...]
+    language: str | None = field(default=None, compare=False)
+    foreign: bool = field(default=False, compare=False)
 
     def only(self, min_score: float = 0.0, spans_only: bool = False) -> ParsedReview:
         """Return only aspects with a score of at least `min_score`; with `spans_only`, omit implicit aspects."""
         aspects = tuple(a for a in self.aspects if (a.score or 0.0) >= min_score and (a.span or not spans_only))
-        return ParsedReview(self.text, aspects)
+        return replace(self, aspects=aspects)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the JSON forms of the aspects."""

@@ -139,6 +139,12 @@ def test_the_default_is_pretrained_for_the_embedded_backbone_alone() -> None:
     assert Recipe(backbone=EMBEDDED, foundation="none").foundation_name == "none"
 
 
+def test_a_foundation_needs_fewer_epochs_on_many_reviews() -> None:
+    assert [Recipe().count_epochs(count) for count in (50, 1500, 4000, 20_000)] == [10, 10, 4, 3]
+    assert Recipe(foundation="none").count_epochs(20_000) == 10
+    assert Recipe(epochs=7).count_epochs(20_000) == 7
+
+
 def test_a_warning_names_held_out_texts_that_the_pretrained_checkpoint_was_trained_on(tmp_path: Path) -> None:
     data.write(data.read_splits("corpus")["train"][:40], tmp_path / "known.jsonl")
     lines: list[str] = []

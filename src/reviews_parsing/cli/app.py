@@ -152,7 +152,7 @@ def train(
         def progress(share: float, metrics: dict[str, float]) -> None:
             update(share)
             if metrics:
-                line = f"epoch {metrics['epoch']:.0f}/{recipe.epochs}  loss {metrics.get('loss', 0):.3f}  "
+                line = f"epoch {metrics['epoch']:.0f}/{metrics['epochs']:.0f}  loss {metrics.get('loss', 0):.3f}  "
                 line += f"validation F1 {metrics['eval_aggregated_f1']:.3f}"
                 update(share, line) if output.err.is_terminal else output.err.print(line)
 

@@ -27,6 +27,8 @@ from reviews_parsing.training.fit import NO_FOUNDATION, FitResult, Progress, Rec
 MIN_TAG_PROBABILITY, MIN_CERTAIN_SHARE = 0.6, 0.8
 # Learning rate of teachers on another, larger backbone, relative to the recipe's.
 LARGE_TEACHER_RATE = 0.4
+# Epochs of the student, relative to the recipe's: an epoch is longer, with texts beside the labelled reviews.
+STUDENT_EPOCHS = 0.6
 
 
 def distill(
@@ -80,7 +82,8 @@ def distill(
     stage += 1
     student = folder / "student"
     if not (student / "checkpoint").is_dir():
-        fit_model(recipe, student, foundation=foundation, soft=soft)
+        epochs = max(1, round(recipe.count_epochs(len(train)) * STUDENT_EPOCHS))
+        fit_model(replace(recipe, epochs=epochs), student, foundation=foundation, soft=soft)
     stage += 1
     polish = replace(recipe, epochs=recipe.polish_epochs, learning_rate=recipe.learning_rate * recipe.polish_rate)
     return fit_model(polish, folder, foundation=student / "checkpoint")

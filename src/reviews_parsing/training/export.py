@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from reviews_parsing.encoder import EMBEDDING
+from reviews_parsing.language import languages_of
 from reviews_parsing.model_folder import MODEL_FILE, TOKENIZER_FILE, Calibration, ParserConfig
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review, Taxonomy
@@ -101,8 +102,8 @@ def write_fp32(checkpoint: Path, taxonomy: Taxonomy, recipe: Recipe, folder: Pat
 
 
 def calibrate(folder: Path, reviews: Sequence[Review]) -> None:
-    """Fit calibration and threshold of a model folder on `reviews`, and write them into the folder."""
-    config = ParserConfig.read(folder)
+    """Fit calibration, threshold and languages of a model folder on `reviews`, and write them into the folder."""
+    config = replace(ParserConfig.read(folder), languages=languages_of([review.text for review in reviews]))
     calibration = _calibration(AspectParser(folder), reviews)
     replace(config, calibration=calibration).write(folder)
     half_f1 = evaluate(AspectParser(folder), reviews).f1 / 2

@@ -38,6 +38,8 @@ from reviews_parsing.training.metrics import Entity, flatten, score
 NO_FOUNDATION = "none"
 # Maximum relative change of lengths, so that each epoch has different batches.
 LENGTH_NOISE = 0.2
+# Epochs of a training; on a foundation, as many as show the model about so many reviews, and no fewer than a minimum.
+DEFAULT_EPOCHS, MIN_EPOCHS, REVIEWS_ON_A_FOUNDATION = 10, 3, 15_000
 # Spins of a thread of libgomp before it sleeps; the default is minutes, in which it takes a core from other programs.
 SPIN_COUNT = "2000"
 Progress = Callable[[float, dict[str, float]], None]
@@ -53,7 +55,8 @@ class Recipe:
 
     Optimization: a step has at most `batch_size` windows and about `batch_tokens` tokens. `learning_rate` is that of
     the encoder; heads learn `head_factor` times faster. The rate rises over the share `warmup` of all steps and falls
-    to zero. The last epoch is used, so that the validation split stays unbiased for calibration; with `patience`,
+    to zero. `epochs` is by default `DEFAULT_EPOCHS`, fewer on a foundation if there are many reviews. The last epoch is
+    used, so that the validation split stays unbiased for calibration; with `patience`,
     training stops after that number of epochs without a better validation F1 (span + category), and the best epoch is
     used. `freeze_embeddings` saves a quarter of the time.
 
@@ -66,10 +69,10 @@ class Recipe:
 
     backbone: str = EMBEDDED
     foundation: str | None = None
-    epochs: int = 10
+    epochs: int | None = None
     teacher: str | None = None
     teachers: int = 2
-    polish_epochs: int = 3
+    polish_epochs: int = 2
     polish_rate: float = 0.25
     learning_rate: float = 2e-4
     head_factor: float = 5.0
@@ -83,7 +86,7 @@ class Recipe:
     opinion_weight: float = 0.2
     freeze_embeddings: bool = True
     noisy_share: float = 0.15
-    window: int = 128
+    window: int = 256
     margin: int = 12
     seed: int = 13
 
@@ -91,6 +94,14 @@ class Recipe:
     def foundation_name(self) -> str:
         """The foundation, with the default resolved."""
         return self.foundation or (pretrained.NAME if self.backbone == EMBEDDED else NO_FOUNDATION)
+
+    def count_epochs(self, review_count: int) -> int:
+        """Return the number of epochs for a training split of `review_count` reviews."""
+        if self.epochs is not None:
+            return self.epochs
+        if self.foundation_name == NO_FOUNDATION:
+            return DEFAULT_EPOCHS
+        return min(DEFAULT_EPOCHS, max(MIN_EPOCHS, round(REVIEWS_ON_A_FOUNDATION / review_count)))
 
     @property
     def weights(self) -> dict[str, float]:
@@ -150,7 +161,7 @@ def fit(
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     arguments = TrainingArguments(
         output_dir=str(states),
-        num_train_epochs=recipe.epochs,
+        num_train_epochs=recipe.count_epochs(len(train)),
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=4 * recipe.batch_size,
         learning_rate=recipe.learning_rate,
@@ -177,7 +188,8 @@ def fit(
             progress(state.global_step / state.max_steps, {})
 
         def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **_: Any) -> None:
-            progress(state.global_step / state.max_steps, {"epoch": state.epoch, **_history(state.log_history)[-1]})
+            counts = {"epoch": state.epoch, "epochs": state.num_train_epochs}
+            progress(state.global_step / state.max_steps, {**counts, **_history(state.log_history)[-1]})
 
     trainer = _trainer_class()(
         model=model,

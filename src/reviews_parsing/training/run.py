@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -139,8 +139,8 @@ def prepare(
 ) -> TrainingJob:
     """Read `source` and complete its splits, see `complete_splits`.
 
-    Reviews of `extra_files` are added to the training split; `texts` that are also in `source` are omitted. Raises
-    DataError if a source cannot be read or is too small.
+    Set the number of epochs in the recipe. Reviews of `extra_files` are added to the training split; `texts` that are
+    also in `source` are omitted. Raises DataError if a source cannot be read or is too small.
     """
     splits = complete_splits(data.read_splits(source, mapping, data_format), recipe.seed)
     additions = [review for file in extra_files for review in data.read(file, mapping)]
@@ -148,6 +148,7 @@ def prepare(
     splits = extension.splits if extension else splits
     new_texts = select_new_texts(texts, (review.text for reviews in splits.values() for review in reviews))
     taxonomy = Taxonomy.of(splits["train"])
+    recipe = replace(recipe, epochs=recipe.count_epochs(len(splits["train"])))
     return TrainingJob(source, splits, recipe, taxonomy, data.compute_digest(splits), extension, new_texts)
 
 
