@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from reviews_parsing.errors import ModelError
@@ -66,6 +66,38 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(
         default=60, ge=0, description="time limit for requests in progress when the server stops, in seconds"
     )
+    drain_pause_seconds: float = Field(
+        default=5,
+        ge=0,
+        description="how long it first answers on open connections, asking clients to close them",
+    )
+    max_connections: int = Field(default=768, ge=1, description="maximum number of REST connections")
+    max_bytes_in_flight: int = Field(
+        default=256_000_000, ge=1, description="maximum size of all request bodies in memory together; beyond: 503"
+    )
+    max_header_bytes: int = Field(default=32_768, ge=1024, description="maximum size of request headers; beyond: 431")
+    header_seconds: float = Field(
+        default=10, gt=0, description="maximum time for the headers of a request; beyond: the connection is closed"
+    )
+    body_seconds: float = Field(default=30, gt=0, description="maximum time for the body of a request; beyond: 408")
+    model_control: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="token that clients must send to load, unload and list models; unset: nobody may",
+    )
+    allowed_hosts: str = Field(
+        default="",
+        description="host names, separated by commas, under which models may be managed; always: localhost, addresses",
+    )
+    allowed_origins: str = Field(
+        default="",
+        description="origins, separated by commas, whose pages may send requests, beside the server's own",
+    )
+    max_grpc_answer_bytes: int = Field(
+        default=4 * 1024 * 1024 - 4096,
+        ge=1,
+        description="maximum size of an answer over gRPC; clients accept 4 MiB by default",
+    )
 
     traffic: Path | None = Field(
         default=None, description="folder for numbers, and no texts, of a sample of the requests"
@@ -117,6 +149,11 @@ class Settings(BaseSettings):
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", domain):
             raise ModelError(f"{domain!r} is no name of a domain; use lower-case letters, digits and hyphens")
         return f"{self.model_name}-{domain}"
+
+    @field_validator("model_control", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return value or None
 
     @property
     def champion_uri(self) -> str:

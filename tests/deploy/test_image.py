@@ -29,7 +29,7 @@ from ports import free_port
 from registry.servers import answers, until
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.settings import MODEL_NAME
-from serving.client import MODEL, Answer, Server
+from serving.client import MODEL, TOKEN, Answer, Server
 
 PROJECT = Path(__file__).parent.parent.parent
 SHARED = Path(os.environ.get("REVIEWS_PARSING_SHARED", PROJECT.parent / "shared"))
@@ -142,6 +142,7 @@ def serving(built: dict[str, Any], folder: Path) -> Iterator[Container]:
     ports = {name: free_port() for name in INSIDE}
     options = [f"--publish=127.0.0.1:{port}:{INSIDE[name]}" for name, port in ports.items()]
     options += [f"--volume={folder}:/model:ro", "--env=REVIEWS_PARSING_MODEL_URI=/model"]
+    options += [f"--env=REVIEWS_PARSING_MODEL_CONTROL={TOKEN}"]
     with running(built, *options, ports=ports, command=[]) as container:
         yield container
 

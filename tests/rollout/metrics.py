@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from reviews_parsing.serving.metrics import SECONDS
+from reviews_parsing.serving.metrics import LATENCY_BUCKETS_SECONDS
 
 
 class Exporter:
@@ -25,7 +25,9 @@ class Exporter:
         registry = CollectorRegistry()
         counter = Counter("reviews_parsing_requests", "", ["door", "status"], registry=registry)
         labels = ["door", "texts"]
-        histogram = Histogram("reviews_parsing_request_seconds", "", labels, buckets=SECONDS, registry=registry)
+        histogram = Histogram(
+            "reviews_parsing_request_seconds", "", labels, buckets=LATENCY_BUCKETS_SECONDS, registry=registry
+        )
         info = Gauge("reviews_parsing_model_info", "", ["version", "precision"], registry=registry)
         info.labels(version, "int8").set(1)
         exporter = self

@@ -17,6 +17,9 @@ from reviews_parsing.settings import MODEL_NAME
 
 MODEL = f"/v2/models/{MODEL_NAME}"
 DEADLINE = 90.0
+# Every server of the tests may be managed with this token.
+TOKEN = "a-token-of-the-tests"
+AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
 # Variables that a server reads, by how they begin.
 OURS = ("JAEGER_", "MLFLOW_", "MLSERVER_", "OTEL_", "REVIEWS_PARSING_")
 
@@ -60,7 +63,9 @@ class Server:
         return self._send(urllib.request.Request(f"http://127.0.0.1:{port or self.http}{path}"))
 
     def post(self, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> Answer:
-        return self._send(urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", body, dict(headers or {})))
+        token = AUTHORIZATION if path.startswith("/v2/repository/") else {}
+        headers = {**token, **(headers or {})}
+        return self._send(urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", body, headers))
 
     def ask(self, form: object, path: str = f"{MODEL}/infer") -> Answer:
         return self.post(path, json.dumps(form).encode(), {"Content-Type": "application/json"})
@@ -95,4 +100,4 @@ def tensor(**changes: object) -> dict[str, object]:
 
 def environment(home: Path, **variables: str) -> dict[str, str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
-    return {**clean, "REVIEWS_PARSING_HOME": str(home), **variables}
+    return {**clean, "REVIEWS_PARSING_HOME": str(home), "REVIEWS_PARSING_MODEL_CONTROL": TOKEN, **variables}

@@ -30,7 +30,7 @@ from reviews_parsing.parser import AspectParser
 from reviews_parsing.registry.resolution import ModelReference, ResolvedVersion, save_resolution
 from reviews_parsing.settings import MODEL_NAME
 
-from .client import DEADLINE, MODEL, Server, environment
+from .client import DEADLINE, MODEL, TOKEN, Server, environment
 from .conftest import FOLDER, SERVE, Start
 
 LOAD = f"/v2/repository/models/{MODEL_NAME}/load"
@@ -179,11 +179,11 @@ def test_a_request_that_never_ends_does_not_keep_the_server(start: Start) -> Non
 ENDS_IN_A_BATCH = """
 import asyncio, pathlib, sys
 from reviews_parsing import AspectParser
-from reviews_parsing.serving.work import Work
+from reviews_parsing.serving.queue import ParseQueue
 
 async def leave():
-    work = Work(AspectParser(pathlib.Path(sys.argv[1]), 1), 1, max_wait=60)
-    request = asyncio.create_task(work.run(["Rude waiter. " * 60] * 40))
+    queue = ParseQueue(AspectParser(pathlib.Path(sys.argv[1]), 1), 1, max_wait=60)
+    request = asyncio.create_task(queue.run(["Rude waiter. " * 60] * 40))
     await asyncio.sleep(float(sys.argv[2]))
     assert not request.done()
 
@@ -360,7 +360,7 @@ def test_a_damaged_version_is_refused_and_the_one_that_runs_goes_on(start: Start
                 tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{server.grpc}") as client,
                 pytest.raises(InferenceServerException, match="damaged") as status,
             ):
-                client.load_model(MODEL_NAME)
+                client.load_model(MODEL_NAME, headers={"authorization": f"Bearer {TOKEN}"})
             assert status.value.status() == "StatusCode.UNAVAILABLE"
             assert is_ready(server)
         assert set(answered[0]) == {"1"}

@@ -109,10 +109,21 @@ def test_a_text_is_never_logged(server: Server) -> None:
 
 def test_without_a_champion_mlserver_ends_with_one_line(champion_home: Path) -> None:
     command = [str(Path(sys.executable).parent / "mlserver"), "start", str(FOLDER)]
-    code, errors = _failure(command, environment(champion_home, REVIEWS_PARSING_MODEL_NAME="nobody"))
+    code, errors = _failure(command, environment(champion_home, REVIEWS_PARSING_MODEL_URI="models:/nobody@champion"))
     assert code == 1
     assert "Error: model nobody has no champion yet" in errors[-1]
     assert not any("Traceback" in line for line in errors)
+
+
+@pytest.mark.parametrize("mlserver", [False, True])
+def test_an_invalid_setting_is_one_line_without_its_value(champion_home: Path, mlserver: bool) -> None:
+    command = [str(Path(sys.executable).parent / "mlserver"), "start", str(FOLDER)]
+    if not mlserver:
+        command = [sys.executable, "-c", SERVE, *(str(free_port(0)) for _ in range(3))]
+    code, errors = _failure(command, environment(champion_home, REVIEWS_PARSING_MODEL_CONTROL="short"))
+    assert code == 1
+    assert "REVIEWS_PARSING_MODEL_CONTROL is invalid" in errors[-1]
+    assert "short" not in "".join(errors).replace("too_short", "")
 
 
 def test_without_a_model_serve_says_so(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from tritonclient.utils import InferenceServerException
 
 from reviews_parsing.io.ports import free_port
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.serving.traces import jaeger_endpoint
+from reviews_parsing.serving.tracing import jaeger_endpoint
 from reviews_parsing.settings import MODEL_NAME
 
 from .client import DEADLINE, MODEL, Server, environment, tensor
@@ -38,14 +38,14 @@ SOON = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
 # What a door does with an answered request, without a server.
 ANSWER = """
 import sys
-from reviews_parsing.serving import traces
+from reviews_parsing.serving import tracing
 from reviews_parsing.serving.metrics import Outcome
-traces.start()
+tracing.start()
 scope = {"method": "POST", "path": "/v2/models/m/infer", "scheme": "http", "headers": []}
-with traces.over_rest(scope, ("m", None, "infer", None), Outcome(200)):
-    traces.model("m", "1")
-    with traces.phase("decode-input"):
-        traces.batches([])
+with tracing.rest_request(scope, "/v2/models/{model_name}/infer", Outcome(200)):
+    tracing.set_model("m", "1")
+    with tracing.phase("decode-input"):
+        tracing.record_batches([])
 """
 
 
@@ -115,9 +115,11 @@ EXPECTED = {
     "grpc": (
         "inference.GRPCInferenceService/ModelInfer",
         {
+            "rpc.system.name": "grpc",
+            "rpc.method": "inference.GRPCInferenceService/ModelInfer",
+            "rpc.response.status_code": "OK",
             "rpc.system": "grpc",
             "rpc.service": "inference.GRPCInferenceService",
-            "rpc.method": "ModelInfer",
             "rpc.grpc.status_code": 0,
         },
     ),
@@ -196,7 +198,11 @@ def test_a_refused_request_has_its_span_with_the_kind_of_error(traced: Server, c
     span, [phase] = collector.trace(trace)
     failed = {
         "rest": {"http.response.status_code": 400, "error.type": "400"},
-        "grpc": {"rpc.grpc.status_code": 3, "error.type": "INVALID_ARGUMENT"},
+        "grpc": {
+            "rpc.response.status_code": "INVALID_ARGUMENT",
+            "rpc.grpc.status_code": 3,
+            "error.type": "INVALID_ARGUMENT",
+        },
     }
     assert span.attributes == EXPECTED[door][1] | MODEL_ATTRIBUTES | failed[door]
     assert (phase.name, phase.attributes) == ("decode-input", {**MODEL_ATTRIBUTES, "error.type": "RequestRefused"})
@@ -367,7 +373,7 @@ def test_a_protocol_that_there_is_not_is_named_and_the_server_goes_on(tmp_path: 
 
 
 def test_a_collector_that_is_not_there_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    program = f"{ANSWER}\ntraces.FLUSH_SECONDS = 0.1\n"
+    program = f"{ANSWER}\ntracing.FLUSH_SECONDS = 0.1\n"
     begin = time.perf_counter()
     done = run(tmp_path, program, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port(0)}")
     assert done.returncode == 0

@@ -18,6 +18,7 @@ from reviews_parsing.parser import AspectParser
 from reviews_parsing.settings import MODEL_NAME
 
 from .client import MODEL, Server, tensor
+from .conftest import Start
 from .texts import TEXTS
 
 CLIENTS = {"http": tritonclient.http, "grpc": tritonclient.grpc}
@@ -218,3 +219,24 @@ def test_requests_with_one_text_are_timed_apart(server: Server, client: Any, doo
     with pytest.raises(InferenceServerException):
         client.infer(MODEL_NAME, [given(door, ["Lovely pho."], name="review")])
     assert [after - one for after, one in zip(counted(), before, strict=True)] == [1, 1, 1]
+
+
+MANY_ASPECTS = "Great soup, rude waiter, lovely view, cheap wine, warm bread, cold fish. " * 300
+
+
+def test_an_answer_that_a_client_cannot_receive_is_refused_with_the_option(start: Start) -> None:
+    with start(REVIEWS_PARSING_MAX_WAIT="60", REVIEWS_PARSING_MAX_GRPC_ANSWER_BYTES="20000") as server:
+        texts = [MANY_ASPECTS]
+        with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{server.grpc}") as client:
+            with pytest.raises(InferenceServerException, match="max_answer_bytes") as refused:
+                client.infer(MODEL_NAME, [given("grpc", texts)])
+            assert refused.value.status() == "StatusCode.RESOURCE_EXHAUSTED"
+            # A client that can receive more says so.
+            result = client.infer(MODEL_NAME, [given("grpc", texts)], parameters={"max_answer_bytes": 10_000_000})
+            assert len(predictions(result)[0]) > 100
+        # REST has no such limit.
+        assert len(server.infer(texts).predictions[0]) > 100
+        with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{server.grpc}") as client:
+            for value in (0, -1, True, "5"):
+                with pytest.raises(InferenceServerException, match="max_answer_bytes"):
+                    client.infer(MODEL_NAME, [given("grpc", ["Fine."])], parameters={"max_answer_bytes": value})

@@ -241,21 +241,21 @@ def _decide(cycle: Cycle | None, triggers: Triggers, store: Path | None, name: s
 
 def _find_drift(triggers: Triggers, name: str, version: str) -> tuple[bool, str]:
     """Compare the traffic of the window with the champion's profile."""
-    from reviews_parsing.monitor import Profile, compare, read
+    from reviews_parsing.monitor import Profile, detect_drift, read_traffic
 
     folder = triggers.traffic or Settings().traffic
     if folder is None:
         raise RetrainingFailed("--drift needs the folder of the traffic: --traffic FOLDER or REVIEWS_PARSING_TRAFFIC")
     try:
         profile = Profile.read(locate(f"models:/{name}/{version}")[0])
-        window = read(folder, profile, triggers.drift)
-        comparison = compare(profile.gauge.names, profile.numbers, window.numbers)
+        window = read_traffic(folder, profile, triggers.drift)
+        result = detect_drift(profile.extractor.names, profile.features, window.features)
     except DataError as error:
         return False, f"no drift to be seen ({error})"
-    names = ", ".join(change.number for change in comparison.drifted[:5])
+    names = ", ".join(drift.feature for drift in result.drifted[:5])
     if names:
-        return True, f"drift of {names} in {comparison.reviews:,} reviews"
-    return False, f"no drift in {comparison.reviews:,} reviews"
+        return True, f"drift of {names} in {result.reviews:,} reviews"
+    return False, f"no drift in {result.reviews:,} reviews"
 
 
 def _newest_cycle(client: MlflowClient, name: str) -> Cycle | None:

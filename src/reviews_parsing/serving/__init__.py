@@ -1,4 +1,4 @@
-"""The server: MLServer with the parser in it. Nothing of MLServer is imported before it is needed."""
+"""V2 inference server: MLServer with the parser as its runtime."""
 
 from reviews_parsing.serving.server import serve
 

@@ -1,19 +1,25 @@
-"""Texts in batches that are neither too many nor too long."""
+"""Split of texts into batches that are bounded in number and size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 
-def batches(texts: Iterable[str], most: int, characters: int) -> Iterator[list[str]]:
-    """Consecutive texts, at most `most` and `characters` at a time; a text that is longer comes by itself."""
+def batches(
+    texts: Iterable[str], max_texts: int, max_size: int, size_of: Callable[[str], int] = len
+) -> Iterator[list[str]]:
+    """Yield consecutive texts, at most `max_texts` at a time with sizes that add up to at most `max_size`.
+
+    A text that is larger is a batch of its own.
+    """
     batch: list[str] = []
-    size = 0
+    total = 0
     for text in texts:
-        if batch and (len(batch) == most or size + len(text) > characters):
+        size = size_of(text)
+        if batch and (len(batch) == max_texts or total + size > max_size):
             yield batch
-            batch, size = [], 0
+            batch, total = [], 0
         batch.append(text)
-        size += len(text)
+        total += size
     if batch:
         yield batch

@@ -1,57 +1,55 @@
-"""What MLServer is told to load; with it come the doors of this project (`settings.json` names this class)."""
+"""Model repository of MLServer (`settings.json` names it): the models to load, with their versions resolved."""
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Sequence
 
-from click import ClickException
 from mlserver import ModelSettings
-from mlserver.errors import MLServerError, ModelNotFound
+from mlserver.errors import ModelNotFound
 from mlserver.repository import SchemalessModelRepository
 from mlserver.settings import ModelParameters
+from pydantic import ValidationError
 
-from reviews_parsing.errors import ReviewsParsingError, ServingError
-from reviews_parsing.serving import doors
-from reviews_parsing.serving.pin import pin
-from reviews_parsing.settings import MODEL_NAME
+from reviews_parsing.errors import ReviewsParsingError
+from reviews_parsing.serving.model_registry import ModelUnavailable
+from reviews_parsing.serving.model_resolution import resolve
+from reviews_parsing.serving.model_server import ModelServer
+from reviews_parsing.settings import MODEL_NAME, Settings
 
 RUNTIME = "reviews_parsing.serving.runtime.AspectRuntime"
-UNAVAILABLE = 503
 
-
-class ModelUnavailable(ServingError, MLServerError, ClickException):  # type: ignore[misc]
-    """There is no model to serve: one line on `reviews-parsing serve` and `mlserver start`, 503 on a reload."""
-
-    def __init__(self, message: str) -> None:
-        MLServerError.__init__(self, message, UNAVAILABLE)
-        ClickException.__init__(self, message)
+# `mlserver start` has no option for its server class. It reads settings.json, and so imports this module, first.
+if command := sys.modules.get("mlserver.cli.main"):
+    command.MLServer = ModelServer  # type: ignore[attr-defined]
 
 
 class Repository(SchemalessModelRepository):  # type: ignore[misc]
-    """The models under `root`, as MLServer's own repository finds them; without a root the one at `model_uri`."""
+    """The models under `root`, found as MLServer does; without a root, the one model at `model_uri`."""
 
     def __init__(self, root: str, model_uri: str | None = None) -> None:
+        """Raises ModelUnavailable if a setting is invalid."""
         super().__init__(root)
         self._uri = model_uri
-        doors.mend()
+        _check_settings()
 
     async def list(self) -> Sequence[ModelSettings]:
-        """Each with its version resolved anew, or as it was last where the registry cannot be reached.
+        """Return each model with its current version, or the last known one if the registry cannot be reached.
 
-        Raises ModelUnavailable where there is none.
+        Raises ModelUnavailable if there is no version.
         """
-        return await _pinned(await self._models(), stale_ok=True)
+        return await _resolved(await self._models(), stale_ok=True)
 
     async def find(self, name: str) -> Sequence[ModelSettings]:
-        """Those of this name, for a reload: who asks for what there is now is not given what there was.
+        """Return the models of this name, for a reload: never a last known version.
 
-        Raises ModelNotFound, or ModelUnavailable where there is no version or the registry cannot be reached.
+        Raises ModelNotFound, or ModelUnavailable if there is no version or the registry cannot be reached.
         """
         models = [model for model in await self._models() if model.name == name]
         if not models:
             raise ModelNotFound(name)
-        return await _pinned(models, stale_ok=False)
+        return await _resolved(models, stale_ok=False)
 
     async def _models(self) -> Sequence[ModelSettings]:
         if self._root:
@@ -59,11 +57,22 @@ class Repository(SchemalessModelRepository):  # type: ignore[misc]
         return [ModelSettings(name=MODEL_NAME, implementation=RUNTIME, parameters=ModelParameters(uri=self._uri))]
 
 
-async def _pinned(models: Sequence[ModelSettings], stale_ok: bool) -> Sequence[ModelSettings]:
+async def _resolved(models: Sequence[ModelSettings], stale_ok: bool) -> Sequence[ModelSettings]:
     for model in models:
         if model.implementation_ == RUNTIME:
             try:
-                await asyncio.to_thread(pin, model, stale_ok=stale_ok)
+                await asyncio.to_thread(resolve, model, stale_ok=stale_ok)
             except ReviewsParsingError as error:
                 raise ModelUnavailable(str(error)) from error
     return models
+
+
+def _check_settings() -> None:
+    """Raise ModelUnavailable with one line that names an invalid setting, without its value, which may be a secret."""
+    try:
+        Settings()
+    except ValidationError as error:
+        detail = error.errors()[0]
+        name = str(detail["loc"][0])
+        variable = f"REVIEWS_PARSING_{name.upper()}" if name in Settings.model_fields else name
+        raise ModelUnavailable(f"{variable} is invalid: {detail['msg']}; change or unset it") from None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import asdict
+from http import HTTPStatus
 from pathlib import Path
 
 import orjson
@@ -22,27 +24,37 @@ from reviews_parsing.cores import usable_cores
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import ParsedReview
-from reviews_parsing.serving import traces
-from reviews_parsing.serving.failures import MESSAGE, log_failure
+from reviews_parsing.serving import tracing
 from reviews_parsing.serving.metrics import ModelMetrics, count_batch, phase
-from reviews_parsing.serving.pin import pin
-from reviews_parsing.serving.request import DATATYPE, INPUT, OUTPUT, Limits, ParseCall, read
+from reviews_parsing.serving.model_resolution import resolve
+from reviews_parsing.serving.protocol import (
+    DATATYPE,
+    INPUT,
+    INTERNAL_ERROR,
+    OUTPUT,
+    ParseRequest,
+    RequestLimits,
+    check_answer_size,
+    log_failure,
+    read_request,
+)
+from reviews_parsing.serving.queue import ParsedPart, ParseQueue, return_free_memory
 from reviews_parsing.serving.traffic import watch
-from reviews_parsing.serving.work import Work, return_free_memory
 from reviews_parsing.settings import Settings
 
 PLATFORM = "onnxruntime_onnx"
-INTERNAL_ERROR = 500
+# JSON of an aspect with the shortest names and numbers.
+MIN_ASPECT_BYTES = 90
 WARM_UP = "The soup was warm and the waiter was not."
 
 
 class AspectRuntime(MLModel):  # type: ignore[misc]
-    """Texts in, the JSON array of each text's aspects out. Serves the version that its URI meant when it was made."""
+    """Parses texts into JSON arrays of aspects, with the version that its URI had when it was created."""
 
     def __init__(self, settings: ModelSettings) -> None:
-        """Raises ModelError or TrackingError where there is no such model."""
+        """Raises ModelError or TrackingError if there is no such model."""
         # MLServer registers a model under its version before it calls `load`.
-        pin(settings)
+        resolve(settings)
         settings.platform = PLATFORM
         settings.versions = [settings.version]
         settings.inputs = [MetadataTensor(name=INPUT, datatype=DATATYPE, shape=[-1])]
@@ -50,65 +62,79 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         super().__init__(settings)
 
     async def load(self) -> bool:
-        """Ready once the model has answered. Raises ModelError where it is damaged."""
-        ours = Settings()
-        threads = ours.threads or usable_cores()
-        # Each of the workers parses a batch of its own, in its own thread.
-        parser = await asyncio.to_thread(AspectParser, Path(self.settings.parameters.uri), 1, ours.engine)
+        """Load the model and let it answer once. Raises ModelError if it is damaged."""
+        settings, folder = Settings(), Path(self.settings.parameters.uri)
+        # Each worker thread parses a batch of its own, with one thread.
+        parser = await asyncio.to_thread(AspectParser, folder, 1, settings.engine)
         await asyncio.to_thread(parser.parse, [WARM_UP])
         self._taxonomy = orjson.dumps(asdict(parser.taxonomy)).decode()
-        self._limits = Limits(ours.max_texts, ours.max_characters)
-        self._traffic = await asyncio.to_thread(watch, parser, Path(self.settings.parameters.uri), self.version, ours)
-        self._work = Work(parser, threads, ours.max_wait, count_batch, self._traffic.observe)
-        self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._work.waiting)
+        self._limits = RequestLimits(settings.max_texts, settings.max_characters)
+        self._traffic = await asyncio.to_thread(watch, parser, folder, self.version, settings)
+        threads = settings.threads or usable_cores()
+        self._queue = ParseQueue(parser, threads, settings.max_wait, count_batch, self._traffic.observe)
+        self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._queue.waiting)
         await asyncio.to_thread(return_free_memory)
         return True
 
     async def metadata(self) -> MetadataModelResponse:
-        """With the model's categories and polarities, once it is loaded."""
-        form = await super().metadata()
+        """Return the metadata, with the model's taxonomy once it is loaded."""
+        metadata = await super().metadata()
         if self.ready:
-            # The protocol's parameters are strings, numbers and booleans.
-            form.parameters = Parameters(taxonomy=self._taxonomy)
-        return form
+            # Parameters of the protocol are strings, numbers and booleans.
+            metadata.parameters = Parameters(taxonomy=self._taxonomy)
+        return metadata
 
     def admit(self) -> None:
-        """Raises MLServerError (503) where a request could not begin soon."""
+        """Raise MLServerError (503) if a request would wait too long."""
         try:
-            self._work.admit()
+            self._queue.admit()
         except RequestRefused as refused:
             raise MLServerError(str(refused), refused.status) from None
 
+    @property
+    def alive(self) -> bool:
+        """Whether the model can still answer: it is loading, or all its worker threads live."""
+        return not self.ready or self._queue.alive
+
     async def unload(self) -> bool:
-        """What waits is still answered."""
-        self._work.close()
+        """Accept no more requests; those in the queue are still answered."""
+        self._queue.close()
         self._metrics.retire()
         await asyncio.to_thread(self._traffic.close)
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        """The answer to a V2 request. Raises MLServerError with the status that both doors answer."""
-        traces.model(self.name, self.version)
+        """Return the response to a V2 request. Raises MLServerError with the HTTP status of the answer."""
+        tracing.set_model(self.name, self.version)
         try:
-            with phase("decode-input"), traces.phase("decode-input"):
-                call = read(payload, self._limits)
-            reviews = await self._parse(call)
+            with phase("decode-input"), tracing.phase("decode-input"):
+                request = read_request(payload, self._limits)
+            reviews = await self._parse(request)
+            with phase("encode-output"), tracing.phase("encode-output"):
+                predictions = [orjson.dumps(review.to_json()) for review in reviews]
+            check_answer_size(sum(map(len, predictions)), request.max_answer_bytes)
         except RequestRefused as refused:
             raise MLServerError(str(refused), refused.status) from None
-        with phase("encode-output"), traces.phase("encode-output"):
-            predictions = [orjson.dumps(review.to_json()) for review in reviews]
         output = ResponseOutput(name=OUTPUT, datatype=DATATYPE, shape=[len(predictions)], data=predictions)
         return InferenceResponse(model_name=self.name, model_version=self.version, outputs=[output])
 
-    async def _parse(self, call: ParseCall) -> list[ParsedReview]:
+    async def _parse(self, request: ParseRequest) -> list[ParsedReview]:
+        parts: list[ParsedPart] = []
+        reviews: list[ParsedReview] = []
+        aspects = 0
         try:
-            parts = await self._work.run(call.texts)
+            async with aclosing(self._queue.stream(request.texts)) as stream:
+                async for part in stream:
+                    parts.append(part)
+                    reviews += [review.only(request.min_score, request.spans_only) for review in part.reviews]
+                    # Stop as soon as the answer is certainly too large, without the rest of the work.
+                    aspects += sum(len(review.aspects) for review in reviews[-len(part.reviews) :])
+                    check_answer_size(aspects * MIN_ASPECT_BYTES, request.max_answer_bytes)
         except RequestRefused:
             raise
         except Exception as error:
             log_failure(error)
-            raise RequestRefused(MESSAGE, INTERNAL_ERROR) from None
-        traces.batches(parts)
-        reviews = [review.only(call.min_score, call.spans_only) for part in parts for review in part.reviews]
+            raise RequestRefused(INTERNAL_ERROR, HTTPStatus.INTERNAL_SERVER_ERROR) from None
+        tracing.record_batches(parts)
         self._metrics.count(parts, reviews)
         return reviews

@@ -1,4 +1,4 @@
-"""The server, in this process."""
+"""`serve`: run the server in this process. MLServer is imported when it starts."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from reviews_parsing.io.ports import require_free
 if TYPE_CHECKING:
     from mlserver import Settings
 
-# Those of models/reviews-parsing-ner-aspects/settings.json. Debug would log each request; a worker process would be a
-# second copy of a model that already uses every core.
+# The same as models/reviews-parsing-ner-aspects/settings.json. Debug logs every request; a worker process would hold
+# a second copy of a model that already uses every core.
 SETTINGS: dict[str, Any] = {
     "debug": False,
     "parallel_workers": 0,
@@ -32,10 +32,10 @@ def serve(
 ) -> None:
     """Serve a model over V2 REST and gRPC, with Prometheus metrics, until SIGINT or SIGTERM.
 
-    The model is what `model_uri` means now (a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID`),
-    by default REVIEWS_PARSING_MODEL_URI, else the champion. Requests under way are answered before it returns, but for
-    those that take longer than REVIEWS_PARSING_DRAIN_SECONDS.
-    Raises ServingError where a port is taken, or there is no such model or it is damaged.
+    `model_uri` is a folder, `models:/NAME@ALIAS`, `models:/NAME/3` or `runs:/ID`, resolved once; the default is
+    REVIEWS_PARSING_MODEL_URI, else the champion. Returns after the requests in progress are answered, but no later
+    than REVIEWS_PARSING_DRAIN_SECONDS.
+    Raises ServingError if a port is taken, or the model does not exist or is damaged.
     """
     require_free(host, {"--http-port": http_port, "--grpc-port": grpc_port, "--metrics-port": metrics_port})
     try:
@@ -56,17 +56,17 @@ def serve(
 
 
 async def _serve(settings: Settings) -> None:
-    from mlserver import MLServer
     from mlserver.repository import ModelRepositoryFactory
 
+    from reviews_parsing.serving.model_server import ModelServer
+
     models = await ModelRepositoryFactory.resolve_model_repository(settings).list()
-    server = MLServer(settings)
-    await server.start(models)
+    await ModelServer(settings).start(models)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop
-    except ModuleNotFoundError:  # where it does not exist: Windows
+    except ModuleNotFoundError:  # not on Windows
         return None
     return uvloop.new_event_loop

@@ -1,7 +1,7 @@
-"""What comes in, in numbers: counted for Prometheus beside what training would have, and sampled into files.
+"""Monitoring of traffic: numbers of each review are counted for Prometheus, and sampled into files.
 
-All of it happens in a thread of its own, once the answer is out. Nothing that goes wrong there reaches a request, and
-where it cannot keep up, batches go by unseen.
+A separate thread does this after the answer is sent. Its errors never reach a request, and batches are skipped if it
+cannot keep up.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from reviews_parsing.errors import ModelError
 from reviews_parsing.monitor import Features, Profile, Quintiles, write_traffic
 from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview
-from reviews_parsing.serving.work import stand_back
+from reviews_parsing.serving.queue import lower_priority
 from reviews_parsing.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Answered = tuple[Prepared, Logits, Sequence[ParsedReview]]
 
-# Seconds between files, and how many batches may wait to be looked at.
+# Seconds between files, capacity of the queue in batches, and seconds of a minute.
 PERIOD, WAITING = 300.0, 32
 MINUTE = 60
 
@@ -41,9 +41,9 @@ log = logging.getLogger("mlserver")
 
 
 def watch(parser: AspectParser, folder: Path, version: str, settings: Settings) -> Traffic:
-    """What `version` of the model, which is in `folder`, sees from now on.
+    """Start monitoring the traffic of the model `version` in `folder`.
 
-    A model of before has no profile, and nothing is watched; the log says so, as where its profile cannot be read.
+    Without a readable training profile, which older models lack, nothing is monitored, and the log says so.
     """
     try:
         profile = Profile.read(folder)
@@ -57,17 +57,17 @@ def watch(parser: AspectParser, folder: Path, version: str, settings: Settings) 
 
 
 class Traffic:
-    """What nobody watches."""
+    """Traffic that is not monitored; base class."""
 
     def observe(self, prepared: Prepared, logits: Logits, reviews: Sequence[ParsedReview]) -> None:
-        """A batch that has been answered. Never raises."""
+        """Record a batch that has been answered. Never raises."""
 
     def close(self) -> None:
-        """Nothing more is seen."""
+        """End the monitoring."""
 
 
 class Watched(Traffic):
-    """What one version of the model sees; some of it goes into `sample`, if given, and into a file every PERIOD."""
+    """Monitored traffic of one model version, sampled into a file every PERIOD seconds if `sample` is given."""
 
     def __init__(self, parser: AspectParser, profile: Profile, counts: Counts, sample: Sample | None) -> None:
         self._parser = parser
@@ -90,7 +90,7 @@ class Watched(Traffic):
         self._thread.join()
 
     def _watch(self) -> None:
-        stand_back()
+        lower_priority()
         due = time.monotonic() + PERIOD
         batch: Answered | None = None
         while True:
@@ -112,41 +112,43 @@ class Watched(Traffic):
             self._counts.add(numbers)
             if self._sample:
                 self._sample.add(numbers)
-        except Exception as error:  # whatever it was, the next batch is another
+        except Exception as error:  # the next batch may succeed
             if not self._failed:
                 self._failed = True
-                # Its class alone: a message may quote a text.
+                # Log the class alone: a message may quote a text.
                 log.error("traffic is not counted: %s", type(error).__name__)
 
 
 class Counts:
-    """How many reviews were in each bin of each number, and the share that the profile has there."""
+    """Counts of reviews in each bin of each number, and the expected shares from the profile. Thread-safe."""
 
     def __init__(self, profile: Profile) -> None:
         self.bins = Quintiles.fit(profile.features, profile.extractor.names)
         self.expected = self.bins.shares(profile.features)
-        self._seen = np.zeros(self.expected.shape, np.int64)
+        self._counts = np.zeros(self.expected.shape, np.int64)
         self._lock = Lock()
 
     def add(self, numbers: Features) -> None:
-        found = self.bins.count(numbers)
+        """Count reviews."""
+        counts = self.bins.count(numbers)
         with self._lock:
-            self._seen += found
+            self._counts += counts
 
     @property
     def seen(self) -> Any:
+        """A copy of the counts."""
         with self._lock:
-            return self._seen.copy()
+            return self._counts.copy()
 
 
 class Collector:
-    """Counts of all versions, as Prometheus is told them. Their labels come from the models."""
+    """Prometheus collector of the counts of all versions; the models define the labels."""
 
     def __init__(self) -> None:
         self._versions: dict[str, Counts] = {}
 
     def counts(self, version: str, profile: Profile) -> Counts:
-        """Those of a version, which go on if it was served before."""
+        """Return the counts of a version, which continue if it was served before."""
         return self._versions.setdefault(version, Counts(profile))
 
     def describe(self) -> list[Metric]:
@@ -169,18 +171,18 @@ class Collector:
 
 @cache
 def _collector() -> Collector:
-    """One a process, as Prometheus knows it."""
+    """Return the collector of this process, registered in prometheus_client's default registry."""
     from prometheus_client import REGISTRY
 
-    found = Collector()
-    REGISTRY.register(found)
-    return found
+    collector = Collector()
+    REGISTRY.register(collector)
+    return collector
 
 
 class Sample:
-    """At most `rows` reviews of each minute, each as likely as any other of it (Vitter, 1985, algorithm R), in files.
+    """Reservoir sample of at most `rows` reviews per minute (Vitter, 1985, algorithm R), written to files.
 
-    `minute` says which it is now. Where a file cannot be written its reviews are lost, and a line in the log says so.
+    `minute` returns the number of the current minute. If a file cannot be written, its reviews are lost and logged.
     """
 
     def __init__(
@@ -195,31 +197,31 @@ class Sample:
         self._folder, self._profile, self._version = folder, profile, version
         self._rows, self._files = rows, files
         self._minute = minute
-        self._kept: dict[int, list[Features]] = {}
-        self._seen = 0
+        self._rows_by_minute: dict[int, list[Features]] = {}
+        self._reviews_of_minute = 0
 
     def add(self, numbers: Features) -> None:
-        """Reviews that were seen now."""
+        """Add reviews of the current minute."""
         minute = self._minute()
-        if minute not in self._kept:
-            self._kept[minute], self._seen = [], 0
-        kept = self._kept[minute]
+        if minute not in self._rows_by_minute:
+            self._rows_by_minute[minute], self._reviews_of_minute = [], 0
+        rows = self._rows_by_minute[minute]
         for row in numbers:
-            self._seen += 1
-            if len(kept) < self._rows:
-                kept.append(row)
-            elif (place := random.randrange(self._seen)) < self._rows:  # noqa: S311
-                kept[place] = row
+            self._reviews_of_minute += 1
+            if len(rows) < self._rows:
+                rows.append(row)
+            elif (index := random.randrange(self._reviews_of_minute)) < self._rows:  # noqa: S311
+                rows[index] = row
 
     def flush(self, everything: bool = False) -> None:
-        """Write the minutes that are over, or with `everything` the one under way too."""
+        """Write the complete minutes, and with `everything` the current one too."""
         now = self._minute()
-        done = {minute: rows for minute, rows in self._kept.items() if everything or minute < now}
-        self._kept = {minute: rows for minute, rows in self._kept.items() if minute not in done}
-        minutes = [minute for minute, rows in done.items() for _ in rows]
+        complete = {minute: rows for minute, rows in self._rows_by_minute.items() if everything or minute < now}
+        self._rows_by_minute = {minute: rows for minute, rows in self._rows_by_minute.items() if minute not in complete}
+        minutes = [minute for minute, rows in complete.items() for _ in rows]
         if not minutes:
             return
-        numbers = np.stack([row for rows in done.values() for row in rows])
+        numbers = np.stack([row for rows in complete.values() for row in rows])
         try:
             write_traffic(self._folder, self._profile, self._version, np.array(minutes), numbers, self._files)
         except Exception as error:  # a full disk, mostly

@@ -1,4 +1,4 @@
-"""Which model is served. An alias is resolved once: what serves is a version, and stays that version."""
+"""Resolution of a model's URI to a local folder and a version. An alias is resolved once, when a model is loaded."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reviews_parsing import pretrained
+from reviews_parsing import pretrained, registry
 from reviews_parsing.model_folder import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, ParserConfig
 from reviews_parsing.settings import Settings
 
@@ -14,18 +14,16 @@ if TYPE_CHECKING:
     from mlserver import ModelSettings
 
 
-def pin(settings: ModelSettings, *, stale_ok: bool = True) -> None:
-    """Replace the model's URI by a local folder, and set its version; done again, it changes nothing.
+def resolve(settings: ModelSettings, *, stale_ok: bool = True) -> None:
+    """Replace the URI in `settings` by a local folder, and set the version. Idempotent.
 
-    The version is the registry's; of a run, its id; of a folder, `parameters.version` or a digest of its files. With
-    `stale_ok` an alias means what it last meant where the registry cannot be reached.
-    Raises ModelError where there is no such model, TrackingError where the registry cannot be reached.
+    The version is that of the registry, the id of a run, or, for a folder, `parameters.version` or a digest of its
+    files. With `stale_ok`, an alias falls back to the version it last had if the registry cannot be reached.
+    Raises ModelError if there is no such model, TrackingError if the registry cannot be reached.
     """
     from mlserver.settings import ModelParameters
 
     parameters = settings.parameters = settings.parameters or ModelParameters()
-    from reviews_parsing import registry
-
     folder, version = registry.locate(_uri(settings), stale_ok=stale_ok)
     ParserConfig.read(folder)
     parameters.uri, parameters.version = str(folder), version or parameters.version or _digest(folder)
@@ -39,7 +37,7 @@ def _uri(settings: ModelSettings) -> str | None:
     if uri and (uri == pretrained.NAME or uri.startswith(("models:", "runs:"))):
         return str(uri)
     folder = Path(to_absolute_path(settings, uri)) if uri else None
-    # Unset, MLServer fills in the folder of model-settings.json, which may hold a model as well.
+    # Without a URI MLServer sets the folder of model-settings.json, which may hold a model as well.
     unset = folder is None or (settings._source and folder == Path(settings._source).parent)
     if folder is None or (unset and not (folder / CONFIG_FILE).is_file()):
         return Settings().model_uri

@@ -1,0 +1,186 @@
+"""HTTP server with bounded connections: their number, and their headers in size and time."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import uvicorn
+from mlserver.logging import logger
+from mlserver.rest.logging import disable_health_access_logs
+from mlserver.settings import Settings as ServerSettings
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from reviews_parsing.serving.limits import limit_log
+from reviews_parsing.settings import Settings
+
+# Open files beside REST connections: gRPC connections, the model, logs, sockets of clients of the registry.
+OTHER_FILES = 256
+
+
+class HttpServer:
+    """A uvicorn server on one port."""
+
+    def __init__(self, app: ASGIApp, settings: ServerSettings, port: int) -> None:
+        logging_options = {"log_config": settings.logging_settings} if settings.logging_settings else {}
+        config = uvicorn.Config(
+            app,
+            host=settings.host,
+            port=port,
+            http=BoundedProtocol,
+            root_path=settings.root_path,
+            access_log=settings.debug,
+            timeout_graceful_shutdown=Settings().drain_seconds,  # type: ignore[arg-type]
+            **logging_options,
+        )
+        self.stopped = asyncio.Event()
+        self._server = _UvicornServer(config)
+        self._address = f"http://{settings.host}:{port}"
+        if not settings.debug:
+            disable_health_access_logs()
+
+    @property
+    def connections(self) -> int:
+        """Number of open connections."""
+        return len(self._server.server_state.connections)
+
+    async def start(self) -> None:
+        """Serve until stopped, then wait for requests in progress, but no longer than the drain timeout."""
+        logger.info("HTTP server running on %s", self._address)
+        try:
+            await self._server.serve()
+        finally:
+            self.stopped.set()
+
+    def stop(self) -> None:
+        """Begin the graceful shutdown."""
+        self._server.should_exit = True
+
+    def cancel_requests(self) -> None:
+        """Cancel the requests in progress."""
+        for task in self._server.server_state.tasks:
+            task.cancel()
+
+
+class _UvicornServer(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave signals to MLServer."""
+        yield
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Connection whose client must send the headers of a request in time, and few enough of them.
+
+    Beyond `max_connections`, a new connection replaces the one that has waited for a request longest, so that clients
+    that hold connections open do not keep others out.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._header_bytes = 0
+        # Whether the next byte belongs to the headers of a request, not to a body.
+        self._in_headers = True
+        self._timer: asyncio.TimerHandle | None = None
+        # Shared by all connections of a server: connections without a request in progress, the oldest first.
+        state: Any = self.server_state
+        if not hasattr(state, "waiting"):
+            state.waiting, state.settings = {}, Settings()
+        self._waiting: dict[BoundedProtocol, None] = state.waiting
+        self._settings: Settings = state.settings
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Register the connection, and drop one if there are too many."""
+        super().connection_made(transport)
+        self._wait(self._settings.header_seconds)
+        if len(self.connections) > self._settings.max_connections:
+            limit_log.reached("max_connections")
+            # This one, if all others have requests in progress.
+            next(iter(self._waiting)).drop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse bytes, and close the connection if headers become too large before they are complete."""
+        if self._in_headers:
+            if self._timer and not self._header_bytes:
+                # The time for headers begins with their first byte; before, the connection may be idle.
+                self._wait(self._settings.header_seconds)
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if self._in_headers and self._header_bytes > self._settings.max_header_bytes:
+            limit_log.reached("max_header_bytes")
+            self._refuse(b"431 Request Header Fields Too Large")
+
+    def on_headers_complete(self) -> None:
+        """Start the request."""
+        self._in_headers = False
+        self._stop_waiting()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Expect headers again."""
+        super().on_message_complete()
+        self._in_headers, self._header_bytes = True, 0
+        if self.cycle.response_complete:
+            self._wait(self._settings.header_seconds)
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or for the end of a body that was answered before it was received."""
+        super().on_response_complete()
+        if not self.transport.is_closing() and self.cycle.response_complete:
+            self._wait(self._settings.header_seconds if self._in_headers else self._settings.body_seconds)
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+        self._stop_waiting()
+        self.transport.abort()
+
+    def _wait(self, seconds: float) -> None:
+        """Wait for bytes no longer than `seconds`, without a request in progress."""
+        self._stop_waiting()
+        self._waiting[self] = None
+        self._timer = self.loop.call_later(seconds, self._late)
+
+    def _stop_waiting(self) -> None:
+        self._waiting.pop(self, None)
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        if not self._in_headers:
+            limit_log.reached("body_seconds")
+        elif self._header_bytes:
+            limit_log.reached("header_seconds")
+            self._refuse(b"408 Request Timeout")
+            return
+        self.drop()
+
+    def _refuse(self, status: bytes) -> None:
+        self._stop_waiting()
+        if self.cycle and not self.cycle.response_complete:
+            self.drop()  # a response to an earlier request is in progress
+            return
+        self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.transport.close()
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as connections need, if the system permits."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        needed = Settings().max_connections + OTHER_FILES
+        if soft != resource.RLIM_INFINITY and soft < needed:
+            with suppress(OSError, ValueError):
+                limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

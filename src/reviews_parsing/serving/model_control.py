@@ -1,0 +1,59 @@
+"""Permission to manage models: load, unload and the index of the repository."""
+
+from __future__ import annotations
+
+import hmac
+from http import HTTPStatus
+from ipaddress import ip_address
+
+from starlette.requests import Request
+
+from reviews_parsing.errors import RequestRefused
+from reviews_parsing.settings import Settings
+
+SCHEME = "Bearer "
+
+
+class ModelControl:
+    """Management is off without REVIEWS_PARSING_MODEL_CONTROL; with it, each request must bring the token.
+
+    The token decides, not the path: a gateway that forwards a path in an unusual encoding changes nothing.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._token = settings.model_control.get_secret_value() if settings.model_control else ""
+        self._hosts = {"localhost", *filter(None, map(str.strip, settings.allowed_hosts.lower().split(",")))}
+
+    def check(self, authorization: str | None) -> None:
+        """Raise RequestRefused unless `authorization` is `Bearer` and the token: 403 if it is off, else 401."""
+        if not self._token:
+            raise RequestRefused(
+                "models cannot be managed over the network; set REVIEWS_PARSING_MODEL_CONTROL to a token on the server",
+                HTTPStatus.FORBIDDEN,
+            )
+        if not hmac.compare_digest((authorization or "").encode(), f"{SCHEME}{self._token}".encode()):
+            message = "models are managed with a token; send the header 'Authorization: Bearer TOKEN'"
+            raise RequestRefused(message, HTTPStatus.UNAUTHORIZED)
+
+    def check_request(self, request: Request) -> None:
+        """Raise RequestRefused as `check` does, or with 403 if the header Host is a name that is not allowed.
+
+        A page can make a browser resolve its own name to this server's address, but not choose an address as the name.
+        """
+        host = request.headers.get("Host", "").lower()
+        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        if name not in self._hosts and not _is_address(name):
+            raise RequestRefused(
+                f"models are not managed under the name '{name[:60]}'; use the address of the server, or add the name "
+                "to REVIEWS_PARSING_ALLOWED_HOSTS",
+                HTTPStatus.FORBIDDEN,
+            )
+        self.check(request.headers.get("Authorization"))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True

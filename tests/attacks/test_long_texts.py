@@ -1,0 +1,32 @@
+"""Texts of very many tokens: others are served meanwhile."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from reviews_parsing.parser import AspectParser
+from serving.conftest import Start
+
+MARKS = "!?" * 20_000
+
+
+def test_single_reviews_are_answered_between_the_windows_of_texts_of_marks(start: Start) -> None:
+    with start(REVIEWS_PARSING_THREADS="1") as server, ThreadPoolExecutor(2) as clients:
+        long = [clients.submit(server.infer, [MARKS]) for _ in range(2)]
+        while server.counter("reviews_parsing_requests_in_progress") < 2:
+            assert not any(answer.done() for answer in long)
+        begin = time.monotonic()
+        statuses = [server.infer(["Lovely soup."]).status for _ in range(10)]
+        # All ten are answered before the first of the long texts.
+        assert not any(answer.done() for answer in long), time.monotonic() - begin
+        assert statuses.count(200) >= 5
+        server.process.kill()
+        for answer in long:
+            assert answer.exception()
+
+
+def test_a_text_in_slices_has_the_answer_of_the_parser(start: Start, parser: AspectParser) -> None:
+    text = "The lobster was superb! " + MARKS[:6000] + " The waiter was rude, and the terrace lovely."
+    with start(REVIEWS_PARSING_MAX_WAIT="60") as server:
+        assert server.infer([text]).predictions == [parser.parse([text])[0].to_json()]
