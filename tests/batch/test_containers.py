@@ -145,7 +145,7 @@ def test_an_object_around_the_reviews(tmp_path: Path, top: str) -> None:
         (b'<?xml version="1.0"?><reviews/>', "XML"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(60), "save it as .xlsx"),
         (b"SQLite format 3\x00" + bytes(60), "an SQLite database"),
-        (gzip.compress(b"PAR1" + bytes(60)), "a binary file inside a compressed one"),
+        (gzip.compress(b"PAR1" + bytes(60), mtime=0), "a binary file inside a compressed one"),
         (b"[]", "is empty"),
         (b"[1, 2]", "a number, not an object"),
     ],
