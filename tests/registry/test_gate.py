@@ -19,7 +19,6 @@ from conftest import copy_home
 from reviews_parsing import DataError, PromotionRefused, data, pipelines, pretrained, registry
 from reviews_parsing.errors import ChampionChanged
 from reviews_parsing.pipelines import gate
-from reviews_parsing.registry.runs import fetch_file
 from reviews_parsing.registry.store import tracking
 from reviews_parsing.schema import Aspect, Review
 from reviews_parsing.settings import MODEL_NAME
@@ -90,11 +89,16 @@ def publish(folder: Path, labels: str, change: Change = lambda form: None) -> st
     return pipelines.publish(str(copy), labels).version
 
 
-def replace_test_split(version: str, reviews: list[Review], folder: Path) -> None:
-    """Let other reviews be the test split of a registered version."""
+def artifact_folder(version: str) -> Path:
+    """The local folder with the artifacts of the run behind a version."""
     with tracking() as client:
-        run_id = client.get_model_version(MODEL_NAME, version).run_id
-        client.log_artifact(run_id, write(reviews, folder / "test.jsonl"), "data")
+        run = client.get_run(client.get_model_version(MODEL_NAME, version).run_id)
+    return Path(run.info.artifact_uri.removeprefix("file://"))
+
+
+def replace_test_split(version: str, reviews: list[Review]) -> None:
+    """Let other reviews be the test split of a registered version."""
+    write(reviews, artifact_folder(version) / "data" / "test.jsonl")
 
 
 def set_threshold(value: float) -> Change:
@@ -184,7 +188,7 @@ def test_one_that_is_worse_is_refused(home: Path, tmp_path: Path, own_split: str
 def test_one_that_is_worse_on_a_reference_set_alone_is_refused(home: Path, tmp_path: Path) -> None:
     easy = write(labelled(150, without="CLEANLINESS"), tmp_path / "easy.jsonl")
     # The champion's test split is the challenger's.
-    replace_test_split("1", labelled(150, without="CLEANLINESS"), tmp_path)
+    replace_test_split("1", labelled(150, without="CLEANLINESS"))
     version = publish(tmp_path, easy, swap("CLEANLINESS", "VIEW"))
     hard = [r for r in data.read_splits("corpus")["test"] if "CLEANLINESS" in {a.entity_group for a in r.aspects}]
     pipelines.add_reference_set(write(hard, tmp_path / "clean.jsonl"), "clean")
@@ -215,7 +219,7 @@ def test_a_category_of_which_nothing_is_found_is_refused(home: Path, tmp_path: P
     reviews = [r for r in labelled(680, without="ROOM") if "VIEW" not in {a.entity_group for a in r.aspects}]
     views = [r for r in labelled(680, without="ROOM") if "VIEW" in {a.entity_group for a in r.aspects}][:8]
     split = [*reviews[:400], *views]
-    replace_test_split("1", split, tmp_path)
+    replace_test_split("1", split)
     version = publish(tmp_path, write(split, tmp_path / "own.jsonl"), swap("VIEW", "ROOM"))
     verdict = pipelines.promote(version=version)
     [comparison] = verdict.comparisons
@@ -263,13 +267,8 @@ def test_unknown_training_texts_are_noted(home: Path, tmp_path: Path, own_split:
 
 
 def test_what_cannot_be_compared_is_refused(home: Path, tmp_path: Path, own_split: str) -> None:
-    champion_run = registry.versions()[0].run_id
     version = publish(tmp_path, own_split)
-    split = fetch_file(champion_run, "data/test.jsonl", tmp_path / "fetched")
-    assert split.is_file()
-    with tracking() as client:
-        location = Path(client.get_run(champion_run).info.artifact_uri.removeprefix("file://"))
-    (location / "data" / "test.jsonl").unlink()
+    (artifact_folder("1") / "data" / "test.jsonl").unlink()
     verdict = pipelines.promote(version=version)
     assert verdict.reason.startswith("not comparable on the test split of version 1 (")
     foreign = [Review("1", "The yoga mats smell.", (Aspect("EQUIPMENT", "yoga mats", 4, 13),))]

@@ -157,7 +157,8 @@ def _show(client: MlflowClient, name: str, state: ChampionState) -> None:
 
 
 def _changed(version: str, expected: ChampionState, state: ChampionState) -> ChampionChanged:
-    before, now = (f"version {known.version}" if known.version else "no champion" for known in (expected, state))
+    before = f"version {expected.version}" if expected.version else "no champion"
+    now = f"version {state.version}" if state.version else "gone"
     return ChampionChanged(
         f"version {version} is not promoted: it was compared with {before}, but the champion is now {now}; "
         "promote again to compare with that"

@@ -221,9 +221,10 @@ def _unusable(uri: str, reason: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return the first line of an error's text, shortened at a word."""
-    text = str(error).strip() or type(error).__name__
-    return shorten(redacted(text.splitlines()[0]), MAX_REASON_CHARACTERS, placeholder=" ...")
+    """Return the telling line of an error's text, by default the first, shortened at a word."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    line = next((line for line in lines if _advice(line)), lines[0])
+    return shorten(redacted(line), MAX_REASON_CHARACTERS, placeholder=" ...")
 
 
 def _advice(text: str) -> str | None:
