@@ -235,7 +235,7 @@ install_everything() {
         say "rolling the champion out"
         "$BIN/reviews-parsing" rollout start --timeout 15m
     fi
-    say "the door: its address and its certificate"
+    say "the gateway: its address and its certificate"
     kubectl --namespace istio-ingress wait --for=condition=Programmed gateway "$NAME" --timeout=5m
     kubectl --namespace istio-ingress wait --for=condition=Ready certificate --all --timeout=5m ||
         say "no certificate yet: do the hosts lead to the gateway's address? cert-manager goes on trying"
@@ -268,7 +268,7 @@ END
 }
 logins() {
     local row
-    printf '%-18s %-10s %s\n' door user password
+    printf '%-18s %-10s %s\n' host user password
     for row in "api jaeger demo|istio-ingress gateway-login username password" \
         "mlflow|mlflow mlflow-auth username password" "grafana|monitoring grafana-admin admin-user admin-password" \
         "jenkins|jenkins jenkins-admin jenkins-admin-user jenkins-admin-password"; do
