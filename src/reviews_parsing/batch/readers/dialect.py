@@ -164,7 +164,7 @@ def _split(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table
     if all(line.data[:1] == b"'" for line in lines if line.data.strip()):
         layouts.append(replace(layout, quote="'"))
     tables = [table for entry in layouts if (table := _read_table(lines, entry, finds_preamble))]
-    return max(tables, key=lambda table: (table.regular, table.width, table.is_escaped), default=None)
+    return max(tables, key=lambda t: (t.regular, t.width, not t.has_preamble, t.is_escaped), default=None)
 
 
 def _read_table(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table | None:
@@ -222,7 +222,12 @@ def _choose(tables: Sequence[Table], lines: Sequence[Line], is_given: bool, name
     if sound:
         return sound[0]
     single = [table for table in tables if table.width == 1 and not table.has_preamble]
-    uneven = [table for table in wide if table.regular >= _MIN_UNEVEN and not (table.has_preamble or table.is_prose)]
+    is_named = any(table.names_texts for table in single)
+    uneven = [
+        table
+        for table in wide
+        if table.regular >= _MIN_UNEVEN and not table.is_prose and not (table.has_preamble and is_named)
+    ]
     if prose or uneven or not single:
         raise DataError(f"{name}: it is unclear how its columns are delimited: give --delimiter, or --delimiter none")
     return _read_table(lines, replace(single[0].layout, delimiter=NO_DELIMITER), finds_preamble=False) or single[0]
