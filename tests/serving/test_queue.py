@@ -137,7 +137,7 @@ def test_later_parts_of_a_long_request_wait_for_short_requests() -> None:
 
 def test_a_short_request_is_answered_between_the_slices_of_a_long_text() -> None:
     parser = FakeParser(Clock())
-    text = "!" * (5 * SLICE_TOKENS)
+    text = "!" * (10 * WINDOW)
 
     async def check() -> None:
         with queue_of(parser) as queue:
@@ -146,10 +146,10 @@ def test_a_short_request_is_answered_between_the_slices_of_a_long_text() -> None
             parser.gate.set()
             await asyncio.gather(blocker, long, short)
             assert queue.waiting == 0
-        slice_windows = SLICE_TOKENS // WINDOW
+        windows = SLICE_TOKENS // WINDOW
         marks = "!" * 20
-        assert parser.calls[1:3] == [((marks,), slice_windows), (("short",), 1)]
-        assert parser.calls[3:] == [((marks,), slice_windows)] * 4
+        assert parser.calls[1:3] == [((marks,), windows), (("short",), 1)]
+        assert parser.calls[3:] == [((marks,), windows)] * (10 // windows - 1)
 
     asyncio.run(check())
 
@@ -172,7 +172,7 @@ def test_the_rest_of_a_text_is_dropped_once_its_client_has_gone() -> None:
 
 
 def test_admission_counts_tokens() -> None:
-    parser = FakeParser(Clock(), seconds_per_token=0.01)
+    parser = FakeParser(Clock(), seconds_per_token=0.001)
 
     async def check() -> None:
         with queue_of(parser, max_wait=1.0) as queue:
@@ -180,14 +180,21 @@ def test_admission_counts_tokens() -> None:
             await queue.run(["!" * 400])  # measures the time of a token
             parser.gate.clear()
             blocker = await blocked(queue, parser)
-            waiting = await queued(queue, ["short"])
+            waiting = await queued(queue, ["short"], ["!" * 40_000])
+            # The rest of a long text yields to single reviews, so they are admitted, and long requests are not.
             queue.admit()
-            waiting += await queued(queue, ["!" * 40_000])
-            with pytest.raises(RequestRefused, match="later") as refused:
+            for texts in (["!" * 40_000], ["short"] * (2 * BATCH_TEXTS)):
+                with pytest.raises(RequestRefused, match="later") as refused:
+                    await queue.run(texts)
+                assert refused.value.status == 503
+            # Many texts that are not sliced hold up single reviews.
+            for _ in range(5):
+                waiting += await queued(queue, ["!" * 1900])
+            with pytest.raises(RequestRefused, match="later"):
                 queue.admit()
-            assert refused.value.status == 503
             parser.gate.set()
             await asyncio.gather(blocker, *waiting)
+            assert queue.waiting == 0
 
     asyncio.run(check())
 
@@ -245,7 +252,7 @@ def test_a_closed_queue_answers_what_waits_and_admits_nothing() -> None:
     async def check() -> None:
         with queue_of(parser) as queue:
             blocker = await blocked(queue, parser)
-            [task] = await queued(queue, ["!" * (3 * SLICE_TOKENS)])
+            [task] = await queued(queue, ["!" * (10 * WINDOW)])
             queue.close()
             with pytest.raises(RequestRefused, match="no longer served"):
                 await queue.run(["late"])

@@ -78,7 +78,7 @@ def read_body(
         if len(content) > limit:
             raise too_large(limit)
         if len(content) > FREE_BYTES + MAX_RATIO * len(body):
-            message = f"the body decompresses to more than {MAX_RATIO} times its size; send it without compression"
+            message = f"the {len(body)} bytes of the body decompress to more than {MAX_RATIO} times that; send it plain"
             raise RequestRefused(message, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         structure.feed(chunk[:end])
     return bytes(content)

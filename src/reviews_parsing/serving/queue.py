@@ -33,10 +33,11 @@ from reviews_parsing.serving.batches import batches
 OVERLOADED = 503
 # Phases of a batch.
 PHASES = ("tokenize", "predict", "decode-spans")
-# Limits of a batch in texts and estimated tokens, and of what a worker encodes before it looks at the queue again.
-BATCH_TEXTS, BATCH_TOKENS, SLICE_TOKENS = 32, 2_000, 2_000
+# Limits of a batch in texts and estimated tokens. A longer text is encoded in slices of about SLICE_TOKENS.
+BATCH_TEXTS, BATCH_TOKENS, SLICE_TOKENS = 32, 2_000, 512
 # Work is counted in pages: one for each text, and one more for each PAGE_TOKENS tokens.
 PAGE_TOKENS = 125
+SLICE_PAGES = 1 + SLICE_TOKENS // PAGE_TOKENS
 LETTERS_PER_TOKEN = 4
 # First estimate of the time that a page takes a worker, and the weight of a new measurement in the moving average.
 SECONDS_PER_PAGE, SMOOTHING = 0.005, 0.1
@@ -85,12 +86,20 @@ class _Part:
     future: asyncio.Future[ParsedPart]
     queued: float
     tokens: int = field(init=False)
+    # Work in all, and until a worker looks at the queue again.
     pages: int = field(init=False)
+    next_pages: int = field(init=False)
 
     def __post_init__(self) -> None:
         tokens = [estimate_tokens(text) for text in self.texts]
         self.tokens = sum(tokens)
         self.pages = sum(1 + size // PAGE_TOKENS for size in tokens)
+        self.next_pages = SLICE_PAGES if self.is_long else self.pages
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the part is a single text that is encoded in slices."""
+        return self.tokens > BATCH_TOKENS
 
 
 @dataclass(slots=True)
@@ -113,10 +122,16 @@ class _Batch:
 
     @property
     def pages(self) -> int:
-        """Remaining work."""
-        if self.prepared is None:
-            return sum(part.pages for part in self.parts)
+        """Remaining work of a batch in progress."""
+        assert self.prepared is not None
         return 1 + sum(len(piece.ids) for piece in self.prepared.pieces[self.encoded_windows :]) // PAGE_TOKENS
+
+    @property
+    def next_pages(self) -> int:
+        """Work until a worker looks at the queue again."""
+        if self.prepared is None:
+            return sum(part.next_pages for part in self.parts)
+        return min(self.pages, SLICE_PAGES)
 
 
 class ParseQueue:
@@ -168,12 +183,16 @@ class ParseQueue:
         """Whether requests are still parsed: no worker thread has died."""
         return self._closed or all(worker.is_alive() for worker in self._workers)
 
-    def admit(self, parts: int = 1) -> None:
-        """Raise RequestRefused (503) if a request of `parts` parts would wait longer than `max_wait`."""
+    def admit(self, is_long: bool = False) -> None:
+        """Raise RequestRefused (503) if a request would wait longer than `max_wait`.
+
+        A long request also waits for the later parts and slices of others.
+        """
         if self._closed:
             raise RequestRefused("this version is no longer served; try again", OVERLOADED)
         # The time until a worker is free, and then until the requests ahead have had their turn.
-        pages = min(self._running) + max(self._waiting[:parts]) / self._threads
+        ahead = max(self._waiting) if is_long else self._waiting[0]
+        pages = min(self._running) + ahead / self._threads
         if self._idle <= len(self._queue) and pages * self._seconds_per_page >= self._max_wait:
             raise RequestRefused("the server has more requests than it can queue; try again later", OVERLOADED)
 
@@ -195,7 +214,7 @@ class ParseQueue:
         queued = self._clock()
         parts = [_Part(part, loop.create_future(), queued) for part in split]
         with self._changed:
-            self.admit(len(parts))
+            self.admit(is_long=len(parts) > 1 or parts[0].is_long)
             for turn, part in enumerate(parts):
                 self._push(turn > 0, part)
             self._changed.notify(len(parts))
@@ -223,12 +242,17 @@ class ParseQueue:
 
     def _push(self, later: bool, work: _Part | _Batch) -> None:
         heapq.heappush(self._queue, (later, next(self._numbers), work))
-        self._waiting[later] += work.pages
+        self._count_waiting(later, work, 1)
+
+    def _count_waiting(self, later: bool, work: _Part | _Batch, sign: int) -> None:
+        """Count work that enters (1) or leaves (-1) the queue; what follows the first slice is later work."""
+        self._waiting[later] += sign * work.next_pages
+        self._waiting[True] += sign * (work.pages - work.next_pages)
 
     def _serve(self, number: int) -> None:
         lower_priority()
         while batch := self._take():
-            self._running[number] = batch.pages
+            self._running[number] = batch.next_pages
             try:
                 is_complete = self._advance(batch)
                 if is_complete:
@@ -272,7 +296,7 @@ class ParseQueue:
 
     def _pop(self) -> None:
         later, _, work = heapq.heappop(self._queue)
-        self._waiting[later] -= work.pages
+        self._count_waiting(later, work, -1)
 
     def _continue(self, batch: _Batch) -> None:
         """Put a batch whose windows are not all encoded back into the queue, behind the first parts."""
@@ -288,11 +312,10 @@ class ParseQueue:
             batch.prepared = self._parser.prepare([text for part in batch.parts for text in part.texts])
             batch.tokenized = self._clock()
         pieces = batch.prepared.pieces
-        first = stop = batch.encoded_windows
-        tokens = 0
-        while stop < len(pieces) and (stop == first or tokens + len(pieces[stop].ids) <= SLICE_TOKENS):
-            tokens += len(pieces[stop].ids)
-            stop += 1
+        first, stop = batch.encoded_windows, len(pieces)
+        if batch.parts[0].is_long:
+            ends = itertools.accumulate(len(piece.ids) for piece in pieces[first:])
+            stop = first + max(1, sum(1 for _ in itertools.takewhile(lambda end: end <= SLICE_TOKENS, ends)))
         batch.logits.append(self._parser.encode(replace(batch.prepared, pieces=pieces[first:stop])))
         batch.encoded_windows = stop
         batch.busy += self._clock() - begin
