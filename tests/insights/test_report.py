@@ -12,7 +12,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from tests.insights.making import parquet, review
 
 from reviews_parsing.errors import DataError
@@ -47,19 +47,25 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(report: Path) -> Iterator[tuple[Page, list[str]]]:
-    """The report in a browser, and its messages and requests."""
+def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET.split())
-        opened = browser.new_page(viewport={"width": 1280, "height": 900})
-        events: list[str] = []
-        opened.on("console", lambda message: events.append(message.text))
-        opened.on("pageerror", lambda error: events.append(str(error)))
-        opened.on("dialog", lambda dialog: events.append(dialog.message))
-        opened.on("request", lambda request: events.append(request.url))
-        opened.goto(report.as_uri())
-        yield opened, events
-        browser.close()
+        launched = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET.split())
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, report: Path) -> Iterator[tuple[Page, list[str]]]:
+    """The report in a browser, and its messages and requests."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    events: list[str] = []
+    opened.on("console", lambda message: events.append(message.text))
+    opened.on("pageerror", lambda error: events.append(str(error)))
+    opened.on("dialog", lambda dialog: events.append(dialog.message))
+    opened.on("request", lambda request: events.append(request.url))
+    opened.goto(report.as_uri())
+    yield opened, events
+    opened.close()
 
 
 def test_it_opens_without_a_complaint_or_a_request(page: tuple[Page, list[str]], report: Path) -> None:
@@ -152,13 +158,11 @@ def rated_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def rated_page(rated_report: Path) -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET.split())
-        opened = browser.new_page(viewport={"width": 1280, "height": 900})
-        opened.goto(rated_report.as_uri())
-        yield opened
-        browser.close()
+def rated_page(browser: Browser, rated_report: Path) -> Iterator[Page]:
+    opened = browser.new_page(viewport={"width": 1280, "height": 900})
+    opened.goto(rated_report.as_uri())
+    yield opened
+    opened.close()
 
 
 def sentence_count(opened: Page) -> int:
@@ -233,15 +237,15 @@ def test_axe_has_no_complaint(rated_page: Page, width: int, scheme: str) -> None
     assert rated_page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_without_scripts_it_is_read_as_before(rated_report: Path) -> None:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET.split())
-        opened = browser.new_context(java_script_enabled=False).new_page()
-        opened.goto(rated_report.as_uri())
-        assert opened.locator("#sentences blockquote").count() >= 1
-        assert "This list needs scripts" in str(opened.locator("#all").text_content())
-        assert not opened.locator("#all-tools").is_visible()
-        browser.close()
+def test_without_scripts_it_is_read_as_before(browser: Browser, rated_report: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    opened = context.new_page()
+    opened.goto(rated_report.as_uri())
+    assert opened.locator("#sentences blockquote").count() >= 1
+    assert opened.locator("#topics tbody tr").count() == 2
+    assert "This list needs scripts" in str(opened.locator("#all").text_content())
+    assert not opened.locator("#all-tools").is_visible()
+    context.close()
 
 
 def test_the_page_is_well_formed(report: Path) -> None:

@@ -204,7 +204,7 @@ def _text_forms(value: str, date_format: str | None, order: str | None, now: dat
             yield when(f"{matches(pattern)} AND ({condition})", f"try_strptime({text}, '%Y-%m-%d')")
     words = f"regexp_replace(lower({value}), {literal(_PREFIX)}, '')"
     for pattern, replacement in (
-        (r"(\d)(st|nd|rd|th)\b", r"\1"),
+        (r"(\d)(st|[nr]d|th)\b", r"\1"),
         (r"\b(jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)\.", r"\1"),
         (r"\bsept\b\.?", "sep"),
         (_CLOCK, ""),
