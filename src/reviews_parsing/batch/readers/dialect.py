@@ -260,7 +260,8 @@ def _looks_like_header(table: Table) -> bool | None:
     if table.names_texts:
         return True
     numbers = [str(number) for number in range(len(names))]
-    if len(names) > 1 and names in (numbers, ["", *numbers[:-1]]):
+    is_index = all(is_number_or_date(row[0]) for row in rows)
+    if len(names) > 1 and (names == numbers or (names == ["", *numbers[:-1]] and is_index)):
         return True  # of a data frame without names
     columns = list(zip(*(row for row in rows if len(row) == len(header)), strict=True)) or [()] * len(header)
     is_row = any(
