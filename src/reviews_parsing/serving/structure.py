@@ -128,6 +128,7 @@ def check_message(content: bytes, max_texts: int) -> None:
                         field = fields.get(key >> 3)
                         if field is PACKED:
                             count += size
+                            check_values(count, limit, max_texts)
                         elif field is not None:
                             pending.append((offset, min(offset + size, end), field))  # type: ignore[arg-type]
                         offset += size
