@@ -15,8 +15,8 @@ from serving.client import Server
 from serving.conftest import Start, start  # noqa: F401  a fixture
 
 MEGABYTE = 1 << 20
-# Growth and time that have nothing to do with the attack: a first use of a code path, a busy machine.
 ENOUGH_POLLS = 10
+# Growth and time that have nothing to do with the attack: a first use of a code path, a busy machine.
 FREE_MEMORY, FREE_SECONDS = 24 * MEGABYTE, 0.5
 
 
