@@ -15,6 +15,7 @@ from serving.client import Server
 from serving.conftest import Start, start  # noqa: F401  a fixture
 
 MEGABYTE = 1 << 20
+ENOUGH_POLLS = 10
 # Growth and time that have nothing to do with the attack: a first use of a code path, a busy machine.
 FREE_MEMORY, FREE_SECONDS = 24 * MEGABYTE, 0.5
 
@@ -55,5 +56,6 @@ def bounded(server: Server, sent: int, bytes_a_byte: float = 100, seconds_a_byte
     # The polls themselves cost about a millisecond each.
     assert sum(process.cpu_times()[:2]) - cpu <= FREE_SECONDS + seconds_a_byte * sent + 0.005 * len(waits)
     assert waits
-    assert sorted(waits)[len(waits) // 2] < 0.2
+    # The median of fewer says more about the machine than about the server.
+    assert len(waits) < ENOUGH_POLLS or sorted(waits)[len(waits) // 2] < 0.2
     assert max(waits) < 2

@@ -41,7 +41,8 @@ class ModelControl:
         A page can make a browser resolve its own name to this server's address, but not choose an address as the name.
         """
         host = request.headers.get("Host", "").lower()
-        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        is_ipv6 = host.startswith("[") and "]" in host
+        name = host[1:].partition("]")[0] if is_ipv6 else host.partition(":")[0]
         if name not in self._hosts and not _is_address(name):
             raise RequestRefused(
                 f"models are not managed under the name '{name[:60]}'; use the address of the server, or add the name "

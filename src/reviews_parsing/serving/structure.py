@@ -36,7 +36,7 @@ class JsonStructure:
         self._carry = b""
 
     def feed(self, chunk: bytes) -> None:
-        """Count a chunk. Raises RequestRefused: 413 beyond the limit of values, 400 beyond the limit of depth."""
+        """Count a chunk. Raises RequestRefused: 413 for too many texts, 400 for other values or depth."""
         chunk = self._carry + chunk
         trailing = len(chunk) - len(chunk.rstrip(b"\\"))
         # A backslash at the end escapes the first byte of the next chunk.
@@ -63,7 +63,12 @@ class JsonStructure:
 
     def _check(self) -> None:
         # An element of shape [n, 1] counts three times: its list, its string and its comma.
-        check_values(self.values, 3 * self._max_texts + OTHER_VALUES, self._max_texts)
+        limit = 3 * self._max_texts + OTHER_VALUES
+        if self.values > limit and 4 * (self._quotes // 2) < self.values:
+            raise RequestRefused(
+                f"the body holds more than {limit} values that are not texts; send one input of shape [n] or [n, 1]"
+            )
+        check_values(self.values, limit, self._max_texts)
 
     def _descend(self, segment: bytes) -> None:
         opened = segment.count(b"[") + segment.count(b"{")
@@ -128,6 +133,7 @@ def check_message(content: bytes, max_texts: int) -> None:
                         field = fields.get(key >> 3)
                         if field is PACKED:
                             count += size
+                            check_values(count, limit, max_texts)
                         elif field is not None:
                             pending.append((offset, min(offset + size, end), field))  # type: ignore[arg-type]
                         offset += size
