@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -206,8 +205,3 @@ def no_requests(page: Page) -> Iterator[None]:
     page.on("request", lambda request: requests.append(request.url))
     yield
     assert not requests
-
-
-def is_long_run() -> bool:
-    """Return whether tests of random sequences may take minutes."""
-    return bool(os.environ.get("LONG_TESTS"))
