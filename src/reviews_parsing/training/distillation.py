@@ -46,9 +46,9 @@ def distill(
 ) -> FitResult:
     """Train `recipe.teachers` teachers and a student that learns `texts` from them, in `folder / "checkpoint"`.
 
-    The teachers differ in their seeds. The student starts from the first teacher if their backbone is the same. It learns
-    soft labels and labels together, then the labels alone at a lower rate. `progress` receives the share done of all stages, and the metrics of each epoch. `resume` continues an
-    interrupted call. Raises DataError or ModelError.
+    The teachers differ in their seeds. The student starts from the first teacher if they share the backbone. It learns
+    soft labels and labels together, then the labels alone at a lower rate. `progress` receives the share done of all
+    stages, and the metrics of each epoch. `resume` continues an interrupted call. Raises DataError or ModelError.
     """
     # Approximate durations of the stages: teachers, soft labels, student, polishing.
     stages = [1.0] * recipe.teachers + [0.3, 2.0, 0.3]
