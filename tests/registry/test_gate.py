@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,12 @@ def gym_reviews(count: int) -> list[Review]:
             aspects.append(Aspect(GYM_SUBJECTS[subject], subject, start, start + len(subject), polarity))
         reviews.append(Review(str(number), text.strip(), tuple(aspects)))
     return reviews
+
+
+def mentions(text: str, word: str, category: str, polarity: str) -> tuple[Aspect, ...]:
+    """An aspect for each noun phrase of the text that ends with a word."""
+    found = re.finditer(rf"((?:sea|mountain|ocean|lake) )?{word}", text)
+    return tuple(Aspect(category, match[0], match.start(), match.end(), polarity) for match in found)
 
 
 def write(reviews: list[Review], file: Path) -> str:
@@ -217,7 +224,12 @@ def test_a_category_or_a_polarity_that_disappears_is_refused(home: Path, tmp_pat
 def test_a_category_of_which_nothing_is_found_is_refused(home: Path, tmp_path: Path) -> None:
     """FOOD of enough reviews hides that no VIEW is right any more."""
     reviews = [r for r in labelled(680, without="ROOM") if "VIEW" not in {a.entity_group for a in r.aspects}]
-    views = [r for r in labelled(680, without="ROOM") if "VIEW" in {a.entity_group for a in r.aspects}][:8]
+    # All in two reviews, so that the interval of the difference, a bootstrap over reviews, reaches zero.
+    views = [
+        Review("v1", "The view was stunning. The sea view was lovely. The mountain view was superb.", ()),
+        Review("v2", "A great view. The ocean view was gorgeous, and the lake view was beautiful.", ()),
+    ]
+    views = [replace(review, aspects=mentions(review.text, "view", "VIEW", "positive")) for review in views]
     split = [*reviews[:400], *views]
     replace_test_split("1", split)
     version = publish(tmp_path, write(split, tmp_path / "own.jsonl"), swap("VIEW", "ROOM"))
