@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from reviews_parsing.io.ports import free_port
+from ports import free_port
 
 from .rendering import PROJECT
 
