@@ -27,8 +27,8 @@ from reviews_parsing.training.fit import NO_FOUNDATION, FitResult, Progress, Rec
 MIN_TAG_PROBABILITY, MIN_CERTAIN_SHARE = 0.6, 0.8
 # Learning rate of teachers on another, larger backbone, relative to the recipe's.
 LARGE_TEACHER_RATE = 0.4
-# Epochs of the student, relative to the recipe's: an epoch is longer, with texts beside the labelled reviews.
-STUDENT_EPOCHS = 0.6
+# Epochs of a student that starts from a teacher, relative to the recipe's.
+STUDENT_EPOCHS = 0.1
 
 
 def distill(
@@ -46,8 +46,8 @@ def distill(
 ) -> FitResult:
     """Train `recipe.teachers` teachers and a student that learns `texts` from them, in `folder / "checkpoint"`.
 
-    The teachers differ in their seeds. The student learns soft labels and labels together, then the labels alone at a
-    lower rate. `progress` receives the share done of all stages, and the metrics of each epoch. `resume` continues an
+    The teachers differ in their seeds. The student starts from the first teacher if their backbone is the same. It learns
+    soft labels and labels together, then the labels alone at a lower rate. `progress` receives the share done of all stages, and the metrics of each epoch. `resume` continues an
     interrupted call. Raises DataError or ModelError.
     """
     # Approximate durations of the stages: teachers, soft labels, student, polishing.
@@ -59,15 +59,15 @@ def distill(
 
     fit_model = partial(fit, train, validation, taxonomy, resume=resume, progress=report)
     teachers = []
+    teacher_backbone = recipe.teacher or recipe.backbone
     for number in range(recipe.teachers):
         parser = folder / f"teacher-{number + 1}" / "parser"
         if not parser.is_dir():
-            backbone = recipe.teacher or recipe.backbone
-            teacher_recipe, first = replace(recipe, backbone=backbone, seed=recipe.seed + number), foundation
-            if backbone != recipe.backbone:
+            teacher_recipe, first = replace(recipe, backbone=teacher_backbone, seed=recipe.seed + number), foundation
+            if teacher_backbone != recipe.backbone:
                 rate = recipe.learning_rate * LARGE_TEACHER_RATE
                 teacher_recipe, first = replace(teacher_recipe, learning_rate=rate, foundation=NO_FOUNDATION), None
-            say(f"teacher {number + 1} of {recipe.teachers}: {backbone}, seed {teacher_recipe.seed}")
+            say(f"teacher {number + 1} of {recipe.teachers}: {teacher_backbone}, seed {teacher_recipe.seed}")
             result = fit_model(teacher_recipe, parser.parent, foundation=first)
             draft = parser.with_name("draft")
             shutil.rmtree(draft, ignore_errors=True)
@@ -82,8 +82,11 @@ def distill(
     stage += 1
     student = folder / "student"
     if not (student / "checkpoint").is_dir():
-        epochs = max(1, round(recipe.count_epochs(len(train)) * STUDENT_EPOCHS))
-        fit_model(replace(recipe, epochs=epochs), student, foundation=foundation, soft=soft)
+        student_recipe = recipe
+        if teacher_backbone == recipe.backbone:
+            epochs = max(1, round(recipe.count_epochs(len(train)) * STUDENT_EPOCHS))
+            student_recipe, foundation = replace(recipe, epochs=epochs), folder / "teacher-1" / "checkpoint"
+        fit_model(student_recipe, student, foundation=foundation, soft=soft)
     stage += 1
     polish = replace(recipe, epochs=recipe.polish_epochs, learning_rate=recipe.learning_rate * recipe.polish_rate)
     return fit_model(polish, folder, foundation=student / "checkpoint")
