@@ -50,12 +50,12 @@ def grant(user: str) -> None:
     """Let a user change the registered model and the project's experiment."""
     with tracking() as client:
         experiment = client.get_experiment_by_name(Settings().experiment)
-    rights = [("registered-models", {"name": MODEL_NAME})]
-    rights += [("experiments", {"experiment_id": experiment.experiment_id})] if experiment else []
-    for kind, key in rights:
-        body = {**key, "username": user, "permission": "EDIT"}
-        if _ask("POST", f"{kind}/permissions/create", body) == EXISTS:
-            _ask("PATCH", f"{kind}/permissions/update", body)
+    resources = {"registered_model": MODEL_NAME}
+    if experiment:
+        resources["experiment"] = experiment.experiment_id
+    for kind, name in resources.items():
+        right = {"username": user, "resource_type": kind, "resource_id": name, "permission": "EDIT"}
+        _ask("POST", "users/permissions/grant", right, version="3.0")
 
 
 def make_champion() -> None:
@@ -69,11 +69,11 @@ def make_champion() -> None:
         sys.exit(promoted.returncode)
 
 
-def _ask(method: str, what: str, body: dict[str, str]) -> str | None:
+def _ask(method: str, what: str, body: dict[str, str], version: str = "2.0") -> str | None:
     """Send a request about users or permissions; return the code of its error if the object exists, else None."""
     login = f"{os.environ['MLFLOW_TRACKING_USERNAME']}:{os.environ['MLFLOW_TRACKING_PASSWORD']}"
     request = urllib.request.Request(  # noqa: S310  (an address that we were given)
-        f"{os.environ['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/{what}",
+        f"{os.environ['MLFLOW_TRACKING_URI']}/api/{version}/mlflow/{what}",
         method=method,
         data=json.dumps(body).encode(),
         headers={

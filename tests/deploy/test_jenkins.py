@@ -192,8 +192,9 @@ def another_version(tmp_path: Path, change: Callable[[dict[str, Any]], None]) ->
     """Register the champion's model again with another configuration."""
     champion = registry.versions()[0]
     folder, _ = registry.fetch(f"models:/{MODEL_NAME}/{champion.version}")
-    shutil.copytree(folder, tmp_path / "model" / "parser")
-    config = tmp_path / "model" / "parser" / "parser.json"
+    copy = tmp_path / "model" / "artifacts" / "parser"
+    shutil.copytree(folder, copy)
+    config = copy / "parser.json"
     form = json.loads(config.read_text(encoding="utf-8"))
     change(form)
     config.write_text(json.dumps(form), encoding="utf-8")
