@@ -123,7 +123,7 @@ def inherit(tagger: Any, checkpoint: Path) -> None:
 
 
 def average_weights(first: Path, second: Path) -> None:
-    """Replace the weights of the checkpoint `second` by the means of its own and those of `first`, of the same model."""
+    """Replace the weights of the checkpoint `second` by the means of both; they are checkpoints of the same model."""
     from safetensors.torch import load_file, save_file
 
     weights, others = load_file(second / WEIGHTS), load_file(first / WEIGHTS)
