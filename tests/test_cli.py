@@ -1,4 +1,4 @@
-"""What people type and what they get: right answers, one-line mistakes, JSON that is only JSON."""
+"""Tests of the commands: output for people, errors in one line, and JSON on stdout."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def connections(server: Server, number: int, sent: bytes) -> Iterator[list[socke
 
 
 def received(connection: socket.socket) -> bytes:
-    """What a server sends until it closes the connection."""
+    """Return the bytes that a server sends until it closes the connection."""
     content = b""
     with suppress(ConnectionError):
         while chunk := connection.recv(65536):

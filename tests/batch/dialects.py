@@ -56,7 +56,7 @@ def reviews(draw: st.DrawFn) -> str:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table is written."""
+    """Dialect of a delimited table."""
 
     delimiter: str
     quoting: int

@@ -1,4 +1,4 @@
-"""What a query in PromQL names, read well enough for those that are ours."""
+"""Parser for the metric and label names in the PromQL queries of this project."""
 
 from __future__ import annotations
 

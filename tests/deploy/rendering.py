@@ -64,7 +64,7 @@ def merged(under: Any, over: Any) -> Any:
 
 
 def values(chart: str, environment: str, extra: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a release is given there: the values file, what the environment knows, and `extra`."""
+    """Return the values of a release: the values file, those of the environment, and `extra`."""
     file = CHARTS / chart / f"values-{environment}.yaml"
     given = merged(yaml.safe_load(file.read_text(encoding="utf-8")), GIVEN.get((chart, environment), {}))
     return merged(given, extra or {})
@@ -81,7 +81,7 @@ def rendered(
 
 
 def notes(chart: str, environment: str, extra: dict[str, Any] | None = None) -> str:
-    """What Helm says when it is done."""
+    """Return the notes that Helm prints after an installation."""
     with helm_python.Chart.load(CHARTS / chart) as loaded:
         files = loaded.render(values(chart, environment, extra), name=chart, namespace=NAMESPACE[chart])
     return next(text for name, text in files.items() if name.endswith("NOTES.txt"))
@@ -148,12 +148,12 @@ def container(manifests: list[Manifest]) -> dict[str, Any]:
 
 
 def predictor(manifests: list[Manifest]) -> dict[str, Any]:
-    """What the InferenceService says of its predictor."""
+    """Return the predictor of the InferenceService."""
     found: dict[str, Any] = one(manifests, "InferenceService")["spec"]["predictor"]
     return found
 
 
 def predictor_labels(service: str, canary: str | None = None) -> dict[str, str]:
-    """What KServe writes on the pods and the Service of a predictor, the champion's or a canary's."""
+    """Return the labels that KServe sets on the pods and the Service of the champion's or a canary's predictor."""
     whole = f"{service}-{canary}-predictor" if canary else f"{service}-predictor"
     return {"serving.kserve.io/inferenceservice": service, "component": "predictor", "app": f"isvc.{whole}"}

@@ -50,7 +50,7 @@ def podman(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[s
 
 @pytest.fixture(scope="session")
 def built() -> dict[str, Any]:
-    """What `make image` made: the image, as podman describes it, and its bill of materials."""
+    """Build the image with `make image`; return podman's description of it and its bill of materials."""
     command = [sys.executable, str(PROJECT / "scripts" / "image.py")]
     environment = {**os.environ, "CONTAINER_ENGINE": str(PODMAN)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

@@ -152,7 +152,7 @@ def make(target: str, expect: int = 0, **variables: str) -> subprocess.Completed
 
 
 def left(name: str) -> str:
-    """What a stage left for the next one."""
+    """Return the content of a file that a stage has written under build/."""
     return (BUILD / name).read_text(encoding="utf-8")
 
 
@@ -392,7 +392,7 @@ def values() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def expanded(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the chart makes of the texts that it passes through `tpl`, by the real Helm."""
+    """Return the texts that the chart passes through `tpl`, rendered by Helm."""
     chart = tmp_path_factory.mktemp("chart")
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: jenkins\nversion: 1.0.0\n")
     (chart / "values.yaml").write_text((JENKINS / "values.yaml").read_text(encoding="utf-8"))
@@ -583,7 +583,7 @@ def cluster(with_champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def asked(cluster: Cluster) -> set[tuple[str, str, str, str]]:
-    """What was asked of an API server: verb, group, resource and name, all of them in one namespace."""
+    """Return the requests to an API server: verb, group, resource and name, all of them in one namespace."""
     verbs = {"GET": "get", "PATCH": "patch"}
     found = set()
     for request in cluster.requests:

@@ -373,7 +373,7 @@ class Cluster:
     # What a test asks
 
     def pods(self) -> dict[str, str | None]:
-        """What a pod that starts now serves, by Deployment."""
+        """Return the model that a new pod would serve, by Deployment."""
         with self._lock:
             return {name.removeprefix(f"{NAME}-"): served(found) for name, found in self.deployments.items()}
 

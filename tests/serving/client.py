@@ -81,7 +81,7 @@ class Server:
         return sum(float(line.rsplit(" ", 1)[1]) for line in samples if all(w in line for w in wanted))
 
     def stop(self) -> int:
-        """What Ctrl-C does; the exit status."""
+        """Interrupt the server as Ctrl-C does, and return the exit status."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(DEADLINE)
 

@@ -1,6 +1,6 @@
-"""What no client would send, and much that one might: the server answers as its document says, and goes on.
+"""Fuzz tests: the server answers invalid and unusual requests as its OpenAPI document says, and stays up.
 
-REVIEWS_PARSING_FUZZ_REQUESTS is the number of requests of each test; more than the default are drawn anew each time.
+REVIEWS_PARSING_FUZZ_REQUESTS is the number of requests of each test; with more than the default, each run differs.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def test_whatever_comes_by_grpc_is_answered_or_refused(loud: Server) -> None:
 
 
 def _names_a_text(content: bytes) -> bool:
-    """Whether the damage moved a text to where a name stands, which a refusal may quote."""
+    """Return whether the mutation moved a text into the field of a name, which an error message may quote."""
     message = pb.ModelInferRequest.FromString(content)
     message.ClearField("raw_input_contents")
     for sent in message.inputs:

@@ -1,4 +1,4 @@
-"""How the server begins and ends, and how one version of a model follows another."""
+"""Tests of start and shutdown of the server, and of replacing a version of the model."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def starting(home: Path, folder: Path) -> Iterator[Server]:
 
 
 def readiness(server: Server) -> tuple[int, ...]:
-    """What the server, its model and an inference answer, if there is somebody to answer."""
+    """Return the statuses of server readiness, model readiness and an inference; empty if the server is down."""
     try:
         paths = ("/v2/health/ready", f"{MODEL}/ready")
         return (*(server.get(path).status for path in paths), server.infer(["Lovely."]).status)

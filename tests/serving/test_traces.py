@@ -81,7 +81,7 @@ def door(request: pytest.FixtureRequest) -> str:
 
 
 def ask(server: Server, door: str, texts: list[str], headers: Mapping[str, str], name: str = "text") -> bool:
-    """Whether the request was answered."""
+    """Send a request and return whether it succeeded."""
     if door == "rest":
         form = {"inputs": [tensor(data=texts, shape=[len(texts)], name=name)]}
         return server.post(f"{MODEL}/infer", json.dumps(form).encode(), headers).status == 200

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -53,15 +54,14 @@ def normalize_name(name: str) -> str:
 
 
 def text_name(name: str) -> str | None:
-    """Return the usual name of a text column that a name is a spelling of, None if it is none."""
+    """Return the usual name of a text column of which `name` is a spelling, else None."""
     return _COLLAPSED_NAMES.get(normalize_name(name).replace("_", ""))
 
 
 def refuse_duplicate_columns(names: Sequence[str], name: str) -> None:
     """Raise DataError if two columns of the input have the same name."""
     if len(set(names)) < len(names):
-        seen: set[str] = set()
-        duplicate = next(column for column in names if column in seen or seen.add(column))  # type: ignore[func-returns-value]
+        duplicate = next(column for column, count in Counter(names).items() if count > 1)
         raise DataError(f"{name} has two columns '{duplicate}': rename one")
 
 
@@ -93,9 +93,10 @@ def _by_name(columns: Sequence[Column], name: str) -> Column | None:
     strings = [column for column in columns if column.fault is None and column.has_texts]
     groups = [column for column in strings if column.has_words], strings, [c for c in columns if c.has_texts], columns
     for group in groups:
-        exact = [[column for column in group if column.name == known] for known in TEXT_NAMES]
+        exact = [[column for column in group if column.name == usual_name] for usual_name in TEXT_NAMES]
         similar = [
-            [column for column in group if text_name(column.name) == known] for known in _COLLAPSED_NAMES.values()
+            [column for column in group if text_name(column.name) == usual_name]
+            for usual_name in _COLLAPSED_NAMES.values()
         ]
         matches: Sequence[Column] = next(filter(None, exact + similar), [])
         if len(matches) > 1:
@@ -116,9 +117,9 @@ def _refuse_delimiters(column: Column, name: str) -> None:
     """Raise DataError if a column that was not requested seems to be a row that was not split."""
     in_name = [delimiter for delimiter in _DELIMITERS if delimiter in column.name.strip()]
     if in_name or column.delimiters:
-        shown = "tabs" if (in_name or column.delimiters)[0] == "\t" else f"'{(in_name or column.delimiters)[0]}'"
+        separator = "tabs" if (in_name or column.delimiters)[0] == "\t" else f"'{(in_name or column.delimiters)[0]}'"
         raise DataError(
-            f"{name}: the column '{column.name:.60}' seems to hold several columns with {shown} between them: give "
+            f"{name}: the column '{column.name:.60}' seems to hold several columns with {separator} between them: give "
             "--delimiter, or confirm the column by --text-column"
         )
 

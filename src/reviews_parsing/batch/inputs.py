@@ -83,7 +83,7 @@ def read_texts(
 
 
 class Preview(NamedTuple):
-    """How a file would be read: its layout in words, its columns, those of strings, and the chosen text column."""
+    """Layout of a file, as text, its columns, the columns of strings, and the chosen text column."""
 
     layout: str
     columns: list[str]
@@ -131,14 +131,16 @@ def _expand(name: str) -> list[str]:
 
 def _open(name: str, options: ReadOptions, column: str | None, folder: Path) -> Reader:
     is_copy = name == STDIN
-    shown, location = (_STDIN_NAME, str(folder / "stdin")) if is_copy else (printable(name), filesystems.absolute(name))
+    display_name, location = (
+        (_STDIN_NAME, str(folder / "stdin")) if is_copy else (printable(name), filesystems.absolute(name))
+    )
     stat = _copy_stdin(Path(location)) if is_copy else filesystems.stat(name)
     if stat is None:
-        raise DataError(f"{shown} does not exist: check the path")
+        raise DataError(f"{display_name} does not exist: check the path")
     if stat.size == 0:
-        raise DataError(f"{shown} is empty: give a file with at least one review")
-    layout = detect_layout(location, shown, stat, options, column)
-    return open_reader(Input(shown, location, stat, layout, is_copy), options.limits)
+        raise DataError(f"{display_name} is empty: give a file with at least one review")
+    layout = detect_layout(location, display_name, stat, options, column)
+    return open_reader(Input(display_name, location, stat, layout, is_copy), options.limits)
 
 
 def _copy_stdin(path: Path) -> Stat:

@@ -51,10 +51,10 @@ class Report:
         total = self.rows + self.rejected
         if not self.rejected or (self.rejected <= self.parsed and self.rejected <= max_share * total):
             return
-        where = f", all in {self.rejects}" if self.rejects else ""
+        note = f", all in {self.rejects}" if self.rejects else ""
         limit = f"more than --max-rejects {100 * max_share:g} %" if self.rejected <= self.parsed else "more than parsed"
         raise DataError(
-            f"{self.rejected:,} of {total:,} rows were rejected, {limit}: {'; '.join(self.reject_reasons)}{where}; "
+            f"{self.rejected:,} of {total:,} rows were rejected, {limit}: {'; '.join(self.reject_reasons)}{note}; "
             "correct them, or raise --max-rejects"
         )
 

@@ -162,7 +162,7 @@ def export_corrections(
     if as_json:
         output.print_json({"target": str(target), "reviews": len(reviews), "lost": lost, "pending": pending})
     else:
-        output.written(len(reviews), target, lost)
+        output.stored_reviews(len(reviews), target, lost)
         if pending and not all_corrections:
             output.out.print(f"{pending} pending corrections are not exported: reviews-parsing corrections approve")
 

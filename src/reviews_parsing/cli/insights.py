@@ -162,8 +162,8 @@ def _print(insights: Insights) -> None:
         output.table("", ["category", "mention it", "praise it", "blame it", "praised", "blamed"], rows)
         output.out.print()
     lines = [*(finding.text for finding in insights.findings[:MAX_FINDINGS]), *overview(insights)]
-    if (more := len(insights.findings) - MAX_FINDINGS) > 0:
-        lines.insert(MAX_FINDINGS, f"... and {more} more findings, which --json and the report list.")
+    if (hidden_findings := len(insights.findings) - MAX_FINDINGS) > 0:
+        lines.insert(MAX_FINDINGS, f"... and {hidden_findings} more findings, which --json and the report list.")
     if insights.rating is not None:
         lines.append(impact_sentence(insights.rating))
     if (compared := insights.compared) is not None:

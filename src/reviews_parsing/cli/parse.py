@@ -213,13 +213,13 @@ def _progress(update: Callable[[float | None, str], None]) -> Callable[[int, int
     """Return a callback for `parse_files` that shows the share of the rows that are done, and the rate."""
     start: tuple[float, int] | None = None
 
-    def progress(done: int, total: int, count: int) -> None:
+    def progress(finished: int, total: int, count: int) -> None:
         nonlocal start
         now = time.monotonic()
         start = start or (now, count)
         seconds, rows = now - start[0], count - start[1]
         rate = f", {rows / seconds:,.0f} a second" if seconds > _RATE_SECONDS else ""
-        update(done / total if total else None, f"{count:,} reviews{rate}")
+        update(finished / total if total else None, f"{count:,} reviews{rate}")
 
     return progress
 

@@ -107,14 +107,14 @@ class Api:
         async with self._slot():
             calls = [run_in_threadpool(self.client.parse, [text])]
             calls += [run_in_threadpool(client.parse, [text], COMPARE_RETRY_SECONDS) for client in self._clients[1:]]
-            first, *others = await asyncio.gather(*calls, return_exceptions=True)
+            first, *later_answers = await asyncio.gather(*calls, return_exceptions=True)
         if isinstance(first, BaseException):
             raise first
         revision = await run_in_threadpool(self._store.find_latest, text)
         return _json(
             {
                 "model": self.client.model,
-                "answers": [_describe_answer(answer) for answer in (first, *others)],
+                "answers": [_describe_answer(answer) for answer in (first, *later_answers)],
                 "words": rooms.find_words(text),
                 "correction": describe_correction(revision) if revision else None,
             }

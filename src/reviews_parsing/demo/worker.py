@@ -100,7 +100,7 @@ def parse(request: Request) -> dict[str, Any]:
     parser = RemoteParser(client, threading.Event())
     totals = {"rows": 0}
     with _Reporter(lambda: {"phase": "parsing", "done": parser.parsed, "total": totals["rows"]}):
-        report = rooms.parse_file(parser, path, target, column, lambda done, total: totals.update(rows=total))
+        report = rooms.parse_file(parser, path, target, column, lambda finished, total: totals.update(rows=total))
     outcome: dict[str, Any] = {
         "rows": report.rows,
         "parsed": report.parsed,

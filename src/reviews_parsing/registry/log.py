@@ -78,8 +78,8 @@ def find_log_run(client: MlflowClient, name: str, create: bool = False) -> str |
         return str(run_id)
     if not create:
         return None
-    found = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda version: int(version.version))
-    for version in found:
+    versions = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda version: int(version.version))
+    for version in versions:
         if version.run_id and client.get_run(version.run_id).info.lifecycle_stage == "active":
             client.set_registered_model_tag(name, LOG_RUN_TAG, version.run_id)
             return str(version.run_id)

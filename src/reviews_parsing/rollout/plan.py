@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def is_promoting(self) -> bool:
-        """Whether the champion has become what the canary is, which remains to be ended."""
+        """True if the champion already equals the canary, so that only the canary's removal is left."""
         canary, champion = self.canary, self.champion
         return canary is not None and (canary.uri, canary.image) == (champion.uri, champion.image)
 

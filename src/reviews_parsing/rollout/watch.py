@@ -101,8 +101,8 @@ def find_failure(
                 f"of version {champion} {1000 * old.p95:.0f} ms"
             )
     if is_final and not is_conclusive:
-        needed = f"{min_requests} are needed of each version at one endpoint"
-        return f"too little to tell: {max_requests:.0f} requests, {needed}"
+        requirement = f"{min_requests} are needed of each version at one endpoint"
+        return f"too little to tell: {max_requests:.0f} requests, {requirement}"
     return None
 
 

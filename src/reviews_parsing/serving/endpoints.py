@@ -88,7 +88,7 @@ class RestApp:
         scope = request.scope
         size = len(scope["raw_path"]) + len(scope["query_string"])
         if size + sum(len(name) + len(value) for name, value in scope["headers"]) > self._settings.max_header_bytes:
-            limit_log.reached("max_header_bytes")
+            limit_log.record("max_header_bytes")
             message = f"the headers are larger than {self._settings.max_header_bytes} bytes; send fewer or shorter ones"
             raise RequestRefused(message, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         origin = request.headers.get("Origin", "")

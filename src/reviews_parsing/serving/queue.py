@@ -98,7 +98,7 @@ class _Part:
 
     @property
     def is_long(self) -> bool:
-        """Whether the part is a single text that is encoded in slices."""
+        """True if the part is a single text that is encoded in slices."""
         return self.tokens > BATCH_TOKENS
 
 
@@ -117,7 +117,7 @@ class _Batch:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether nobody waits for the result."""
+        """True if all requests of the batch were cancelled."""
         return all(part.future.cancelled() for part in self.parts)
 
     @property
@@ -175,12 +175,12 @@ class ParseQueue:
 
     @property
     def waiting(self) -> int:
-        """Pages that wait."""
+        """Number of waiting pages."""
         return sum(self._waiting)
 
     @property
     def alive(self) -> bool:
-        """Whether requests are still parsed: no worker thread has died."""
+        """True unless a worker thread has died."""
         return self._closed or all(worker.is_alive() for worker in self._workers)
 
     def admit(self, is_long: bool = False) -> None:
@@ -328,9 +328,9 @@ class ParseQueue:
         predicted = self._clock()
         logits = Logits(*map(np.concatenate, zip(*batch.logits, strict=True)))
         reviews = self._parser.finish(prepared, logits)
-        done = self._clock()
-        batch.busy += done - predicted
-        moments = (batch.begin, batch.tokenized, predicted, done)
+        finished_at = self._clock()
+        batch.busy += finished_at - predicted
+        moments = (batch.begin, batch.tokenized, predicted, finished_at)
         # Durations come from the monotonic clock; the wall clock, which may be set, gives the begin alone.
         times = tuple(batch.begin_ns + round((moment - batch.begin) * 1e9) for moment in moments)
         timing = BatchTiming(len(prepared.texts), prepared.tokens, len(prepared.pieces), times)  # type: ignore[arg-type]

@@ -93,7 +93,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
 
     @property
     def alive(self) -> bool:
-        """Whether the model can still answer: it is loading, or all its worker threads live."""
+        """True if the model is loading, or all its worker threads are alive."""
         return not self.ready or self._queue.alive
 
     async def unload(self) -> bool:

@@ -51,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How to read inputs; None means that it is found from the content."""
+    """Options of the readers; None means that the value is inferred from the content."""
 
     delimiter: str | None = None
     encoding: str | None = None
@@ -63,7 +63,7 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the content of an input is stored; one of `io.formats.FORMATS` with the details of that format."""
+    """Format of an input, one of `io.formats.FORMATS`, with the details of that format."""
 
     format: str
     compression: str = ""
