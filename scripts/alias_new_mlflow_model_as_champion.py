@@ -16,6 +16,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
+    """Read the options and run `promote`."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--run_id", required=True, help="run whose model is to be champion")
     options.add_argument("--model_name", required=True, help="name of the registered model")

@@ -29,6 +29,7 @@ Pins = dict[str, str]
 
 
 def main(bound: str, options: list[str]) -> None:
+    """Build the environment for a bound and run the tests in it."""
     folder = BUILD / bound
     folder.mkdir(parents=True, exist_ok=True)
     tools, full_list = folder / "tools.txt", folder / "requirements.txt"
@@ -82,18 +83,22 @@ def read_pins(file: Path) -> Pins:
 
 
 def name_of(requirement: str) -> str:
+    """Return the package name in a requirement."""
     return re.split("[^A-Za-z0-9._-]", requirement)[0].lower()
 
 
 def load_pyproject() -> dict[str, Any]:
+    """Return the content of pyproject.toml."""
     return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def uv() -> list[str]:
+    """Return the command of uv."""
     return [sys.executable, "-m", "uv"]
 
 
 def run(*command: str, variables: dict[str, str] | None = None) -> None:
+    """Run a program; exit if it fails."""
     finished = subprocess.run(command, cwd=PROJECT, env={**os.environ, **(variables or {})}, check=False)
     if finished.returncode != 0:
         sys.exit(f"error: {' '.join(command[:6])} ... ended with status {finished.returncode}; see above")

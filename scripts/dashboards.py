@@ -22,6 +22,7 @@ BURN = "1 spends all of it in 30 days. A page: 14.4 over 1 h and 5 min, or 6 ove
 
 
 def service() -> Board:
+    """Return the dashboard of requests, errors, latency and the queue."""
     board = Board("reviews-parsing-service", "Reviews Parsing: service")
     single, batch = (f'{HERE}, texts="{texts}"' for texts in ("one", "many"))
     failed, valid = 'status=~"5.."', 'status!~"4.."'
@@ -140,6 +141,7 @@ def service() -> Board:
 
 
 def model() -> Board:
+    """Return the dashboard of predictions and traffic of each version."""
     versions = variable("version", "Version", f"label_values(reviews_parsing_model_info{{{HERE}}}, version)")
     board = Board("reviews-parsing-model", "Reviews Parsing: model", versions)
     reviews, silent = "reviews_parsing_reviews_total", "reviews_parsing_reviews_without_aspect_total"
@@ -224,6 +226,7 @@ def model() -> Board:
 
 
 def cluster() -> Board:
+    """Return the dashboard of pods and nodes."""
     board = Board(
         "reviews-parsing-cluster", "Reviews Parsing: cluster", present="kube_pod_info", default="reviews-parsing"
     )
@@ -325,6 +328,7 @@ def cluster() -> Board:
 
 
 def main(folder: Path = FOLDER) -> None:
+    """Write all dashboards to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for build in (service, model, cluster):
         text = json.dumps(build().json, indent=1)

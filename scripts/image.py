@@ -44,6 +44,7 @@ print(json.dumps({"pypi": sorted(python), "deb": sorted(debian), **versions}))
 
 
 def main() -> None:
+    """Build the image and write its bill of materials."""
     engine = container_engine()
     version = git("describe", "--tags", "--always", "--dirty")
     image = f"{NAME}:{version}"
@@ -65,6 +66,7 @@ def main() -> None:
 
 
 def container_engine() -> str:
+    """Return the program that builds images; exit if neither docker nor podman works."""
     if chosen := os.environ.get("CONTAINER_ENGINE"):
         return chosen
     for engine in ("docker", "podman"):
@@ -93,6 +95,7 @@ def bill_of_materials(engine: str, image: str, version: str) -> str:
 
 
 def part(name: str, version: str, purl: PackageURL, licence: str = "") -> Component:
+    """Return a package as a component of the bill of materials."""
     component = Component(type=ComponentType.LIBRARY, name=name, version=version, purl=purl, bom_ref=purl.to_string())
     if licence:
         component.licenses.add(LicenseExpression(licence))
@@ -100,10 +103,12 @@ def part(name: str, version: str, purl: PackageURL, licence: str = "") -> Compon
 
 
 def git(*arguments: str) -> str:
+    """Return the output of a git command in the project."""
     return run("git", "-C", str(PROJECT), *arguments)
 
 
 def run(*command: str) -> str:
+    """Return the output of a program. Raises CalledProcessError if it fails."""
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -22,6 +22,7 @@ PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/pytho
 
 
 def main() -> None:
+    """Create the environment and install the locked packages and the project."""
     if not (3, 11) <= sys.version_info < (3, 13):
         sys.exit(f"error: Python {platform.python_version()} will not do; use 3.11 or 3.12: make PYTHON=python3.11 up")
     begin = time.monotonic()
@@ -69,12 +70,14 @@ def offers_cpu_build(requirement: str, python: Path = PYTHON) -> bool:
 
 
 def pip(*arguments: str, python: Path = PYTHON) -> None:
+    """Run pip; exit if it fails."""
     finished = subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=False)
     if finished.returncode != 0:
         sys.exit(f"error: pip {' '.join(arguments)} failed; see above, then run make again")
 
 
 def say(words: str) -> None:
+    """Print a line on stderr."""
     sys.stderr.write(f"{words}\n")
 
 

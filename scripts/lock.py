@@ -15,6 +15,7 @@ LEFT_OUT = re.compile(r"(torch|sentence-transformers|triton|nvidia-[\w-]+|cuda-[
 
 
 def main() -> None:
+    """Compile the requirements and write requirements.lock."""
     options = "pyproject.toml --all-extras --group dev --python-version 3.11 --universal --generate-hashes"
     form = "--no-annotate --no-header --no-emit-index-url --no-emit-find-links"
     compiled = subprocess.run(

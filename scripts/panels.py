@@ -128,10 +128,12 @@ def rate(counter: str, *labels: str, by: str = "") -> str:
 
 
 def quantile(share: float, buckets: str, *labels: str, by: str = "") -> str:
+    """Return the query for a quantile of a histogram."""
     return f"histogram_quantile({share}, {rate(buckets, *labels, by=f'le, {by}' if by else 'le')})"
 
 
 def quantiles(buckets: str, *labels: str) -> dict[str, str]:
+    """Return the queries for p50, p95 and p99 of a histogram, by name."""
     return {name: quantile(share, buckets, *labels) for name, share in QUANTILES.items()}
 
 

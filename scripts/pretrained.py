@@ -28,6 +28,7 @@ Besides the labelled corpus it learnt from {count:,} texts without labels, which
 
 
 def main() -> None:
+    """Train, or take a finished run, and pack the model."""
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     options.add_argument(
         "--unlabelled", nargs="*", default=[], metavar="FILE", help="more texts, with a licence for it"

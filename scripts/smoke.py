@@ -24,6 +24,7 @@ AWAY = (urllib.error.URLError, ConnectionError, TimeoutError)
 
 
 def main() -> None:
+    """Run all checks and print a summary; exit with an error at the first failure."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("url", help="address of the server, such as http://127.0.0.1:8080")
     options.add_argument(
@@ -91,6 +92,7 @@ def fits(aspect: dict[str, Any], text: str) -> bool:
 
 
 def call(address: str, body: bytes | None = None) -> Any:
+    """Return the JSON body of a response, None if it is empty."""
     with urllib.request.urlopen(address, body, TIMEOUT) as answer:  # noqa: S310
         return json.loads(answer.read() or b"null")
 

@@ -36,6 +36,7 @@ PATIENCE = 120.0
 
 
 def main() -> None:
+    """Start all services and wait until one of them ends."""
     begin = time.monotonic()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -172,11 +173,13 @@ def addresses(settings: Settings, tracking: str, ports: Sequence[int], demo: int
 
 
 def request(settings: Settings, rest_port: int) -> str:
+    """Return a curl command that parses a review."""
     body = '{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["Lovely ramen, rude waiter."]}]}'
     return f"curl -s http://127.0.0.1:{rest_port}/v2/models/{settings.model_name}/infer -d '{body}'"
 
 
 def guarded(run: Callable[[], None]) -> None:
+    """Run a function; Ctrl-C and known errors become one line on stderr."""
     try:
         run()
     except KeyboardInterrupt:

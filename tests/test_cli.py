@@ -51,7 +51,7 @@ def call(
 
 
 def refused(*arguments: str, stdin: str | None = None, cwd: Path | None = None, **environment: str) -> str:
-    """The one line that a mistake ends with."""
+    """Return the one-line error of a command."""
     code, out, err = run(*arguments, stdin=stdin, cwd=cwd, **environment)
     assert (code, out) == (1, ""), err
     (line,) = err.strip().splitlines()

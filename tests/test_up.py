@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parent.parent
 
 
 def descendants(group: int) -> set[int]:
-    """Processes whose parent chain leads to `group`."""
+    """Return processes whose parent chain leads to `group`."""
     parents = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -21,7 +21,7 @@ FREE_MEMORY, FREE_SECONDS = 24 * MEGABYTE, 0.5
 
 @pytest.fixture(scope="session")
 def victim(start: Start) -> Iterator[Server]:  # noqa: F811
-    """A server that has answered before, so that it holds what it needs."""
+    """Yield a server that has answered before, so that it holds what it needs."""
     with start(REVIEWS_PARSING_MAX_WAIT="60") as server:
         assert server.infer(["The soup was cold."] * 200).status == 200
         yield server
@@ -29,7 +29,7 @@ def victim(start: Start) -> Iterator[Server]:  # noqa: F811
 
 @contextmanager
 def bounded(server: Server, sent: int, bytes_a_byte: float = 100, seconds_a_byte: float = 20e-6) -> Iterator[None]:
-    """The block may cost the server so much peak memory and CPU time for each of the `sent` bytes, and no liveness."""
+    """Require a peak memory and CPU time per `sent` byte within these bounds, and a live server, during the block."""
     process = psutil.Process(server.process.pid)
     memory, cpu = process.memory_info().rss, sum(process.cpu_times()[:2])
     Path(f"/proc/{process.pid}/clear_refs").write_text("5", encoding="utf-8")  # resets the peak

@@ -37,7 +37,7 @@ def reached(server: Server, limit: str) -> float:
 
 @contextmanager
 def connections(server: Server, number: int, sent: bytes) -> Iterator[list[socket.socket]]:
-    """Connections over which `sent` was sent."""
+    """Yield connections over which `sent` was sent."""
     with ExitStack() as stack:
         opened = [stack.enter_context(socket.create_connection(("127.0.0.1", server.http), 30)) for _ in range(number)]
         for each in opened:

@@ -37,7 +37,7 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def make_versions(count: int) -> list[str]:
-    """Registered versions without files, each of a run of its own."""
+    """Return registered versions without files, each of a run of its own."""
     with registry.tracking() as client:
         client.create_registered_model(NAME)
         experiment = client.get_experiment_by_name(NAME)

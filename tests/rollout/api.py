@@ -398,7 +398,7 @@ def _route(name: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def served(deployment: Mapping[str, Any]) -> str | None:
-    """The model of the pods of a Deployment."""
+    """Return the model of the pods of a Deployment."""
     env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     return next((one["value"] for one in env if one["name"] == VARIABLE), None)
 

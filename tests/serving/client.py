@@ -74,7 +74,7 @@ class Server:
         return self.ask({"inputs": [tensor(data=list(texts), shape=[len(texts)])], **more})
 
     def counter(self, name: str, **labels: str) -> float:
-        """The sum of the samples of a metric that have these labels."""
+        """Return the sum of the samples of a metric that have these labels."""
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
         lines = self.get("/metrics", self.metrics).body.decode().splitlines()
         samples = [line for line in lines if line.startswith((f"{name} ", f"{name}{{"))]

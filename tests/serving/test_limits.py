@@ -22,7 +22,7 @@ LIMIT = 10_000_000
 
 
 def no_reservation(size: int) -> None:
-    """A budget without a limit."""
+    """Accept any number of bytes."""
 
 
 def test_bytes_are_reserved_until_the_request_ends() -> None:

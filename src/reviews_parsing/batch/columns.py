@@ -40,6 +40,7 @@ class Column:
 
     @property
     def name(self) -> str:
+        """Name of the column."""
         return self.field.name  # type: ignore[no-any-return]
 
 

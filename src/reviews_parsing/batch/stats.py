@@ -109,6 +109,7 @@ class Stats:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """Return the counters as JSON values."""
         counts = [[category, polarity, count] for (category, polarity), count in sorted(self.counts.items(), key=str)]
         return {
             "rows": self.rows,
@@ -121,6 +122,7 @@ class Stats:
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> Stats:
+        """Return the counters that `to_json` has stored."""
         counts = Counter({(category, polarity): count for category, polarity, count in form["counts"]})
         reasons = list(form.get("reject_reasons", []))
         return cls(form["rows"], form["parsed"], form["rejected"], counts, reasons, Counter(form.get("foreign", {})))

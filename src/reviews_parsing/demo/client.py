@@ -99,6 +99,7 @@ class InferenceClient:
         return self._send("GET", path)
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def _parse(self, texts: Sequence[str]) -> Prediction:

@@ -117,6 +117,7 @@ class JobStore:
         return job
 
     def path(self, job: Job) -> Path:
+        """Return the folder of a job."""
         return self.folder / job.id
 
     async def create(self, name: str, chunks: AsyncIterator[bytes]) -> Job:

@@ -64,6 +64,7 @@ def emit(**message: Any) -> None:
 
 
 def describe_memory_limit(name: str, memory_mb: int) -> str:
+    """Return the message for a file that exceeds the memory limit."""
     return (
         f"{name} takes more than {memory_mb:,} MB of memory: split it, or ask whoever runs the page to raise "
         "REVIEWS_PARSING_FILE_MEMORY_MB"
@@ -141,6 +142,7 @@ class RejectSummary:
         self._reasons: dict[str, tuple[str, int, bool]] = {}
 
     def add(self, reason: str) -> None:
+        """Count a reason; reasons that differ only in numbers are counted together."""
         key = _NUMBERS.sub("#", reason)
         first, count, identical = self._reasons.get(key, (reason, 0, True))
         self._reasons[key] = first, count + 1, identical and reason == first

@@ -318,6 +318,7 @@ TEMPORARY_PREFIX = "reviews-parsing-"
 
 
 def is_url(name: str) -> bool:
+    """Return whether a name is an address of an object store."""
     return name.startswith(SCHEMES)
 
 

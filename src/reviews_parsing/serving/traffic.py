@@ -81,10 +81,12 @@ class Watched(Traffic):
         atexit.register(self.close)
 
     def observe(self, prepared: Prepared, logits: Logits, reviews: Sequence[ParsedReview]) -> None:
+        """Queue a batch to be counted; drop it if the queue is full."""
         with suppress(Full):
             self._batches.put_nowait((prepared, logits, reviews))
 
     def close(self) -> None:
+        """Count the queued batches and end the thread."""
         atexit.unregister(self.close)
         self._batches.put(None)
         self._thread.join()
@@ -152,9 +154,11 @@ class Collector:
         return self._versions.setdefault(version, Counts(profile))
 
     def describe(self) -> list[Metric]:
+        """Return no metrics, because versions are known only after loading."""
         return []
 
     def collect(self) -> Iterator[Metric]:
+        """Yield the counts of each bin and the shares expected from training."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         labels = ["version", "number", "bin"]

@@ -58,6 +58,7 @@ class Table:
 
     @property
     def width(self) -> int:
+        """Number of columns."""
         return len(self.rows[0])
 
     @property

@@ -46,6 +46,7 @@ class ParquetReader:
         return Scan(columns, parts or [(Position(), 0)], _nested(columns))
 
     def chunks(self, parts: Sequence[Part], column: str | None) -> Iterator[tuple[Part, ArrowChunk]]:
+        """Yield the rows of the parts in chunks."""
         with self._opened() as file:
             schema, bulky = file.schema_arrow, self._bulky_columns(file.metadata)
         with self._opened(bulky) as file:
