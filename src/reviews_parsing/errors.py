@@ -82,7 +82,7 @@ class InferenceError(ReviewsParsingError):
 
 
 class Stopped(ReviewsParsingError):
-    """Work that was cancelled because nobody waits for its result."""
+    """Work that was cancelled because its request was."""
 
 
 class RequestRefused(ReviewsParsingError):

@@ -25,9 +25,9 @@ _DELIMITERS = ",;\t|"
 class Column:
     """A column of an input.
 
-    `fault` names a value that is no string, None if all are; `has_texts` is True if some are. `has_words` is False if
-    the values are known to be numbers, dates or empty, `has_prose` if none of them has several words. `delimiters`
-    holds the delimiters that each value has equally often. `is_inferred` is True if the type was found from the values.
+    `fault` names a value that is not a string, None if all are; `has_texts` is True if a value is. `has_words` is False
+    if the values are numbers, dates or empty, `has_prose` if none of them has several words. `delimiters` are those in
+    equal numbers in each value. `is_inferred` is True if the type was inferred from the values.
     """
 
     field: pa.Field
@@ -69,8 +69,8 @@ def refuse_duplicate_columns(names: Sequence[str], name: str) -> None:
 def choose_text_column(columns: Sequence[Column], name: str, requested: str | None) -> str:
     """Return the column of the texts: the requested one, else one with a usual name, else the only one of strings.
 
-    Raises DataError if there is none (it lists the columns), if it holds no string, if it was not requested and seems
-    to hold several columns, or if the input has a column `aspects`.
+    Raises DataError if it is not found (the message lists the columns), if it holds no string, if it was not requested
+    and seems to hold several columns, or if the input has a column `aspects`.
     """
     if any(column.name == ASPECTS for column in columns):
         raise DataError(f"{name} already has a column '{ASPECTS}', where the parsed ones go: rename or remove it")

@@ -29,7 +29,7 @@ _STDIN_NAME = "standard input"
 def open_inputs(
     names: Sequence[str], options: ReadOptions | None = None, column: str | None = None
 ) -> Iterator[list[Reader]]:
-    """Yield a reader for each file that the names stand for; "-" is standard input, which is copied for the block.
+    """Yield a reader for each file of the names and globs; "-" is standard input, which is copied for the block.
 
     `column` is the requested text column. Raises DataError if there is no file, or its layout is unknown or unclear.
     """
@@ -108,7 +108,7 @@ def preview_file(name: str, options: ReadOptions | None = None) -> Preview:
 
 
 def _expand(name: str) -> list[str]:
-    """Return the files that a name stands for: itself, those of a readable name in a folder, or those of a glob."""
+    """Return the files of a name: the file itself, those in a folder with a readable ending, or those of a glob."""
     if name == STDIN or (not filesystems.is_url(name) and filesystems.stat(name) is not None):
         return [name]
     if globs.is_glob(name):

@@ -88,7 +88,7 @@ def parse_to_folder(
 
 
 def _read_manifest(folder: Folder, output: str, names: Collection[str], conditions: dict[str, Any]) -> dict[str, Any]:
-    """Return the manifest of the folder. Raises DataError if there is none, or its run differs from this one."""
+    """Return the manifest of the folder. Raises DataError if it does not exist, or its run differs."""
     if manifest.NAME not in names:
         raise DataError(f"{output} is not empty and holds no {manifest.NAME}: write to another folder")
     form = manifest.decode(folder.read(manifest.NAME), printable(folder.path(manifest.NAME)))

@@ -29,7 +29,7 @@ class Position(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A row as it is read: its values, or the reason why it has none. `raw` holds its bytes."""
+    """Row of an input: its values, or the reason of its rejection. `raw` holds its bytes."""
 
     position: Position
     raw: bytes
@@ -176,7 +176,7 @@ def to_json_value(value: Any) -> Any:
 
 
 def type_fault(row: Row, column: str) -> str:
-    """Return why the text of a row is no text; '' if it is a string or absent."""
+    """Return the fault of a text that is not a string; '' if it is a string or absent."""
     value = row.get(column)
     return "" if value is None or isinstance(value, str) else f"'{column}' is {english_type(value)}, not a string"
 

@@ -19,7 +19,7 @@ _BLANK = regex.compile(r"[\s\p{Z}\p{C}]*")
 
 
 def is_blank(text: str) -> bool:
-    """Return True for an empty text: nothing but spaces, control characters and zero-width characters."""
+    """Return True for an empty text: only spaces, control characters and zero-width characters."""
     return _BLANK.fullmatch(text) is not None
 
 

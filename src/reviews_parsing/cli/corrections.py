@@ -111,7 +111,7 @@ def export_corrections(
         Path | None, typer.Option(help="Write Label Studio's labelling configuration (XML) to this file too.")
     ] = None,
     all_corrections: Annotated[
-        bool, typer.Option("--all", help="Include pending corrections, which nobody has approved yet.")
+        bool, typer.Option("--all", help="Include pending corrections, which have not been approved.")
     ] = False,
     model: Model = None,
     store: StoreFile = None,

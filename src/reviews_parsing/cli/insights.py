@@ -75,9 +75,7 @@ def insights(
             metavar="PORT", min=0, max=65535, help="Serve the report with all sentences at this port of 127.0.0.1."
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only one JSON document on stdout.")] = False,
 ) -> None:
     """Summarise parsed reviews: ranked findings, impact on ratings, praise and blame by category and topic.
 

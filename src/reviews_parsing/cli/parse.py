@@ -94,8 +94,8 @@ def parse(
         typer.Option(
             min=0,
             max=100,
-            help="Percentage of rejected rows above which the exit status is 1, as it is if more rows are rejected "
-            "than parsed; 100 accepts any number.",
+            help="Percentage of rejected rows above which the exit status is 1; it is also 1 if more rows are rejected "
+            "than parsed. 100 accepts any number.",
             rich_help_panel=_LIMITS,
         ),
     ] = 5.0,
@@ -225,7 +225,7 @@ def _progress(update: Callable[[float | None, str], None]) -> Callable[[int, int
 
 
 def _is_text(inputs: list[str]) -> bool:
-    """Return True if the only argument is no file and does not look like the name of one."""
+    """Return True if the only argument is neither a file nor looks like the name of one."""
     if len(inputs) != 1 or inputs[0] == "-":
         return False
     (name,) = inputs

@@ -94,7 +94,7 @@ class CorrectionStore:
 
         `base_revision` is the revision that the author edited, None if the text had no correction. If the latest
         revision is a newer one with the same aspects, nothing is written and its number is returned. A correction by
-        somebody unknown is saved with `approved=False`: it is pending. Raises DataError if the labels are invalid,
+        an unknown author is saved with `approved=False`: it is pending. Raises DataError if the labels are invalid,
         CorrectionConflict if a newer revision has other aspects.
         """
         correction = correction.normalize()

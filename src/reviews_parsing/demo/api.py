@@ -123,7 +123,7 @@ class Api:
         )
 
     async def correct(self, request: Request) -> Response:
-        """Save a correction; 409 with the stored one if somebody else corrected the text meanwhile."""
+        """Save a correction; 409 with the stored one if another user corrected the text meanwhile."""
         body = await _read_json(request)
         limit_mb = self._settings.page_storage_mb
         if self._store.path.exists() and self._store.path.stat().st_size > limit_mb * 10**6:

@@ -95,7 +95,7 @@ class InferenceClient:
                 pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
     def get_json(self, path: str) -> Any:
-        """Return a JSON document of the server. Raises InferenceError if there is none."""
+        """Return a JSON document of the server. Raises InferenceError if the request fails."""
         return self._send("GET", path)
 
     def close(self) -> None:

@@ -43,7 +43,7 @@ def save_correction(
 ) -> tuple[CorrectionRevision, bool]:
     """Save a correction as pending; return the latest revision of its text, and whether that is a conflict.
 
-    A conflict is a newer correction by somebody else: nothing is saved then. Raises RequestRefused if the request is
+    A conflict is a newer correction by another user: nothing is saved then. Raises RequestRefused if the request is
     malformed, a category or polarity is unknown, or a label is invalid.
     """
     try:

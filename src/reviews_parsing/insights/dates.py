@@ -126,7 +126,7 @@ def _candidates(reviews: Reviews) -> Sequence[str]:
 
 
 def _in_range(moment: str) -> str:
-    """Return SQL that is NULL for years in which nobody wrote these reviews."""
+    """Return SQL that is NULL for years in which the reviews cannot have been written."""
     limits = f"TIMESTAMP '{FIRST_YEAR}-01-01' AND TIMESTAMP '{date.today().year + 1}-12-31 23:59:59'"
     return f"CASE WHEN {moment} BETWEEN {limits} THEN {moment} END"
 

@@ -99,7 +99,7 @@ class Reviews:
             raise DataError(self._explain(error)) from None
 
     def resolve(self, name: str) -> str | None:
-        """Return the column of the view that a column of the files has become, or None if there is none.
+        """Return the name in the view of a column of the files, or None if the files have no such column.
 
         Names that differ only in case from another one, or that the views use, have a number appended.
         """

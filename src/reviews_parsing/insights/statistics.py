@@ -115,7 +115,7 @@ def best_splits(hits: np.ndarray, total: np.ndarray, min_reviews: int) -> tuple[
     """Return the most significant change point of each series: p-values, and the first period after it.
 
     `hits` and `total` have shape [series, periods]. p is corrected for the number of splits with `min_reviews` on both
-    sides (Bonferroni, or the bound of Miller and Siegmund, 1982, if smaller). If there are none, the period is 0.
+    sides (Bonferroni, or the bound of Miller and Siegmund, 1982, if smaller). Without a split, the period is 0.
     """
     import numpy as np
     from scipy import stats

@@ -162,7 +162,7 @@ def _remove(folder: Path) -> None:
 
 
 def _sweep(location: Path, prefix: str) -> None:
-    """Remove the staging folders of dead runs: those whose lock nobody holds."""
+    """Remove the staging folders of dead runs, whose lock no process holds."""
     with suppress(OSError):
         names = [path for path in location.iterdir() if path.name.startswith(prefix) and path.suffix == ".new"]
         for folder in names:

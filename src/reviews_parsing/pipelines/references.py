@@ -1,7 +1,7 @@
 """Reference sets: labelled reviews that every challenger is evaluated on, kept in the registry.
 
-Each set is a run with the reviews as an artifact, in an experiment of its own for each registered model, so that
-everybody who uses the same tracking server shares the sets.
+Each set is a run with the reviews as an artifact, in one experiment for each registered model, so that all users of a
+tracking server share the sets.
 """
 
 from __future__ import annotations

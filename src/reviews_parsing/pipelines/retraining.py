@@ -2,7 +2,7 @@
 
 A cycle is a run of an experiment of its own. Its tags hold the step that comes next and a reason for every step taken,
 so that a killed process is continued by the next call, on any machine. A lease lets one process work at a time. A cycle
-that the gate refused is the last one until there are new corrections or somebody asks for another.
+that the gate refused is the last one until there are new corrections, or a new cycle is requested.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ class ChampionState:
 
 
 def champion(name: str | None = None) -> str | None:
-    """Return the version that is champion, None if there is none."""
+    """Return the version that is champion, None without a champion."""
     return read_champion(name).version
 
 

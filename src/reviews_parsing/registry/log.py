@@ -1,7 +1,7 @@
 """Write-once logs: numbered entries that at most one process can write, on every store that MLflow has.
 
 MLflow has no compare-and-set, but a parameter of a run can be logged once only. The parameters `PREFIX.000001`,
-`PREFIX.000002`, ... of one run are therefore a log: whoever writes the next number has won, everybody else is refused.
+`PREFIX.000002`, ... of one run are therefore a log: of several writers of the next number, all but one are refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WriteOnceLog:
     prefix: str
 
     def newest(self) -> Entry | None:
-        """Return the newest entry, None if there is none or the run was deleted for good."""
+        """Return the newest entry, None if the log is empty or the run was deleted for good."""
         from mlflow.exceptions import MlflowException
 
         try:

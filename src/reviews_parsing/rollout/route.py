@@ -51,9 +51,9 @@ class Traffic:
 
 
 def build_rules(backends: Backends, model: str) -> list[dict[str, Any]]:
-    """Return the rules of a route, which match the inference endpoints of `model` and nothing else.
+    """Return the rules of a route, which match only the inference endpoints of `model`.
 
-    Requests that name the canary's version in the header `reviews-parsing-version` reach it whatever its share.
+    Requests that name the canary's version in the header `reviews-parsing-version` reach it regardless of its share.
     """
     weights = {backends.champion: 100 - backends.percent}
     if backends.canary and backends.percent:

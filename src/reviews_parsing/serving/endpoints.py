@@ -127,7 +127,7 @@ class RestApp:
         ]
 
     async def infer(self, request: Request, route: str, stream: bool) -> Response:
-        """Answer an inference request, whatever happens to it."""
+        """Answer an inference request, and observe its outcome, errors included."""
         with observed("rest") as outcome, tracing.rest_request(request.scope, route, outcome):
             try:
                 response = await self._infer(request, stream)

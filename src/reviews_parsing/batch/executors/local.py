@@ -26,7 +26,7 @@ STATS_KEY = b"reviews_parsing"
 
 
 class ParsedChunk(NamedTuple):
-    """Rows of a part, and the review of each that is no reject."""
+    """Rows of a part, and the reviews of those that were not rejected."""
 
     part: Part
     chunk: Chunk

@@ -165,6 +165,6 @@ class Reader(Protocol):
     def chunks(self, parts: Sequence[Part], column: str | None) -> Iterator[tuple[Part, Chunk]]:
         """Yield the rows of consecutive parts, each part in one or more chunks.
 
-        A row whose `column` is no text is a reject; None accepts all rows. Raises DataError if the input cannot be
+        A row whose `column` is not a string is a reject; None accepts all rows. Raises DataError if the input cannot be
         read, or has become shorter.
         """

@@ -235,7 +235,7 @@ def _choose(tables: Sequence[Table], lines: Sequence[Line], is_given: bool, name
 
 
 def _holds_delimiters(table: Table, delimiters: Sequence[str]) -> bool:
-    """Return True if one of these delimiters is in each cell of a column that is no number, date or link."""
+    """Return True if one of these delimiters is in each cell of a column without numbers, dates and links."""
     alternatives = [delimiter for delimiter in delimiters if delimiter != table.layout.delimiter]
     for column in zip(*(row for row in table.rows if len(row) == table.width), strict=True):
         cells = [cell for cell in column if cell.strip()]
