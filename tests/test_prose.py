@@ -61,7 +61,7 @@ def docstrings(path: Path) -> Iterator[Text]:
 
 def prose(markdown: str) -> str:
     """Return a page without code and quotations, which are not prose of the project; lines keep their numbers."""
-    quoted = r"^( *)```.*?^ *```|`[^`\n]*`|\"[^\"\n]*(\n[^\"\n]+)?\"|\*[^*\n]+\*(?!\*)"
+    quoted = r"^( *)```.*?^ *```|`[^`\n]*`|\"[^\"\n]*(\n[^\"\n]+)?\"|(?<!\*)\*(?![\s*])[^*\n]+\*(?!\*)"
     return re.sub(quoted, lambda match: "\n" * match.group().count("\n"), markdown, flags=re.DOTALL | re.MULTILINE)
 
 
@@ -130,7 +130,7 @@ def test_the_checker_finds_phrases_with_their_lines() -> None:
 
 
 def test_the_checker_ignores_code_and_quotations() -> None:
-    sample = '# Rules\n```\nnobody\n```\nWrite "whatever\nyou like" and `shall`; somebody\n'
+    sample = '**Rules**\n```\nnobody\n```\nWrite "whatever\nyou like" and `shall`; **but** somebody *goes on with* it\n'
     (line,) = complaints([Text("page", 1, prose(sample))])
     assert line.startswith("page:6: 'somebody': ")
     assert not OPENER.match("Whole texts.")

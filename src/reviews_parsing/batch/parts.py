@@ -43,7 +43,7 @@ def parse_to_folder(
     progress: Progress | None,
     on_layouts: Callable[[list[str]], None] | None,
 ) -> Report:
-    """Parse into a folder, or with `resume` what is missing in it. Raises DataError if that is impossible."""
+    """Parse inputs into a folder, or with `resume` its missing parts. Raises DataError if the folder cannot be used."""
     started, folder = time.perf_counter(), Folder(filesystems.absolute(output))
     names = set(folder.names())
     leftovers = {name for name in names if STAGED_NAME.match(name)}

@@ -43,7 +43,7 @@ def about(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Extract the aspects of public reviews: what people talk about, and how they feel about it.
+    """Extract the aspects of public reviews, with their categories, polarities and probabilities.
 
     [bold]First steps[/bold]
 

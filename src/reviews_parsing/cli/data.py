@@ -138,7 +138,7 @@ def suggest(
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pick the reviews whose labels would teach the model most: uncertain answers, without near-duplicates.
+    """Select the reviews whose labels would improve the model most: uncertain answers, without near-duplicates.
 
     The output holds the model's answers for correction; `errors` is the expected number of wrong labels.
 

@@ -70,7 +70,7 @@ class CorrectionRevision:
 
 
 class CorrectionConflict(ReviewsParsingError):
-    """A correction of a text that was corrected concurrently; `latest` is the newest revision in the store."""
+    """Conflict with a concurrent correction of the same text; `latest` is the newest revision in the store."""
 
     def __init__(self, message: str, latest: CorrectionRevision) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Corrections on the page: checks of what browsers send, saving, and their effect on the results of a file."""
+"""Corrections on the page: validation of requests, saving, and their effect on the results of a file."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Everything comes from the stored spans, so that topics are the same in every run and need no model. A compound joins the
 head that is a target by itself ("short rib" joins "rib", but "ice cream" does not join "cream"), accents and rare
-misspellings join the usual spelling, and a topic file merges what only a person knows to be the same.
+misspellings join the usual spelling, and a topic file merges synonyms.
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ class Decision:
 
 
 class Deployment(Protocol):
-    """A canary of the challenger. Every method is idempotent and returns a line about what it did."""
+    """Protocol of a canary of the challenger. Every method is idempotent and returns a line about its result."""
 
     def start(self, version: str) -> str:
         """Start the canary and check it."""

@@ -1,8 +1,8 @@
 """Queue of parse requests: worker threads take them in batches, and requests that would wait too long are shed.
 
-A free worker takes what waits, up to a batch, without waiting for more: under load the batches grow by themselves. A
-long request is split into parts, and a long text is encoded in slices of its windows. Later parts and later slices wait
-until no request's first part waits, so that long requests do not delay short ones.
+An idle worker takes the waiting requests, up to a batch, without a delay; under load the batches grow. A long request
+is split into parts, and a long text is encoded in slices of its windows. Later parts and slices have a lower priority
+than first parts, so that long requests do not delay short ones.
 """
 
 from __future__ import annotations
@@ -232,7 +232,7 @@ class ParseQueue:
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Drop what waits, and wait until the threads have ended."""
+        """Drop the waiting requests, and wait until the threads have ended."""
         with self._changed:
             self._ended = True
             self._queue.clear()
@@ -245,7 +245,7 @@ class ParseQueue:
         self._count_waiting(later, work, 1)
 
     def _count_waiting(self, later: bool, work: _Part | _Batch, sign: int) -> None:
-        """Count work that enters (1) or leaves (-1) the queue; what follows the first slice is later work."""
+        """Count work that enters (1) or leaves (-1) the queue; slices after the first count as later work."""
         self._waiting[later] += sign * work.next_pages
         self._waiting[True] += sign * (work.pages - work.next_pages)
 

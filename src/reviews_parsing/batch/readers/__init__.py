@@ -1,4 +1,4 @@
-"""Readers of inputs: one Protocol, and what an input is to them: a file with a layout, cut into parts."""
+"""Readers of inputs: their Protocol, and the description of an input as a file with a layout, split into parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_DELIMITER = "\x1f"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what a small file may cost; each has an option of the same name."""
+    """Limits of the memory that a file may take; each has an option of the same name."""
 
     max_unpacked: int | None = None
     """Bytes of a compressed file, spreadsheet or Parquet file after unpacking; None: see `unpacked_limit`."""
@@ -85,7 +85,7 @@ class Layout:
     """The list (JSON) or the sheet (spreadsheet) with the reviews."""
 
     def describe(self) -> str:
-        """Return the layout in words."""
+        """Return the layout as text."""
         words = [FORMATS[self.format].title]
         if self.format in ("csv", "jsonl", "json", "text"):
             words += [self.compression] if self.compression else []
@@ -157,7 +157,7 @@ class Reader(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """Bounds on what the file may cost."""
+        """Limits of the memory that the file may take."""
 
     def scan(self, part_rows: int) -> Scan:
         """Look through the input. Raises DataError if it cannot be read, or is empty."""

@@ -248,7 +248,7 @@ class _Cutter:
         return match.end() < len(self._buffer)
 
     def _fill(self, min_start: int, begin: Position | None) -> None:
-        """Read a block; drop what stands before the record under way, or before `needed` without one."""
+        """Read a block; drop the buffer before the current record, or before `min_start` without one."""
         cut = min_start
         if begin is not None and not self._long_head:
             cut = begin.offset - self._offset
