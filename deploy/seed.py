@@ -1,4 +1,4 @@
-"""Users, rights and a champion for a new MLflow. Idempotent: what exists stays.
+"""Create users, rights and a champion in a new MLflow. Idempotent.
 
 Reads MLFLOW_TRACKING_URI, _USERNAME and _PASSWORD (of an administrator), and for each role READER (the inference
 server), GATE and PROMOTER (pipelines; optional) ROLE_USERNAME and ROLE_PASSWORD. Every user may read; the promoter may
@@ -25,6 +25,7 @@ EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 
 def main() -> None:
+    """Create the users, their rights and the first champion."""
     for role in ("READER", "GATE", "PROMOTER"):
         if role == "READER" or os.environ.get(f"{role}_USERNAME"):
             make_user(os.environ[f"{role}_USERNAME"], os.environ[f"{role}_PASSWORD"])

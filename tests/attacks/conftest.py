@@ -24,7 +24,7 @@ LOOP, LOOP_SECONDS = 5_000_000, 0.08
 
 @pytest.fixture(scope="session")
 def victim(start: Start) -> Iterator[Server]:  # noqa: F811
-    """A server that has answered before, so that it holds what it needs."""
+    """Yield a server that has answered before, so that it holds what it needs."""
     with start(REVIEWS_PARSING_MAX_WAIT="60") as server:
         assert server.infer(["The soup was cold."] * 200).status == 200
         yield server
@@ -32,7 +32,7 @@ def victim(start: Start) -> Iterator[Server]:  # noqa: F811
 
 @contextmanager
 def bounded(server: Server, sent: int, bytes_a_byte: float = 100, seconds_a_byte: float = 20e-6) -> Iterator[None]:
-    """The block may cost the server so much peak memory and CPU time for each of the `sent` bytes, and no liveness.
+    """Require a peak memory and CPU time per `sent` byte within these bounds, and a live server, during the block.
 
     Times are relative to those of this machine at this moment, which may be slow or busy.
     """

@@ -45,7 +45,7 @@ def files(ignore: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of the server's build context, and nothing else."""
+    """Return the files of the server's build context."""
     folder = tmp_path_factory.mktemp("context")
     for name in files(SERVER_IGNORE):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

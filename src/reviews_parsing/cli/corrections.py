@@ -111,7 +111,7 @@ def export_corrections(
         Path | None, typer.Option(help="Write Label Studio's labelling configuration (XML) to this file too.")
     ] = None,
     all_corrections: Annotated[
-        bool, typer.Option("--all", help="Include pending corrections, which nobody has approved yet.")
+        bool, typer.Option("--all", help="Include pending corrections, which have not been approved.")
     ] = False,
     model: Model = None,
     store: StoreFile = None,
@@ -162,7 +162,7 @@ def export_corrections(
     if as_json:
         output.print_json({"target": str(target), "reviews": len(reviews), "lost": lost, "pending": pending})
     else:
-        output.written(len(reviews), target, lost)
+        output.stored_reviews(len(reviews), target, lost)
         if pending and not all_corrections:
             output.out.print(f"{pending} pending corrections are not exported: reviews-parsing corrections approve")
 

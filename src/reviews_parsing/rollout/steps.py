@@ -56,7 +56,7 @@ class Status:
 
     @property
     def under_way(self) -> str | None:
-        """A description of the rollout in progress, None if there is none."""
+        """Description of the rollout in progress, None without one."""
         canary, champion = self.plan.canary, self.plan.champion
         if canary is not None and self.plan.is_promoting:
             return f"version {canary.version} is being promoted: {self.champion.words}"
