@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reviews_parsing import pretrained
 from reviews_parsing.cli import output
 from reviews_parsing.cli.options import AsJson, Model, load_parser
-from reviews_parsing.errors import DataError, ModelError
+from reviews_parsing.errors import DataError
 
 if TYPE_CHECKING:
     from reviews_parsing.corrections import CorrectionRevision, CorrectionStatus
@@ -253,9 +254,5 @@ def _print_labels(revision: CorrectionRevision) -> None:
 
 def _load_taxonomy(model: str | None) -> Taxonomy | None:
     """Return the model's taxonomy, None if no model is named and there is no champion."""
-    try:
-        return load_parser(model).taxonomy
-    except ModelError:
-        if model is not None:
-            raise
-        return None
+    parser = load_parser(model)
+    return None if model is None and parser.version == pretrained.NAME else parser.taxonomy
