@@ -159,4 +159,7 @@ def _parsed_rows(chunk: Chunk, reviews: Sequence[ParsedReview], added: Sequence[
 
 def _result(review: ParsedReview, name: str) -> Any:
     """Return the value of an added column."""
-    return review.to_json() if name == ASPECTS else review.language if name == LANGUAGE else review.foreign
+    if name == ASPECTS:
+        return review.to_json()
+    # A text whose language was not identified is neither foreign nor read.
+    return review.language if name == LANGUAGE or review.language is None else review.foreign
