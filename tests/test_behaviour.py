@@ -108,3 +108,18 @@ def test_trailing_white_space_does_not_change_the_answer(parser: AspectParser, t
 )
 def test_texts_without_judgements_have_no_aspects(parser: AspectParser, text: str) -> None:
     assert parser.parse([text], min_score=0.5)[0].aspects == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("Burgers & fries are great.", {"Burgers", "fries"}),
+        ("great pizza &amp; beer", {"pizza", "beer"}),
+        ("Loved the mac & cheese.", {"mac & cheese"}),
+        ("Kettle & Crumb was great.", {"Kettle & Crumb"}),
+    ],
+)
+def test_an_ampersand_joins_names_and_dishes_but_not_two_things(
+    parser: AspectParser, text: str, words: set[str]
+) -> None:
+    assert parse_spans(parser, text).keys() == words

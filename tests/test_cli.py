@@ -119,6 +119,9 @@ def test_files_in_and_out(with_champion: Path, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     assert [row["id"] for row in rows] == ["007", "008"]
     assert rows[0]["aspects"][0]["word"] == "coffee"
+    assert list(rows[0]) == ["id", "text", "aspects", "language", "foreign"]
+    assert run("parse", "in.csv", "-o", "bare.jsonl", "--no-languages", cwd=tmp_path)[0] == 0
+    assert list(json.loads((tmp_path / "bare.jsonl").read_text().splitlines()[0])) == ["id", "text", "aspects"]
 
 
 def test_the_layout_is_printed_and_set_by_options(with_champion: Path, tmp_path: Path) -> None:
@@ -199,6 +202,13 @@ def test_a_text_is_told_from_a_file(what: str, text: bool) -> None:
     from reviews_parsing.cli.parse import _is_text
 
     assert _is_text([what]) is text
+
+
+@pytest.mark.parametrize(("code", "text"), [("de", "Das Essen war kalt, der Kellner unfreundlich."), ("en", TEXT)])
+def test_a_foreign_text_is_reported(with_champion: Path, code: str, text: str) -> None:
+    status, out, err = run("parse", text)
+    assert (status, "a language that the model does not read (de)" in err) == (0, code == "de")
+    assert all(aspect["score"] <= 0.5 for aspect in json.loads(out)) == (code == "de")
 
 
 def test_stdin_to_json_lines(with_champion: Path) -> None:

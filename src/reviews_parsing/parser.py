@@ -134,6 +134,11 @@ class AspectParser:
         return self._encoder.engine
 
     @property
+    def identifies_languages(self) -> bool:
+        """Whether parsed reviews have a language: models without a list of the languages they read identify none."""
+        return bool(self.config.languages)
+
+    @property
     def unknown_id(self) -> int | None:
         """Id of the token for words outside the vocabulary, or None if the vocabulary has no such token."""
         model = self._tokenizer.model

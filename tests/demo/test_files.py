@@ -79,6 +79,20 @@ def test_the_reasons_of_rejected_rows_are_counted_and_bounded() -> None:
     )
 
 
+def test_reviews_in_a_foreign_language_are_counted(page: Page, tmp_path: Path) -> None:
+    upload(page, write_csv(tmp_path / "reviews.csv", [*REVIEWS, "Das Essen war kalt, der Kellner unfreundlich."]))
+    parse_file(page)
+    expect(page.locator("#rp-outcome")).to_contain_text(
+        "In a language that the model does not read, so without probable aspects: 1 review."
+    )
+    with page.expect_download() as download:
+        page.get_by_text("Download the Parquet").click()
+    download.value.save_as(tmp_path / "parsed.parquet")
+    *_, english, german = read_rows([str(tmp_path / "parsed.parquet")])
+    assert (english["language"], english["foreign"]) == ("en", False)
+    assert (german["language"], german["foreign"]) == ("de", True)
+
+
 def test_errors_of_a_file_name_its_columns_or_the_file(page: Page, tmp_path: Path) -> None:
     (tmp_path / "numbers.jsonl").write_text('{"stars": 4, "price": 10}\n')
     upload(page, tmp_path / "numbers.jsonl")

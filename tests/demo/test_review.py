@@ -39,6 +39,16 @@ def test_implicit_aspects_are_in_the_text_and_the_list(page: Page) -> None:
     expect(page.locator("#rp-first .rp-aspects")).to_contain_text("implicit")
 
 
+def test_a_foreign_text_says_that_the_model_does_not_read_it(page: Page) -> None:
+    for text, notes in (("Das Essen war kalt, der Kellner unfreundlich.", 1), ("The soup was warm.", 0)):
+        parse(page, text)
+        expect(page.locator("#rp-first .rp-foreign")).to_have_count(notes)
+        if notes:
+            expect(page.locator("#rp-first .rp-foreign")).to_have_text(
+                "Language: German. The model does not read it: no probability is above 0.5."
+            )
+
+
 def test_enter_parses_and_shift_enter_begins_a_line(page: Page) -> None:
     box = page.get_by_label("A review", exact=True)
     box.press_sequentially("The soup was fine.")

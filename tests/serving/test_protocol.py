@@ -83,6 +83,21 @@ def test_spans_only_leaves_the_implicit_out(server: Server, parser: AspectParser
     assert (answer.status, answer.json) == (400, {"error": "parameter 'spans_only' must be true or false"})
 
 
+def test_languages_are_a_parameter_of_the_response_if_they_are_requested(server: Server) -> None:
+    texts = ["The soup was lovely and the waiter was kind.", "Das Essen war kalt, der Kellner unfreundlich.", "Yum!"]
+    answer = server.infer(texts, parameters={"languages": True})
+    assert answer.predictions == server.infer(texts).predictions
+    assert json.loads(answer.json["parameters"]["languages"]) == [
+        {"language": "en", "foreign": False},
+        {"language": "de", "foreign": True},
+        {"language": "und", "foreign": False},
+    ]
+    for parameters in ({}, {"languages": False}):
+        assert "parameters" not in server.infer(texts, parameters=parameters).json
+    answer = server.infer(texts, parameters={"languages": 1})
+    assert (answer.status, answer.json) == (400, {"error": "parameter 'languages' must be true or false"})
+
+
 @pytest.mark.parametrize("path", [f"{MODEL}/versions/1/infer", f"{MODEL}/generate"])
 def test_the_other_names_of_inference_answer_the_same(server: Server, path: str) -> None:
     assert server.ask({"inputs": [tensor()]}, path).predictions == server.ask({"inputs": [tensor()]}).predictions

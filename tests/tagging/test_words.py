@@ -139,6 +139,26 @@ def test_web_text_gets_the_tokens_of_the_rendered_text(
     assert [text[start:end] for start, end in web.bounds] == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "spelled_out"),
+    [
+        ("burgers & fries", "burgers and fries"),
+        ("soup &amp; salad", "soup and salad"),
+        ("Rooms ＆ beds", "Rooms and beds"),
+        ("mac &#38; cheese", "mac and cheese"),
+        ("Kettle & Crumb", "Kettle & Crumb"),
+        ("the B&B", "the B & B"),
+        ("r&b & 3 & more &", "r & b & 3 & more &"),
+    ],
+)
+def test_an_ampersand_before_a_word_in_lower_case_is_read_as_and(
+    tokenizer: Tokenizer, text: str, spelled_out: str
+) -> None:
+    web, plain = tokenize(tokenizer, [text, spelled_out])
+    assert web.ids == plain.ids
+    assert web.bounds == words(text)
+
+
 @given(st.text(st.sampled_from("ab <>/&;#x\u00ad\u200bｆﬁ.@\n"), max_size=40))
 def test_bounds_are_in_order_for_any_markup(text: str) -> None:
     bounds = words(text)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,8 @@ from reviews_parsing.io.filesystems import first_line
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ASPECTS = "aspects"
+ASPECTS, LANGUAGE, FOREIGN = "aspects", "language", "foreign"
+"""Columns that the output adds; of the last two, an input keeps its own."""
 TEXT_NAMES = ("text", "review", "review_text", "content", "comment", "body", "review_body", "review_content")
 _COLLAPSED_NAMES = {name.replace("_", ""): name for name in (*TEXT_NAMES, "review_comment", "comment_text", "feedback")}
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+")
@@ -144,6 +145,16 @@ def merge_columns(inputs: Sequence[Sequence[Column]]) -> list[pa.Field]:
 def column_names(inputs: Sequence[Sequence[Column]]) -> list[str]:
     """Return the names of the columns of all inputs, in the order in which they first appear."""
     return list(dict.fromkeys(column.name for columns in inputs for column in columns))
+
+
+def added_columns(names: Iterable[str], with_languages: bool) -> tuple[str, ...]:
+    """Return the columns that the output adds to the columns `names`: aspects, language and foreign.
+
+    Those of the language are left out if the input has a column of that name in any case, or the parser identifies no
+    languages.
+    """
+    lower = {name.lower() for name in names}
+    return (ASPECTS, *(name for name in (LANGUAGE, FOREIGN) if with_languages and name not in lower))
 
 
 def _without_nulls(field: pa.Field) -> pa.Field:

@@ -12,7 +12,7 @@ from reviews_parsing.batch import writers
 from reviews_parsing.batch.executors import Executor
 from reviews_parsing.batch.executors.local import LocalExecutor, parse_chunks
 from reviews_parsing.batch.inputs import open_inputs
-from reviews_parsing.batch.parsers import ReviewParser
+from reviews_parsing.batch.parsers import ReviewParser, identifies_languages
 from reviews_parsing.batch.parts import Progress, parse_to_folder
 from reviews_parsing.batch.plan import Options, make_plan
 from reviews_parsing.batch.readers import PART_ROWS, Reader, ReadOptions
@@ -32,6 +32,7 @@ def parse_files(
     text_column: str | None = None,
     min_score: float = 0.0,
     spans_only: bool = False,
+    languages: bool = False,
     reading: ReadOptions | None = None,
     rejects_file: str | Path | None = None,
     resume: bool = False,
@@ -46,7 +47,8 @@ def parse_files(
     Inputs are files (delimited text, JSON, Parquet, .xlsx, plain text; text formats may be compressed), folders, globs,
     `s3://` and `gs://` URLs, or "-" for standard input. Their layout is found from their content, unless `reading`
     gives it. In Parquet and JSON, aspects are a list of objects in the form of `Aspect.to_json`, in CSV that list as a
-    string.
+    string. With `languages`, and if the parser identifies them, the column `language` has an ISO 639 code and `foreign`
+    tells whether the model does not read that language; an input that has a column of one of these names keeps its own.
 
     `output` is a file, a folder for parts of `part_rows` rows, or the URL of one of these. A file is written completely
     or not at all. A folder is filled part by part by `executor` (default: this process); with `resume`, an interrupted
@@ -60,7 +62,7 @@ def parse_files(
     Raises DataError if an input cannot be read or the output cannot be written; then there is no such file, and a
     folder holds only complete parts.
     """
-    options = Options(text_column, min_score, spans_only, reading or ReadOptions())
+    options = Options(text_column, min_score, spans_only, languages, reading or ReadOptions())
     target, rejects_target = (None if name is None else str(name) for name in (output, rejects_file))
     with open_inputs(inputs, options.reading, text_column) as readers:
         if target is not None and writers.is_folder(target):
@@ -99,13 +101,14 @@ def _parse_to_file(
         staged = files.enter_context(staged_files(*targets)) if targets else None
         with ExitStack() as streams:
             rejects = _Rejects(streams, staged, rejects_target)
-            write = writers.callback_writer(on_rows)
+            with_languages = options.languages and identifies_languages(parser)
+            write = writers.callback_writer(on_rows, plan.columns, with_languages)
             if output is not None and staged is not None:
                 file = streams.enter_context(staged.create(output))
-                write = streams.enter_context(writers.open_writer(output, file, plan.columns))
+                write = streams.enter_context(writers.open_writer(output, file, plan.columns, with_languages))
             # Closed as soon as anything fails, not when the traceback of the failure is dropped: it holds the inputs.
             for _, chunk, reviews in streams.enter_context(closing(parse_chunks(parser, plan, plan.parts, options))):
-                write(chunk, [review.to_json() for review in reviews])
+                write(chunk, reviews)
                 rejects.write(chunk)
                 stats.add(chunk, reviews)
                 finished_rows += len(reviews) + len(chunk.rejects)

@@ -18,6 +18,11 @@ class ReviewParser(Protocol):
         """Yield the review of each text, in their order."""
 
 
+def identifies_languages(parser: ReviewParser) -> bool:
+    """Return whether the reviews of a parser have a language; a parser that does not say so has none."""
+    return bool(getattr(parser, "identifies_languages", False))
+
+
 @runtime_checkable
 class StoredParser(Protocol):
     """A parser whose model is a folder, which identifies it when a run is resumed and goes to the workers of Ray."""

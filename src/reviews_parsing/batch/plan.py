@@ -25,6 +25,7 @@ class Options:
     text_column: str | None = None
     min_score: float = 0.0
     spans_only: bool = False
+    languages: bool = False
     reading: ReadOptions = field(default_factory=ReadOptions)
 
 

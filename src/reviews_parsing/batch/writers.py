@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import IO, TYPE_CHECKING, Any
 
-from reviews_parsing.batch.columns import ASPECTS, Column, column_names, merge_columns
+from reviews_parsing.batch.columns import ASPECTS, FOREIGN, LANGUAGE, Column, added_columns, column_names, merge_columns
 from reviews_parsing.batch.readers import Reader
 from reviews_parsing.batch.readers.delimited import encode_row
 from reviews_parsing.batch.rows import Chunk, Row
@@ -17,30 +17,34 @@ from reviews_parsing.errors import DataError
 from reviews_parsing.io import filesystems
 from reviews_parsing.io.filesystems import printable
 from reviews_parsing.io.formats import CSV, JSON_LINES, PARQUET, TAB_ENDINGS
-from reviews_parsing.schema import aspects_arrow_type
+from reviews_parsing.schema import ParsedReview, aspects_arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-AspectForms = list[list[dict[str, Any]]]
-Write = Callable[[Chunk, AspectForms], None]
-"""Function that writes a chunk with the aspects of each of its rows."""
-Writer = Callable[[IO[bytes], Sequence[Sequence[Column]]], AbstractContextManager[Write]]
-"""Writer of a format: from a new file and the columns of every input."""
+Write = Callable[[Chunk, Sequence[ParsedReview]], None]
+"""Function that writes a chunk with the review of each of its rows."""
+Writer = Callable[[IO[bytes], Sequence[Sequence[Column]], bool], AbstractContextManager[Write]]
+"""Writer of a format: from a new file, the columns of every input, and whether reviews have a language."""
 
 ROW_GROUP_ROWS, ROW_GROUP_BYTES = 10_240, 2**24
 """A row group of Parquet ends after this many rows, or, if texts are long, after this many bytes."""
 
 
-def open_writer(output: str, file: IO[bytes], columns: Sequence[Sequence[Column]]) -> AbstractContextManager[Write]:
+def open_writer(
+    output: str, file: IO[bytes], columns: Sequence[Sequence[Column]], with_languages: bool
+) -> AbstractContextManager[Write]:
     """Return the writer of a file by the ending of `output`."""
-    return _WRITERS[PurePath(output).suffix.lower()](file, columns)
+    return _WRITERS[PurePath(output).suffix.lower()](file, columns, with_languages)
 
 
-def callback_writer(on_rows: Callable[[list[Row]], None] | None) -> Write:
+def callback_writer(
+    on_rows: Callable[[list[Row]], None] | None, columns: Sequence[Sequence[Column]], with_languages: bool
+) -> Write:
     """Return a writer that hands the rows to a function, or drops them."""
-    return lambda chunk, aspects: on_rows(_with_aspects(chunk, aspects)) if on_rows else None
+    added = added_columns(column_names(columns), with_languages)
+    return lambda chunk, reviews: on_rows(_parsed_rows(chunk, reviews, added)) if on_rows else None
 
 
 def encode_rejects(chunk: Chunk) -> list[bytes]:
@@ -73,20 +77,26 @@ def require_output(output: str, readers: Sequence[Reader]) -> None:
 
 
 @contextmanager
-def _json_writer(file: IO[bytes], _: Sequence[Sequence[Column]]) -> Iterator[Write]:
-    def write(chunk: Chunk, aspects: AspectForms) -> None:
-        rows = _with_aspects(chunk, aspects)
+def _json_writer(file: IO[bytes], columns: Sequence[Sequence[Column]], with_languages: bool) -> Iterator[Write]:
+    added = added_columns(column_names(columns), with_languages)
+
+    def write(chunk: Chunk, reviews: Sequence[ParsedReview]) -> None:
+        rows = _parsed_rows(chunk, reviews, added)
         file.writelines(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n" for row in rows)
 
     yield write
 
 
 @contextmanager
-def _delimited_writer(file: IO[bytes], columns: Sequence[Sequence[Column]], delimiter: str) -> Iterator[Write]:
-    header = [*column_names(columns), ASPECTS]
+def _delimited_writer(
+    file: IO[bytes], columns: Sequence[Sequence[Column]], with_languages: bool, delimiter: str
+) -> Iterator[Write]:
+    names = column_names(columns)
+    added = added_columns(names, with_languages)
+    header = [*names, *added]
 
-    def write(chunk: Chunk, aspects: AspectForms) -> None:
-        for row in _with_aspects(chunk, aspects):
+    def write(chunk: Chunk, reviews: Sequence[ParsedReview]) -> None:
+        for row in _parsed_rows(chunk, reviews, added):
             file.write(encode_row(map(row.get, header), delimiter).encode("utf-8"))
 
     file.write(encode_row(header, delimiter).encode("utf-8"))
@@ -94,23 +104,27 @@ def _delimited_writer(file: IO[bytes], columns: Sequence[Sequence[Column]], deli
 
 
 @contextmanager
-def _parquet_writer(file: IO[bytes], columns: Sequence[Sequence[Column]]) -> Iterator[Write]:
-    with parquet_writer(file, merge_columns(columns)) as (write, _):
+def _parquet_writer(file: IO[bytes], columns: Sequence[Sequence[Column]], with_languages: bool) -> Iterator[Write]:
+    with parquet_writer(file, merge_columns(columns), with_languages) as (write, _):
         yield write
 
 
 @contextmanager
-def parquet_writer(file: IO[bytes], fields: Sequence[pa.Field]) -> Iterator[tuple[Write, pq.ParquetWriter]]:
-    """Write a Parquet file with these columns and the aspects; yields its write function and its writer."""
+def parquet_writer(
+    file: IO[bytes], fields: Sequence[pa.Field], with_languages: bool
+) -> Iterator[tuple[Write, pq.ParquetWriter]]:
+    """Write a Parquet file with these columns and those of the reviews; yields its write function and its writer."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    aspects_type = aspects_arrow_type()
-    schema = pa.schema([*fields, (ASPECTS, aspects_type)])
+    types = {ASPECTS: aspects_arrow_type(), LANGUAGE: pa.string(), FOREIGN: pa.bool_()}
+    added = added_columns((field.name for field in fields), with_languages)
+    schema = pa.schema([*fields, *((name, types[name]) for name in added)])
     pending: list[pa.RecordBatch] = []
 
-    def write(chunk: Chunk, aspects: AspectForms) -> None:
-        arrays = [*chunk.arrays(fields), pa.array(aspects, aspects_type)]
+    def write(chunk: Chunk, reviews: Sequence[ParsedReview]) -> None:
+        results = [pa.array([_result(review, name) for review in reviews], types[name]) for name in added]
+        arrays = [*chunk.arrays(fields), *results]
         pending.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
         if sum(map(len, pending)) >= ROW_GROUP_ROWS or sum(batch.nbytes for batch in pending) >= ROW_GROUP_BYTES:
             write_group()
@@ -135,5 +149,17 @@ _WRITERS: dict[str, Writer] = {
 }
 
 
-def _with_aspects(chunk: Chunk, aspects: AspectForms) -> list[Row]:
-    return [{**row, ASPECTS: forms} for row, forms in zip(chunk.rows(), aspects, strict=True)]
+def _parsed_rows(chunk: Chunk, reviews: Sequence[ParsedReview], added: Sequence[str]) -> list[Row]:
+    """Return the rows of a chunk with the `added` columns."""
+    return [
+        {**row, **{name: _result(review, name) for name in added}}
+        for row, review in zip(chunk.rows(), reviews, strict=True)
+    ]
+
+
+def _result(review: ParsedReview, name: str) -> Any:
+    """Return the value of an added column."""
+    if name == ASPECTS:
+        return review.to_json()
+    # A text whose language was not identified is neither foreign nor read.
+    return review.language if name == LANGUAGE or review.language is None else review.foreign

@@ -368,4 +368,4 @@ def versions(versions: Sequence[Version]) -> None:
         for version in versions
     ]
     columns = ["version", "alias", "F1", "span F1", "with polarity", "created", "run", "gate"]
-    table("", columns, rows) if rows else out.print("no versions yet; train one: reviews-parsing train")
+    table("", columns, rows) if rows else out.print("no versions yet: reviews-parsing register, or train")

@@ -85,6 +85,13 @@ def parse(
             help="List of reviews nested in JSON (place.reviews), or sheet of a workbook.", rich_help_panel=_LAYOUT
         ),
     ] = None,
+    languages: Annotated[
+        bool,
+        typer.Option(
+            "--languages/--no-languages",
+            help="Add the columns language (ISO 639) and foreign (not read by the model).",
+        ),
+    ] = True,
     rejects: Annotated[
         str | None,
         typer.Option(help="JSONL for rows that cannot be parsed. Default: OUTPUT.rejects.jsonl; in a folder, there."),
@@ -179,6 +186,7 @@ def parse(
             text_column=text_column,
             min_score=min_score,
             spans_only=spans_only,
+            languages=languages,
             reading=ReadOptions(delimiter, encoding, header, skip_lines, records, limits),
             rejects_file=rejects,
             resume=resume,
@@ -201,6 +209,10 @@ def parse(
 
 def _parse_text(text: str, min_score: float, spans_only: bool, model: str | None, as_json: bool) -> None:
     (review,) = load_parser(model).parse([text], min_score, spans_only)
+    if review.foreign:
+        output.print_line(
+            f"the text is in a language that the model does not read ({review.language}): scores are at most 0.5"
+        )
     if as_json:
         output.print_json(review.to_json())
     elif sys.stdout.isatty():

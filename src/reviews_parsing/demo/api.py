@@ -271,7 +271,13 @@ def _describe(client: InferenceClient) -> ServedModel | InferenceError:
 def _describe_answer(answer: Prediction | BaseException) -> dict[str, Any]:
     if isinstance(answer, BaseException):
         return {"error": str(answer)}
-    return {"version": answer.version, "aspects": answer.reviews[0].to_json()}
+    [review] = answer.reviews
+    return {
+        "version": answer.version,
+        "aspects": review.to_json(),
+        "language": review.language,
+        "foreign": review.foreign,
+    }
 
 
 def _describe_job(job: Job) -> dict[str, Any]:

@@ -104,10 +104,16 @@ class InferenceClient:
 
     def _parse(self, texts: Sequence[str]) -> Prediction:
         tensor = {"name": "text", "shape": [len(texts)], "datatype": "BYTES", "data": list(texts)}
-        response = self._send("POST", f"{self._path}/infer", {"inputs": [tensor]})
+        response = self._send("POST", f"{self._path}/infer", {"inputs": [tensor], "parameters": {"languages": True}})
         [output] = response["outputs"]
         answers = (tuple(map(Aspect.from_json, json.loads(element))) for element in output["data"])
-        reviews = tuple(ParsedReview(text, aspects) for text, aspects in zip(texts, answers, strict=True))
+        # Older servers and models identify no languages.
+        published = json.loads((response.get("parameters") or {}).get("languages") or "null")
+        languages = published or [{"language": None, "foreign": False}] * len(texts)
+        reviews = tuple(
+            ParsedReview(text, aspects, language["language"], language["foreign"])
+            for text, aspects, language in zip(texts, answers, languages, strict=True)
+        )
         return Prediction(response["model_version"], reviews)
 
     def _send(self, method: str, path: str, body: object = None) -> Any:
@@ -163,6 +169,9 @@ def _read_taxonomy(published: str | None) -> Taxonomy | None:
 
 class RemoteParser:
     """Parser of any number of texts by a server, with a few concurrent requests."""
+
+    identifies_languages = True
+    """Whether reviews have a language; that of a server that identifies none is None."""
 
     def __init__(self, client: InferenceClient, stop: threading.Event) -> None:
         self._client = client

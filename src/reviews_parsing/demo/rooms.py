@@ -58,7 +58,10 @@ class FileColumns:
 
 @dataclass(frozen=True, slots=True)
 class ParseReport:
-    """Statistics of a parsed file; `rejects` is the file of rows that could not be parsed."""
+    """Statistics of a parsed file; `rejects` is the file of rows that could not be parsed.
+
+    `foreign` is the number of reviews in a language that the model does not read.
+    """
 
     rows: int
     parsed: int
@@ -66,6 +69,7 @@ class ParseReport:
     seconds: float
     counts: list[tuple[str, str | None, int]]
     rejects: Path | None
+    foreign: int
 
 
 def scan_columns(path: str) -> FileColumns:
@@ -89,10 +93,11 @@ def parse_file(
     def on_progress(finished: int, total: int, rows: int) -> None:
         progress(finished, total)
 
-    report = batch.parse_files(parser, [path], target, text_column=column, progress=on_progress)
+    report = batch.parse_files(parser, [path], target, text_column=column, languages=True, progress=on_progress)
     counts = [(category, polarity, n) for (category, polarity), n in report.counts.items()]
     rejects = Path(report.rejects) if report.rejects else None
-    return ParseReport(report.rows, report.parsed, report.aspects, report.seconds, counts, rejects)
+    foreign = sum(report.foreign.values())
+    return ParseReport(report.rows, report.parsed, report.aspects, report.seconds, counts, rejects, foreign)
 
 
 def read_rows(path: str) -> Iterator[dict[str, Any]]:

@@ -106,6 +106,7 @@ def parse(request: Request) -> dict[str, Any]:
         "rows": report.rows,
         "parsed": report.parsed,
         "aspects": report.aspects,
+        "foreign": report.foreign,
         "seconds": report.seconds,
         "versions": sorted(parser.versions),
         "too_long": parser.too_long,

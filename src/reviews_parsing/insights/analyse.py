@@ -209,6 +209,7 @@ def open_analysis(  # noqa: PLR0915  one step after another
                 place=place,
                 evidence=document,
                 empty=reviews.empty,
+                foreign=reviews.foreign,
             ),
             reviews,
         )
@@ -312,8 +313,14 @@ def _topics(forms: Sequence[topics.TopicForms], cube: counts.Cube, periods: int,
 
 def _notes(with_aspects: int, reviews: Reviews, total: int, dating: Dating | None) -> list[str]:
     notes = []
+    number = sum(count for _, count in reviews.foreign)
     if reviews.empty:
-        notes.append(f"{reviews.empty:,} of {total + reviews.empty:,} rows have an empty text and are not counted.")
+        rows = total + number + reviews.empty
+        notes.append(f"{reviews.empty:,} of {rows:,} rows have an empty text and are not counted.")
+    if number:
+        languages = ", ".join(f"{language} {count:,}" for language, count in reviews.foreign)
+        verb = "review is" if number == 1 else "reviews are"
+        notes.append(f"{number:,} {verb} in a language that the model does not read ({languages}) and not counted.")
     if not with_aspects:
         notes.append("No review has an aspect that counts.")
     if dating is None:

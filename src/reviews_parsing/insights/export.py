@@ -89,6 +89,7 @@ def to_json(insights: Insights) -> dict[str, Any]:
         "first": insights.first.isoformat() if insights.first else None,
         "last": insights.last.isoformat() if insights.last else None,
         "dated": insights.dated,
+        "foreign": dict(insights.foreign),
         "notes": insights.notes,
         "place": insights.place,
         "rating": _summary(insights.rating, "drivers"),

@@ -357,7 +357,8 @@ class Insights:
     `time` is the column of dates and `grain` the length of a period (day, week, month, quarter, year); both are None if
     no column has dates. `notes` are sentences on what could not be used. `starts` are the periods. `place` is the
     column of places. `evidence` holds all sentences (see `read_evidence`) if there are few enough reviews for a page.
-    `empty` rows have an empty text; no other figure counts them.
+    `empty` rows have an empty text, and `foreign` are the numbers of reviews by language that the model does not read;
+    no other figure counts them.
     """
 
     sources: tuple[str, ...]
@@ -392,3 +393,4 @@ class Insights:
     place: str | None = None
     evidence: dict[str, Any] | None = None
     empty: int = 0
+    foreign: tuple[tuple[str, int], ...] = ()

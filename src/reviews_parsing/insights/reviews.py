@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 ASPECTS, FILE, ROW, ROW_ID = "aspects", "__file", "file_row_number", "__row_id"
 TEXT_COLUMNS = ("text", "review", "review_text", "content", "comment", "body")
 """Usual names of the text column, for files in which no aspect tells it by its offsets."""
+LANGUAGE, FOREIGN = "language", "foreign"
+"""Columns in which `parse` writes the language of a text, and whether the model does not read it."""
+IS_FOREIGN = f"(lower(coalesce(\"{FOREIGN}\"::VARCHAR, '')) = 'true')"
+MAX_FOREIGN_SCORE = 0.5
+"""Maximum score of an aspect in a text that the model does not read."""
 BLANK = r"[\s\p{Z}\p{C}]*"
 """Pattern of an empty text: spaces, control characters and zero-width characters."""
 ROW_BITS = 40
@@ -70,7 +75,8 @@ class Reviews:
     ROW_ID is unique and the same in every run: index of the file in `names`, then row from 0. `names` are the files as
     the user named them. `modified` is the latest modification of a local file, None if there are files in buckets.
     `text` is the column that the offsets of aspects refer to, or None. Rows with an empty text and no aspects are not
-    reviews: the view leaves them out, and `empty` is their number.
+    reviews, and the aspects of reviews in a language that the model does not read are not reliable: the view leaves out
+    both. `empty` is the number of the former, `foreign` those of the latter by language.
     """
 
     connection: DuckDBPyConnection
@@ -79,6 +85,7 @@ class Reviews:
     modified: datetime | None
     text: str | None = None
     empty: int = 0
+    foreign: tuple[tuple[str, int], ...] = ()
 
     def rows(self, query: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
         """Run a query and return its rows. Raises DataError if a file is damaged or the disk is full."""
@@ -169,7 +176,8 @@ def open_reviews(paths: Sequence[str | Path]) -> Iterator[Reviews]:
             columns = _create_view(connection, parquet, names[0])
             reviews = Reviews(connection, columns, tuple(names), modified(names))
             text, empty = _leave_out_empty_texts(reviews)
-            yield replace(reviews, text=text, empty=empty)
+            foreign = _leave_out_foreign_texts(reviews)
+            yield replace(reviews, text=text, empty=empty, foreign=foreign)
         finally:
             connection.close()
 
@@ -285,7 +293,7 @@ def _create_view(connection: DuckDBPyConnection, parquet: Sequence[Path], name: 
 
 
 def _leave_out_empty_texts(reviews: Reviews) -> tuple[str | None, int]:
-    """Create the view `reviews` of all rows but those with an empty text; return the text column and their number.
+    """Create the view `texts` of all rows but those with an empty text; return the text column and their number.
 
     Raises DataError if no row has a text.
     """
@@ -293,7 +301,7 @@ def _leave_out_empty_texts(reviews: Reviews) -> tuple[str | None, int]:
     usual = {name.lower(): name for name, kind in reversed(reviews.columns.items()) if str(kind) == "VARCHAR"}
     column = offsets_column or next((usual[name] for name in TEXT_COLUMNS if name in usual), None)
     if column is None:
-        reviews.rows("CREATE VIEW reviews AS FROM all_rows")
+        reviews.rows("CREATE VIEW texts AS FROM all_rows")
         return None, 0
     reviews.rows(
         f"CREATE TABLE empty_rows AS SELECT {ROW_ID} AS row_id FROM all_rows WHERE coalesce(len({ASPECTS}), 0) = 0"
@@ -307,9 +315,47 @@ def _leave_out_empty_texts(reviews: Reviews) -> tuple[str | None, int]:
         raise DataError(
             f"{reviews.names[0]} holds no review: the column '{column}' is empty in all {total:,} rows: check the input"
         )
-    condition = f" WHERE {ROW_ID} NOT IN (FROM empty_rows)" if empty else ""
-    reviews.rows(f"CREATE VIEW reviews AS SELECT * FROM all_rows{condition}")
+    where = f" WHERE {ROW_ID} NOT IN (FROM empty_rows)" if empty else ""
+    reviews.rows(f"CREATE VIEW texts AS SELECT * FROM all_rows{where}")
     return offsets_column, empty
+
+
+def _leave_out_foreign_texts(reviews: Reviews) -> tuple[tuple[str, int], ...]:
+    """Create the view `reviews` of all texts in languages that the model reads; return the others by language.
+
+    Raises DataError if there are only others.
+    """
+    where = ""
+    counts: list[tuple[str, int]] = []
+    if _has_foreign_column(reviews):
+        language = f"coalesce({quoted(LANGUAGE)}::VARCHAR, 'und')" if LANGUAGE in reviews.columns else "'und'"
+        counts = cast(
+            list[tuple[str, int]],
+            reviews.rows(
+                f"SELECT {language} AS language, count(*) FROM texts WHERE {IS_FOREIGN} GROUP BY 1 ORDER BY 2 DESC, 1"
+            ),
+        )
+    if counts:
+        where = f" WHERE NOT {IS_FOREIGN}"
+        ((readable,),) = reviews.rows(f"SELECT count(*) FROM texts{where}")
+        if not readable:
+            raise DataError(
+                f"{reviews.names[0]}: all reviews are in a language that the model does not read ({counts[0][0]}): "
+                "train a model on labelled reviews in that language"
+            )
+    reviews.rows(f"CREATE VIEW reviews AS SELECT * FROM texts{where}")
+    return tuple(counts)
+
+
+def _has_foreign_column(reviews: Reviews) -> bool:
+    """Return whether the column `foreign` is that of `parse`: true or false, and never with a probable aspect."""
+    if str(reviews.columns.get(FOREIGN)) not in ("BOOLEAN", "VARCHAR"):
+        return False
+    ((others,),) = reviews.rows(
+        f"SELECT count(*) FROM texts WHERE lower({quoted(FOREIGN)}::VARCHAR) NOT IN ('true', 'false') OR"
+        f" ({IS_FOREIGN} AND len(list_filter({ASPECTS}, lambda x: x.score > {MAX_FOREIGN_SCORE})) > 0)"
+    )
+    return not others
 
 
 def _column_of_offsets(reviews: Reviews) -> str | None:

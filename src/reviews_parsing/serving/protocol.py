@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 # Parameter of a request with the size of the largest answer that the client can receive.
 MAX_ANSWER_BYTES = "max_answer_bytes"
 INPUT, OUTPUT, DATATYPE = "text", "predictions", "BYTES"
+# Parameter of a request for the languages of the texts, and of the response with them.
+LANGUAGES = "languages"
 # Header with the length of the JSON before binary tensors.
 HEADER_LENGTH = "Inference-Header-Content-Length"
 # nginx's status for a client that closed its connection before the response; http.HTTPStatus has none.
@@ -41,12 +43,14 @@ class RequestLimits:
 class ParseRequest:
     """Texts to parse, the threshold on the score of an aspect, and whether implicit aspects are omitted.
 
+    With `languages`, the response has a parameter with the language of each text.
     `max_answer_bytes` is the size of the largest answer that the client can receive; None if it has no limit.
     """
 
     texts: list[str]
     min_score: float
     spans_only: bool
+    languages: bool
     max_answer_bytes: int | None
 
 
@@ -59,20 +63,21 @@ def read_request(payload: InferenceRequest, limits: RequestLimits) -> ParseReque
     """Return the parse request in a V2 request. Unknown parameters are ignored.
 
     Raises RequestRefused (400) if the request is not one BYTES input of shape [n] or [n, 1] with n texts in UTF-8, has
-    an unknown output, a `min_score` outside [0, 1], a `spans_only` that is not a boolean or a `max_answer_bytes` that
-    is not a positive integer; (413) beyond `limits`.
+    an unknown output, a `min_score` outside [0, 1], a `spans_only` or `languages` that is not a boolean, or a
+    `max_answer_bytes` that is not a positive integer; (413) beyond `limits`.
     """
     for output in payload.outputs or ():
         if output.name != OUTPUT:
             raise RequestRefused(f"unknown output {_quote(output.name)}; the output is '{OUTPUT}'")
     parameters = (payload.parameters and payload.parameters.model_extra) or {}
-    min_score, spans_only = _min_score(parameters), _spans_only(parameters)
+    min_score = _min_score(parameters)
+    spans_only, languages = _flag(parameters, "spans_only"), _flag(parameters, LANGUAGES)
     max_answer_bytes = _max_answer_bytes(parameters)
     elements = _elements(_only_input(payload.inputs))
     _check_limit(len(elements), "texts", limits.texts)
     texts = [_text(i, element) for i, element in enumerate(elements)]
     _check_limit(sum(map(len, texts)), "characters", limits.characters)
-    return ParseRequest(texts, min_score, spans_only, max_answer_bytes)
+    return ParseRequest(texts, min_score, spans_only, languages, max_answer_bytes)
 
 
 def check_answer_size(size: int, limit: int | None) -> None:
@@ -157,10 +162,10 @@ def _min_score(parameters: Mapping[str, Any]) -> float:
     return float(value)
 
 
-def _spans_only(parameters: Mapping[str, Any]) -> bool:
-    value = parameters.get("spans_only", False)
+def _flag(parameters: Mapping[str, Any], name: str) -> bool:
+    value = parameters.get(name, False)
     if not isinstance(value, bool):
-        raise RequestRefused("parameter 'spans_only' must be true or false")
+        raise RequestRefused(f"parameter '{name}' must be true or false")
     return value
 
 

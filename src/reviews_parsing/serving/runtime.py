@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from http import HTTPStatus
@@ -31,6 +32,7 @@ from reviews_parsing.serving.protocol import (
     DATATYPE,
     INPUT,
     INTERNAL_ERROR,
+    LANGUAGES,
     OUTPUT,
     ParseRequest,
     RequestLimits,
@@ -112,11 +114,22 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
             reviews = await self._parse(request)
             with phase("encode-output"), tracing.phase("encode-output"):
                 predictions = [orjson.dumps(review.to_json()) for review in reviews]
-            check_answer_size(sum(map(len, predictions)), request.max_answer_bytes)
+                parameters = self._languages(reviews) if request.languages else None
+            size = sum(map(len, predictions)) + (len(parameters[LANGUAGES]) if parameters else 0)
+            check_answer_size(size, request.max_answer_bytes)
         except RequestRefused as refused:
             raise MLServerError(str(refused), refused.status) from None
         output = ResponseOutput(name=OUTPUT, datatype=DATATYPE, shape=[len(predictions)], data=predictions)
-        return InferenceResponse(model_name=self.name, model_version=self.version, outputs=[output])
+        response = InferenceResponse(model_name=self.name, model_version=self.version, outputs=[output])
+        if parameters:
+            response.parameters = Parameters(**parameters)
+        return response
+
+    @staticmethod
+    def _languages(reviews: Sequence[ParsedReview]) -> dict[str, str]:
+        """Return the response parameter with the languages; parameters of the protocol are no lists, so it is JSON."""
+        languages = [{"language": review.language, "foreign": review.foreign} for review in reviews]
+        return {LANGUAGES: orjson.dumps(languages).decode()}
 
     async def _parse(self, request: ParseRequest) -> list[ParsedReview]:
         parts: list[ParsedPart] = []

@@ -46,12 +46,26 @@ def _split(text: str) -> tuple[list[tuple[int, int]], list[str]]:
     spans = [match.span() for match in _pattern().finditer(normalised)]
     # Byte-level vocabularies distinguish words with and without a preceding space.
     forms = [normalised[s - 1 : e] if s and normalised[s - 1].isspace() else normalised[s:e] for s, e in spans]
+    if "&" in normalised:
+        forms = [_spell_out_ampersand(forms, i) for i in range(len(forms))]
     if surface is None:
         return spans, forms
     bounds = [(surface.starts[start], surface.ends[end - 1]) for start, end in spans]
     # One entity or ligature may contain several words, which share its bounds: only the first is used.
     indices = [i for i, (start, _) in enumerate(bounds) if i == 0 or start >= bounds[i - 1][1]]
     return [bounds[i] for i in indices], [forms[i] for i in indices]
+
+
+def _spell_out_ampersand(forms: Sequence[str], i: int) -> str:
+    """Return form i, ` and` for an ampersand before a word in lower case: "burgers & fries", but "Kettle & Crumb".
+
+    In labelled reviews an ampersand is nearly always part of a name, which is one span; nouns joined by "and" are two.
+    """
+    if forms[i].strip() != "&" or not 0 < i < len(forms) - 1:
+        return forms[i]
+    previous, following = forms[i - 1].strip(), forms[i + 1].strip()
+    joins_words = previous.isalpha() and len(previous) > 1 and following.islower() and len(following) > 1
+    return " and" if joins_words else forms[i]
 
 
 def line_starts(text: str, bounds: Sequence[tuple[int, int]]) -> list[int]:

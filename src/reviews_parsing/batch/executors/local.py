@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from reviews_parsing.batch import writers
 from reviews_parsing.batch.executors import PartsJob
-from reviews_parsing.batch.parsers import ReviewParser
+from reviews_parsing.batch.parsers import ReviewParser, identifies_languages
 from reviews_parsing.batch.plan import Options, Plan
 from reviews_parsing.batch.readers import Part
 from reviews_parsing.batch.rows import Chunk
@@ -38,12 +38,13 @@ class LocalExecutor:
 
     def run(self, job: PartsJob) -> Generator[tuple[int, Stats]]:
         """Parse the parts in this process; yield rows and statistics of each."""
+        with_languages = job.options.languages and identifies_languages(job.parser)
         with closing(parse_chunks(job.parser, job.plan, job.parts, job.options)) as parsed:
             for part, group in groupby(parsed, lambda parsed_chunk: parsed_chunk.part):
                 data, rejects, stats = io.BytesIO(), io.BytesIO(), Stats()
-                with writers.parquet_writer(data, job.plan.fields) as (write, writer):
+                with writers.parquet_writer(data, job.plan.fields, with_languages) as (write, writer):
                     for _, chunk, reviews in group:
-                        write(chunk, [review.to_json() for review in reviews])
+                        write(chunk, reviews)
                         rejects.writelines(writers.encode_rejects(chunk))
                         stats.add(chunk, reviews)
                         yield len(reviews) + len(chunk.rejects), Stats()

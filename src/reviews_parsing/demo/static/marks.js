@@ -90,6 +90,16 @@ export const renderList = (aspects, hue, others = null) => {
       others && !otherKeys.has(keyOf(aspect)) ? el("span", { class: "rp-alone" }, "only here") : "")));
 };
 
+// The name of a language in English.
+export const languageName = (code) => {
+  if (!code || code === "und") return "unknown";
+  try {
+    return new Intl.DisplayNames(["en"], { type: "language" }).of(code);
+  } catch {
+    return code;
+  }
+};
+
 // A review: text and list. Aspects less probable than the threshold are left out; labels of people have no probability.
 export const renderReview = (text, aspects, hue, { threshold = 0, others = null } = {}) => {
   const shown = aspects.filter((aspect) => (aspect.score ?? 1) >= threshold);

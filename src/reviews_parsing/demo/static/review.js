@@ -3,7 +3,7 @@
 import { ApiError, describeModel, request } from "./api.js";
 import { button, el, note, setTitle } from "./dom.js";
 import { createEditor, describeAuthor, startEdit } from "./editor.js";
-import { huesOf, legend, renderReview } from "./marks.js";
+import { huesOf, languageName, legend, renderReview } from "./marks.js";
 import * as outbox from "./outbox.js";
 import * as records from "./records.js";
 
@@ -19,7 +19,7 @@ const EXAMPLES = {
 export const parseText = async (text) => {
   const { model, answers, words, correction } = await request("/api/parse", { method: "POST", json: { text } });
   const [first] = answers;
-  return { text, model, version: first.version, aspects: first.aspects, answers, words, correction };
+  return { text, model, version: first.version, aspects: first.aspects, answers, words, correction, language: first.language, foreign: first.foreign };
 };
 
 // The correction of an answer, if there is one, before the answer itself.
@@ -27,7 +27,11 @@ export const renderAnswer = (answer, model, threshold) => {
   const hue = huesOf(model, answer.aspects, answer.correction?.aspects ?? []);
   const [, second] = answer.answers;
   const others = second?.aspects ?? null;
-  const first = renderReview(answer.text, answer.aspects, hue, { threshold, others });
+  const first = el("div", {},
+    answer.foreign
+      ? el("p", { class: "rp-foreign rp-hint" }, `Language: ${languageName(answer.language)}. The model does not read it: no probability is above 0.5.`)
+      : "",
+    renderReview(answer.text, answer.aspects, hue, { threshold, others }));
   if (!answer.correction) return [el("h2", {}, `Version ${answer.version}`), first];
   const status = answer.correction.status === "approved" ? "" : ", waiting for approval";
   return [
