@@ -125,7 +125,7 @@ def test_a_minute_is_sampled_evenly_and_no_further(profile: Profile, tmp_path: P
             sample.add(np.full((1, width), row, np.float32))
         sample.flush()
         assert not list(tmp_path.iterdir()), "the minute is not over"
-        (kept,) = (rows for rows in sample._kept.values())
+        (kept,) = (rows for rows in sample._rows_by_minute.values())
         drawn.update(int(row[0]) for row in kept)
     assert drawn.total() == 300 * 5
     # 75 of each are expected, with a standard deviation of 7.5.
