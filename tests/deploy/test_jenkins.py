@@ -321,7 +321,13 @@ def test_smoke_test_fails_where_answers_are_wrong(aspects: list[dict[str, Any]])
 
 
 def test_notify_tells_how_it_ended() -> None:
-    told = {"RESULT": "SUCCESS", "CHALLENGER": "2", "APPROVER": "ada", "COMPARISON": "a table", "BUILD_URL": "http://x"}
+    told: dict[str, Any] = {
+        "RESULT": "SUCCESS",
+        "CHALLENGER": "2",
+        "APPROVER": "ada",
+        "COMPARISON": "a table",
+        "BUILD_URL": "http://x",
+    }
     with answering(lambda path, body: (200, {})) as (address, requests):
         make("ci-notify", NOTIFY_URL=f"{address}/hook/secret", **told)
     [request] = requests
@@ -350,7 +356,7 @@ def builders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], li
 def test_image_is_pushed_with_an_sbom_and_its_digest_signed(builders: Callable[[], list[str]], tmp_path: Path) -> None:
     repository = "europe-docker.pkg.dev/project/images/reviews-parsing-ner-aspects"
     with answering(lambda path, body: (200, {"access_token": "t0k"})) as (address, requests):
-        docker = {"REGISTRY_TOKEN_URL": address, "DOCKER_CONFIG": str(tmp_path / "docker")}
+        docker: dict[str, Any] = {"REGISTRY_TOKEN_URL": address, "DOCKER_CONFIG": str(tmp_path / "docker")}
         make("ci-image", IMAGE=repository, COSIGN_KEY="gcpkms://key", **docker)
     assert requests[0]["headers"]["Metadata-Flavor"] == "Google"
     login = json.loads((tmp_path / "docker" / "config.json").read_text())["auths"]["europe-docker.pkg.dev"]["auth"]
@@ -617,7 +623,7 @@ def test_what_was_signed_is_what_pods_run(cluster: Cluster, stages: dict[str, Ca
 def test_canary_promotion_and_undo_need_exactly_the_rights_that_they_have(
     cluster: Cluster, rights: list[dict[str, Any]]
 ) -> None:
-    told = {"CHALLENGER": "2"}
+    told: dict[str, Any] = {"CHALLENGER": "2"}
     make("ci-canary", **told)
     assert cluster.pods() == {"predictor": model("1"), "v2-predictor": model("2")}
     make("ci-undo", **told)
