@@ -71,7 +71,7 @@ def test_mistakes_are_one_line_and_leave_nothing(run: Run, parsed: Path, tmp_pat
         (("none.parquet",), "does not exist"),
         ((parsed, "--by", "shop", "-o", page), "no column 'shop'"),
         ((parsed, "--time", "text", "-o", page), "no date"),
-        ((parsed, "-o", tmp_path / "none" / "report.html"), "is no folder"),
+        ((parsed, "-o", tmp_path / "none" / "report.html"), "is not a folder"),
         ((parsed, "-o", parsed), "ends in .html"),
         ((parsed, "--language", "xx"), "language 'xx'"),
     ):

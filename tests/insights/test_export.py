@@ -65,7 +65,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(parsed: Path, tmp_path: Path) 
     insights = analyse([parsed])
     with pytest.raises(DataError, match="is a file"):
         write_tables(insights, parsed)
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         write_tables(insights, tmp_path / "none" / "tables")
 
 

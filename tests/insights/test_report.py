@@ -286,7 +286,7 @@ def test_a_page_that_cannot_be_written_is_one_line(parsed: Path, tmp_path: Path)
     (tmp_path / "taken.html").mkdir()
     for target, message in (
         (tmp_path / "taken.html", "is a folder"),
-        (tmp_path / "none" / "report.html", "is no folder"),
+        (tmp_path / "none" / "report.html", "is not a folder"),
         (parsed, "ends in .html"),
     ):
         before = sorted(tmp_path.rglob("*"))
