@@ -139,6 +139,7 @@ def make(target: str, expect: int = 0, **variables: str) -> subprocess.Completed
     stamp.touch()
     installed = [f"STAMP={stamp}", f"BIN={Path(sys.executable).parent}", f"PYTHON={sys.executable}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    environment.pop("COVERAGE", None)  # a stage within a stage would erase what the outer one has measured
     done = subprocess.run(
         ["make", "--no-print-directory", *installed, target],
         cwd=PROJECT,
@@ -162,7 +163,7 @@ def clean_build() -> Iterator[None]:
 
     def clean() -> None:
         BUILD.mkdir(exist_ok=True)
-        for pattern in ("challenger", "comparison.*", "image.*", "promoted", "tests.xml", "installed"):
+        for pattern in ("challenger", "comparison.*", "image.*", "promoted", "tests.xml", "coverage.xml", "installed"):
             for file in BUILD.glob(pattern):
                 file.unlink()
 
@@ -180,6 +181,21 @@ def test_test_tests_and_leaves_a_report() -> None:
     suite = ElementTree.parse(BUILD / "tests.xml").getroot()[0]
     assert int(suite.attrib["tests"]) > 0
     assert suite.attrib["failures"] == suite.attrib["errors"] == "0"
+    assert not (BUILD / "coverage.xml").exists()
+
+
+def test_test_measures_branches_if_told_to_and_has_a_floor(tmp_path: Path) -> None:
+    measured: dict[str, Any] = {
+        "COVERAGE": "yes",
+        "COVERAGE_FILE": str(tmp_path / "data"),
+        "COVERAGE_PROCESS_CONFIG": "",
+    }
+    options: dict[str, Any] = {"PYTEST_ADDOPTS": "-p no:cacheprovider tests/tagging/test_iob.py"}
+    done = make("ci-test", expect=2, **measured, **options)
+    assert "Required test coverage of 90% not reached" in done.stdout + done.stderr
+    report = ElementTree.parse(BUILD / "coverage.xml").getroot()
+    assert int(report.attrib["branches-covered"]) > 0
+    make("ci-test", **measured, **options, COVERAGE_FLOOR="1")
 
 
 def test_gate_finds_no_challenger_where_the_champion_is_newest(with_champion: Path) -> None:
