@@ -103,7 +103,7 @@ clean:
 	@[ ! -e .reviews-parsing/kind.kubeconfig ] || { echo "error: make kind-down first: the cluster still runs" >&2; exit 1; }
 	@[ ! -e $(MODEL)/.env ] || $(COMPOSE) down --volumes
 	rm -rf .venv .reviews-parsing build dist mlruns $(MODEL)/.env
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.egg-info' \) -prune \
 	    -exec rm -rf {} + -o -name '*.py[cod]' -exec rm -f {} +
 
