@@ -105,7 +105,7 @@ clean:
 	rm -rf .venv .reviews-parsing build dist mlruns $(MODEL)/.env
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.egg-info' \) -prune \
-	    -exec rm -rf {} + -o -name '*.py[cod]' -exec rm -f {} +
+	    -exec rm -rf {} + -o \( -name '*.py[cod]' -o -name .coverage \) -exec rm -f {} +
 
 kind-up kind-down kind-logins: kind-%: $(STAMP)
 	@deploy/cluster.sh kind $*

@@ -1,4 +1,4 @@
-"""Users, rights and a champion for a new MLflow. Idempotent: what exists stays.
+"""Create users, rights and a champion in a new MLflow. Idempotent.
 
 Reads MLFLOW_TRACKING_URI, _USERNAME and _PASSWORD (of an administrator), and for each role READER (the inference
 server), GATE and PROMOTER (pipelines; optional) ROLE_USERNAME and ROLE_PASSWORD. Every user may read; the promoter may
@@ -25,6 +25,7 @@ EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 
 def main() -> None:
+    """Create the users, their rights and the first champion."""
     for role in ("READER", "GATE", "PROMOTER"):
         if role == "READER" or os.environ.get(f"{role}_USERNAME"):
             make_user(os.environ[f"{role}_USERNAME"], os.environ[f"{role}_PASSWORD"])
@@ -50,12 +51,12 @@ def grant(user: str) -> None:
     """Let a user change the registered model and the project's experiment."""
     with tracking() as client:
         experiment = client.get_experiment_by_name(Settings().experiment)
-    rights = [("registered-models", {"name": MODEL_NAME})]
-    rights += [("experiments", {"experiment_id": experiment.experiment_id})] if experiment else []
-    for kind, key in rights:
-        body = {**key, "username": user, "permission": "EDIT"}
-        if _ask("POST", f"{kind}/permissions/create", body) == EXISTS:
-            _ask("PATCH", f"{kind}/permissions/update", body)
+    resources = {"registered_model": MODEL_NAME}
+    if experiment:
+        resources["experiment"] = experiment.experiment_id
+    for kind, name in resources.items():
+        right = {"username": user, "resource_type": kind, "resource_id": name, "permission": "EDIT"}
+        _ask("POST", "users/permissions/grant", right, version="3.0")
 
 
 def make_champion() -> None:
@@ -69,11 +70,11 @@ def make_champion() -> None:
         sys.exit(promoted.returncode)
 
 
-def _ask(method: str, what: str, body: dict[str, str]) -> str | None:
+def _ask(method: str, what: str, body: dict[str, str], version: str = "2.0") -> str | None:
     """Send a request about users or permissions; return the code of its error if the object exists, else None."""
     login = f"{os.environ['MLFLOW_TRACKING_USERNAME']}:{os.environ['MLFLOW_TRACKING_PASSWORD']}"
     request = urllib.request.Request(  # noqa: S310  (an address that we were given)
-        f"{os.environ['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/{what}",
+        f"{os.environ['MLFLOW_TRACKING_URI']}/api/{version}/mlflow/{what}",
         method=method,
         data=json.dumps(body).encode(),
         headers={

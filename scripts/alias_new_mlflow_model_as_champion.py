@@ -16,19 +16,20 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 def main() -> None:
+    """Read the options and run `promote`."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--run_id", required=True, help="run whose model is to be champion")
     options.add_argument("--model_name", required=True, help="name of the registered model")
     options.add_argument("--env", help="read settings from .env.ENV")
-    given = options.parse_args()
-    if given.env:
+    args = options.parse_args()
+    if args.env:
         from dotenv import load_dotenv
 
-        file = PROJECT / f".env.{given.env}"
+        file = PROJECT / f".env.{args.env}"
         if not load_dotenv(file):
             sys.exit(f"error: {file} does not exist or is empty; write MLFLOW_TRACKING_URI=... into it")
-    os.environ["REVIEWS_PARSING_MODEL_NAME"] = given.model_name
-    sys.argv = ["reviews-parsing", "promote", "--run-id", given.run_id]
+    os.environ["REVIEWS_PARSING_MODEL_NAME"] = args.model_name
+    sys.argv = ["reviews-parsing", "promote", "--run-id", args.run_id]
 
     from reviews_parsing.cli import main as command
 

@@ -29,25 +29,26 @@ Pins = dict[str, str]
 
 
 def main(bound: str, options: list[str]) -> None:
+    """Build the environment for a bound and run the tests in it."""
     folder = BUILD / bound
     folder.mkdir(parents=True, exist_ok=True)
-    tools, everything = folder / "tools.txt", folder / "requirements.txt"
+    tools, full_list = folder / "tools.txt", folder / "requirements.txt"
     locked = read_pins(PROJECT / "requirements.lock") if bound == "lowest" else {}
     tools.write_text("".join(f"{name}=={locked[name]}\n" for name in tool_names() if name in locked), encoding="utf-8")
     say(f"resolving the {bound} versions")
     resolution = ["--resolution", RESOLUTION[bound], "--constraint", str(tools)]
-    run(*uv(), *COMPILE, *resolution, "--output-file", str(everything))
+    run(*uv(), *COMPILE, *resolution, "--output-file", str(full_list))
     python = folder / "venv" / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():
         run(*uv(), "venv", "--seed", "--quiet", "--python", sys.executable, str(python.parent.parent))
-    pins = read_pins(everything)
+    pins = read_pins(full_list)
     install_torch(f"torch=={pins['torch']}", python)
-    others = folder / "without-torch.txt"
-    lines = everything.read_text(encoding="utf-8").splitlines()
-    others.write_text("\n".join(line for line in lines if not LEFT_OUT.match(line)) + "\n", encoding="utf-8")
+    without_torch = folder / "without-torch.txt"
+    lines = full_list.read_text(encoding="utf-8").splitlines()
+    without_torch.write_text("\n".join(line for line in lines if not LEFT_OUT.match(line)) + "\n", encoding="utf-8")
     say("installing them")
     install = [*uv(), "pip", "install", "--quiet", "--python", str(python), "--no-deps"]
-    run(*install, "--requirement", str(others))
+    run(*install, "--requirement", str(without_torch))
     run(*install, "--no-build-isolation", "--editable", str(PROJECT))
     for name, requirement in sorted(package_requirements().items()):
         raised = bound == "lowest" and name in pins and not is_lowest(requirement, pins[name])
@@ -82,18 +83,22 @@ def read_pins(file: Path) -> Pins:
 
 
 def name_of(requirement: str) -> str:
+    """Return the package name in a requirement."""
     return re.split("[^A-Za-z0-9._-]", requirement)[0].lower()
 
 
 def load_pyproject() -> dict[str, Any]:
+    """Return the content of pyproject.toml."""
     return tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def uv() -> list[str]:
+    """Return the command of uv."""
     return [sys.executable, "-m", "uv"]
 
 
 def run(*command: str, variables: dict[str, str] | None = None) -> None:
+    """Run a program; exit if it fails."""
     finished = subprocess.run(command, cwd=PROJECT, env={**os.environ, **(variables or {})}, check=False)
     if finished.returncode != 0:
         sys.exit(f"error: {' '.join(command[:6])} ... ended with status {finished.returncode}; see above")

@@ -1,7 +1,7 @@
-"""What stages of the Jenkinsfile do where a line of the Makefile is not enough: image, gate, undo, notify.
+"""Stages of the Jenkinsfile that need more than a line of the Makefile: image, gate, undo, notify.
 
-Takes the stage's name; everything else comes from the environment, and what a later stage or a person needs is left
-under build/. Only `gate` and `undo` need the project installed: the agents of the others have nothing but Python.
+Takes the name of the stage; other parameters come from the environment, and results are written under build/. Only
+`gate` and `undo` need the project installed: the agents of the other stages have only Python.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ TIMEOUT = 20.0
 
 
 def image() -> None:
-    """Build without root or a Docker daemon, push, and sign the digest; SBOM and provenance go with the image.
+    """Build the image without root or a Docker daemon, push it with SBOM and provenance, and sign its digest.
 
-    IMAGE is the repository to push to, COSIGN_KEY a key file or a KMS address; with REGISTRY_HTTP the registry needs no
-    TLS. The signature covers the index, which names the attestations by their digests. Nothing is told to a public log:
-    an image's name may be nobody's business.
+    IMAGE is the repository to push to, COSIGN_KEY a key file or a KMS address; REGISTRY_HTTP allows a registry without
+    TLS. The signature covers the index, which names the attestations by their digests. The signature is not uploaded to
+    a public transparency log, because the name of the image may be confidential.
     """
-    repository, key = needed("IMAGE"), needed("COSIGN_KEY")
+    repository, key = require_variable("IMAGE"), require_variable("COSIGN_KEY")
     if "://" not in key and not Path(key).is_file():
         sys.exit(f"error: no key to sign with at {key}; make one: cosign generate-key-pair k8s://jenkins-builds/cosign")
     log_in(repository.split("/")[0])
     plain = bool(os.environ.get("REGISTRY_HTTP"))
     revision = output("git", "rev-parse", "HEAD")
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    written = {
+    labels = {
         "version": project["version"],
         "revision": revision,
         "created": output("git", "show", "--no-patch", "--format=%cI", "HEAD"),
@@ -56,7 +56,7 @@ def image() -> None:
     }
     details = [
         *("--local", f"context={PROJECT}", "--local", f"dockerfile={DOCKERFILE}"),
-        *(f"--opt=label:org.opencontainers.image.{name}={value}" for name, value in written.items()),
+        *(f"--opt=label:org.opencontainers.image.{name}={value}" for name, value in labels.items()),
         *("--opt", f"attest:sbom=generator={SCANNER}", "--opt", "attest:provenance=mode=max"),
     ]
     run("buildctl", "build", *(f"--{name}={value}" for name, value in options.items()), *details)
@@ -68,23 +68,23 @@ def image() -> None:
 
 
 def log_in(registry: str) -> None:
-    """Where REGISTRY_TOKEN_URL is set, a token from it (a cloud's metadata server) for the registry, good for an hour.
+    """Write a registry token from REGISTRY_TOKEN_URL (a cloud's metadata server, valid for an hour) to DOCKER_CONFIG.
 
-    Elsewhere DOCKER_CONFIG has been mounted with credentials in it.
+    Without REGISTRY_TOKEN_URL, the credentials in the mounted DOCKER_CONFIG are used.
     """
     address = os.environ.get("REGISTRY_TOKEN_URL")
     if not address:
         return
     token = json.loads(ask(address, headers={"Metadata-Flavor": "Google"}))["access_token"]
     user = base64.b64encode(f"oauth2accesstoken:{token}".encode()).decode()
-    target = Path(needed("DOCKER_CONFIG")) / "config.json"
+    target = Path(require_variable("DOCKER_CONFIG")) / "config.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.touch(mode=0o600)
     target.write_text(json.dumps({"auths": {registry: {"auth": user}}}), encoding="utf-8")
 
 
 def gate() -> None:
-    """Compare the newest version with the champion; what may go on is named in build/challenger, else that is empty."""
+    """Compare the newest version with the champion; write its number to build/challenger if it passes, else nothing."""
     from reviews_parsing import pipelines, registry
     from reviews_parsing.cli import output as printed
 
@@ -103,28 +103,30 @@ def gate() -> None:
 
 
 def undo() -> None:
-    """Take back what this pipeline has begun: its canary, or its promotion. Somebody else's rollout stays as it is."""
+    """Undo the canary or the promotion of this pipeline, but no other rollout."""
     from reviews_parsing import rollout
     from reviews_parsing.settings import Settings
 
-    ours = needed("CHALLENGER")
+    challenger = require_variable("CHALLENGER")
     service = rollout.Service(Settings().service, Settings().namespace)
     canary = rollout.status(service).plan.canary
-    if (canary and canary.version == ours) or (BUILD / "promoted").exists():
+    if (canary and canary.version == challenger) or (BUILD / "promoted").exists():
         rollout.undo(service)
     else:
-        print(f"version {ours} gets no requests: there is nothing to undo")
+        print(f"version {challenger} gets no requests: there is nothing to undo")
 
 
 def notify() -> None:
-    """Say how it ended to NOTIFY_URL, a webhook that takes {"text": ...} (Slack, Mattermost, Google Chat, ...)."""
-    told = {name: os.environ.get(name, "") for name in ("RESULT", "BUILD_URL", "CHALLENGER", "APPROVER", "COMPARISON")}
-    text = f"Reviews Parsing: {told['RESULT'] or 'ended'}"
-    if told["CHALLENGER"]:
-        text += f", version {told['CHALLENGER']}"
-        text += f", approved by {told['APPROVER']}" if told["APPROVER"] else ", not approved"
-    text += f"\n{told['BUILD_URL']}" if told["BUILD_URL"] else ""
-    text += f"\n```\n{told['COMPARISON'].strip()}\n```" if told["COMPARISON"] else ""
+    """Post the result to NOTIFY_URL, a webhook that takes {"text": ...} (Slack, Mattermost, Google Chat, ...)."""
+    variables = {
+        name: os.environ.get(name, "") for name in ("RESULT", "BUILD_URL", "CHALLENGER", "APPROVER", "COMPARISON")
+    }
+    text = f"Reviews Parsing: {variables['RESULT'] or 'ended'}"
+    if variables["CHALLENGER"]:
+        text += f", version {variables['CHALLENGER']}"
+        text += f", approved by {variables['APPROVER']}" if variables["APPROVER"] else ", not approved"
+    text += f"\n{variables['BUILD_URL']}" if variables["BUILD_URL"] else ""
+    text += f"\n```\n{variables['COMPARISON'].strip()}\n```" if variables["COMPARISON"] else ""
     print(text)
     address = os.environ.get("NOTIFY_URL")
     if address:
@@ -132,7 +134,7 @@ def notify() -> None:
 
 
 def ask(address: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> bytes:
-    """What an address answers; ends with a line that does not show the address, which may hold a secret."""
+    """Return the body of the response. An error exits with a line that omits the address, which may hold a secret."""
     try:
         with urllib.request.urlopen(  # noqa: S310
             urllib.request.Request(address, body, dict(headers or {})),  # noqa: S310
@@ -144,8 +146,8 @@ def ask(address: str, body: bytes | None = None, headers: Mapping[str, str] | No
         sys.exit(f"error: the call of {sys.argv[1]} to the network failed: {reason}")
 
 
-def needed(name: str) -> str:
-    """A variable that has to be set."""
+def require_variable(name: str) -> str:
+    """Return the value of a required environment variable."""
     value = os.environ.get(name)
     if not value:
         sys.exit(f"error: {name} is not set; the agent's pod sets it (deploy/services/jenkins/values.yaml)")
@@ -153,14 +155,14 @@ def needed(name: str) -> str:
 
 
 def run(*command: str) -> None:
-    """Run a program, which prints to the stage's log; ends where it fails."""
+    """Run a program that prints to the log of the stage; exit if it fails."""
     finished = subprocess.run(command, cwd=PROJECT, check=False)
     if finished.returncode != 0:
         sys.exit(f"error: {command[0]} ended with status {finished.returncode}; see above")
 
 
 def output(*command: str) -> str:
-    """What a program prints; ends where it fails, having said why by itself."""
+    """Return the standard output of a program; exit if it fails."""
     finished = subprocess.run(command, cwd=PROJECT, check=False, stdout=subprocess.PIPE, text=True)
     if finished.returncode != 0:
         sys.exit(f"error: {command[0]} ended with status {finished.returncode}; see above")
@@ -168,7 +170,7 @@ def output(*command: str) -> str:
 
 
 def leave(name: str, text: str) -> None:
-    """Write a file under build/ and say it."""
+    """Write a file under build/ and print its content."""
     BUILD.mkdir(exist_ok=True)
     (BUILD / name).write_text(text + "\n" if text else "", encoding="utf-8")
     print(f"build/{name}: {text or '(empty)'}")

@@ -1,6 +1,6 @@
-"""Write Grafana's dashboards: `python scripts/dashboards.py [FOLDER]`, by default where the chart takes them from.
+"""Write Grafana's dashboards: `python scripts/dashboards.py [FOLDER]`, by default to the folder that the chart reads.
 
-Each works where Prometheus sets no namespace as well.
+Each dashboard also works if Prometheus sets no namespace.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ BURN = "1 spends all of it in 30 days. A page: 14.4 over 1 h and 5 min, or 6 ove
 
 
 def service() -> Board:
+    """Return the dashboard of requests, errors, latency and the queue."""
     board = Board("reviews-parsing-service", "Reviews Parsing: service")
-    single, many = (f'{HERE}, texts="{texts}"' for texts in ("one", "many"))
+    single, batch = (f'{HERE}, texts="{texts}"' for texts in ("one", "many"))
     failed, valid = 'status=~"5.."', 'status!~"4.."'
     phases = "reviews_parsing_phase_seconds_bucket"
 
@@ -80,7 +81,7 @@ def service() -> Board:
     board.row(
         "Duration",
         series("Single reviews", "s", quantiles(f"{SECONDS}_bucket", single), "From request to answer."),
-        series("Requests with many reviews", "s", quantiles(f"{SECONDS}_bucket", many), "From request to answer."),
+        series("Requests with many reviews", "s", quantiles(f"{SECONDS}_bucket", batch), "From request to answer."),
         series(
             "p95 by door",
             "s",
@@ -140,6 +141,7 @@ def service() -> Board:
 
 
 def model() -> Board:
+    """Return the dashboard of predictions and traffic of each version."""
     versions = variable("version", "Version", f"label_values(reviews_parsing_model_info{{{HERE}}}, version)")
     board = Board("reviews-parsing-model", "Reviews Parsing: model", versions)
     reviews, silent = "reviews_parsing_reviews_total", "reviews_parsing_reviews_without_aspect_total"
@@ -207,9 +209,9 @@ def model() -> Board:
             "What the encoder read, of all versions.",
         ),
     )
-    of_number, seen = "namespace, version, number", f"increase(reviews_parsing_traffic_total{{{SERVED}}}[1h])"
+    of_number, increase = "namespace, version, number", f"increase(reviews_parsing_traffic_total{{{SERVED}}}[1h])"
     expected = f"max by ({of_number}, bin) (reviews_parsing_traffic_expected{{{SERVED}}})"
-    share = f"sum by ({of_number}, bin) ({seen}) / on ({of_number}) group_left sum by ({of_number}) ({seen})"
+    share = f"sum by ({of_number}, bin) ({increase}) / on ({of_number}) group_left sum by ({of_number}) ({increase})"
     board.row(
         "Beside training",
         series(
@@ -224,6 +226,7 @@ def model() -> Board:
 
 
 def cluster() -> Board:
+    """Return the dashboard of pods and nodes."""
     board = Board(
         "reviews-parsing-cluster", "Reviews Parsing: cluster", present="kube_pod_info", default="reviews-parsing"
     )
@@ -231,17 +234,17 @@ def cluster() -> Board:
     containers, by_pod = f'{HERE}, container!=""', "namespace, pod"
     restarts = "kube_pod_container_status_restarts_total"
     autoscaler = "kube_horizontalpodautoscaler"
-    throttled, periods = (f"container_cpu_cfs_{which}periods_total" for which in ("throttled_", ""))
+    throttled, periods = (f"container_cpu_cfs_{prefix}periods_total" for prefix in ("throttled_", ""))
 
     def of_limit(resource: str, use: str) -> dict[str, str]:
         limit = f'kube_pod_container_resource_limits{{{containers}, resource="{resource}"}}'
         return {"{{pod}}": f"{use} / sum by ({by_pod}) ({limit})"}
 
     def of_node(resource: str) -> dict[str, str]:
-        asked = f'sum by ({by_pod}) (kube_pod_container_resource_requests{{resource="{resource}"}})'
-        where = f"on ({by_pod}) group_left (node) max by ({by_pod}, node) (kube_pod_info)"
+        requests = f'sum by ({by_pod}) (kube_pod_container_resource_requests{{resource="{resource}"}})'
+        by_node = f"on ({by_pod}) group_left (node) max by ({by_pod}, node) (kube_pod_info)"
         room = f'sum by (node) (kube_node_status_allocatable{{resource="{resource}"}})'
-        return {"{{node}}": f"sum by (node) ({asked} * {where}) / {room}"}
+        return {"{{node}}": f"sum by (node) ({requests} * {by_node}) / {room}"}
 
     board.row(
         "Pods",
@@ -325,6 +328,7 @@ def cluster() -> Board:
 
 
 def main(folder: Path = FOLDER) -> None:
+    """Write all dashboards to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for build in (service, model, cluster):
         text = json.dumps(build().json, indent=1)

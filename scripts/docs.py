@@ -63,8 +63,8 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 def site_link(link: re.Match[str], page: str, config: MkDocsConfig) -> str:
     """Return a link between files of the repository as one between pages of the site.
 
-    A link to a file that is no page goes to `repo_url`, or becomes plain text if that is not configured. A target that
-    does not exist is a warning, which `--strict` turns into an error.
+    A link to a file that is not a page goes to `repo_url`, or becomes plain text if that is not configured. A missing
+    target is a warning, which `--strict` turns into an error.
     """
     image, label, target = link.groups()
     if re.match(r"[a-z]+:|#", target):

@@ -1,6 +1,6 @@
-"""`make image`: build the server's image, tagged by what git calls this state, and write what is in it beside it.
+"""`make image`: build the server's image, tagged by `git describe`, and write its bill of materials (CycloneDX).
 
-CONTAINER_ENGINE names the program that builds; without it, docker or podman, whichever works here.
+CONTAINER_ENGINE names the program that builds; the default is docker or podman, the first that works.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 NAME = "reviews-parsing-ner-aspects"
 DOCKERFILE = PROJECT / "models" / NAME / "Dockerfile"
 
-# Asked of the image itself: name, version and licence of each Python and each Debian package, and Python's own version.
+# Run in the image: prints name, version and licence of each Python and Debian package, and the version of Python.
 INVENTORY = """
 import json, platform, re
 from importlib.metadata import distributions
@@ -44,6 +44,7 @@ print(json.dumps({"pypi": sorted(python), "deb": sorted(debian), **versions}))
 
 
 def main() -> None:
+    """Build the image and write its bill of materials."""
     engine = container_engine()
     version = git("describe", "--tags", "--always", "--dirty")
     image = f"{NAME}:{version}"
@@ -65,6 +66,7 @@ def main() -> None:
 
 
 def container_engine() -> str:
+    """Return the program that builds images; exit if neither docker nor podman works."""
     if chosen := os.environ.get("CONTAINER_ENGINE"):
         return chosen
     for engine in ("docker", "podman"):
@@ -74,7 +76,7 @@ def container_engine() -> str:
 
 
 def bill_of_materials(engine: str, image: str, version: str) -> str:
-    """The image's packages as CycloneDX."""
+    """Return the packages of the image as a CycloneDX document."""
     inside = json.loads(run(engine, "run", "--rm", "--network=none", "--entrypoint=python", image, "-c", INVENTORY))
     bom = Bom()
     bom.metadata.tools.components.add(this_component())
@@ -93,6 +95,7 @@ def bill_of_materials(engine: str, image: str, version: str) -> str:
 
 
 def part(name: str, version: str, purl: PackageURL, licence: str = "") -> Component:
+    """Return a package as a component of the bill of materials."""
     component = Component(type=ComponentType.LIBRARY, name=name, version=version, purl=purl, bom_ref=purl.to_string())
     if licence:
         component.licenses.add(LicenseExpression(licence))
@@ -100,10 +103,12 @@ def part(name: str, version: str, purl: PackageURL, licence: str = "") -> Compon
 
 
 def git(*arguments: str) -> str:
+    """Return the output of a git command in the project."""
     return run("git", "-C", str(PROJECT), *arguments)
 
 
 def run(*command: str) -> str:
+    """Return the output of a program. Raises CalledProcessError if it fails."""
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

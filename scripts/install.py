@@ -1,7 +1,7 @@
 """Make `.venv` and install the project with everything that `make up` and `make test` need.
 
-Packages come pinned from requirements.lock, each checked by its hash. torch comes first and by itself, as the CPU build
-wherever one can be had: on Linux the package index's own build carries gigabytes of CUDA.
+Packages are pinned in requirements.lock and checked by their hashes. torch is installed first, as the CPU build if one
+is available: on Linux, the default build of the package index includes gigabytes of CUDA.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/pytho
 
 
 def main() -> None:
+    """Create the environment and install the locked packages and the project."""
     if not (3, 11) <= sys.version_info < (3, 13):
         sys.exit(f"error: Python {platform.python_version()} will not do; use 3.11 or 3.12: make PYTHON=python3.11 up")
     begin = time.monotonic()
@@ -36,12 +37,12 @@ def main() -> None:
 
 
 def install_torch(requirement: str, python: Path = PYTHON) -> None:
-    """Install torch into the environment of `python`: without CUDA if such a build is available and no GPU is here."""
-    wanted = requirement.split("==")[1]
-    have = subprocess.run(
+    """Install torch into the environment of `python`: the CPU build if it is available and the machine has no GPU."""
+    pinned_version = requirement.split("==")[1]
+    installed = subprocess.run(
         [python, "-c", "import torch; print(torch.__version__)"], capture_output=True, text=True, check=False
     )
-    if have.stdout.strip().split("+")[0] == wanted:
+    if installed.stdout.strip().split("+")[0] == pinned_version:
         return
     say(f"installing {requirement}")
     wants_choice = sys.platform == "linux" and platform.machine() == "x86_64" and not shutil.which("nvidia-smi")
@@ -56,25 +57,27 @@ def install_torch(requirement: str, python: Path = PYTHON) -> None:
 
 
 def offers_cpu_build(requirement: str, python: Path = PYTHON) -> bool:
-    """Return whether pip, as it is configured here, would take a CPU build by itself."""
-    asked = subprocess.run(
+    """Return whether pip would choose a CPU build with its present configuration."""
+    query = subprocess.run(
         [python, "-m", "pip", "install", "--dry-run", "--no-deps", "--quiet", "--report", "-", requirement],
         capture_output=True,
         text=True,
         check=False,
     )
-    if asked.returncode != 0:
+    if query.returncode != 0:
         return False
-    return "+cpu" in json.loads(asked.stdout)["install"][0]["metadata"]["version"]
+    return "+cpu" in json.loads(query.stdout)["install"][0]["metadata"]["version"]
 
 
 def pip(*arguments: str, python: Path = PYTHON) -> None:
+    """Run pip; exit if it fails."""
     finished = subprocess.run([python, "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments], check=False)
     if finished.returncode != 0:
         sys.exit(f"error: pip {' '.join(arguments)} failed; see above, then run make again")
 
 
 def say(words: str) -> None:
+    """Print a line on stderr."""
     sys.stderr.write(f"{words}\n")
 
 

@@ -1,4 +1,4 @@
-"""Parts of Grafana's classic dashboards, which every Grafana reads, and the queries in them."""
+"""Builders for Grafana's classic dashboards, which every version of Grafana reads, and for their queries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
-# Of Grafana 12 and 13; a newer one brings it up to its own.
+# The schema of Grafana 12 and 13; newer versions migrate it.
 SCHEMA = 42
 WIDTH, HEIGHT, STAT_HEIGHT = 24, 8, 4
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -16,7 +16,7 @@ Panel = dict[str, Any]
 
 
 class Board:
-    """A dashboard of rows of panels, each as wide as the page."""
+    """Dashboard of rows of panels, each as wide as the page."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Board:
         present: str = "reviews_parsing_model_info",
         default: str = ALL,
     ) -> None:
-        """`present` is a metric whose namespaces can be chosen from, `default` what is chosen at first."""
+        """Create a dashboard; the namespaces of the metric `present` can be selected, `default` is selected first."""
         source = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
         namespace = variable("namespace", "Namespace", f"label_values({present}, namespace)", default)
         self.panels: list[Panel] = []
@@ -40,14 +40,14 @@ class Board:
             "refresh": "30s",
             "time": {"from": "now-3h", "to": "now"},
             "templating": {"list": [source, namespace, *variables]},
-            # To the other two.
+            # Links to the other two dashboards.
             "links": [{"type": "dashboards", "title": "", "tags": ["reviews-parsing"], "keepTime": True}],
             "panels": self.panels,
         }
         self._y = 0
 
     def row(self, title: str, *panels: Panel) -> None:
-        """Panels side by side; without a title they go on with the row above them."""
+        """Add panels side by side; without a title they belong to the row above."""
         if title:
             self._place({"type": "row", "title": title, "collapsed": False, "panels": []}, 0, WIDTH, 1)
             self._y += 1
@@ -63,14 +63,14 @@ class Board:
 
 
 def series(title: str, unit: str, queries: Mapping[str, str], description: str = "", **custom: object) -> Panel:
-    """Lines over time: queries by their legends. `custom` is how Grafana draws them."""
-    drawn = {"fillOpacity": 10, "showPoints": "never", **custom}
+    """Return a panel of lines over time, from queries by legend; `custom` are Grafana's drawing options."""
+    custom_options = {"fillOpacity": 10, "showPoints": "never", **custom}
     return {
         "type": "timeseries",
         "title": title,
         "description": description,
         "targets": _targets(queries),
-        "fieldConfig": {"defaults": {"unit": unit, "min": 0, "custom": drawn}, "overrides": []},
+        "fieldConfig": {"defaults": {"unit": unit, "min": 0, "custom": custom_options}, "overrides": []},
         "options": {
             "legend": {"displayMode": "list", "placement": "bottom"},
             "tooltip": {"mode": "multi", "sort": "desc"},
@@ -79,14 +79,14 @@ def series(title: str, unit: str, queries: Mapping[str, str], description: str =
 
 
 def stacked(title: str, unit: str, queries: Mapping[str, str], description: str = "") -> Panel:
-    """Parts of a whole over time."""
+    """Return a panel of stacked lines over time."""
     return series(title, unit, queries, description, fillOpacity=60, stacking={"mode": "normal", "group": "A"})
 
 
 def stat(
     title: str, unit: str, query: str, description: str = "", legend: str = "", good: float | None = None
 ) -> Panel:
-    """One number for the time that is looked at; with `good`, green from there on, else red."""
+    """Return a panel of one number for the selected time range; green from `good` on, red below."""
     steps: list[dict[str, object]] = [{"color": "text" if good is None else "red", "value": None}]
     if good is not None:
         steps.append({"color": "green", "value": good})
@@ -104,7 +104,7 @@ def stat(
 
 
 def heatmap(title: str, unit: str, histogram: tuple[str, str], description: str) -> Panel:
-    """How the buckets of a histogram, its name and labels, fill over time."""
+    """Return a heat map of the buckets of a histogram (name and labels) over time."""
     name, labels = histogram
     buckets = f"sum by (le) (increase({name}{{{labels}}}[$__rate_interval]))"
     return {
@@ -118,20 +118,22 @@ def heatmap(title: str, unit: str, histogram: tuple[str, str], description: str)
 
 
 def grown(counter: str, *labels: str) -> str:
-    """By how much over the time that is looked at."""
+    """Return the query for the increase of a counter in the selected time range."""
     return f"sum(increase({counter}{{{', '.join(labels)}}}[$__range]))"
 
 
 def rate(counter: str, *labels: str, by: str = "") -> str:
-    """A second."""
+    """Return the query for the rate per second of a counter."""
     return f"sum by ({by}) (rate({counter}{{{', '.join(labels)}}}[$__rate_interval]))"
 
 
 def quantile(share: float, buckets: str, *labels: str, by: str = "") -> str:
+    """Return the query for a quantile of a histogram."""
     return f"histogram_quantile({share}, {rate(buckets, *labels, by=f'le, {by}' if by else 'le')})"
 
 
 def quantiles(buckets: str, *labels: str) -> dict[str, str]:
+    """Return the queries for p50, p95 and p99 of a histogram, by name."""
     return {name: quantile(share, buckets, *labels) for name, share in QUANTILES.items()}
 
 
@@ -149,7 +151,7 @@ def _targets(queries: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def variable(name: str, label: str, query: str, default: str = ALL) -> dict[str, Any]:
-    """Of which several values may be chosen, or all: those without such a label as well."""
+    """Return a dashboard variable with multiple selection; "All" includes series without the label."""
     return {
         "name": name,
         "label": label,

@@ -19,6 +19,7 @@ TARGET = Path(__file__).resolve().parent.parent / "docs" / "images" / "parsed.sv
 
 
 def main() -> None:
+    """Parse the text and write the picture."""
     output.out = Console(record=True, width=92, highlight=False, file=StringIO())
     (parsed,) = AspectParser.load(Settings().champion_uri).parse([TEXT])
     output.show(parsed)

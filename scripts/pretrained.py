@@ -1,11 +1,11 @@
-"""`make pretrained`: train the model that ships, and put it into the package. Takes hours on two cores.
+"""`make pretrained`: train the pretrained model and store it in the package. Takes hours on two cores.
 
     python scripts/pretrained.py [--unlabelled FILE ...] [--teacher FOLDER] [--seed N] [--run ID]
 
-Trains `corpus` from the embedded backbone alone, with teachers that answer the corpus's texts without labels and those
-of `--unlabelled` (in `build/pretrained/`, where a run that was killed goes on), and packs the run: the int8 model and
-its profile, the checkpoint in fp16 without embeddings, `training.json`, the model card and checksums. `--run` packs a
-run that is finished.
+Trains on `corpus` from the embedded backbone, with teachers that label the corpus's unlabelled texts and those of
+`--unlabelled` (in `build/pretrained/`; an interrupted run is resumed), and packs the run: the int8 model and its
+profile, the checkpoint in fp16 without embeddings, `training.json`, the model card and checksums. `--run` packs a
+finished run.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ Besides the labelled corpus it learnt from {count:,} texts without labels, which
 
 
 def main() -> None:
+    """Train, or take a finished run, and pack the model."""
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     options.add_argument(
         "--unlabelled", nargs="*", default=[], metavar="FILE", help="more texts, with a licence for it"
@@ -37,15 +38,15 @@ def main() -> None:
     options.add_argument("--teachers", type=int, default=1)
     options.add_argument("--seed", type=int, default=13)
     options.add_argument("--run", help="id of a finished run to pack")
-    given = options.parse_args()
+    args = options.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     os.environ["REVIEWS_PARSING_HOME"] = str(BUILD / "home")
-    run = given.run or train(given.unlabelled, given.teacher, given.teachers, given.seed)
-    pack(run, given.sources)
+    run = args.run or train(args.unlabelled, args.teacher, args.teachers, args.seed)
+    pack(run, args.sources)
 
 
 def train(unlabelled: list[str], teacher: str | None, teachers: int, seed: int) -> str:
-    """Train with the command that anybody has; return the run's id."""
+    """Train with `reviews-parsing train` and return the id of the run."""
     from reviews_parsing.data.reading import UNLABELLED_FILE
 
     files = [argument for file in [str(UNLABELLED_FILE), *unlabelled] for argument in ("--unlabelled", file)]
@@ -53,12 +54,12 @@ def train(unlabelled: list[str], teacher: str | None, teachers: int, seed: int) 
     if teacher:
         options += ["--teacher", teacher]
     command = [sys.executable, "-m", "reviews_parsing.cli", "train", "corpus", *options, *files, "--resume", "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return str(json.loads(done.stdout)["run_id"])
+    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return str(json.loads(process.stdout)["run_id"])
 
 
 def pack(run: str, sources: str) -> None:
-    """Put the model and the checkpoint of a run into the package."""
+    """Copy the model and the checkpoint of a run into the package."""
     from reviews_parsing import pretrained, registry
     from reviews_parsing.model_folder import TRAINING_FILE
     from reviews_parsing.registry.runs import fetch_file
@@ -83,8 +84,8 @@ def pack(run: str, sources: str) -> None:
     (target / "model" / TRAINING_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     card = target / "model" / "README.md"
     count = int(parameters.get("unlabelled_texts", 0))
-    own = "written for this project, like the corpus (Apache-2.0)"
-    note = NOTE.format(count=count, sources="; ".join(filter(None, (own, sources)))) if count else ""
+    project_license = "written for this project, like the corpus (Apache-2.0)"
+    note = NOTE.format(count=count, sources="; ".join(filter(None, (project_license, sources)))) if count else ""
     text = card.read_text(encoding="utf-8")
     card.write_text(text.replace("\n## Training\n", f"{note}\n## Training\n"), encoding="utf-8")
     pretrained.write_checksums()

@@ -1,7 +1,7 @@
-"""A smoke test of a running server: python scripts/smoke.py URL [--version N]
+"""Smoke test of a running server: `python scripts/smoke.py URL [--version N]`.
 
-Ready; a review parsed into aspects that are what they have to be; the same answer each time; and, while a canary takes
-a share of the traffic, answers from the version that is asked for. Needs nothing but Python.
+Checks readiness, that a review is parsed into valid aspects, that repeated requests get the same answer and, while a
+canary takes a share of the traffic, that the requested version answers. Needs only Python.
 """
 
 from __future__ import annotations
@@ -24,22 +24,26 @@ AWAY = (urllib.error.URLError, ConnectionError, TimeoutError)
 
 
 def main() -> None:
+    """Run all checks and print a summary; exit with an error at the first failure."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("url", help="where the server is, such as http://127.0.0.1:8080")
-    options.add_argument("--version", help="ask until this version has answered; a tenth of the traffic will do")
-    options.add_argument("--text", default=TEXT, help="a review in which this model finds something")
-    options.add_argument("--patience", type=float, default=120, help="seconds to wait until it is ready")
-    given = options.parse_args()
-    url = given.url.rstrip("/")
-    ready(url, given.patience)
+    options.add_argument("url", help="address of the server, such as http://127.0.0.1:8080")
+    options.add_argument(
+        "--version",
+        help="repeat requests until this version has answered enough of them; a tenth of the traffic suffices",
+    )
+    options.add_argument("--text", default=TEXT, help="a review in which the model finds an aspect")
+    options.add_argument("--patience", type=float, default=120, help="seconds to wait for readiness")
+    args = options.parse_args()
+    url = args.url.rstrip("/")
+    ready(url, args.patience)
     counts: Counter[str] = Counter()
     answers: dict[str, list[Any]] = {}
     slowest = 0.0
-    while (counts[given.version] if given.version else counts.total()) < ENOUGH:
+    while (counts[args.version] if args.version else counts.total()) < ENOUGH:
         if counts.total() == MOST:
-            sys.exit(f"error: {counts[given.version]} of {MOST} answers came from version {given.version}: {counts}")
+            sys.exit(f"error: {counts[args.version]} of {MOST} answers came from version {args.version}: {counts}")
         begin = time.monotonic()
-        version, aspects = parse(url, given.text)
+        version, aspects = parse(url, args.text)
         slowest = max(slowest, time.monotonic() - begin)
         counts[version] += 1
         if answers.setdefault(version, aspects) != aspects:
@@ -49,7 +53,7 @@ def main() -> None:
 
 
 def ready(url: str, patience: float) -> None:
-    """Wait for readiness; ends where it does not come."""
+    """Wait until the model is ready; exit if it is not within `patience` seconds."""
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -62,7 +66,7 @@ def ready(url: str, patience: float) -> None:
 
 
 def parse(url: str, text: str) -> tuple[str, list[Any]]:
-    """The version that answered and its aspects of a text; ends where one is not what an aspect has to be."""
+    """Return the version that answered and its aspects of a text; exit if an aspect is not valid."""
     request = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [text]}]}
     try:
         answer = call(f"{url}{MODEL}/infer", json.dumps(request).encode())
@@ -80,7 +84,7 @@ def parse(url: str, text: str) -> tuple[str, list[Any]]:
 
 
 def fits(aspect: dict[str, Any], text: str) -> bool:
-    """Category, polarity, probabilities, and the span that its offsets name; an implicit aspect has none."""
+    """Return whether an aspect has category, polarity, probabilities, and the span at its offsets unless implicit."""
     named = bool(aspect["entity_group"]) and bool(aspect["polarity"])
     probable = 0 < aspect["score"] <= 1 and 0 < aspect["polarity_score"] <= 1
     placed = aspect["word"] is None or text[aspect["start"] : aspect["end"]] == aspect["word"]
@@ -88,6 +92,7 @@ def fits(aspect: dict[str, Any], text: str) -> bool:
 
 
 def call(address: str, body: bytes | None = None) -> Any:
+    """Return the JSON body of a response, None if it is empty."""
     with urllib.request.urlopen(address, body, TIMEOUT) as answer:  # noqa: S310
         return json.loads(answer.read() or b"null")
 

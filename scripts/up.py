@@ -1,7 +1,7 @@
 """`make up`: from nothing to a running system, until Ctrl-C.
 
-Registers the model that ships as version 1 and champion unless there is a champion, parses examples/reviews.csv, and
-runs the MLflow page, the inference server and the page that people open, until it is stopped. What it starts, it ends.
+Registers the pretrained model as version 1 and champion unless there is a champion, parses examples/reviews.csv, and
+runs the MLflow page, the inference server and the demo page until it is stopped. It stops all services that it starts.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ PATIENCE = 120.0
 
 
 def main() -> None:
+    """Start all services and wait until one of them ends."""
     begin = time.monotonic()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -53,13 +54,13 @@ def main() -> None:
         parsed = settings.home / "examples.parquet"
         step("parsing examples/reviews.csv", ["parse", str(EXAMPLES), "-o", str(parsed)])
         sample(parsed)
-        ports = [port(name, wanted) for name, wanted in (("REST", 8080), ("gRPC", 8081), ("metrics", 8082))]
+        ports = [port(name, preferred) for name, preferred in (("REST", 8080), ("gRPC", 8081), ("metrics", 8082))]
         options = [f"--{name}-port={number}" for name, number in zip(("http", "grpc", "metrics"), ports, strict=True)]
         server = start(services, [*COMMAND, "serve", *options], settings.home / "server.log")
         demo_port = port("the page", 8000)
-        asked = f"http://127.0.0.1:{ports[0]}"
-        demo = start(services, [*COMMAND, "demo", f"--port={demo_port}", "--server", asked], settings.home / "demo.log")
-        wait(server, f"{asked}/v2/health/ready", settings.home / "server.log")
+        url = f"http://127.0.0.1:{ports[0]}"
+        demo = start(services, [*COMMAND, "demo", f"--port={demo_port}", "--server", url], settings.home / "demo.log")
+        wait(server, f"{url}/v2/health/ready", settings.home / "server.log")
         wait(demo, f"http://127.0.0.1:{demo_port}/healthz", settings.home / "demo.log")
         if mlflow_port is not None:
             wait(mlflow, f"http://127.0.0.1:{mlflow_port}/health", settings.home / "mlflow.log")
@@ -79,9 +80,9 @@ def make_champion() -> None:
     step("promoting it", ["promote", "--version", registered["version"]])
 
 
-def step(what: str, arguments: Sequence[str], *, capture: bool = False) -> str:
-    """Run one of the project's own commands, as a user would; its standard output where `capture` is set."""
-    err.print(f"[bold]{what}[/]: reviews-parsing {' '.join(arguments)}")
+def step(title: str, arguments: Sequence[str], *, capture: bool = False) -> str:
+    """Run a command of `reviews-parsing`, and return its standard output if `capture` is set."""
+    err.print(f"[bold]{title}[/]: reviews-parsing {' '.join(arguments)}")
     finished = subprocess.run(
         [*COMMAND, *arguments], cwd=PROJECT, stdout=subprocess.PIPE if capture else None, text=True, check=False
     )
@@ -91,7 +92,7 @@ def step(what: str, arguments: Sequence[str], *, capture: bool = False) -> str:
 
 
 def sample(parsed: Path) -> None:
-    """A few of the parsed reviews, the way a person reads them."""
+    """Print a sample of the parsed reviews."""
     rows = [
         row for row in pq.read_table(parsed).to_pylist() if 2 <= len(row["aspects"]) <= 5 and len(row["text"]) < 250
     ]
@@ -102,23 +103,23 @@ def sample(parsed: Path) -> None:
 
 
 def mlflow_page(number: int) -> list[str]:
-    """The command of the MLflow server on the local store."""
+    """Return the command of the MLflow server on the local store."""
     options = ["--backend-store-uri", registry.tracking_uri(), "--host", "127.0.0.1", "--port", str(number)]
     # By default it would store artifacts that come over HTTP in the working directory.
     options += ["--artifacts-destination", (Settings().home.resolve() / "artifacts").as_uri()]
     return [sys.executable, "-m", "mlflow", "server", *options, "--workers", "1"]
 
 
-def port(what: str, wanted: int) -> int:
-    """`wanted`, or a free port and a word about it."""
-    number = free_port(wanted)
-    if number != wanted:
-        err.print(f"port {wanted} is taken; {what} goes to {number}")
+def port(name: str, preferred: int) -> int:
+    """Return the preferred port, or else a free one with a message on stderr."""
+    number = free_port(preferred)
+    if number != preferred:
+        err.print(f"port {preferred} is taken; {name} goes to {number}")
     return number
 
 
 def start(services: ExitStack, command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """A service in a process group of its own, so that it ends with all its children and not by our Ctrl-C twice."""
+    """Start a service in its own process group, so that it stops with its children and gets Ctrl-C only once."""
     with log.open("wb") as target:
         # MLflow would also start runners for jobs that nobody here submits.
         environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
@@ -130,7 +131,7 @@ def start(services: ExitStack, command: Sequence[str], log: Path) -> subprocess.
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the group to end, then make it: what a service leaves behind ends with it."""
+    """Terminate the process group of a service, and kill it after 10 seconds."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
@@ -141,7 +142,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    """Until `address` answers. Raises ReviewsParsingError where the process ends or takes too long."""
+    """Wait until `address` answers. Raises ReviewsParsingError if the process ends or takes too long."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -155,14 +156,14 @@ def wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
 
 
 def addresses(settings: Settings, tracking: str, ports: Sequence[int], demo: int, parsed: Path) -> Panel:
-    """Where everything is, and one request that works."""
-    rest, grpc, metrics = ports
+    """Return a panel with the addresses of all services."""
+    rest_port, grpc_port, metrics = ports
     name = settings.model_name
     lines = [
         f"the page          http://127.0.0.1:{demo}",
-        f"inference, REST   http://127.0.0.1:{rest}/v2/models/{name}",
-        f"inference, gRPC   127.0.0.1:{grpc}",
-        f"Swagger page      http://127.0.0.1:{rest}/v2/docs",
+        f"inference, REST   http://127.0.0.1:{rest_port}/v2/models/{name}",
+        f"inference, gRPC   127.0.0.1:{grpc_port}",
+        f"Swagger page      http://127.0.0.1:{rest_port}/v2/docs",
         f"metrics           http://127.0.0.1:{metrics}/metrics",
         f"MLflow            {tracking}",
         f"champion          version {registry.champion()} of {name}",
@@ -171,12 +172,14 @@ def addresses(settings: Settings, tracking: str, ports: Sequence[int], demo: int
     return Panel.fit("\n".join(lines), title="Reviews Parsing", title_align="left")
 
 
-def request(settings: Settings, rest: int) -> str:
+def request(settings: Settings, rest_port: int) -> str:
+    """Return a curl command that parses a review."""
     body = '{"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": ["Lovely ramen, rude waiter."]}]}'
-    return f"curl -s http://127.0.0.1:{rest}/v2/models/{settings.model_name}/infer -d '{body}'"
+    return f"curl -s http://127.0.0.1:{rest_port}/v2/models/{settings.model_name}/infer -d '{body}'"
 
 
 def guarded(run: Callable[[], None]) -> None:
+    """Run a function; Ctrl-C and known errors become one line on stderr."""
     try:
         run()
     except KeyboardInterrupt:

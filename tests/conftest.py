@@ -44,7 +44,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def tokenizer() -> Tokenizer:
-    """The embedded backbone's, as training and parsing have it."""
+    """Return the tokenizer of the embedded backbone."""
     from reviews_parsing.training.backbone import EMBEDDED, resolve_backbone
 
     found = Tokenizer.from_file(str(Path(resolve_backbone(EMBEDDED)) / "tokenizer.json"))
@@ -55,7 +55,7 @@ def tokenizer() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def champion_home(request: pytest.FixtureRequest) -> Path:
-    """A home whose champion is the pretrained model, registered as version 1. Read it, do not write to it."""
+    """Return a read-only home whose champion is the pretrained model, registered as version 1."""
     state = hashlib.sha256((PACKAGE / "pretrained" / "SHA256SUMS").read_bytes())
     for room in ("registry", "pipelines"):
         for path in sorted((PACKAGE / room).rglob("*.py")):
@@ -80,26 +80,26 @@ def champion_home(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture
 def default_ports(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The ports that commands take when none is given are this test's alone."""
+    """Reserve the default ports of the commands for one test."""
     with FileLock(Path(request.config.cache.mkdir("ports")) / "lock"):
         yield
 
 
 @pytest.fixture(scope="session")
 def champion_folder(champion_home: Path) -> Path:
-    """The model folder of the default model."""
+    """Return the model folder of the default model."""
     return next(champion_home.glob("models/*/*/parser.json")).parent
 
 
 @pytest.fixture(scope="session")
 def parser(champion_folder: Path) -> AspectParser:
-    """The default model."""
+    """Return the default model."""
     return AspectParser(champion_folder)
 
 
 @pytest.fixture
 def with_champion(champion_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The environment of a user who has the default champion; a copy, so that the test may change it."""
+    """Return the environment of a user who has the default champion; a copy, so that the test may change it."""
     home = tmp_path / "home"
     copy_home(champion_home, home)
     monkeypatch.setenv("REVIEWS_PARSING_HOME", str(home))
@@ -108,7 +108,7 @@ def with_champion(champion_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path
 
 @pytest.fixture(scope="session")
 def few_reviews(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder of a few reviews of the corpus: enough to train a bad model from."""
+    """Return a folder of a few reviews of the corpus: enough to train a bad model from."""
     folder = tmp_path_factory.mktemp("few")
     for name, count in (("train", 150), ("validation", 60), ("test", 100)):
         data.write(data.read_splits("corpus")[name][:count], folder / f"{name}.jsonl")
@@ -117,7 +117,7 @@ def few_reviews(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
-    """A recipe that takes seconds: two layers of the embedded backbone, one epoch."""
+    """Return a recipe that takes seconds: two layers of the embedded backbone, one epoch."""
     from transformers import AutoModel
     from transformers.utils import logging
 
@@ -134,7 +134,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 @pytest.fixture(scope="session")
 def trained_home(tmp_path_factory: pytest.TempPathFactory, few_reviews: str, tiny: Recipe) -> Path:
-    """A home whose champion is version 1, trained in three epochs on a few reviews: F1 is about 0.4. Only read it."""
+    """Return a read-only home whose champion is version 1, trained in three epochs on a few reviews (F1 about 0.4)."""
     from reviews_parsing import pipelines
 
     home = tmp_path_factory.mktemp("trained")
@@ -148,7 +148,7 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory, few_reviews: str, tin
 
 @pytest.fixture
 def with_trained(trained_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """The environment of a user who trained the champion; a copy, so that the test may change it."""
+    """Return the environment of a user who trained the champion; a copy, so that the test may change it."""
     home = tmp_path / "home"
     copy_home(trained_home, home)
     monkeypatch.setenv("REVIEWS_PARSING_HOME", str(home))
@@ -169,13 +169,13 @@ def gs_server() -> Iterator[str]:
 
 @pytest.fixture(params=["s3", "gs"])
 def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> stores.Store:
-    """An empty bucket `reviews` of each kind, and the environment of somebody who may use it."""
+    """Return an empty bucket `reviews` of each type of store, and the environment with access to it."""
     address = request.getfixturevalue(f"{request.param}_server")
     return {"s3": stores.in_amazon, "gs": stores.in_google}[request.param](address, monkeypatch)
 
 
 def copy_home(source: Path, target: Path) -> None:
-    """A copy that stands by itself: the store names its artifacts by absolute paths."""
+    """Copy a home and replace the absolute paths of artifacts in its store."""
     shutil.copytree(source, target)
     places = {
         "experiments": ["artifact_location"],

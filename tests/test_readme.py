@@ -27,7 +27,7 @@ ELSEWHERE = {"make up", "make test", "make kind-up", "make kind-down"}
 
 @pytest.fixture
 def visitor(with_champion: Path, tmp_path: Path) -> Path:
-    """A folder as README assumes it: the examples, some labels, a category map, a backbone."""
+    """Return a folder as README assumes it: the examples, some labels, a category map, a backbone."""
     from reviews_parsing.training.backbone import EMBEDDED, resolve_backbone
 
     folder = tmp_path / "visitor"

@@ -17,7 +17,7 @@ PROJECT = Path(__file__).parent.parent
 
 
 def descendants(group: int) -> set[int]:
-    """Processes whose parent chain leads to `group`."""
+    """Return processes whose parent chain leads to `group`."""
     parents = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -32,7 +32,7 @@ def descendants(group: int) -> set[int]:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    """Return whether a process runs; zombies do not count."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:

@@ -1,10 +1,10 @@
-"""Write the OpenAPI documents for Cloud Endpoints, by which hosts under cloud.goog get their address.
+"""Write the OpenAPI documents for Cloud Endpoints, which bind hosts under cloud.goog to an address.
 
     python deploy/gke/endpoints.py endpoints.PROJECT.cloud.goog 203.0.113.7 FOLDER
 
-FOLDER/HOST.json for each host. That of api. has the operations of the server's own document; the others only a name.
-They are OpenAPI 2.0: Cloud Endpoints takes 3.0 too, but only of 2.0 it is documented how a name gets an address
-(`x-google-endpoints`). What a request and an answer hold, 2.0 cannot say: the server's own document can, at /v2/docs.
+Writes FOLDER/HOST.json for each host. The document of `api` has the operations of the server; the others have only a
+name. They are OpenAPI 2.0, because `x-google-endpoints`, which binds a name to an address, is documented only for 2.0.
+Schemas of requests and responses are in the server's own document, at /v2/docs.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ VERBS = ("get", "post")
 
 
 def main(domain: str, address: str, folder: str) -> None:
+    """Write the documents of all hosts under `domain`."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
     for host in HOSTS:
@@ -32,7 +33,7 @@ def main(domain: str, address: str, folder: str) -> None:
 
 
 def endpoint(name: str, address: IPv4Address, *, operations: bool) -> dict[str, Any]:
-    """The document that makes `name` lead to `address`."""
+    """Return the document that binds `name` to `address`."""
     server = document(Settings().max_texts)
     info = server["info"]
     return {
@@ -43,7 +44,7 @@ def endpoint(name: str, address: IPv4Address, *, operations: bool) -> dict[str, 
         "consumes": ["application/json"],
         "produces": ["application/json"],
         "x-google-endpoints": [{"name": name, "target": str(address)}],
-        # The gateway lets nobody load or unload models.
+        # The gateway does not expose loading and unloading of models.
         "paths": {
             path: _path(item)
             for path, item in (server["paths"].items() if operations else ())
@@ -53,7 +54,7 @@ def endpoint(name: str, address: IPv4Address, *, operations: bool) -> dict[str, 
 
 
 def _path(item: dict[str, Any]) -> dict[str, Any]:
-    """A path of OpenAPI 3.1 as one of 2.0."""
+    """Convert a path of OpenAPI 3.1 to 2.0."""
     inside = [
         {"name": p["name"], "in": p["in"], "required": True, "type": "string"} for p in item.get("parameters", [])
     ]

@@ -1,8 +1,7 @@
-"""The file system of the image, as the last step of its build: `python3 rootfs.py VENV TARGET`.
+"""Create the file system of the image in the last step of its build: `python3 rootfs.py VENV TARGET`.
 
-It holds Python, the packages in VENV, the libraries that both link, and certificates: no shell, no package manager, no
-set-uid program. From which Debian packages those files are stays on record in /var/lib/dpkg/status.d, where scanners of
-images look for it.
+It holds Python, the packages in VENV, the libraries that both link, and certificates, but no shell, package manager or
+set-uid program. The Debian packages of these files are recorded in /var/lib/dpkg/status.d for image scanners.
 """
 
 from __future__ import annotations
@@ -45,6 +44,7 @@ print(*{module.__file__ for module in [*sys.modules.values()] if getattr(module,
 
 
 def main(venv: Path, target: Path) -> None:
+    """Copy the files that the server needs to `target`."""
     python, packages = venv / "bin" / "python", next(venv.glob("lib/python*/site-packages"))
     for pattern in UNUSED.split():
         remove(packages.glob(pattern))
@@ -66,6 +66,7 @@ def main(venv: Path, target: Path) -> None:
 
 
 def remove(paths: Iterable[Path]) -> None:
+    """Delete files and folders."""
     for path in list(paths):
         if path.is_dir():
             shutil.rmtree(path)
@@ -74,13 +75,13 @@ def remove(paths: Iterable[Path]) -> None:
 
 
 def strip(packages: Path) -> None:
-    """Take out the symbols that no loader reads; not of libraries that auditwheel has rewritten, which strip breaks."""
+    """Strip symbols from libraries, except those that auditwheel has rewritten, which `strip` breaks."""
     libraries = [path for path in packages.rglob("*.so*") if not path.parent.name.endswith(".libs")]
     subprocess.run(["strip", "--strip-unneeded", *libraries], check=True)
 
 
 def linked(programs: list[Path]) -> set[Path]:
-    """The libraries that these programs load, but for those among the packages."""
+    """Return the libraries that the programs link, without those in the packages."""
     listed = ask("ldd", *programs)
     if missing := re.findall(r"^\t.* => not found", listed, re.MULTILINE):
         sys.exit(f"error: {missing}")
@@ -89,7 +90,7 @@ def linked(programs: list[Path]) -> set[Path]:
 
 
 def compiled(python: Path) -> list[Path]:
-    """Bytecode of what is loaded when a server starts: the root is read-only, so that no start could keep its own."""
+    """Compile and return the bytecode that a server loads at start, because the root file system is read-only."""
     sources = [file for file in ask(python, "-B", "-c", STARTED).splitlines() if file.endswith(".py")]
     for source in sources:
         compile(source, doraise=True, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
@@ -97,6 +98,7 @@ def compiled(python: Path) -> list[Path]:
 
 
 def ask(program: str | Path, *arguments: str | Path) -> str:
+    """Return the output of a program; exit if it fails."""
     done = subprocess.run([program, *arguments], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"error: {program} failed; see above")
@@ -104,6 +106,7 @@ def ask(program: str | Path, *arguments: str | Path) -> str:
 
 
 def files(folder: Path, ignore: object = None) -> list[Path]:
+    """Return the files of a folder and its subfolders, without those that `ignore` names."""
     found = []
     for here, folders, names in os.walk(folder):
         ignored = ignore(here, [*folders, *names]) if callable(ignore) else set()

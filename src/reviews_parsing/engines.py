@@ -53,6 +53,7 @@ class OnnxRuntime:
         self._names = list(self.widths)
 
     def run(self, ids: Ints, mask: Ints) -> list[Floats]:
+        """Return the logits of a batch, one array for each output."""
         return self._session.run(self._names, {"input_ids": ids, "attention_mask": mask})  # type: ignore[no-any-return]
 
 
@@ -78,6 +79,7 @@ class OpenVino:
         self._local = threading.local()
 
     def run(self, ids: Ints, mask: Ints) -> list[Floats]:
+        """Return the logits of a batch, one array for each output."""
         request = getattr(self._local, "request", None)
         if request is None:
             request = self._local.request = self._compiled.create_infer_request()

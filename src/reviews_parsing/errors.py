@@ -72,7 +72,7 @@ class RolloutReverted(ReviewsParsingError):
 class InferenceError(ReviewsParsingError):
     """A server does not answer, or refuses a request.
 
-    `retry_after` is the number of seconds after which a retry may help; `too_large` tells that a smaller request might.
+    `retry_after` is the number of seconds after which a retry may succeed; `too_large` is True if a smaller one may.
     """
 
     def __init__(self, message: str, retry_after: float | None = None, too_large: bool = False) -> None:
@@ -82,7 +82,7 @@ class InferenceError(ReviewsParsingError):
 
 
 class Stopped(ReviewsParsingError):
-    """Work that was cancelled because nobody waits for its result."""
+    """Work that was cancelled because its request was."""
 
 
 class RequestRefused(ReviewsParsingError):

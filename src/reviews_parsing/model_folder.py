@@ -47,7 +47,7 @@ class ParserConfig:
 
     `transitions` and `opinion_transitions` are CRF transitions of aspect and opinion tags (`tagging.LinearChainCRF`),
     `link_bias` is the distance bias of `tagging.link_opinions`. Each is empty if the model has none. `languages` are
-    ISO 639 codes of the languages that the model reads; if there are none, languages are not identified.
+    ISO 639 codes of the languages that the model reads; if it is empty, languages are not identified.
     """
 
     taxonomy: Taxonomy

@@ -143,7 +143,7 @@ class Settings(BaseSettings):
     )
 
     def name_for(self, domain: str | None) -> str:
-        """Return the registered model of a domain, or the configured one. Raises ModelError if it is no name."""
+        """Return the registered model of a domain, or the configured one. Raises ModelError if it is invalid."""
         if domain is None:
             return self.model_name
         if not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", domain):

@@ -81,7 +81,7 @@ def request_of(**fields: object) -> bytes:
 
 
 def text_input(**fields: object) -> bytes:
-    """A request whose input has other `fields`."""
+    """Return a request whose input has other `fields`."""
     return request_of(inputs=[{"name": "text", "datatype": "BYTES", "shape": [1], **fields}])
 
 

@@ -37,7 +37,7 @@ def reached(server: Server, limit: str) -> float:
 
 @contextmanager
 def connections(server: Server, number: int, sent: bytes) -> Iterator[list[socket.socket]]:
-    """Connections over which `sent` was sent."""
+    """Yield connections over which `sent` was sent."""
     with ExitStack() as stack:
         opened = [stack.enter_context(socket.create_connection(("127.0.0.1", server.http), 30)) for _ in range(number)]
         for each in opened:
@@ -46,7 +46,7 @@ def connections(server: Server, number: int, sent: bytes) -> Iterator[list[socke
 
 
 def received(connection: socket.socket) -> bytes:
-    """What a server sends until it closes the connection."""
+    """Return the bytes that a server sends until it closes the connection."""
     content = b""
     with suppress(ConnectionError):
         while chunk := connection.recv(65536):

@@ -35,7 +35,7 @@ PATHS = [
 
 @pytest.fixture(scope="module")
 def unmanaged(start: Start) -> Iterator[Server]:
-    """A server without a token, as it starts by default."""
+    """Yield a server without a token, as it starts by default."""
     with start(REVIEWS_PARSING_MODEL_CONTROL="") as server:
         yield server
 

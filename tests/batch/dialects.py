@@ -44,7 +44,7 @@ sentences = st.tuples(st.sampled_from(WORDS), st.sampled_from(VERDICTS)).map(" "
 
 @st.composite
 def reviews(draw: st.DrawFn) -> str:
-    """A review of some sentences with delimiters, quotes, line ends and accents in it; sometimes empty."""
+    """Return a review of some sentences with delimiters, quotes, line ends and accents in it; sometimes empty."""
     parts = draw(st.lists(sentences, min_size=1, max_size=4))
     text = parts[0]
     for part in parts[1:]:
@@ -56,7 +56,7 @@ def reviews(draw: st.DrawFn) -> str:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a table is written."""
+    """Dialect of a delimited table."""
 
     delimiter: str
     quoting: int
@@ -98,7 +98,7 @@ dialects = st.builds(
 
 @st.composite
 def written_tables(draw: st.DrawFn) -> WrittenTable:
-    """A table of reviews in a random dialect whose encoding has all of its characters."""
+    """Return a table of reviews in a random dialect whose encoding has all of its characters."""
     dialect = draw(dialects)
     names = draw(st.lists(st.sampled_from(OTHER_HEADERS), max_size=4, unique=True))
     kinds = [draw(st.sampled_from(sorted(CELLS))) for _ in names]

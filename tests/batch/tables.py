@@ -39,7 +39,7 @@ class Table:
 
 @st.composite
 def tables(draw: st.DrawFn) -> Table:
-    """A few rows of strings; one of the columns is `text`."""
+    """Return a few rows of strings; one of the columns is `text`."""
     columns = draw(st.permutations(["text", *draw(st.lists(names, max_size=3, unique=True))]))
     row = st.tuples(*(strings for _ in columns)).map(lambda values: dict(zip(columns, values, strict=True)))
     return Table(list(columns), draw(st.lists(row, min_size=1, max_size=4)))

@@ -22,7 +22,7 @@ GOOD = b"id,text\n1,Fine soup\n"
 def refused(
     parser: AspectParser, *inputs: Path | str, output: str = "out.jsonl", text_column: str | None = None
 ) -> str:
-    """The message; and nothing was parsed or written."""
+    """Return the error message, after a check that no row was parsed or written."""
     folder = Path(inputs[0]).parent
     before = sorted(folder.iterdir())
     parsed: list[tuple[int, int, int]] = []

@@ -1,4 +1,4 @@
-"""Which column holds the texts, and what happens to the others."""
+"""Tests of the choice of the text column, and of the values of the other columns."""
 
 from __future__ import annotations
 

@@ -102,8 +102,8 @@ def test_delimiters_and_unicode(tmp_path: Path, delimiter: str, encoding: str, e
         ('4;"Nice,\ncaf\u00e9";5\n5;"Cold, caf\u00e9";1\n'.encode("cp1252"), ["Nice,\ncaf\u00e9", "Cold, caf\u00e9"]),
         ("5;4,5;Nice soup\n4;3,5;Cold tea, again\n1;1,0;Bad bread\n", ["Nice soup", "Cold tea, again", "Bad bread"]),
         (
-            '3.0|24|Bath; UK|"our day \\"quoted\\" our room\ntook a while"\n'
-            "4.5|3|Ulm, Germany|cold tea\n4|6|Graz|warm cider\n",
+            '3.0|24|Bath;UK|"our day \\"quoted\\" our room\ntook a while"\n'
+            "4.5|3|Ulm,Germany|cold tea\n4|6|Graz|warm cider\n",
             ['our day "quoted" our room\ntook a while', "cold tea", "warm cider"],
         ),
         (",review\n0,Nice soup\n1,Cold tea\n", ["Nice soup", "Cold tea"]),

@@ -201,7 +201,7 @@ def check(folder: Path, expected: dict[str, bytes], manifest: bytes) -> None:
 
 
 def start(parser: AspectParser, source: Path, folder: Path, options: dict[str, Any]) -> int:
-    """A process that parses; forked, for the model is loaded once."""
+    """Return a forked process that parses; the model is already loaded."""
     if child := os.fork():
         return child
     status = 1
@@ -214,7 +214,7 @@ def start(parser: AspectParser, source: Path, folder: Path, options: dict[str, A
 
 
 def wait(child: int, until: float | None = None) -> int | None:
-    """The exit status of a process, negative for a signal; None if it still runs after `until` seconds."""
+    """Return the exit status of a process, negative for a signal; None if it still runs after `until` seconds."""
     deadline = time.monotonic() + (60 if until is None else until)
     while True:
         pid, status = os.waitpid(child, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""Where one may not read, go or write is said in one line before any work, and nothing is left there."""
+"""Tests of missing permissions: one line of error before any work, and no files left behind."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ def rejected(path: Path) -> list[dict[str, Any]]:
 
 
 def parsed(parser: AspectParser, source: Path, output: str = "out.jsonl") -> tuple[list[Any], list[dict[str, Any]]]:
-    """The ids that came out, and what did not."""
+    """Return the ids of the parsed rows, and the rejected rows."""
     target = source.parent / output
     report = parse_files(parser, [str(source)], target)
     rows, rejects = read(target)[1], target.with_name("out.rejects.jsonl")

@@ -52,7 +52,7 @@ def test_what_is_read_is_the_same_from_every_form(tmp_path_factory: pytest.TempP
 
 
 def _single(aspect: Aspect) -> Aspect:
-    """The aspect as Parquet holds it, its scores in single precision."""
+    """Return the aspect as stored in Parquet, with scores in single precision."""
     scores = {name: getattr(aspect, name) for name in ("score", "polarity_score")}
     changes: dict[str, Any] = {name: float(np.float32(score)) for name, score in scores.items() if score is not None}
     return replace(aspect, **changes)

@@ -141,14 +141,14 @@ def visit(browser: Browser, site: Site) -> Iterator[Visit]:
 
 @pytest.fixture(scope="package")
 def window(browser: Browser, site: Site) -> Iterator[Page]:
-    """A window for all tests that need no other person or screen: opening another one takes twice the time."""
+    """Yield a browser window that most tests share, because opening another one doubles their time."""
     with visits(browser, site) as visit:
         yield visit()
 
 
 @pytest.fixture
 def page(window: Page, site: Site) -> Page:
-    """The page, loaded again, in a browser without stored reviews."""
+    """Return the page, loaded again, in a browser without stored reviews."""
     window.evaluate("() => localStorage.clear()")
     open_page(window, site)
     return window

@@ -50,7 +50,7 @@ def offline_client(unused_url: str) -> Iterator[InferenceClient]:
 
 @pytest.fixture
 def busy() -> Iterator[tuple[InferenceClient, list[str]]]:
-    """A server that sheds the first two requests, and the paths of its requests."""
+    """Yield a server that sheds the first two requests, and the paths of its requests."""
     paths: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):

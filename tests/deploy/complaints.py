@@ -1,4 +1,4 @@
-"""What may be said against manifests before they run anywhere: what they lack, and what they must not hold."""
+"""Static checks of manifests: missing settings and forbidden content."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _predictor(predictor: dict[str, Any], runtimes: dict[str, Any]) -> dict[str,
 
 
 def complaints(manifests: list[Manifest]) -> list[str]:
-    """What these manifests lack before they may run anywhere, and what they must not hold."""
+    """Return the missing settings and the forbidden content of manifests, one line each."""
     return [
         *(f"{where}: {words}" for where, spec in pods(manifests) for words in _of_pod(spec)),
         *(f"{m['kind']}/{m['metadata']['name']}: {words}" for m in manifests for words in _credentials(m)),

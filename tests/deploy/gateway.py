@@ -145,7 +145,7 @@ class Gateway:
         return grpc.StatusCode.OK
 
     def served(self, count: int, path: str = "/v2/health/ready", **headers: str) -> Counter[str]:
-        """Number of REST requests by the Service that answered them, over connections that are reused."""
+        """Return the number of REST requests by the Service that answered them, over reused connections."""
         sent = {"Host": API, "Authorization": basic(USER, PASSWORD)}
         sent |= {name.replace("_", "-"): value for name, value in headers.items()}
         counts: Counter[str] = Counter()
@@ -157,7 +157,7 @@ class Gateway:
         return counts
 
     def served_by_grpc(self, count: int, method: str = READY, **metadata: str) -> Counter[str]:
-        """The same over gRPC, on one channel."""
+        """Return the number of gRPC requests by the Service that answered them, on one channel."""
         sent = [("authorization", basic(USER, PASSWORD))]
         sent += [(name.replace("_", "-"), value) for name, value in metadata.items()]
         with grpc.insecure_channel(f"127.0.0.1:{self.port}", [("grpc.default_authority", API)]) as channel:
@@ -375,7 +375,7 @@ def _address(port: int) -> dict[str, Any]:
 
 @contextmanager
 def opened(folder: Path, manifests: list[Manifest], *services: str) -> Iterator[Gateway]:
-    """A gateway that is ready, with a backend for each of the services; the first serves all others."""
+    """Yield a gateway that is ready, with a backend for each of the services; the first serves all others."""
     digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
     (folder / "htpasswd").write_text(f"{USER}:{{SHA}}{digest}\n", encoding="utf-8")
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""What a query in PromQL names, read well enough for those that are ours."""
+"""Parser for the metric and label names in the PromQL queries of this project."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Selector:
 
 
 def selectors(query: str) -> list[Selector]:
-    """The metrics of a query, each with the labels that it is matched by."""
+    """Return the metrics of a query, each with the labels that it is matched by."""
     bare = GROUPING.sub(" ", _bare(query))
     bare = re.sub(r"\b(?:by|without|group_left|group_right)\b", " ", re.sub(r"\[[^\]]*\]", " ", bare))
     return [
@@ -29,7 +29,7 @@ def selectors(query: str) -> list[Selector]:
 
 
 def grouped_by(query: str) -> set[str]:
-    """The labels that a query groups or joins by."""
+    """Return the labels that a query groups or joins by."""
     return {label.strip() for labels in GROUPING.findall(_bare(query)) for label in labels.split(",") if label.strip()}
 
 

@@ -64,7 +64,7 @@ def merged(under: Any, over: Any) -> Any:
 
 
 def values(chart: str, environment: str, extra: dict[str, Any] | None = None) -> dict[str, Any]:
-    """What a release is given there: the values file, what the environment knows, and `extra`."""
+    """Return the values of a release: the values file, those of the environment, and `extra`."""
     file = CHARTS / chart / f"values-{environment}.yaml"
     given = merged(yaml.safe_load(file.read_text(encoding="utf-8")), GIVEN.get((chart, environment), {}))
     release: dict[str, Any] = merged(given, extra or {})
@@ -74,7 +74,7 @@ def values(chart: str, environment: str, extra: dict[str, Any] | None = None) ->
 def rendered(
     chart: str, environment: str, extra: dict[str, Any] | None = None, folder: Path | None = None
 ) -> list[Manifest]:
-    """The manifests of a release."""
+    """Return the manifests of a release."""
     with helm_python.Chart.load(folder or CHARTS / chart) as loaded:
         files = loaded.render(values(chart, environment, extra), name=chart, namespace=NAMESPACE[chart])
     texts = [text for name, text in files.items() if not name.endswith("NOTES.txt")]
@@ -82,7 +82,7 @@ def rendered(
 
 
 def notes(chart: str, environment: str, extra: dict[str, Any] | None = None) -> str:
-    """What Helm says when it is done."""
+    """Return the notes that Helm prints after an installation."""
     with helm_python.Chart.load(CHARTS / chart) as loaded:
         files = loaded.render(values(chart, environment, extra), name=chart, namespace=NAMESPACE[chart])
     return next(text for name, text in files.items() if name.endswith("NOTES.txt"))
@@ -93,14 +93,14 @@ def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
 
 
 def one(manifests: list[Manifest], kind: str, name: str | None = None) -> Manifest:
-    """The only manifest of a kind (and a name)."""
+    """Return the only manifest of a kind (and a name)."""
     found = [m for m in of_kind(manifests, kind) if name in (None, m["metadata"]["name"])]
     assert len(found) == 1, f"{kind}/{name}: {len(found)}"
     return found[0]
 
 
 def validate(manifest: Manifest) -> None:
-    """Raises what is wrong with it: fields that are missing, unknown or of a wrong type, at any depth."""
+    """Validate a manifest. Raises an error for missing, unknown or wrongly typed fields, at any depth."""
     group, _, version = manifest["apiVersion"].rpartition("/")
     file = SCHEMAS / group / f"{manifest['kind'].lower()}_{version}.json"
     if "." not in group or (group.endswith(".k8s.io") and not file.exists()):
@@ -112,7 +112,7 @@ def validate(manifest: Manifest) -> None:
 
 @cache
 def _validate_metadata(metadata: str) -> None:
-    """The schemas of custom resources leave it open; it is like everybody's."""
+    """Validate the metadata, which the schemas of custom resources leave open."""
     bearer = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": json.loads(metadata)}
     kubernetes_validate.validate(bearer, KUBERNETES, strict=True)
 
@@ -137,24 +137,24 @@ def _strict(schema: Any) -> Any:
 
 
 def defaults(chart: str) -> dict[str, Any]:
-    """The values that a chart begins with."""
+    """Return the default values of a chart."""
     loaded: dict[str, Any] = yaml.safe_load((CHARTS / chart / "values.yaml").read_text(encoding="utf-8"))
     return loaded
 
 
 def container(manifests: list[Manifest]) -> dict[str, Any]:
-    """The inference server's container."""
+    """Return the inference server's container."""
     found: dict[str, Any] = one(manifests, "ServingRuntime")["spec"]["containers"][0]
     return found
 
 
 def predictor(manifests: list[Manifest]) -> dict[str, Any]:
-    """What the InferenceService says of its predictor."""
+    """Return the predictor of the InferenceService."""
     found: dict[str, Any] = one(manifests, "InferenceService")["spec"]["predictor"]
     return found
 
 
 def predictor_labels(service: str, canary: str | None = None) -> dict[str, str]:
-    """What KServe writes on the pods and the Service of a predictor, the champion's or a canary's."""
+    """Return the labels that KServe sets on the pods and the Service of the champion's or a canary's predictor."""
     whole = f"{service}-{canary}-predictor" if canary else f"{service}-predictor"
     return {"serving.kserve.io/inferenceservice": service, "component": "predictor", "app": f"isvc.{whole}"}

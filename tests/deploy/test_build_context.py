@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from ports import free_port
+
 from .rendering import PROJECT
 
 TRAINING = ("src/reviews_parsing/pretrained/checkpoint/", "src/reviews_parsing/data/corpus/")
@@ -43,7 +45,7 @@ def files(ignore: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of the server's build context, and nothing else."""
+    """Return the files of the server's build context."""
     folder = tmp_path_factory.mktemp("context")
     for name in files(SERVER_IGNORE):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +113,8 @@ def test_the_package_imports_without_them_and_says_so_in_one_line(context: Path,
 def test_a_command_that_needs_them_ends_in_one_line(
     context: Path, tmp_path: Path, arguments: list[str], words: str
 ) -> None:
-    done = run(context, tmp_path, "-m", "reviews_parsing.cli", *arguments)
+    ports = [f"--{name}-port={free_port()}" for name in ("http", "grpc", "metrics")] if arguments == ["serve"] else []
+    done = run(context, tmp_path, "-m", "reviews_parsing.cli", *arguments, *ports)
     assert done.returncode != 0
     assert words in done.stderr
     assert "Traceback" not in done.stderr

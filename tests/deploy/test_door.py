@@ -24,7 +24,7 @@ INFER = f"/v2/models/{NAME}/infer"
 
 
 def manifests(extra: dict[str, Any], *, canary: int | None = None, kserves: bool = False) -> list[Any]:
-    """The gateway's chart, and the route of the inference host: a rollout's, or KServe's own."""
+    """Return the gateway's chart, and the route of the inference host: a rollout's, or KServe's own."""
     found = rendered("ingress", "kind", extra)
     if kserves:
         service = next(m for m in rendered("reviews-parsing", "kind") if m["kind"] == "InferenceService")

@@ -164,7 +164,7 @@ def test_what_istio_makes_of_the_gateway_is_whole_and_holds_the_users() -> None:
 
 
 def _strategic(base: Any, patch: Any) -> Any:
-    """A strategic merge, as far as needed: lists of named things by their names, ports by their numbers."""
+    """Return a strategic merge: lists of named items are merged by name, ports by number."""
     if isinstance(base, dict) and isinstance(patch, dict):
         return {key: _strategic(base.get(key), patch.get(key, base.get(key))) for key in base | patch}
     if isinstance(base, list) and isinstance(patch, list) and patch and isinstance(patch[0], dict):

@@ -50,7 +50,7 @@ def podman(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[s
 
 @pytest.fixture(scope="session")
 def built() -> dict[str, Any]:
-    """What `make image` made: the image, as podman describes it, and its bill of materials."""
+    """Build the image with `make image`; return podman's description of it and its bill of materials."""
     command = [sys.executable, str(PROJECT / "scripts" / "image.py")]
     environment = {**os.environ, "CONTAINER_ENGINE": str(PODMAN)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -62,7 +62,7 @@ def built() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def root(built: dict[str, Any]) -> Iterator[Path]:
-    """The image's file system."""
+    """Yield the image's file system."""
     yield Path(podman("image", "mount", built["image"]).stdout.strip())
     podman("image", "unmount", built["image"])
 
@@ -79,7 +79,7 @@ class Container(Server):
 
 @contextmanager
 def running(built: dict[str, Any], *options: str, ports: dict[str, int], command: list[str]) -> Iterator[Container]:
-    """The image as the chart runs it, with the two folders that a pod has for writing."""
+    """Yield the image as the chart runs it, with the two folders that a pod has for writing."""
     restrictions = ["--read-only", "--read-only-tmpfs=false", "--cap-drop=all", "--security-opt=no-new-privileges"]
     writable = ["--tmpfs=/tmp", f"--tmpfs={HOME}"]
     done = podman("run", "--detach", *restrictions, *writable, *options, built["image"], *command)
@@ -100,7 +100,7 @@ def ready(container: Container) -> bool:
 
 @pytest.fixture(scope="module")
 def tracking(champion_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An MLflow server that has the champion and hands out artifacts itself; yields its address."""
+    """Yield the address of an MLflow server that has the champion and serves its artifacts."""
     folder = tmp_path_factory.mktemp("store")
     home, port = folder / "home", free_port()
     copy_home(champion_home, home)
@@ -127,7 +127,7 @@ def tracking(champion_home: Path, tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture(scope="module")
 def fetched(built: dict[str, Any], tracking: str) -> Iterator[Container]:
-    """A server that fetches version 1 from MLflow, in the host's network because that is where MLflow is."""
+    """Yield a server that fetches version 1 from MLflow, in the host's network, where MLflow runs."""
     ports = {name: free_port() for name in INSIDE}
     command = ["serve", *(f"--{name}-port={port}" for name, port in ports.items())]
     settings = {"MLFLOW_TRACKING_URI": tracking, "REVIEWS_PARSING_MODEL_URI": f"models:/{MODEL_NAME}/1"}
@@ -138,7 +138,7 @@ def fetched(built: dict[str, Any], tracking: str) -> Iterator[Container]:
 
 @contextmanager
 def serving(built: dict[str, Any], folder: Path) -> Iterator[Container]:
-    """A server of a mounted folder, as the image starts by itself."""
+    """Yield a server of a mounted folder, started with the image's default command."""
     ports = {name: free_port() for name in INSIDE}
     options = [f"--publish=127.0.0.1:{port}:{INSIDE[name]}" for name, port in ports.items()]
     options += [f"--volume={folder}:/model:ro", "--env=REVIEWS_PARSING_MODEL_URI=/model"]
@@ -149,7 +149,7 @@ def serving(built: dict[str, Any], folder: Path) -> Iterator[Container]:
 
 @pytest.fixture(scope="module")
 def model(champion_folder: Path) -> Iterator[Path]:
-    """A copy of the champion outside of pytest's folders, which nobody but their owner may read."""
+    """Yield a copy of the champion outside of pytest's folders, which only their owner may read."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(shutil.copytree(champion_folder, Path(folder, "model")))

@@ -42,7 +42,7 @@ Call = dict[str, Any]
 
 
 def walked(source: Path) -> list[Call]:
-    """The calls of a Groovy file, as Jenkins' own compiler sees them."""
+    """Return the calls of a Groovy file, as Jenkins' own compiler sees them."""
     java = Path(shutil.which("java") or "java").resolve()
     environment = {**os.environ, "JAVA_HOME": str(java.parent.parent)}
     done = subprocess.run(
@@ -56,12 +56,12 @@ def walked(source: Path) -> list[Call]:
 
 
 def named(calls: list[Call], name: str) -> list[Call]:
-    """The calls of a block that have this name."""
+    """Return the calls of a block that have this name."""
     return [call for call in calls if call["name"] == name]
 
 
 def deep(calls: list[Call], name: str) -> Iterator[Call]:
-    """The calls that have this name, however deep."""
+    """Yield the calls that have this name, at any depth."""
     for call in calls:
         if call["name"] == name:
             yield call
@@ -82,7 +82,7 @@ def pipeline() -> list[Call]:
 
 @pytest.fixture(scope="module")
 def stages(pipeline: list[Call]) -> dict[str, Call]:
-    """The stages that have steps, by name."""
+    """Return the stages that have steps, by name."""
     return {call["arguments"][0]: call for call in deep(pipeline, "stage") if named(call["calls"], "steps")}
 
 
@@ -153,7 +153,7 @@ def make(target: str, expect: int = 0, **variables: str) -> subprocess.Completed
 
 
 def left(name: str) -> str:
-    """What a stage left for the next one."""
+    """Return the content of a file that a stage has written under build/."""
     return (BUILD / name).read_text(encoding="utf-8")
 
 
@@ -208,8 +208,9 @@ def another_version(tmp_path: Path, change: Callable[[dict[str, Any]], None]) ->
     """Register the champion's model again with another configuration."""
     champion = registry.versions()[0]
     folder, _ = registry.fetch(f"models:/{MODEL_NAME}/{champion.version}")
-    shutil.copytree(folder, tmp_path / "model" / "parser")
-    config = tmp_path / "model" / "parser" / "parser.json"
+    copy = tmp_path / "model" / "artifacts" / "parser"
+    shutil.copytree(folder, copy)
+    config = copy / "parser.json"
     form = json.loads(config.read_text(encoding="utf-8"))
     change(form)
     config.write_text(json.dumps(form), encoding="utf-8")
@@ -261,7 +262,7 @@ def test_gate_fails_where_the_registry_is_away(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def serving(champion_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The champion on a real server; it need not be ready yet."""
+    """Yield a real server of the champion, which may not be ready yet."""
     ports = {name: free_port() for name in ("http", "grpc", "metrics")}
     log = (tmp_path_factory.mktemp("server") / "log").open("wb")
     # MLflow leaves the store that it was last told about in the environment.
@@ -290,7 +291,7 @@ def test_smoke_test_of_a_real_server(serving: str) -> None:
 
 @contextmanager
 def answering(answer: Callable[[str, bytes], tuple[int, object]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A server on loopback that answers JSON; yields its address and the requests that came."""
+    """Yield the address of a local server that answers JSON, and the list of its requests."""
     requests: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -358,7 +359,7 @@ def test_notify_tells_how_it_ended() -> None:
 
 @pytest.fixture
 def builders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
-    """buildctl and cosign cannot be had here: two programs note how they are called, and the first leaves a digest."""
+    """Replace buildctl and cosign by programs that record their calls; return a function that reads the calls."""
     note = f'#!/bin/sh\nprintf "%s\\n" "$(basename "$0")" "$@" >> {tmp_path}/calls\n'
     form = json.dumps({"containerimage.digest": DIGEST})
     (tmp_path / "bin").mkdir()
@@ -414,7 +415,7 @@ def values() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def expanded(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the chart makes of the texts that it passes through `tpl`, by the real Helm."""
+    """Return the texts that the chart passes through `tpl`, rendered by Helm."""
     chart = tmp_path_factory.mktemp("chart")
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: jenkins\nversion: 1.0.0\n")
     (chart / "values.yaml").write_text((JENKINS / "values.yaml").read_text(encoding="utf-8"))
@@ -430,7 +431,7 @@ def expanded(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(scope="module")
 def pods(expanded: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """The pods of the agents, by label, with their namespaces."""
+    """Return the pods of the agents, by label, with their namespaces."""
     found = {}
     for template in yaml.safe_load(expanded["pods"]):
         pod = yaml.safe_load(template["yaml"])
@@ -595,7 +596,7 @@ def test_builds_may_do_no_more_than_buildkit_needs(
 
 @pytest.fixture
 def cluster(with_champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A cluster that serves version 1, which is champion; version 2, as good, is in the registry."""
+    """Yield a cluster that serves version 1, which is champion; version 2, as good, is in the registry."""
     another_version(tmp_path, lambda form: None)
     running = Cluster()
     known_to(running.url, TOKEN, tmp_path, monkeypatch)
@@ -605,7 +606,7 @@ def cluster(with_champion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def asked(cluster: Cluster) -> set[tuple[str, str, str, str]]:
-    """What was asked of an API server: verb, group, resource and name, all of them in one namespace."""
+    """Return the requests to an API server: verb, group, resource and name, all of them in one namespace."""
     verbs = {"GET": "get", "PATCH": "patch"}
     found = set()
     for request in cluster.requests:

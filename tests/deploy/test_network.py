@@ -60,7 +60,7 @@ def _selected(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
 
 
 def _allowed(policies: list[Manifest], direction: str, whose: str, other: str, port: int) -> bool:
-    """What Kubernetes decides for the pod `whose`: open without a policy, else what any of them allows."""
+    """Return whether Kubernetes allows traffic of the pod `whose`: no policy selects it, or one of them allows it."""
     namespace, labels = WORLD[whose]
     mine = [
         policy

@@ -29,7 +29,7 @@ def policy() -> dict[str, Any]:
 
 
 def templates() -> dict[str, dict[str, Any]]:
-    """The pods of the job by name."""
+    """Return the pods of the job by name."""
     spec = job()["spec"]
     cluster = spec["rayClusterSpec"]
     return {

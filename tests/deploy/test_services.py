@@ -69,7 +69,7 @@ def merged(first: Values, second: Values) -> Values:
 
 
 def helmfile(cluster: str, tmp_path: Path, extra: Values | None = None) -> Values:
-    """The list of releases for a cluster, with the values it would have, rendered by Helm's own template engine."""
+    """Return the releases of a cluster with their values, rendered by Helm's own template engine."""
     head, _, body = HELMFILE.read_text(encoding="utf-8").partition("\n---\n")
     values: Values = {}
     for part in [*environment_values(head, cluster), STATE[cluster], extra or {}]:
@@ -85,7 +85,7 @@ def helmfile(cluster: str, tmp_path: Path, extra: Values | None = None) -> Value
 
 
 def environment_values(head: str, cluster: str) -> list[Values]:
-    """The values of an environment, with the files among them read."""
+    """Return the values of an environment, with the files among them read."""
     parts = yaml.safe_load(head)["environments"][cluster]["values"]
     return [yaml.safe_load((DEPLOY / part).read_text()) if isinstance(part, str) else part for part in parts]
 
@@ -104,7 +104,7 @@ def values_of(release: Values) -> Values:
 
 @pytest.fixture(params=["kind", "gke"])
 def releases(request: pytest.FixtureRequest, tmp_path: Path) -> list[Values]:
-    """The releases that are installed there."""
+    """Return the releases that are installed there."""
     found = [r for r in helmfile(request.param, tmp_path)["releases"] if r.get("installed", True)]
     assert found
     return found
@@ -334,7 +334,7 @@ def test_scripts_pass_shellcheck() -> None:
 
 
 def run(*arguments: str, **environment: str) -> tuple[int, str]:
-    """The script's exit status and what it says on stderr."""
+    """Return the exit status of the script and its output on stderr."""
     bash = shutil.which("bash") or "bash"
     done = subprocess.run(
         [bash, str(SCRIPT), *arguments], env={**os.environ, **environment}, capture_output=True, text=True, check=False
@@ -462,7 +462,7 @@ def mlflow(tmp_path: Path) -> Iterator[str]:
 
 
 def ask(url: str, user: str = "", host: str = "", body: object = None) -> int:
-    """The status of the answer; 0 where there is none."""
+    """Return the status of the response; 0 without a response."""
     headers = {"Content-Type": "application/json"}
     if user:
         headers["Authorization"] = f"Basic {base64.b64encode(user.encode()).decode()}"

@@ -32,7 +32,7 @@ def report(found: list[Manifest]) -> dict[str, Any]:
 
 
 def parsed(arguments: list[str]) -> dict[str, Any]:
-    """The options of a command, as the command line understands them."""
+    """Return the options of a command, as the command line understands them."""
     command, *rest = arguments
     context = get_command(app).commands[command].make_context(command, list(rest))  # type: ignore[attr-defined]
     options: dict[str, Any] = context.params

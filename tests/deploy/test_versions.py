@@ -30,7 +30,7 @@ NAMING = [
 
 
 def images(file: Path) -> set[tuple[str, str]]:
-    """The images of others that a file names, with their tags."""
+    """Return the third-party images that a file names, with their tags."""
     text = file.read_text(encoding="utf-8")
     found = {*IMAGE.findall(text), *SPLIT_IMAGE.findall(text)}
     return {(name, tag) for name, tag in found if not OWN.search(name) and not name.startswith("github.com")}

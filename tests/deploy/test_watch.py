@@ -78,7 +78,7 @@ def filled(query: str) -> str:
 
 
 def rules(kind: str) -> list[dict[str, Any]]:
-    """The rules that have an `alert` or a `record`."""
+    """Return the rules that have an `alert` or a `record`."""
     groups = [group for path in RULES for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]]
     return [rule for group in groups for rule in group["rules"] if kind in rule]
 
@@ -270,7 +270,7 @@ class Told:
         return [value for _, text in samples if (value := float(text)) == value]
 
     def load(self) -> None:
-        """Requests that are answered, that are wrong, and that are turned away."""
+        """Send requests that succeed, that are invalid, and that are shed."""
         texts = [["The lobster was superb and the waiter was rude."] * 64, *[["Lovely pho."], ["At seven."]] * 2]
         with ThreadPoolExecutor(4) as pool:
             until(
@@ -369,7 +369,7 @@ def test_every_label_is_one_that_the_server_tells(told: Told) -> None:
 
 
 def check(selector: Selector, known: dict[str, set[str]]) -> set[str]:
-    """The labels of a metric of ours; MLServer's own are not relied on."""
+    """Return the labels of one of the project's own metrics."""
     assert selector.metric.startswith(("reviews_parsing_", "process_", "namespace:reviews_parsing_")), selector
     labels = known[selector.metric] | SCRAPED
     assert selector.labels <= labels, selector

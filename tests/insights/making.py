@@ -17,7 +17,7 @@ POLARITIES = {"+": "positive", "-": "negative", "=": "neutral"}
 
 
 def review(marked: str, *implicit: str, score: float = 0.9, **columns: Any) -> Row:
-    """A row as `parse` writes it: "The [soup](FOOD+) was [good](!)." has an aspect and its opinion.
+    """Return a row as `parse` writes it: "The [soup](FOOD+) was [good](!)." has an aspect and its opinion.
 
     `implicit` are aspects of no word: "FOOD+".
     """
@@ -43,7 +43,7 @@ def _aspect(category: str, sign: str, score: float) -> Row:
 
 
 def parquet(path: Path, rows: list[Row], **types: pa.DataType) -> Path:
-    """A file as `parse` writes it; `types` of columns other than strings and numbers."""
+    """Return a file as `parse` writes it; `types` of columns other than strings and numbers."""
     names = list(dict.fromkeys(name for row in rows for name in row)) or ["text", "aspects"]
     kinds = {"text": pa.string(), **types, "aspects": aspects_arrow_type()}
     columns = {name: pa.array([row.get(name) for row in rows], kinds.get(name)) for name in names}
@@ -52,6 +52,6 @@ def parquet(path: Path, rows: list[Row], **types: pa.DataType) -> Path:
 
 
 def jsonl(path: Path, rows: list[Row]) -> Path:
-    """A file as `parse` writes it."""
+    """Return a file as `parse` writes it."""
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     return path

@@ -12,7 +12,7 @@ from reviews_parsing.insights.statistics import newcombe, wilson
 
 
 def contrast(value: str, hits: int, rest: int) -> Contrast:
-    """Of a million reviews each."""
+    """Return a contrast between two groups of a million reviews each."""
     million = 1_000_000
     shares = wilson(hits, million), rest / million, newcombe(hits, million, rest, million)
     return Contrast(value, "FOOD", "mentions", million, hits, *shares, "chi-squared", 1e-9, 1e-9)

@@ -29,7 +29,7 @@ QUIET = (
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report on reviews that mean well and reviews that do not, in several scripts."""
+    """Return a report on reviews that mean well and reviews that do not, in several scripts."""
     folder = tmp_path_factory.mktemp("report")
     rows = [
         review(
@@ -56,7 +56,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def page(browser: Browser, report: Path) -> Iterator[tuple[Page, list[str]]]:
-    """The report in a browser, and its messages and requests."""
+    """Yield the report in a browser, and its messages and requests."""
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
     events: list[str] = []
     opened.on("console", lambda message: events.append(message.text))
@@ -141,7 +141,7 @@ def test_it_prints(page: tuple[Page, list[str]]) -> None:
 
 @pytest.fixture(scope="module")
 def rated_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report with all sections: a place got worse in September, and blame costs stars."""
+    """Return a report with all sections: a place got worse in September, and blame costs stars."""
     folder = tmp_path_factory.mktemp("rated")
     rows = []
     for n in range(360):

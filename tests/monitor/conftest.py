@@ -21,7 +21,7 @@ def profile(champion_folder: Path) -> Profile:
 
 @pytest.fixture
 def write_folder(profile: Profile, tmp_path: Path) -> WriteTraffic:
-    """write_folder(features, minutes_ago=0, version="1", profile=...): add a traffic file; return the folder."""
+    """Return a function that adds a traffic file and returns the folder."""
 
     def write(features: Features, minutes_ago: int = 0, version: str = "1", profile: Profile = profile) -> Path:
         minutes = np.full(len(features), int(time.time()) // 60 - minutes_ago)

@@ -21,7 +21,7 @@ from .servers import answers, until
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A PostgreSQL server of its own; yields its SQLAlchemy address."""
+    """Yield the SQLAlchemy address of a new PostgreSQL server."""
     binaries = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     bin_folder = binaries[-1] if binaries else Path(shutil.which("pg_ctl") or "pg_ctl").parent
     folder = tmp_path_factory.mktemp("postgres")
@@ -50,7 +50,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """An S3 server with a bucket `mlflow`; yields the environment that reaches it."""
+    """Yield the environment for an S3 server with a bucket `mlflow`."""
     port = free_port()
     log = (tmp_path_factory.mktemp("s3") / "log").open("wb")
     command = [str(Path(sys.executable).with_name("moto_server")), "-H", "127.0.0.1", "-p", str(port)]

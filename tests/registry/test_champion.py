@@ -37,7 +37,7 @@ def store(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def make_versions(count: int) -> list[str]:
-    """Registered versions without files, each of a run of its own."""
+    """Return registered versions without files, each of a run of its own."""
     with registry.tracking() as client:
         client.create_registered_model(NAME)
         experiment = client.get_experiment_by_name(NAME)
@@ -49,7 +49,7 @@ def make_versions(count: int) -> list[str]:
 
 
 def consistent(champion: str) -> bool:
-    """Whether the alias, and the tags from which it can be repaired, show `champion`."""
+    """Return whether the alias, and the tags from which it can be repaired, name `champion`."""
     with registry.tracking() as client:
         tags = client.get_registered_model(NAME).tags
         alias = str(client.get_model_version_by_alias(NAME, CHAMPION).version)

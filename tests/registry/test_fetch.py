@@ -43,7 +43,7 @@ class Store:
 
 @contextmanager
 def mlflow_server(home: Path, log: Path) -> Iterator[Store]:
-    """An MLflow server on the store of `home`."""
+    """Yield an MLflow server on the store of `home`."""
     port = free_port()
     options = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     with log.open("wb") as target:
@@ -73,7 +73,7 @@ def running(champion_home: Path, tmp_path_factory: pytest.TempPathFactory) -> It
 
 @pytest.fixture
 def store(running: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """A server that has the champion, and a home that has nothing."""
+    """Return a server that has the champion, and a home that has nothing."""
     use(running, tmp_path / "elsewhere", monkeypatch)
     return running
 
@@ -209,7 +209,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def artifact_folder(home: Path) -> Path:
-    """The model folder of version 1 in the local artifact store."""
+    """Return the model folder of version 1 in the local artifact store."""
     [model] = (home / "artifacts" / "models").glob("*/artifacts/artifacts/parser/model.onnx")
     return model.parent
 

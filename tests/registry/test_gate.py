@@ -76,7 +76,7 @@ def gym_reviews(count: int) -> list[Review]:
 
 
 def mentions(text: str, word: str, category: str, polarity: str) -> tuple[Aspect, ...]:
-    """An aspect for each noun phrase of the text that ends with a word."""
+    """Return an aspect for each noun phrase of the text that ends with a word."""
     found = re.finditer(rf"((?:sea|mountain|ocean|lake) )?{word}", text)
     return tuple(Aspect(category, match[0], match.start(), match.end(), polarity) for match in found)
 
@@ -97,7 +97,7 @@ def publish(folder: Path, labels: str, change: Change = lambda form: None) -> st
 
 
 def artifact_folder(version: str) -> Path:
-    """The local folder with the artifacts of the run behind a version."""
+    """Return the local folder with the artifacts of the run behind a version."""
     with tracking() as client:
         run = client.get_run(client.get_model_version(MODEL_NAME, version).run_id)
     return Path(run.info.artifact_uri.removeprefix("file://"))
@@ -136,7 +136,7 @@ def swap(first: str, second: str) -> Change:
 
 @pytest.fixture(scope="module")
 def gate_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose champion is the pretrained model, with 150 reviews as its test split. Only read it."""
+    """Return a read-only home whose champion is the pretrained model, with 150 reviews as its test split."""
     home = tmp_path_factory.mktemp("gate") / "home"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REVIEWS_PARSING_HOME", str(home))
@@ -148,7 +148,7 @@ def gate_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(gate_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of that home in the environment."""
+    """Return a copy of that home in the environment."""
     copy_home(gate_home, tmp_path / "gate-home")
     monkeypatch.setenv("REVIEWS_PARSING_HOME", str(tmp_path / "gate-home"))
     return tmp_path / "gate-home"
@@ -156,7 +156,7 @@ def home(gate_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 @pytest.fixture
 def own_split(tmp_path: Path) -> str:
-    """The challenger's own test split: other reviews than the champion's."""
+    """Return the challenger's own test split: other reviews than the champion's."""
     return write(labelled(150, first=200), tmp_path / "challenger.jsonl")
 
 

@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def quick(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The graph itself is not changed, so that it need not be loaded each time."""
+    """Replace the loading of the graph, which no test changes."""
     monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: None)
 
 
@@ -54,7 +54,7 @@ def paths(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def change(document: Any, draw: random.Random, choices: list[tuple[Any, ...]]) -> bytes:
-    """A document in which one node is removed or replaced."""
+    """Return a document in which one node is removed or replaced."""
     changed = json.loads(json.dumps(document))
     *path, last = draw.choice(choices)
     node = changed

@@ -72,7 +72,7 @@ class FakeCanary:
 
 @pytest.fixture
 def trainings(with_champion: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """A training that takes no time, and a gate that lets everything through; yields the extra files of each call."""
+    """Replace the training by a stub and the gate by one that always passes; yield the extra files of each call."""
     calls: list[list[str]] = []
 
     def train(source: str, recipe: Recipe, *, more: Any, on_run: Any, model_name: str, **_: Any) -> Any:

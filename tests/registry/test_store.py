@@ -49,7 +49,7 @@ def run(*arguments: str, **environment: str) -> tuple[int, str, str, float]:
 
 
 def last_line(*arguments: str, **environment: str) -> str:
-    """The one line of a command that fails."""
+    """Return the one line of a command that fails."""
     code, out, err, _ = run(*arguments, **environment)
     assert (code, out) == (1, ""), err
     [line] = err.strip().splitlines()
@@ -59,14 +59,14 @@ def last_line(*arguments: str, **environment: str) -> str:
 
 @contextmanager
 def silent_server() -> Iterator[str]:
-    """A server that accepts connections and never answers."""
+    """Yield a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0), backlog=100) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
 @contextmanager
 def failing_server(status: int, body: str) -> Iterator[str]:
-    """A server that answers everything with an error."""
+    """Yield a server that answers everything with an error."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def answer(self) -> None:

@@ -373,7 +373,7 @@ class Cluster:
     # What a test asks
 
     def pods(self) -> dict[str, str | None]:
-        """What a pod that starts now serves, by Deployment."""
+        """Return the model that a new pod would serve, by Deployment."""
         with self._lock:
             return {name.removeprefix(f"{NAME}-"): served(found) for name, found in self.deployments.items()}
 
@@ -398,7 +398,7 @@ def _route(name: str, rules: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def served(deployment: Mapping[str, Any]) -> str | None:
-    """The model of the pods of a Deployment."""
+    """Return the model of the pods of a Deployment."""
     env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
     return next((one["value"] for one in env if one["name"] == VARIABLE), None)
 

@@ -47,7 +47,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture(scope="session")
 def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home whose registry has versions 1, 2 and 3; champion is 2."""
+    """Return a home whose registry has versions 1, 2 and 3; champion is 2."""
     home = tmp_path_factory.mktemp("registry")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("REVIEWS_PARSING_HOME", str(home))
@@ -62,7 +62,7 @@ def three_versions(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def hurried(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same steps, waiting for milliseconds."""
+    """Shorten the waits of the steps to milliseconds."""
     for module, name, value in (
         (steps, "POLL_SECONDS", 0.02),
         (steps, "MAX_OUTAGE_SECONDS", 1.0),
@@ -76,14 +76,14 @@ def hurried(clean_environment: None, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def home(three_versions: Path, tmp_path: Path, hurried: None, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of the registry that the test may change."""
+    """Return a copy of the registry that the test may change."""
     monkeypatch.setenv("REVIEWS_PARSING_HOME", str(shutil.copytree(three_versions, tmp_path / "registry")))
     return tmp_path / "registry"
 
 
 @pytest.fixture
 def cluster(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
-    """A cluster that serves version 1, and its kubeconfig."""
+    """Yield a cluster that serves version 1, and its kubeconfig."""
     cluster = Cluster()
     known_to(cluster.url, TOKEN, tmp_path, monkeypatch)
     yield cluster
@@ -92,7 +92,7 @@ def cluster(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 
 def known_to(url: str, token: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kubeconfig for a server, in KUBECONFIG."""
+    """Write a kubeconfig for a server and set KUBECONFIG to its path."""
     config = {
         "current-context": "test",
         "clusters": [{"name": "test", "cluster": {"server": url}}],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import kserve
+from reviews_parsing.rollout.plan import read_plan
 
 from .api import NAME, Cluster, model
 from .conftest import Run
@@ -52,10 +53,10 @@ def test_a_canary_runs_the_image_of_its_own_and_promotion_takes_it_along(cluster
 
 
 def test_an_image_that_does_not_become_ready_is_undone(cluster: Cluster, run: Run) -> None:
-    spec = cluster.object["spec"]
+    plan = read_plan(cluster.object)
     cluster.fates[model("1")] = "fails"
     assert "version 1 did not become ready" in run("start", "--image", SIGNED).error
-    assert cluster.object["spec"] == spec
+    assert read_plan(cluster.object) == plan
     assert images(cluster) == {CHAMPION: kserve.RUNTIME_IMAGE}
 
 

@@ -24,7 +24,7 @@ Made = Callable[..., Cluster]
 
 @pytest.fixture
 def made(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
-    """Makes a cluster that serves version 1; no request may be lost in it."""
+    """Yield a factory of clusters that serve version 1; afterwards require that no request was lost."""
     clusters: list[Cluster] = []
 
     def make(**options: Any) -> Cluster:

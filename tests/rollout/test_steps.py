@@ -258,10 +258,10 @@ def test_a_cluster_that_is_away_for_a_moment_does_not_end_a_rollout(
     progress = Service.progress
     looks: list[str | None] = []
 
-    def hiccup(self: Service, predictor: str | None, uri: str | None) -> Any:
+    def hiccup(self: Service, predictor: str | None, uri: str | None, image: str | None = None) -> Any:
         looks.append(predictor)
         cluster.refuse = Refusal(503, "ServiceUnavailable", "apiserver is shutting down") if len(looks) == 2 else None
-        return progress(self, predictor, uri)
+        return progress(self, predictor, uri, image)
 
     monkeypatch.setattr(Service, "progress", hiccup)
     done = run(*CANARY, "--json")

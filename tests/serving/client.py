@@ -75,14 +75,14 @@ class Server:
         return self.ask({"inputs": [tensor(data=list(texts), shape=[len(texts)])], **more})
 
     def counter(self, name: str, **labels: str) -> float:
-        """The sum of the samples of a metric that have these labels."""
+        """Return the sum of the samples of a metric that have these labels."""
         wanted = [f'{key}="{value}"' for key, value in labels.items()]
         lines = self.get("/metrics", self.metrics).body.decode().splitlines()
         samples = [line for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
         return sum(float(line.rsplit(" ", 1)[1]) for line in samples if all(w in line for w in wanted))
 
     def stop(self) -> int:
-        """What Ctrl-C does; the exit status."""
+        """Interrupt the server as Ctrl-C does, and return the exit status."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(DEADLINE)
 

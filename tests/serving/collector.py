@@ -60,7 +60,7 @@ class Collector:
             return list(self._spans)
 
     def request(self, wanted: Callable[[Span], bool]) -> tuple[Span, list[Span]]:
-        """The span of the request that is wanted, and its children by the time when they began."""
+        """Return the server span that a predicate selects, and its children in order of their start."""
         with self._changed:
             assert self._changed.wait_for(lambda: any(s.is_servers and wanted(s) for s in self._spans), DEADLINE)
             [span] = [s for s in self._spans if s.is_servers and wanted(s)]

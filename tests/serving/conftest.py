@@ -28,7 +28,7 @@ Start = Callable[..., AbstractContextManager[Server]]
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory, champion_home: Path) -> Start:
-    """start(mlserver=False, **environment): a server that is ready, by `serve` or by `mlserver start`."""
+    """Return a context manager that starts a server, by `serve` or by `mlserver start`, and waits until it is ready."""
 
     @contextmanager
     def started(mlserver: bool = False, **variables: str) -> Iterator[Server]:
@@ -58,7 +58,7 @@ def start(tmp_path_factory: pytest.TempPathFactory, champion_home: Path) -> Star
 
 @pytest.fixture(scope="session")
 def server(start: Start) -> Iterator[Server]:
-    """The champion, served by `serve`; however slow the machine, nothing waits for too long."""
+    """Yield a server of the champion, started by `serve`, whose time limits suit a slow machine."""
     with start(REVIEWS_PARSING_MAX_WAIT="60") as running:
         yield running
 

@@ -143,7 +143,7 @@ rarely = st.sampled_from([False] * 5 + [True])
 
 @st.composite
 def exchanges(draw: st.DrawFn) -> Exchange:
-    """A POST that was valid until up to three things happened to it."""
+    """Return a valid POST with up to three mutations."""
     form, tensors = _forms(draw(texts), draw(st.booleans()))
     for _ in range(draw(st.integers(0, 2))):
         _break(draw, form)
@@ -174,7 +174,7 @@ def exchanges(draw: st.DrawFn) -> Exchange:
 
 @st.composite
 def messages(draw: st.DrawFn) -> bytes:
-    """A ModelInferRequest that was valid until up to three things happened to it."""
+    """Return a valid ModelInferRequest with up to three mutations."""
     elements = draw(texts)
     request = pb.ModelInferRequest(model_name=MODEL_NAME, id=draw(st.sampled_from(["", "42", "é\n", "n" * 9000])))
     sent = request.inputs.add(name="text", datatype="BYTES", shape=[len(elements)])

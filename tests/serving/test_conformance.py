@@ -283,7 +283,7 @@ def test_the_index_is_asked_for_as_strictly(server: Server, body: bytes, headers
 
 
 def binary(server: Server, tensors: bytes, size: object, length: object = None, **changes: object) -> Answer:
-    """A request for PAIR, its texts sent as `tensors`."""
+    """Return a request for PAIR, its texts sent as `tensors`."""
     form = {"name": "text", "shape": [2], "datatype": "BYTES", "parameters": {"binary_data_size": size}, **changes}
     header = json.dumps({"inputs": [form]}).encode()
     return server.post(INFER, header + tensors, {HEADER: str(len(header) if length is None else length)})
@@ -297,7 +297,7 @@ PACKED = pack(PAIR)
 
 
 def unpack(answer: Answer) -> tuple[Any, list[Any]]:
-    """The JSON and the texts after it, which must be all of the body."""
+    """Return the JSON and the texts after it, which must be all of the body."""
     length = int(answer.headers[HEADER])
     assert int(answer.headers["Content-Length"]) == len(answer.body)
     header, tensors = json.loads(answer.body[:length]), answer.body[length:]
@@ -496,7 +496,7 @@ def test_grpc_answers_a_valid_request(grpc: Stub, fields: dict[str, Any]) -> Non
 
 
 def _changed(**fields: Any) -> pb.ModelInferRequest:
-    """A message whose input has these fields instead."""
+    """Return a message whose input has these fields instead."""
     request = message()
     sent = request.inputs[0]
     for name, value in fields.items():
@@ -614,7 +614,7 @@ def test_the_name_of_a_model_that_is_not_there_becomes_no_metric(server: Server,
 
 
 def assert_refusal(answer: Answer) -> str:
-    """The error, which must be the protocol's, of one line, and hold nothing of a text."""
+    """Return the error, after a check that it follows the protocol, is one line, and quotes no text."""
     assert answer.headers["Content-Type"] == "application/json"
     assert 0 < len(answer.error) <= 300
     assert answer.error.isprintable()

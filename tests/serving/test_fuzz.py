@@ -1,6 +1,6 @@
-"""What no client would send, and much that one might: the server answers as its document says, and goes on.
+"""Fuzz tests: the server answers invalid and unusual requests as its OpenAPI document says, and stays up.
 
-REVIEWS_PARSING_FUZZ_REQUESTS is the number of requests of each test; more than the default are drawn anew each time.
+REVIEWS_PARSING_FUZZ_REQUESTS is the number of requests of each test; with more than the default, each run differs.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def fuzz(requests: int) -> settings:
 
 @pytest.fixture(scope="module")
 def loud(start: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that logs all that it can."""
+    """Yield a server with verbose logging."""
     settings_file = tmp_path_factory.mktemp("logging") / "logging.json"
     settings_file.write_text(json.dumps(LOG_EVERYTHING), encoding="utf-8")
     with start(MLSERVER_LOGGING_SETTINGS=str(settings_file)) as server:
@@ -103,7 +103,7 @@ def test_the_server_answers_as_its_document_says(loud: Server, path: str) -> Non
 
 
 def _beyond_the_document(case: schemathesis.Case[Any]) -> list[CheckFunction]:
-    """The checks that do not apply. Makes a valid request one whose shape and data agree, which no schema can say."""
+    """Return the checks that do not apply, and make shape and data of valid requests agree, which no schema can do."""
     if case.media_type == "application/octet-stream":
         return [positive_data_acceptance]
     assert case.meta
@@ -172,7 +172,7 @@ def test_whatever_comes_by_grpc_is_answered_or_refused(loud: Server) -> None:
 
 
 def _names_a_text(content: bytes) -> bool:
-    """Whether the damage moved a text to where a name stands, which a refusal may quote."""
+    """Return whether the mutation moved a text into the field of a name, which an error message may quote."""
     message = pb.ModelInferRequest.FromString(content)
     message.ClearField("raw_input_contents")
     for sent in message.inputs:

@@ -1,4 +1,4 @@
-"""How the server begins and ends, and how one version of a model follows another."""
+"""Tests of start and shutdown of the server, and of replacing a version of the model."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ PATIENT = {"REVIEWS_PARSING_MAX_WAIT": "60"}
 
 @pytest.fixture
 def two_versions(with_champion: Path) -> Path:
-    """A home with a second version of the same model; the first is champion."""
+    """Return a home with a second version of the same model; the first is champion."""
     register(artifact(with_champion))
     return with_champion
 
 
 def artifact(home: Path) -> Path:
-    """The artifact of the champion in the local store."""
+    """Return the artifact of the champion in the local store."""
     return next((home / "artifacts" / "models").glob("*/artifacts"))
 
 
 def register(source: Path) -> str:
-    """A new version that is `source`."""
+    """Register `source` as a new version and return it."""
     with registry.tracking() as client:
         run_id = registry.versions()[-1].run_id
         return str(client.create_model_version(MODEL_NAME, source.as_uri(), run_id).version)
@@ -95,14 +95,14 @@ def grpc_status(server: Server) -> str:
 
 
 def status_line(server: Server, name: str) -> int:
-    """A number of /proc/PID/status."""
+    """Return a number of /proc/PID/status."""
     lines = Path(f"/proc/{server.process.pid}/status").read_text(encoding="utf-8").splitlines()
     return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
 
 
 @contextmanager
 def starting(home: Path, folder: Path) -> Iterator[Server]:
-    """A server that has just been started; its log goes to `folder`."""
+    """Yield a server that has just been started; its log goes to `folder`."""
     http, grpc, metrics = (free_port() for _ in range(3))
     command = [sys.executable, "-c", SERVE, *map(str, (http, grpc, metrics))]
     with (
@@ -114,7 +114,7 @@ def starting(home: Path, folder: Path) -> Iterator[Server]:
 
 
 def readiness(server: Server) -> tuple[int, ...]:
-    """What the server, its model and an inference answer, if there is somebody to answer."""
+    """Return the statuses of server readiness, model readiness and an inference; empty if the server is down."""
     try:
         paths = ("/v2/health/ready", f"{MODEL}/ready")
         return (*(server.get(path).status for path in paths), server.infer(["Lovely."]).status)
@@ -341,7 +341,7 @@ def test_memory_stays_within_bounds_over_requests_and_reloads(start: Start, two_
 
 
 def damaged(home: Path, damage: Callable[[Path], object]) -> str:
-    """A new version whose model folder is that of the champion with some damage done."""
+    """Return a new version with a damaged copy of the champion's model folder."""
     source = home.parent / "damaged"
     shutil.copytree(artifact(home), source)
     damage(source / "artifacts" / "parser")

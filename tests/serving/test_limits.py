@@ -22,7 +22,7 @@ LIMIT = 10_000_000
 
 
 def no_reservation(size: int) -> None:
-    """A budget without a limit."""
+    """Accept any number of bytes."""
 
 
 def test_bytes_are_reserved_until_the_request_ends() -> None:
@@ -42,12 +42,12 @@ def test_a_limit_is_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> No
     now = [0.0]
     log = LimitLog(lambda: now[0])
     for now[0] in (0.0, 1.0, 59.0):
-        log.reached("max_connections")
+        log.record("max_connections")
     assert len(caplog.messages) == 1
     assert "REVIEWS_PARSING_MAX_CONNECTIONS (768) was reached 1 times" in caplog.messages[0]
     now[0] = 61.0
-    log.reached("max_connections")
-    log.reached("body_seconds")
+    log.record("max_connections")
+    log.record("body_seconds")
     assert "reached 3 times" in caplog.messages[1]
     assert "REVIEWS_PARSING_BODY_SECONDS" in caplog.messages[2]
 

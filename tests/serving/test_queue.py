@@ -85,7 +85,7 @@ def queue_of(parser: FakeParser, max_wait: float = 60.0, **options: object) -> I
 
 
 async def blocked(queue: ParseQueue, parser: FakeParser) -> asyncio.Task[object]:
-    """The only worker is in a batch until the gate opens."""
+    """Block the only worker in a batch until the gate opens."""
     task = asyncio.create_task(queue.run([BLOCKER]))
     await asyncio.to_thread(parser.entered.wait, 60)
     return task

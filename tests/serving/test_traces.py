@@ -57,13 +57,13 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def traced(start: Start, collector: Collector) -> Iterator[Server]:
-    """A server that sends its traces to `collector`."""
+    """Yield a server that sends its traces to `collector`."""
     with tracing(start, collector, "60") as server:
         yield server
 
 
 def tracing(start: Start, collector: Collector, max_wait: str) -> AbstractContextManager[Server]:
-    """It parses in one thread."""
+    """Return a server with tracing that parses in one thread."""
     return start(
         OTEL_EXPORTER_OTLP_ENDPOINT=f"http://{collector.address}",
         OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf",
@@ -81,7 +81,7 @@ def door(request: pytest.FixtureRequest) -> str:
 
 
 def ask(server: Server, door: str, texts: list[str], headers: Mapping[str, str], name: str = "text") -> bool:
-    """Whether the request was answered."""
+    """Send a request and return whether it succeeded."""
     if door == "rest":
         form = {"inputs": [tensor(data=texts, shape=[len(texts)], name=name)]}
         return server.post(f"{MODEL}/infer", json.dumps(form).encode(), headers).status == 200
@@ -96,7 +96,7 @@ def ask(server: Server, door: str, texts: list[str], headers: Mapping[str, str],
 
 
 def caller(flags: str = "01") -> tuple[str, str, dict[str, str]]:
-    """The trace and the span of somebody who calls, and the header that says so."""
+    """Return trace and span of a caller, and the header that propagates them."""
     trace, span = secrets.token_hex(16), secrets.token_hex(8)
     return trace, span, {"traceparent": f"00-{trace}-{span}-{flags}"}
 

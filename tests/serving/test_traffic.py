@@ -1,4 +1,4 @@
-"""What a server sees is counted and sampled in numbers, and no request feels it."""
+"""Tests of the counts and samples of traffic, and of their independence of requests."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_what_is_wrong_with_a_batch_is_logged_without_its_text(
         watched.observe(prepared, logits, [*parsed, *parsed])
         watched.observe(prepared, logits, parsed)
         watched.close()
-    assert counts.seen[0].sum() == 1
+    assert counts.snapshot[0].sum() == 1
     assert caplog.messages == ["traffic is not counted: ValueError"]
 
 
@@ -113,7 +113,7 @@ def test_what_cannot_be_looked_at_in_time_goes_by(parser: AspectParser, profile:
         watched.observe(prepared, logits, parsed)
     held.set()
     watched.close()
-    assert WAITING <= counts.seen[0].sum() <= WAITING + 1
+    assert WAITING <= counts.snapshot[0].sum() <= WAITING + 1
 
 
 def test_a_minute_is_sampled_evenly_and_no_further(profile: Profile, tmp_path: Path) -> None:
@@ -125,8 +125,8 @@ def test_a_minute_is_sampled_evenly_and_no_further(profile: Profile, tmp_path: P
             sample.add(np.full((1, width), row, np.float32))
         sample.flush()
         assert not list(tmp_path.iterdir()), "the minute is not over"
-        (kept,) = (rows for rows in sample._rows_by_minute.values())
-        drawn.update(int(row[0]) for row in kept)
+        (rows,) = sample._rows_by_minute.values()
+        drawn.update(int(row[0]) for row in rows)
     assert drawn.total() == 300 * 5
     # 75 of each are expected, with a standard deviation of 7.5.
     assert all(35 < drawn[row] < 115 for row in range(20))
@@ -140,9 +140,9 @@ def test_minutes_that_are_over_are_written_and_the_last_one_at_the_end(profile: 
     sample.add(profile.features[:3])
     sample.flush()
     assert len(read_traffic(tmp_path, profile).features) == 5
-    sample.flush(everything=True)
+    sample.flush(include_current=True)
     assert len(read_traffic(tmp_path, profile).features) == 8
-    sample.flush(everything=True)
+    sample.flush(include_current=True)
     assert len(list(tmp_path.iterdir())) == 2
 
 
@@ -155,4 +155,4 @@ def test_prometheus_is_told_of_every_version_with_few_labels(profile: Profile) -
     assert {sample.labels["version"] for sample in seen.samples} == {"1", "2"}
     of_words = [sample.value for sample in expected.samples if sample.labels["number"] == "words"]
     assert sum(of_words) == pytest.approx(2)
-    assert collector.counts("1", profile).seen[0].sum() == len(profile.features)
+    assert collector.counts("1", profile).snapshot[0].sum() == len(profile.features)

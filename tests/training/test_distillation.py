@@ -12,7 +12,7 @@ from reviews_parsing import data, pipelines, registry
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
 from reviews_parsing.tagging import LinearChainCRF
-from reviews_parsing.training.backbone import build_tagger, load_tokenizer
+from reviews_parsing.training.backbone import WEIGHTS, average_weights, build_tagger, load_tokenizer
 from reviews_parsing.training.crf import crf_layer
 from reviews_parsing.training.distillation import predict_soft_labels, select_new_texts
 from reviews_parsing.training.export import write_fp32
@@ -138,6 +138,21 @@ def test_a_student_approaches_its_teacher(teachers: list[AspectParser], small_ba
 
 def test_new_texts_are_distinct_and_not_excluded() -> None:
     assert select_new_texts(["a", "b", "a", " ", "c"], ["b"]) == ["a", "c"]
+
+
+def test_weights_are_averaged(small_backbone: str, tmp_path: Path) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    for name, seed in (("first", 0), ("second", 1)):
+        build_teacher(small_backbone, tmp_path / name, seed)
+    first, second = (load_file(tmp_path / name / "checkpoint" / WEIGHTS) for name in ("first", "second"))
+    average_weights(tmp_path / "first" / "checkpoint", tmp_path / "second" / "checkpoint")
+    means = load_file(tmp_path / "second" / "checkpoint" / WEIGHTS)
+    assert means.keys() == first.keys()
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    for name, weight in means.items():
+        torch.testing.assert_close(weight, (first[name] + second[name]) / 2)
 
 
 def test_training_with_unlabelled_reviews_registers_a_version(small_backbone: str, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -24,9 +25,9 @@ _DELIMITERS = ",;\t|"
 class Column:
     """A column of an input.
 
-    `fault` names a value that is no string, None if all are; `has_texts` is True if some are. `has_words` is False if
-    the values are known to be numbers, dates or empty, `has_prose` if none of them has several words. `delimiters`
-    holds the delimiters that each value has equally often. `is_inferred` is True if the type was found from the values.
+    `fault` names a value that is not a string, None if all are; `has_texts` is True if a value is. `has_words` is False
+    if the values are numbers, dates or empty, `has_prose` if none of them has several words. `delimiters` are those in
+    equal numbers in each value. `is_inferred` is True if the type was inferred from the values.
     """
 
     field: pa.Field
@@ -39,6 +40,7 @@ class Column:
 
     @property
     def name(self) -> str:
+        """Name of the column."""
         return self.field.name  # type: ignore[no-any-return]
 
 
@@ -53,23 +55,22 @@ def normalize_name(name: str) -> str:
 
 
 def text_name(name: str) -> str | None:
-    """Return the usual name of a text column that a name is a spelling of, None if it is none."""
+    """Return the usual name of a text column of which `name` is a spelling, else None."""
     return _COLLAPSED_NAMES.get(normalize_name(name).replace("_", ""))
 
 
 def refuse_duplicate_columns(names: Sequence[str], name: str) -> None:
     """Raise DataError if two columns of the input have the same name."""
     if len(set(names)) < len(names):
-        seen: set[str] = set()
-        duplicate = next(column for column in names if column in seen or seen.add(column))  # type: ignore[func-returns-value]
+        duplicate = next(column for column, count in Counter(names).items() if count > 1)
         raise DataError(f"{name} has two columns '{duplicate}': rename one")
 
 
 def choose_text_column(columns: Sequence[Column], name: str, requested: str | None) -> str:
     """Return the column of the texts: the requested one, else one with a usual name, else the only one of strings.
 
-    Raises DataError if there is none (it lists the columns), if it holds no string, if it was not requested and seems
-    to hold several columns, or if the input has a column `aspects`.
+    Raises DataError if it is not found (the message lists the columns), if it holds no string, if it was not requested
+    and seems to hold several columns, or if the input has a column `aspects`.
     """
     if any(column.name == ASPECTS for column in columns):
         raise DataError(f"{name} already has a column '{ASPECTS}', where the parsed ones go: rename or remove it")
@@ -93,9 +94,10 @@ def _by_name(columns: Sequence[Column], name: str) -> Column | None:
     strings = [column for column in columns if column.fault is None and column.has_texts]
     groups = [column for column in strings if column.has_words], strings, [c for c in columns if c.has_texts], columns
     for group in groups:
-        exact = [[column for column in group if column.name == known] for known in TEXT_NAMES]
+        exact = [[column for column in group if column.name == usual_name] for usual_name in TEXT_NAMES]
         similar = [
-            [column for column in group if text_name(column.name) == known] for known in _COLLAPSED_NAMES.values()
+            [column for column in group if text_name(column.name) == usual_name]
+            for usual_name in _COLLAPSED_NAMES.values()
         ]
         matches: Sequence[Column] = next(filter(None, exact + similar), [])
         if len(matches) > 1:
@@ -116,9 +118,9 @@ def _refuse_delimiters(column: Column, name: str) -> None:
     """Raise DataError if a column that was not requested seems to be a row that was not split."""
     in_name = [delimiter for delimiter in _DELIMITERS if delimiter in column.name.strip()]
     if in_name or column.delimiters:
-        shown = "tabs" if (in_name or column.delimiters)[0] == "\t" else f"'{(in_name or column.delimiters)[0]}'"
+        separator = "tabs" if (in_name or column.delimiters)[0] == "\t" else f"'{(in_name or column.delimiters)[0]}'"
         raise DataError(
-            f"{name}: the column '{column.name:.60}' seems to hold several columns with {shown} between them: give "
+            f"{name}: the column '{column.name:.60}' seems to hold several columns with {separator} between them: give "
             "--delimiter, or confirm the column by --text-column"
         )
 

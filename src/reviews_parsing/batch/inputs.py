@@ -29,7 +29,7 @@ _STDIN_NAME = "standard input"
 def open_inputs(
     names: Sequence[str], options: ReadOptions | None = None, column: str | None = None
 ) -> Iterator[list[Reader]]:
-    """Yield a reader for each file that the names stand for; "-" is standard input, which is copied for the block.
+    """Yield a reader for each file of the names and globs; "-" is standard input, which is copied for the block.
 
     `column` is the requested text column. Raises DataError if there is no file, or its layout is unknown or unclear.
     """
@@ -83,7 +83,7 @@ def read_texts(
 
 
 class Preview(NamedTuple):
-    """How a file would be read: its layout in words, its columns, those of strings, and the chosen text column."""
+    """Layout of a file, as text, its columns, the columns of strings, and the chosen text column."""
 
     layout: str
     columns: list[str]
@@ -108,7 +108,7 @@ def preview_file(name: str, options: ReadOptions | None = None) -> Preview:
 
 
 def _expand(name: str) -> list[str]:
-    """Return the files that a name stands for: itself, those of a readable name in a folder, or those of a glob."""
+    """Return the files of a name: the file itself, those in a folder with a readable ending, or those of a glob."""
     if name == STDIN or (not filesystems.is_url(name) and filesystems.stat(name) is not None):
         return [name]
     if globs.is_glob(name):
@@ -131,14 +131,16 @@ def _expand(name: str) -> list[str]:
 
 def _open(name: str, options: ReadOptions, column: str | None, folder: Path) -> Reader:
     is_copy = name == STDIN
-    shown, location = (_STDIN_NAME, str(folder / "stdin")) if is_copy else (printable(name), filesystems.absolute(name))
+    display_name, location = (
+        (_STDIN_NAME, str(folder / "stdin")) if is_copy else (printable(name), filesystems.absolute(name))
+    )
     stat = _copy_stdin(Path(location)) if is_copy else filesystems.stat(name)
     if stat is None:
-        raise DataError(f"{shown} does not exist: check the path")
+        raise DataError(f"{display_name} does not exist: check the path")
     if stat.size == 0:
-        raise DataError(f"{shown} is empty: give a file with at least one review")
-    layout = detect_layout(location, shown, stat, options, column)
-    return open_reader(Input(shown, location, stat, layout, is_copy), options.limits)
+        raise DataError(f"{display_name} is empty: give a file with at least one review")
+    layout = detect_layout(location, display_name, stat, options, column)
+    return open_reader(Input(display_name, location, stat, layout, is_copy), options.limits)
 
 
 def _copy_stdin(path: Path) -> Stat:

@@ -94,7 +94,7 @@ def _parse_to_file(
         on_layouts(plan.describe())
     rejects_target = rejects_file or (writers.default_rejects_name(output) if output is not None else None)
     targets = [target for target in (rejects_target, output) if target is not None]
-    done = 0
+    finished_rows = 0
     with ExitStack() as files:
         staged = files.enter_context(staged_files(*targets)) if targets else None
         with ExitStack() as streams:
@@ -108,9 +108,9 @@ def _parse_to_file(
                 write(chunk, [review.to_json() for review in reviews])
                 rejects.write(chunk)
                 stats.add(chunk, reviews)
-                done += len(reviews) + len(chunk.rejects)
+                finished_rows += len(reviews) + len(chunk.rejects)
                 if progress is not None:
-                    progress(done, plan.rows, done)
+                    progress(finished_rows, plan.rows, finished_rows)
             if rejects_file is not None:
                 rejects.create()  # a requested file is written even if it is empty
         if staged is not None:

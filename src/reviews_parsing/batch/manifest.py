@@ -42,6 +42,7 @@ def make_form(plan: Plan, conditions: Form) -> Form:
 
 
 def encode(form: Form) -> bytes:
+    """Return a manifest as bytes."""
     # ASCII, because names of files need not be UTF-8.
     return (json.dumps(form) + "\n").encode("ascii")
 

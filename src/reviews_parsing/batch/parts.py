@@ -43,19 +43,19 @@ def parse_to_folder(
     progress: Progress | None,
     on_layouts: Callable[[list[str]], None] | None,
 ) -> Report:
-    """Parse into a folder, or with `resume` what is missing in it. Raises DataError if that is impossible."""
+    """Parse inputs into a folder, or with `resume` its missing parts. Raises DataError if the folder cannot be used."""
     started, folder = time.perf_counter(), Folder(filesystems.absolute(output))
     names = set(folder.names())
     leftovers = {name for name in names if STAGED_NAME.match(name)}
-    shown = printable(output)
+    display_path = printable(output)
     if names - leftovers and not resume:
         hint = "go on with it by --resume, or " if manifest.NAME in names else ""
-        raise DataError(f"{shown} is not empty: {hint}write to another folder")
+        raise DataError(f"{display_path} is not empty: {hint}write to another folder")
     conditions = manifest.make_conditions(readers, parser, options, part_rows)
     # A run that was killed before its manifest was complete has left nothing but leftovers.
     is_begun = bool(names - leftovers)
     if is_begun:
-        form = _read_manifest(folder, shown, names, conditions)
+        form = _read_manifest(folder, display_path, names, conditions)
     else:
         form = manifest.make_form(make_plan(readers, options.text_column, part_rows), conditions)
         folder.make()
@@ -63,30 +63,32 @@ def parse_to_folder(
     if on_layouts is not None:
         on_layouts(plan.describe())
     missing = [part for part in plan.parts if part_name(part.number) not in names]
-    total, done = Stats(), plan.rows - sum(part.rows for part in missing)
+    total, finished_rows = Stats(), plan.rows - sum(part.rows for part in missing)
     with folder.lock():
         if set(folder.names()) != names:
-            raise DataError(f"{shown} was written to by another run meanwhile: go on with it by --resume, or elsewhere")
+            raise DataError(
+                f"{display_path} was written to by another run meanwhile: go on with it by --resume, or elsewhere"
+            )
         for name in leftovers:
             folder.remove(name)
         if not is_begun:
             folder.write(manifest.NAME, manifest.encode(form))
-        before = _read_stats(folder, [part.number for part in plan.parts if part_name(part.number) in names])
-        total.merge(before)
-        if progress is not None and done:
-            progress(done, plan.rows, done)
+        earlier_stats = _read_stats(folder, [part.number for part in plan.parts if part_name(part.number) in names])
+        total.merge(earlier_stats)
+        if progress is not None and finished_rows:
+            progress(finished_rows, plan.rows, finished_rows)
         job = PartsJob(parser, plan, missing, options, folder, form)
         with closing(executor.run(job)) as run:
             for rows, stats in run:
-                done += rows
+                finished_rows += rows
                 total.merge(stats)
                 if progress is not None:
-                    progress(done, plan.rows, done)
-    return total.report(time.perf_counter() - started, f"{output.rstrip('/')}/{_REJECTS}", before.parsed)
+                    progress(finished_rows, plan.rows, finished_rows)
+    return total.report(time.perf_counter() - started, f"{output.rstrip('/')}/{_REJECTS}", earlier_stats.parsed)
 
 
 def _read_manifest(folder: Folder, output: str, names: Collection[str], conditions: dict[str, Any]) -> dict[str, Any]:
-    """Return the manifest of the folder. Raises DataError if there is none, or its run differs from this one."""
+    """Return the manifest of the folder. Raises DataError if it does not exist, or its run differs."""
     if manifest.NAME not in names:
         raise DataError(f"{output} is not empty and holds no {manifest.NAME}: write to another folder")
     form = manifest.decode(folder.read(manifest.NAME), printable(folder.path(manifest.NAME)))

@@ -95,7 +95,7 @@ def scan_input(reader: Reader, part_rows: int) -> tuple[Reader, Scan]:
 
 
 def find_text_column(reader: Reader, scan: Scan, requested: str | None) -> str:
-    """Return the text column of an input. Raises DataError if there is none, or the texts are in nested lists."""
+    """Return the text column of an input. Raises DataError if it is not found, or the texts are in nested lists."""
     name, nested = reader.input.name, scan.nested
     column: str | None = None
     try:

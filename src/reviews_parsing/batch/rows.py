@@ -29,7 +29,7 @@ class Position(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A row as it is read: its values, or the reason why it has none. `raw` holds its bytes."""
+    """Row of an input: its values, or the reason of its rejection. `raw` holds its bytes."""
 
     position: Position
     raw: bytes
@@ -85,12 +85,15 @@ class ValueChunk:
     rejects: Sequence[Reject] = ()
 
     def texts(self, column: str) -> list[Any]:
+        """Return the values of a column."""
         return [row.get(column) for row in self.values]
 
     def rows(self) -> list[Row]:
+        """Return the rows as dictionaries."""
         return self.values
 
     def arrays(self, fields: Sequence[pa.Field]) -> list[pa.Array]:
+        """Return an Arrow array for each field."""
         return [self._array(field) for field in fields]
 
     def _array(self, field: pa.Field) -> pa.Array:
@@ -114,14 +117,17 @@ class ArrowChunk:
     rejects: Sequence[Reject] = ()
 
     def texts(self, column: str) -> list[Any]:
+        """Return the values of a column."""
         return self._values(self.batch.schema.get_field_index(column))
 
     def rows(self) -> list[Row]:
+        """Return the rows as dictionaries of JSON values."""
         names = self.batch.schema.names
         columns = [[to_json_value(value) for value in self._values(i)] for i in range(len(names))]
         return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
     def arrays(self, fields: Sequence[pa.Field]) -> list[pa.Array]:
+        """Return an Arrow array for each field."""
         return [self._array(field) for field in fields]
 
     def _array(self, field: pa.Field) -> pa.Array:
@@ -170,7 +176,7 @@ def to_json_value(value: Any) -> Any:
 
 
 def type_fault(row: Row, column: str) -> str:
-    """Return why the text of a row is no text; '' if it is a string or absent."""
+    """Return the fault of a text that is not a string; '' if it is a string or absent."""
     value = row.get(column)
     return "" if value is None or isinstance(value, str) else f"'{column}' is {english_type(value)}, not a string"
 

@@ -19,7 +19,7 @@ _BLANK = regex.compile(r"[\s\p{Z}\p{C}]*")
 
 
 def is_blank(text: str) -> bool:
-    """Return True for an empty text: nothing but spaces, control characters and zero-width characters."""
+    """Return True for an empty text: only spaces, control characters and zero-width characters."""
     return _BLANK.fullmatch(text) is not None
 
 
@@ -51,10 +51,10 @@ class Report:
         total = self.rows + self.rejected
         if not self.rejected or (self.rejected <= self.parsed and self.rejected <= max_share * total):
             return
-        where = f", all in {self.rejects}" if self.rejects else ""
+        note = f", all in {self.rejects}" if self.rejects else ""
         limit = f"more than --max-rejects {100 * max_share:g} %" if self.rejected <= self.parsed else "more than parsed"
         raise DataError(
-            f"{self.rejected:,} of {total:,} rows were rejected, {limit}: {'; '.join(self.reject_reasons)}{where}; "
+            f"{self.rejected:,} of {total:,} rows were rejected, {limit}: {'; '.join(self.reject_reasons)}{note}; "
             "correct them, or raise --max-rejects"
         )
 
@@ -109,6 +109,7 @@ class Stats:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """Return the counters as JSON values."""
         counts = [[category, polarity, count] for (category, polarity), count in sorted(self.counts.items(), key=str)]
         return {
             "rows": self.rows,
@@ -121,6 +122,7 @@ class Stats:
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> Stats:
+        """Return the counters that `to_json` has stored."""
         counts = Counter({(category, polarity): count for category, polarity, count in form["counts"]})
         reasons = list(form.get("reject_reasons", []))
         return cls(form["rows"], form["parsed"], form["rejected"], counts, reasons, Counter(form.get("foreign", {})))

@@ -64,8 +64,8 @@ def require_output(output: str, readers: Sequence[Reader]) -> None:
     """Raise DataError if the output cannot be written, before any work is done for it."""
     ending = PurePath(output).suffix
     if ending.lower() not in _WRITERS:
-        known = ", ".join(_WRITERS)
-        raise DataError(f"{printable(output)}: unknown ending '{ending}': give one of {known}, or a folder/")
+        endings = ", ".join(_WRITERS)
+        raise DataError(f"{printable(output)}: unknown ending '{ending}': give one of {endings}, or a folder/")
     location = filesystems.absolute(output)
     if any(reader.input.location == location for reader in readers):
         raise DataError(f"{printable(output)} is also an input: write to another file")

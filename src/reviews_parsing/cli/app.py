@@ -43,7 +43,7 @@ def about(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Extract the aspects of public reviews: what people talk about, and how they feel about it.
+    """Extract the aspects of public reviews, with their categories, polarities and probabilities.
 
     [bold]First steps[/bold]
 
@@ -159,5 +159,5 @@ def _missing_extra(module: str, command: str) -> str | None:
         match = re.match(r"""([\w.-]+).*extra == ['"]([\w-]+)['"]""", requirement)
         if match and match[1].lower() == name:
             extras.append(match[2])
-    wanted = _EXTRAS_OF_COMMANDS.get(command, command)
-    return wanted if wanted in extras else next(iter(extras), None)
+    feature = _EXTRAS_OF_COMMANDS.get(command, command)
+    return feature if feature in extras else next(iter(extras), None)

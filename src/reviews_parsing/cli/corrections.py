@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reviews_parsing import pretrained
 from reviews_parsing.cli import output
 from reviews_parsing.cli.options import AsJson, Model, load_parser
-from reviews_parsing.errors import DataError, ModelError
+from reviews_parsing.errors import DataError
 
 if TYPE_CHECKING:
     from reviews_parsing.corrections import CorrectionRevision, CorrectionStatus
@@ -111,7 +112,7 @@ def export_corrections(
         Path | None, typer.Option(help="Write Label Studio's labelling configuration (XML) to this file too.")
     ] = None,
     all_corrections: Annotated[
-        bool, typer.Option("--all", help="Include pending corrections, which nobody has approved yet.")
+        bool, typer.Option("--all", help="Include pending corrections, which have not been approved.")
     ] = False,
     model: Model = None,
     store: StoreFile = None,
@@ -162,7 +163,7 @@ def export_corrections(
     if as_json:
         output.print_json({"target": str(target), "reviews": len(reviews), "lost": lost, "pending": pending})
     else:
-        output.written(len(reviews), target, lost)
+        output.stored_reviews(len(reviews), target, lost)
         if pending and not all_corrections:
             output.out.print(f"{pending} pending corrections are not exported: reviews-parsing corrections approve")
 
@@ -253,9 +254,5 @@ def _print_labels(revision: CorrectionRevision) -> None:
 
 def _load_taxonomy(model: str | None) -> Taxonomy | None:
     """Return the model's taxonomy, None if no model is named and there is no champion."""
-    try:
-        return load_parser(model).taxonomy
-    except ModelError:
-        if model is not None:
-            raise
-        return None
+    parser = load_parser(model)
+    return None if model is None and parser.version == pretrained.NAME else parser.taxonomy

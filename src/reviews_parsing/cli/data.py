@@ -117,7 +117,7 @@ def convert(
     if as_json:
         output.print_json({"target": str(target), "reviews": count, "lost": dict(lost)})
         return
-    output.written(count, target, lost)
+    output.stored_reviews(count, target, lost)
 
 
 @data_app.command()
@@ -138,7 +138,7 @@ def suggest(
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
-    """Pick the reviews whose labels would teach the model most: uncertain answers, without near-duplicates.
+    """Select the reviews whose labels would improve the model most: uncertain answers, without near-duplicates.
 
     The output holds the model's answers for correction; `errors` is the expected number of wrong labels.
 
@@ -157,7 +157,7 @@ def suggest(
     parser = load_parser(model)
     excluded = [r.text for source in labelled or () for split in data.read_splits(source).values() for r in split]
     with output.progress_bar("reading") as update, closing(read_texts(pool, text_column)) as texts:
-        suggestions = pick(parser, texts, count, excluded, lambda done: update(None, f"{done:,} reviews"))
+        suggestions = pick(parser, texts, count, excluded, lambda finished: update(None, f"{finished:,} reviews"))
     reviews = [suggestion.to_review() for suggestion in suggestions]
     if config:
         write_bytes(config, labelstudio.build_labelling_config(parser.taxonomy).encode())
@@ -171,7 +171,7 @@ def suggest(
     if as_json:
         output.print_json({"target": str(out), "reviews": len(reviews), "lost": dict(lost)})
     else:
-        output.written(len(reviews), out, lost)
+        output.stored_reviews(len(reviews), out, lost)
 
 
 @data_app.command()
@@ -236,7 +236,7 @@ def list_references(domain: Domain = None, as_json: AsJson = False) -> None:
 
     sets = pipelines.list_reference_sets(registered_model(domain))
     if as_json:
-        output.print_json([asdict(known) for known in sets])
+        output.print_json([asdict(reference) for reference in sets])
     elif sets:
         output.reference_sets(sets)
     else:

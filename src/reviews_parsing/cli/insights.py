@@ -75,9 +75,7 @@ def insights(
             metavar="PORT", min=0, max=65535, help="Serve the report with all sentences at this port of 127.0.0.1."
         ),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print only one JSON document on stdout.")] = False,
 ) -> None:
     """Summarise parsed reviews: ranked findings, impact on ratings, praise and blame by category and topic.
 
@@ -162,8 +160,8 @@ def _print(insights: Insights) -> None:
         output.table("", ["category", "mention it", "praise it", "blame it", "praised", "blamed"], rows)
         output.out.print()
     lines = [*(finding.text for finding in insights.findings[:MAX_FINDINGS]), *overview(insights)]
-    if (more := len(insights.findings) - MAX_FINDINGS) > 0:
-        lines.insert(MAX_FINDINGS, f"... and {more} more findings, which --json and the report list.")
+    if (hidden_findings := len(insights.findings) - MAX_FINDINGS) > 0:
+        lines.insert(MAX_FINDINGS, f"... and {hidden_findings} more findings, which --json and the report list.")
     if insights.rating is not None:
         lines.append(impact_sentence(insights.rating))
     if (compared := insights.compared) is not None:

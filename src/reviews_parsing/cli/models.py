@@ -163,7 +163,7 @@ def retrain(
     domain: Domain = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train again if there is a reason to, and promote the result if it passes the gate.
+    """Retrain the model if a trigger fires, and promote the result if it passes the gate.
 
     Meant for a scheduler: a call does nothing without a trigger, continues what a killed call began, and never works
     beside another one. After the gate has refused a version, it waits for new corrections. With

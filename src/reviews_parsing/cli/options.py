@@ -11,7 +11,7 @@ import typer
 if TYPE_CHECKING:
     from reviews_parsing.parser import AspectParser
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on stdout.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print only one JSON document on stdout.")]
 Model = Annotated[
     str | None,
     typer.Option(
@@ -48,7 +48,7 @@ def load_parser(model: str | None) -> AspectParser:
 
 
 def registered_model(domain: str | None) -> str:
-    """Return the name of the registered model of a domain. Raises ModelError if the domain is no name."""
+    """Return the name of the registered model of a domain. Raises ModelError if the name is invalid."""
     from reviews_parsing.settings import Settings
 
     return Settings().name_for(domain)

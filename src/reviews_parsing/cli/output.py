@@ -1,4 +1,4 @@
-"""What commands print: tables and coloured text for people, one JSON document for programs."""
+"""Output of the commands: tables and coloured text for people, one JSON document for programs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _UNPRINTABLE = {
     if chr(code) not in "\n\t"
 }
 
-# How often a log of a long run says how far it is.
+# Interval between progress lines in the log of a long run.
 LINE_SECONDS = 30
 
 # In a pipe there is no window to fit into: rows stay on one line.
@@ -56,12 +56,12 @@ err = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() el
 
 
 def print_json(document: object) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table; columns whose cells are all numbers stand to the right."""
+    """Print a table; columns of numbers are aligned to the right."""
     grid = Table(
         title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False
     )
@@ -74,7 +74,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def scores_table(title: str, metrics: Mapping[str, float]) -> None:
-    """Precision, recall, F1 and support by category, from `Evaluation.metrics()`."""
+    """Print precision, recall, F1 and support by category, from `Evaluation.metrics()`."""
     names = [key.removesuffix("_support") for key in metrics if key.endswith("_support")]
     figures = ("precision", "recall", "f1", "support")
     rows = [[name, *(metrics[f"{name}_{f}"] for f in figures[:3]), int(metrics[f"{name}_support"])] for name in names]
@@ -170,8 +170,11 @@ def _printable(text: str) -> str:
 
 
 @contextmanager
-def progress_bar(what: str, lines: bool = False) -> Iterator[Any]:
-    """A bar on stderr; yields `update(share, note="")`. In a pipe nothing, or with `lines` one every LINE_SECONDS."""
+def progress_bar(title: str, lines: bool = False) -> Iterator[Any]:
+    """Show a progress bar on stderr; yield `update(share, note="")`.
+
+    If stderr is not a terminal, print nothing, or with `lines` one line every LINE_SECONDS.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),
@@ -180,19 +183,19 @@ def progress_bar(what: str, lines: bool = False) -> Iterator[Any]:
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}"),
     )
-    began = said = time.monotonic()
+    began = last_line_at = time.monotonic()
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=False) as progress:
-        task = progress.add_task(what, total=1.0, note="")
+        task = progress.add_task(title, total=1.0, note="")
 
         def update(share: float | None, note: str | None = None) -> None:
-            nonlocal said
+            nonlocal last_line_at
             fields: dict[str, Any] = {} if note is None else {"note": note}
             progress.update(task, completed=share, **fields)
             now = time.monotonic()
-            if lines and not err.is_terminal and share and now - said >= LINE_SECONDS:
-                said = now
-                left = timedelta(seconds=round((now - began) * (1 - share) / share))
-                err.print(", ".join(filter(None, (f"{what} {share:.1%}", note, f"{left} left"))), soft_wrap=True)
+            if lines and not err.is_terminal and share and now - last_line_at >= LINE_SECONDS:
+                last_line_at = now
+                remaining = timedelta(seconds=round((now - began) * (1 - share) / share))
+                err.print(", ".join(filter(None, (f"{title} {share:.1%}", note, f"{remaining} left"))), soft_wrap=True)
 
         yield update
 
@@ -215,36 +218,36 @@ def epoch_progress(update: Any) -> Callable[[float, dict[str, float]], None]:
     return progress
 
 
-def report_form(found: Report, target: str) -> dict[str, Any]:
-    """What a batch of files held, as JSON."""
-    counts = [{"category": c, "polarity": p, "aspects": n} for (c, p), n in found.counts.items()]
-    return {"output": target, **asdict(found), "counts": counts}
+def report_form(result: Report, target: str) -> dict[str, Any]:
+    """Return the statistics of a batch run as JSON."""
+    counts = [{"category": c, "polarity": p, "aspects": n} for (c, p), n in result.counts.items()]
+    return {"output": target, **asdict(result), "counts": counts}
 
 
-def report(found: Report, target: str) -> None:
-    """What a batch of files held: a table of categories by polarity."""
-    polarities = sorted({polarity or "no polarity" for _, polarity in found.counts})
+def report(result: Report, target: str) -> None:
+    """Print the statistics of a batch run: a table of categories by polarity, then totals."""
+    polarities = sorted({polarity or "no polarity" for _, polarity in result.counts})
     totals: dict[str, Counter[str]] = {}
-    for (category, polarity), count in found.counts.items():
+    for (category, polarity), count in result.counts.items():
         totals.setdefault(category, Counter())[polarity or "no polarity"] += count
-    rows = [[category, its.total(), *(its[p] for p in polarities)] for category, its in totals.items()]
+    rows = [[category, counts.total(), *(counts[p] for p in polarities)] for category, counts in totals.items()]
     rows.sort(key=lambda row: -totals[str(row[0])].total())
     table("", ["category", "aspects", *polarities], rows)
-    rate = (found.parsed - found.before) / found.seconds if found.seconds else 0
-    empty = f" ({found.empty:,} without a text)" if found.empty else ""
-    figures = f"{found.rows:,} reviews{empty}, {found.aspects:,} aspects, {rate:,.0f} reviews a second"
+    rate = (result.parsed - result.before) / result.seconds if result.seconds else 0
+    empty = f" ({result.empty:,} without a text)" if result.empty else ""
+    figures = f"{result.rows:,} reviews{empty}, {result.aspects:,} aspects, {rate:,.0f} reviews a second"
     out.print(f"\n{figures} -> {target}", markup=False)
-    if found.foreign:
-        languages = ", ".join(f"{language} {count:,}" for language, count in found.foreign.items())
+    if result.foreign:
+        languages = ", ".join(f"{language} {count:,}" for language, count in result.foreign.items())
         out.print(
-            f"{sum(found.foreign.values()):,} reviews in a language that the model does not read ({languages}): their "
+            f"{sum(result.foreign.values()):,} reviews in a language that the model does not read ({languages}): their "
             "scores are at most 0.5",
             markup=False,
         )
 
 
-def written(reviews: int, target: Path, lost: Mapping[str, int]) -> None:
-    """How many reviews went where, and what of them did not."""
+def stored_reviews(reviews: int, target: Path, lost: Mapping[str, int]) -> None:
+    """Print the number of reviews written to `target`, and the fields that its format cannot store."""
     out.print(f"{reviews:,} reviews -> {target}")
     if lost:
         out.print("this format has no place for " + ", ".join(f"{n} {kind}" for kind, n in lost.items()))
@@ -273,11 +276,11 @@ def layouts(lines: Sequence[str]) -> None:
         err.print(Text(line, "dim"), soft_wrap=True)
 
 
-def rejects(found: Report) -> None:
-    """On stderr, how many rows could not be parsed, and where they are."""
-    if found.rejected:
-        where = f"-> {found.rejects}" if found.rejects else f"({found.reject}); --rejects FILE keeps them"
-        err.print(Text(f"{found.rejected:,} rows could not be parsed {where}", "yellow"), soft_wrap=True)
+def rejects(result: Report) -> None:
+    """Print the number of rejected rows on stderr, and the path of their file."""
+    if result.rejected:
+        location = f"-> {result.rejects}" if result.rejects else f"({result.reject}); --rejects FILE keeps them"
+        err.print(Text(f"{result.rejected:,} rows could not be parsed {location}", "yellow"), soft_wrap=True)
 
 
 def verdict_form(verdict: Verdict, dry_run: bool = False) -> dict[str, Any]:
@@ -344,7 +347,10 @@ def verdict(verdict: Verdict, dry_run: bool = False) -> None:
 
 def reference_sets(sets: Sequence[ReferenceSet]) -> None:
     """Print the registered reference sets."""
-    rows = [[known.name, known.reviews, known.spans, ", ".join(known.categories), known.run_id] for known in sets]
+    rows = [
+        [reference.name, reference.reviews, reference.spans, ", ".join(reference.categories), reference.run_id]
+        for reference in sets
+    ]
     table("", ["reference set", "reviews", "spans", "categories", "run"], rows)
 
 

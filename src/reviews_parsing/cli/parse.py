@@ -94,8 +94,8 @@ def parse(
         typer.Option(
             min=0,
             max=100,
-            help="Percentage of rejected rows above which the exit status is 1, as it is if more rows are rejected "
-            "than parsed; 100 accepts any number.",
+            help="Percentage of rejected rows above which the exit status is 1; it is also 1 if more rows are rejected "
+            "than parsed. 100 accepts any number.",
             rich_help_panel=_LIMITS,
         ),
     ] = 5.0,
@@ -213,19 +213,19 @@ def _progress(update: Callable[[float | None, str], None]) -> Callable[[int, int
     """Return a callback for `parse_files` that shows the share of the rows that are done, and the rate."""
     start: tuple[float, int] | None = None
 
-    def progress(done: int, total: int, count: int) -> None:
+    def progress(finished: int, total: int, count: int) -> None:
         nonlocal start
         now = time.monotonic()
         start = start or (now, count)
         seconds, rows = now - start[0], count - start[1]
         rate = f", {rows / seconds:,.0f} a second" if seconds > _RATE_SECONDS else ""
-        update(done / total if total else None, f"{count:,} reviews{rate}")
+        update(finished / total if total else None, f"{count:,} reviews{rate}")
 
     return progress
 
 
 def _is_text(inputs: list[str]) -> bool:
-    """Return True if the only argument is no file and does not look like the name of one."""
+    """Return True if the only argument is neither a file nor looks like the name of one."""
     if len(inputs) != 1 or inputs[0] == "-":
         return False
     (name,) = inputs

@@ -91,7 +91,7 @@ def train(
             recipe,
             mapping=read_mapping(map_file) if map_file else None,
             data_format=data_format,
-            more=[str(file) for file in add or ()],
+            extra_files=[str(file) for file in add or ()],
             texts=_texts([str(file) for file in unlabelled or ()], text_column),
             resume=resume,
             progress=output.epoch_progress(update),
@@ -152,7 +152,7 @@ def evaluate(
         mapping=read_mapping(map_file) if map_file else None,
         data_format=data_format,
         model=model,
-        other=load_parser(against) if against else None,
+        against_parser=load_parser(against) if against else None,
         against=against,
     )
     run_id = pipelines.log_evaluation(report) if log else None

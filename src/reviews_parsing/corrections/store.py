@@ -70,7 +70,7 @@ class CorrectionRevision:
 
 
 class CorrectionConflict(ReviewsParsingError):
-    """A correction of a text that was corrected concurrently; `latest` is the newest revision in the store."""
+    """Conflict with a concurrent correction of the same text; `latest` is the newest revision in the store."""
 
     def __init__(self, message: str, latest: CorrectionRevision) -> None:
         super().__init__(message)
@@ -94,7 +94,7 @@ class CorrectionStore:
 
         `base_revision` is the revision that the author edited, None if the text had no correction. If the latest
         revision is a newer one with the same aspects, nothing is written and its number is returned. A correction by
-        somebody unknown is saved with `approved=False`: it is pending. Raises DataError if the labels are invalid,
+        an unknown author is saved with `approved=False`: it is pending. Raises DataError if the labels are invalid,
         CorrectionConflict if a newer revision has other aspects.
         """
         correction = correction.normalize()

@@ -41,6 +41,7 @@ class SplitStatistics:
     no_aspect_share: float
 
     def to_json(self) -> dict[str, Any]:
+        """Return the statistics as JSON values."""
         return asdict(self)
 
 

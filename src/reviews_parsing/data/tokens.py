@@ -73,7 +73,7 @@ def to_tokens(review: Review) -> tuple[list[str], list[str]]:
 
 
 def align(tokens: Sequence[str], text: str) -> Bounds | None:
-    """Return the bounds of each token in the text, None if the text is not the tokens with white space between."""
+    """Return the bounds of each token in the text, None if the text has other words between them."""
     if text == " ".join(tokens):
         starts = [0]
         for token in tokens:
@@ -81,13 +81,12 @@ def align(tokens: Sequence[str], text: str) -> Bounds | None:
         return [(start, next_start - 1) for start, next_start in pairwise(starts)]
     bounds, position = [], 0
     for token in tokens:
-        while not text.startswith(token, position) and position < len(text) and text[position].isspace():
-            position += 1
-        if not text.startswith(token, position):
+        start = text.find(token, position)
+        if start < 0 or words(text[position:start]):
             return None
-        bounds.append((position, position + len(token)))
-        position += len(token)
-    return bounds if not text[position:].strip() else None
+        position = start + len(token)
+        bounds.append((start, position))
+    return None if words(text[position:]) else bounds
 
 
 def split_words(text: str, edges: Iterable[int]) -> Bounds:

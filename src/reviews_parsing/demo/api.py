@@ -56,6 +56,7 @@ class Api:
         self._waiting = 0
 
     def routes(self) -> list[Route]:
+        """Return the routes of the API."""
         job = "/api/files/{id}"
         endpoints: list[tuple[str, str, Endpoint]] = [
             ("GET", "/api/model", self.describe_model),
@@ -75,6 +76,7 @@ class Api:
         return [Route(path, _answer_errors(endpoint), methods=[method]) for method, path, endpoint in endpoints]
 
     def close(self) -> None:
+        """Close the clients of the inference servers."""
         for client in self._clients:
             client.close()
 
@@ -107,21 +109,21 @@ class Api:
         async with self._slot():
             calls = [run_in_threadpool(self.client.parse, [text])]
             calls += [run_in_threadpool(client.parse, [text], COMPARE_RETRY_SECONDS) for client in self._clients[1:]]
-            first, *others = await asyncio.gather(*calls, return_exceptions=True)
+            first, *later_answers = await asyncio.gather(*calls, return_exceptions=True)
         if isinstance(first, BaseException):
             raise first
         revision = await run_in_threadpool(self._store.find_latest, text)
         return _json(
             {
                 "model": self.client.model,
-                "answers": [_describe_answer(answer) for answer in (first, *others)],
+                "answers": [_describe_answer(answer) for answer in (first, *later_answers)],
                 "words": rooms.find_words(text),
                 "correction": describe_correction(revision) if revision else None,
             }
         )
 
     async def correct(self, request: Request) -> Response:
-        """Save a correction; 409 with the stored one if somebody else corrected the text meanwhile."""
+        """Save a correction; 409 with the stored one if another user corrected the text meanwhile."""
         body = await _read_json(request)
         limit_mb = self._settings.page_storage_mb
         if self._store.path.exists() and self._store.path.stat().st_size > limit_mb * 10**6:
@@ -137,36 +139,44 @@ class Api:
         return _json({"correction": describe_correction(revision)}, 409 if is_conflict else 200)
 
     async def upload(self, request: Request) -> Response:
+        """Store an uploaded file as a new job."""
         limit = self._settings.max_upload_mb * 10**6
         job = await self._jobs.create(request.query_params.get("name", ""), stream_body(request, limit))
         return _json({"id": job.id}, 201)
 
     async def show_job(self, request: Request) -> Response:
+        """Return the state of a job."""
         return _json(_describe_job(self._job(request)))
 
     async def delete_job(self, request: Request) -> Response:
+        """Delete a job and its files."""
         await self._jobs.delete(self._own_job(request))
         return _json({})
 
     async def parse_job(self, request: Request) -> Response:
+        """Start to parse the file of a job."""
         job = self._own_job(request)
         body = await _read_json(request)
         self._jobs.parse(job, str(body.get("column") or ""), str(body["group_by"]) if body.get("group_by") else None)
         return _json(_describe_job(job), 202)
 
     async def stop_job(self, request: Request) -> Response:
+        """Stop the parsing of a job."""
         job = self._own_job(request)
         await self._jobs.stop(job)
         return _json(_describe_job(job))
 
     async def show_outcome(self, request: Request) -> Response:
+        """Return the insights of a finished job."""
         return _json(await run_in_threadpool(self._jobs.read_outcome, self._job(request)))
 
     async def download(self, request: Request) -> Response:
+        """Return a result file of a job."""
         path = await run_in_threadpool(self._jobs.find_download, self._job(request), request.path_params["kind"])
         return FileResponse(path, filename=path.name)
 
     async def create_queue(self, request: Request) -> Response:
+        """Build the review queue of a job."""
         job = self._own_job(request)
         column = str((await _read_json(request)).get("column") or "")
         return _json({"total": await self._jobs.build_queue(job, column)}, 201)
@@ -179,6 +189,7 @@ class Api:
         return _json({"name": job.name, "labelled": [text in corrected for text in texts]})
 
     async def show_queued_review(self, request: Request) -> Response:
+        """Return a review of the queue by its number."""
         texts = self._jobs.read_queue(self._job(request))
         number = request.path_params["number"]
         if not 0 <= number < len(texts):

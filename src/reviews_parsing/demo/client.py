@@ -95,10 +95,11 @@ class InferenceClient:
                 pause = min(2 * pause, _MAX_PAUSE_SECONDS)
 
     def get_json(self, path: str) -> Any:
-        """Return a JSON document of the server. Raises InferenceError if there is none."""
+        """Return a JSON document of the server. Raises InferenceError if the request fails."""
         return self._send("GET", path)
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def _parse(self, texts: Sequence[str]) -> Prediction:

@@ -1,4 +1,4 @@
-"""Corrections on the page: checks of what browsers send, saving, and their effect on the results of a file."""
+"""Corrections on the page: validation of requests, saving, and their effect on the results of a file."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def save_correction(
 ) -> tuple[CorrectionRevision, bool]:
     """Save a correction as pending; return the latest revision of its text, and whether that is a conflict.
 
-    A conflict is a newer correction by somebody else: nothing is saved then. Raises RequestRefused if the request is
+    A conflict is a newer correction by another user: nothing is saved then. Raises RequestRefused if the request is
     malformed, a category or polarity is unknown, or a label is invalid.
     """
     try:

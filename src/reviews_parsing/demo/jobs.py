@@ -117,6 +117,7 @@ class JobStore:
         return job
 
     def path(self, job: Job) -> Path:
+        """Return the folder of a job."""
         return self.folder / job.id
 
     async def create(self, name: str, chunks: AsyncIterator[bytes]) -> Job:
@@ -210,7 +211,7 @@ class JobStore:
         return int(reply["result"]["total"])
 
     def read_queue(self, job: Job) -> list[str]:
-        """Return the texts of the labelling queue. Raises RequestRefused (404) if there is none."""
+        """Return the texts of the labelling queue. Raises RequestRefused (404) if the job has no queue."""
         try:
             texts: list[str] = json.loads((self.path(job) / "queue.json").read_bytes())
         except FileNotFoundError:

@@ -86,8 +86,8 @@ def parse_file(
     Raises DataError if the file cannot be read or the result not be written.
     """
 
-    def on_progress(done: int, total: int, rows: int) -> None:
-        progress(done, total)
+    def on_progress(finished: int, total: int, rows: int) -> None:
+        progress(finished, total)
 
     report = batch.parse_files(parser, [path], target, text_column=column, progress=on_progress)
     counts = [(category, polarity, n) for (category, polarity), n in report.counts.items()]

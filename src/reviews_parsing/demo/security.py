@@ -77,6 +77,7 @@ class Guard:
         self._limiter = limiter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle a request: close WebSockets, refuse what is not allowed, else call the application."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close"})
             return

@@ -64,6 +64,7 @@ def emit(**message: Any) -> None:
 
 
 def describe_memory_limit(name: str, memory_mb: int) -> str:
+    """Return the message for a file that exceeds the memory limit."""
     return (
         f"{name} takes more than {memory_mb:,} MB of memory: split it, or ask whoever runs the page to raise "
         "REVIEWS_PARSING_FILE_MEMORY_MB"
@@ -100,7 +101,7 @@ def parse(request: Request) -> dict[str, Any]:
     parser = RemoteParser(client, threading.Event())
     totals = {"rows": 0}
     with _Reporter(lambda: {"phase": "parsing", "done": parser.parsed, "total": totals["rows"]}):
-        report = rooms.parse_file(parser, path, target, column, lambda done, total: totals.update(rows=total))
+        report = rooms.parse_file(parser, path, target, column, lambda finished, total: totals.update(rows=total))
     outcome: dict[str, Any] = {
         "rows": report.rows,
         "parsed": report.parsed,
@@ -141,6 +142,7 @@ class RejectSummary:
         self._reasons: dict[str, tuple[str, int, bool]] = {}
 
     def add(self, reason: str) -> None:
+        """Count a reason; reasons that differ only in numbers are counted together."""
         key = _NUMBERS.sub("#", reason)
         first, count, identical = self._reasons.get(key, (reason, 0, True))
         self._reasons[key] = first, count + 1, identical and reason == first

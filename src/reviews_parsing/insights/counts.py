@@ -273,10 +273,10 @@ def periods_of(cube: Cube, starts: Sequence[date], order: Sequence[str]) -> tupl
 def read_cells(tables: CountTables, groupings: Mapping[Grouping, int]) -> tuple[Cell, ...]:
     """Return each category in each combination of values of the columns by_0, by_1, ..., the largest first."""
     names = tuple(f"by_{n}" for n in range(tables.crossed))
-    same = " AND ".join(f"t.{name} = c.{name}" for name in names)
+    join_condition = " AND ".join(f"t.{name} = c.{name}" for name in names)
     rows = tables.reviews.rows(
         f"SELECT [{', '.join(f't.{n}' for n in names)}], category, t.reviews, c.mentioning, praising, blaming"
-        f" FROM totals t JOIN counts c ON {same} WHERE t.grouping = {groupings[names]}"
+        f" FROM totals t JOIN counts c ON {join_condition} WHERE t.grouping = {groupings[names]}"
         f" AND c.grouping = {tables.crossed_number()} AND category IS NOT NULL"
         f" ORDER BY t.reviews DESC, 1, c.mentioning DESC, category LIMIT {MAX_CELLS}"
     )

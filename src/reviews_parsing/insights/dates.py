@@ -126,7 +126,7 @@ def _candidates(reviews: Reviews) -> Sequence[str]:
 
 
 def _in_range(moment: str) -> str:
-    """Return SQL that is NULL for years in which nobody wrote these reviews."""
+    """Return SQL that is NULL for years in which the reviews cannot have been written."""
     limits = f"TIMESTAMP '{FIRST_YEAR}-01-01' AND TIMESTAMP '{date.today().year + 1}-12-31 23:59:59'"
     return f"CASE WHEN {moment} BETWEEN {limits} THEN {moment} END"
 
@@ -181,7 +181,7 @@ def _read_column(
 def _text_forms(value: str, date_format: str | None, order: str | None, now: datetime | None) -> Iterator[str]:
     """Yield SQL for the timestamp of a text in each form."""
 
-    def when(condition: str, result: str) -> str:
+    def case_when(condition: str, result: str) -> str:
         return f"CASE WHEN {condition} THEN {result} END"
 
     def matches(pattern: str) -> str:
@@ -189,10 +189,10 @@ def _text_forms(value: str, date_format: str | None, order: str | None, now: dat
 
     if date_format is not None:
         yield f"try_strptime({value}, {literal(date_format)})"
-    yield when(matches(r"^\d{4}[-/]\d+[-/]"), f"try_cast(replace({value}, '/', '-') AS TIMESTAMP)")
-    yield when(matches(r"^\d{4}-\d{2}$"), f"try_strptime({value}, '%Y-%m')")
-    yield when(matches(r"^\d{8}$"), f"try_strptime({value}, '%Y%m%d')")
-    yield when(matches(r"^(\d{9,19}(\.\d+)?|\d(\.\d+)?[eE]\+?\d{1,2})$"), _epoch(f"try_cast({value} AS DOUBLE)"))
+    yield case_when(matches(r"^\d{4}[-/]\d+[-/]"), f"try_cast(replace({value}, '/', '-') AS TIMESTAMP)")
+    yield case_when(matches(r"^\d{4}-\d{2}$"), f"try_strptime({value}, '%Y-%m')")
+    yield case_when(matches(r"^\d{8}$"), f"try_strptime({value}, '%Y%m%d')")
+    yield case_when(matches(r"^(\d{9,19}(\.\d+)?|\d(\.\d+)?[eE]\+?\d{1,2})$"), _epoch(f"try_cast({value} AS DOUBLE)"))
     for year, prefix in ((r"\d{4}", ""), (r"\d{2}", "20")):
         pattern = _DAY_MONTH.replace(r"\d{4}|\d{2}", year)
         first, second = (f"try_cast(regexp_extract({value}, {literal(pattern)}, {n}) AS INTEGER)" for n in (1, 3))
@@ -201,7 +201,7 @@ def _text_forms(value: str, date_format: str | None, order: str | None, now: dat
         day_first = f"{first} > 12 OR {first} = {second} OR ({stop} AND {second} <= 12) OR {order == 'day'}"
         for condition, day, month in ((day_first, 1, 3), (f"{second} > 12 OR {order == 'month'}", 3, 1)):
             text = f"regexp_replace({value}, {literal(pattern)}, '{prefix}\\4-\\{month}-\\{day}')"
-            yield when(f"{matches(pattern)} AND ({condition})", f"try_strptime({text}, '%Y-%m-%d')")
+            yield case_when(f"{matches(pattern)} AND ({condition})", f"try_strptime({text}, '%Y-%m-%d')")
     words = f"regexp_replace(lower({value}), {literal(_PREFIX)}, '')"
     for pattern, replacement in (
         (r"(\d)(st|[nr]d|th)\b", r"\1"),
@@ -214,7 +214,7 @@ def _text_forms(value: str, date_format: str | None, order: str | None, now: dat
     ):
         words = f"regexp_replace({words}, {literal(pattern)}, {literal(replacement)}, 'g')"
     formats = ", ".join(map(literal, _WORD_FORMATS))
-    yield when(matches(r"(?i)[a-z]{3}.*\d|\d.*[a-z]{3}"), f"try_strptime(trim({words}), [{formats}])")
+    yield case_when(matches(r"(?i)[a-z]{3}.*\d|\d.*[a-z]{3}"), f"try_strptime(trim({words}), [{formats}])")
     if now is not None:
         yield _relative(f"regexp_replace(lower({value}), {literal(_PREFIX)}, '')", now)
 

@@ -72,8 +72,8 @@ def make_digest(insights: Insights, folder: Path | None) -> Digest:
     """
     last = _read_state(folder)
     state = _state(insights)
-    known = set(last["findings"]) if last else set()
-    new = tuple(f for f in insights.findings if finding_key(f) not in known)
+    last_ids = set(last["findings"]) if last else set()
+    new = tuple(f for f in insights.findings if finding_key(f) not in last_ids)
     current = {finding_key(f) for f in insights.findings}
     sections: list[tuple[str, Sequence[str]]] = []
     if last is None:
@@ -83,7 +83,7 @@ def make_digest(insights: Insights, folder: Path | None) -> Digest:
         gone = [text for key, text in last["findings"].items() if key not in current]
         sections.append(("No longer significant", gone))
         sections.append(("Figures", _figure_lines(state, last)))
-        old = [_line(f) for f in insights.findings if finding_key(f) in known]
+        old = [_line(f) for f in insights.findings if finding_key(f) in last_ids]
         sections.append(("Unchanged findings", old))
     if insights.compared is not None:
         c = insights.compared
@@ -220,14 +220,14 @@ def _figure_lines(state: dict[str, Any], last: dict[str, Any]) -> list[str]:
     if state["stars"] is not None and last["stars"] is not None and abs(state["stars"] - last["stars"]) >= 0.005:
         lines.append(f"Mean stars: {state['stars']:.2f}, in the last digest {last['stars']:.2f}.")
     for category, shares in state["categories"].items():
-        before = last["categories"].get(category, dict.fromkeys(MEASURES, 0.0))
+        last_shares = last["categories"].get(category, dict.fromkeys(MEASURES, 0.0))
         for measure in MEASURES:
-            difference = shares[measure] - before[measure]
+            difference = shares[measure] - last_shares[measure]
             if abs(difference) >= 0.01:
                 verb = {"mentions": "mention"}.get(measure, measure)
                 lines.append(
                     f"{percent(shares[measure])} of all reviews {verb} {category}, in the last digest"
-                    f" {percent(before[measure])} ({points(difference)} points)."
+                    f" {percent(last_shares[measure])} ({points(difference)} points)."
                 )
     return lines
 
@@ -238,5 +238,5 @@ def _line(finding: Finding) -> str:
 
 
 def _limit(lines: Sequence[str]) -> tuple[str, ...]:
-    more = len(lines) - MAX_LINES
-    return (*lines[:MAX_LINES], *([f"... and {more:,} more."] if more > 0 else []))
+    hidden_lines = len(lines) - MAX_LINES
+    return (*lines[:MAX_LINES], *([f"... and {hidden_lines:,} more."] if hidden_lines > 0 else []))

@@ -138,7 +138,7 @@ def query_sentences(
     Filters have the names of `report.js`: category, topic, polarity, from, to (days), weekday, min, max (stars),
     search, sort, and by:COLUMN for groups. Raises DataError if a value is not a day or number.
     """
-    where = ["true"]
+    clauses = ["true"]
     parameters: list[object] = []
     conditions = {
         "category": "a.entity_group = ?",
@@ -163,16 +163,16 @@ def query_sentences(
                 parameters.append(types.get(name, str)(value))
             except ValueError:
                 raise DataError(f"'{value}' is not a value of the filter '{name}'") from None
-            where.append(condition)
+            clauses.append(condition)
     polarities = ", ".join(map(literal, POLARITIES))
     if (polarity := filters.get("polarity")) == "other":
-        where.append(f"(a.polarity IS NULL OR a.polarity NOT IN ({polarities}))")
+        clauses.append(f"(a.polarity IS NULL OR a.polarity NOT IN ({polarities}))")
     elif polarity:
-        where.append("a.polarity = ?")
+        clauses.append("a.polarity = ?")
         parameters.append(polarity)
     if topic := filters.get("topic"):
         number = next((n for n, t in enumerate(insights.topics) if t.id == topic), -1)
-        where.append(
+        clauses.append(
             "(a.entity_group, lower(trim(a.word))) IN"
             f" (SELECT (category, form) FROM topic_forms WHERE topic = {number})"
         )
@@ -183,7 +183,7 @@ def query_sentences(
         "most stars": "stars DESC NULLS LAST",
     }
     order = orders.get(filters.get("sort", ""), f"round({JOINT_PROBABILITY}, 2) DESC")
-    source = f"FROM (SELECT *, unnest({ASPECTS}) AS a FROM dated) WHERE {' AND '.join(where)}"
+    source = f"FROM (SELECT *, unnest({ASPECTS}) AS a FROM dated) WHERE {' AND '.join(clauses)}"
     ((count, number_of_reviews),) = cast(
         list[tuple[int, int]], reviews.rows(f"SELECT count(*), count(DISTINCT {ROW_ID}) {source}", parameters)
     )

@@ -115,14 +115,14 @@ def write_tables(insights: Insights, folder: str | Path) -> list[Path]:
     import pyarrow.parquet as pq
 
     target = _make_folder(folder)
-    written = []
+    paths = []
     for name, rows in tables(insights).items():
         columns = _columns(name)
-        written += [target / f"{name}.csv", target / f"{name}.parquet"]
-        write_bytes(written[-2], _csv(columns, rows).encode("utf-8", "replace"))
-        with replacing(written[-1]) as temporary:
+        paths += [target / f"{name}.csv", target / f"{name}.parquet"]
+        write_bytes(paths[-2], _csv(columns, rows).encode("utf-8", "replace"))
+        with replacing(paths[-1]) as temporary:
             pq.write_table(pa.table({column: [row[column] for row in rows] for column in columns}), temporary)
-    return written
+    return paths
 
 
 def write_workbook(insights: Insights, path: str | Path) -> None:
@@ -164,7 +164,7 @@ def write_pictures(insights: Insights, folder: str | Path) -> list[Path]:
     Raises DataError if a file cannot be written.
     """
     target = _make_folder(folder)
-    written = []
+    paths = []
     for name, figure in figures(insights).items():
         for ending in ("png", "svg"):
             content = io.BytesIO()
@@ -173,9 +173,9 @@ def write_pictures(insights: Insights, folder: str | Path) -> list[Path]:
                 # Names of categories and groups may be in a script that the font lacks.
                 warnings.filterwarnings("ignore", message="Glyph .* missing")
                 figure.savefig(content, format=ending, dpi=PICTURE_DPI, metadata=metadata)
-            written.append(target / f"{_file_name(name)}.{ending}")
-            write_bytes(written[-1], content.getvalue())
-    return written
+            paths.append(target / f"{_file_name(name)}.{ending}")
+            write_bytes(paths[-1], content.getvalue())
+    return paths
 
 
 def write_json(insights: Insights, path: str | Path) -> None:

@@ -187,12 +187,12 @@ class FindingSearch:
 
     def changes(self) -> tuple[Change, ...]:
         """Return the significant changes of categories, overall and in groups, in order of their p-values."""
-        found = [
+        significant_changes = [
             c
             for c in self.candidates
             if c.split is not None and not c.topic and c.measure != "stars" and c.adjusted < SIGNIFICANCE_LEVEL
         ]
-        found.sort(key=lambda c: (c.adjusted, c.p, c.subject))
+        significant_changes.sort(key=lambda c: (c.adjusted, c.p, c.subject))
         return tuple(
             Change(
                 category=self.categories[c.subject],
@@ -208,7 +208,7 @@ class FindingSearch:
                 n_before=c.other_total,
                 n_after=c.total,
             )
-            for c in found
+            for c in significant_changes
         )
 
     def topic_trends(self) -> dict[int, _Candidate]:
@@ -234,13 +234,13 @@ class FindingSearch:
             )
             and not (c.group is not None and self._group(c).pooled)
         ]
-        kept = self._best_measures([c for c in significant if c.measure != "stars"])
-        kept = self._drop_explained_scopes(kept)
-        kept = self._drop_explained_levels(kept)
-        kept = self._drop_other_columns(kept)
+        candidates = self._best_measures([c for c in significant if c.measure != "stars"])
+        candidates = self._drop_explained_scopes(candidates)
+        candidates = self._drop_explained_levels(candidates)
+        candidates = self._drop_other_columns(candidates)
         stars = self._drop_explained_scopes(self._best_measures([c for c in significant if c.measure == "stars"]))
-        kept += self._attach_stars(stars, kept)
-        findings = [self._finding(c) for c in kept]
+        candidates += self._attach_stars(stars, candidates)
+        findings = [self._finding(c) for c in candidates]
         findings += [_driver_finding(driver, p, self._name(driver), self.rating) for driver, p in self._best_drivers()]
         tiers = {"mentions": 2, "effect": 1}
         findings.sort(key=lambda f: (tiers.get(f.measure, 0), -f.score, f.p, f.id))
@@ -265,13 +265,13 @@ class FindingSearch:
                 if split[n] == 0:
                     continue
                 parts = slice(None, split[n]), slice(split[n], None)
-                before, after = (int(hits[subject, part].sum()) for part in parts)
+                hits_before, hits_after = (int(hits[subject, part].sum()) for part in parts)
                 total_before, total_after = (int(total[subject, part].sum()) for part in parts)
                 yield _Candidate(
                     "change" if group is None else "group_change",
                     (int(subject), topic, measure, base),
                     (dimension, group, int(split[n])),
-                    (after, total_after, before, total_before),
+                    (hits_after, total_after, hits_before, total_before),
                     float(p[n]),
                     mentions_before=int(cube.hits[subject, 0, : split[n], g].sum()),
                 )
@@ -287,10 +287,10 @@ class FindingSearch:
         for measure, base in MEASURES[: 3 if topic else 5]:
             hits = cube.hits[:, _index(measure)].sum(axis=1)
             total = np.broadcast_to(totals, hits.shape) if base == "reviews" else cube.hits[:, 0].sum(axis=1)
-            rest_hits, rest = hits.sum(axis=1)[:, None] - hits, total.sum(axis=1)[:, None] - total
-            p = two_share_p(hits, total, rest_hits, rest)
+            rest_hits, rest_total = hits.sum(axis=1)[:, None] - hits, total.sum(axis=1)[:, None] - total
+            p = two_share_p(hits, total, rest_hits, rest_total)
             possible = _possible(hits.sum(axis=1), total.sum(axis=1))[:, None]
-            possible = possible & (total >= MIN_REVIEWS) & (rest >= MIN_REVIEWS)
+            possible = possible & (total >= MIN_REVIEWS) & (rest_total >= MIN_REVIEWS)
             for subject, g in np.argwhere(possible):
                 # Of two groups, each is the rest of the other.
                 if len(groups) == 2 and g == 1:
@@ -299,7 +299,12 @@ class FindingSearch:
                     "group",
                     (int(subject), topic, measure, base),
                     (d, int(g), None),
-                    (int(hits[subject, g]), int(total[subject, g]), int(rest_hits[subject, g]), int(rest[subject, g])),
+                    (
+                        int(hits[subject, g]),
+                        int(total[subject, g]),
+                        int(rest_hits[subject, g]),
+                        int(rest_total[subject, g]),
+                    ),
                     float(p[subject, g]),
                 )
 
@@ -316,10 +321,10 @@ class FindingSearch:
                     continue
                 series = stars[:, :periods, g]
                 if (d is None or self.dimensions[d].changes) and periods > 1:
-                    before = series.cumsum(axis=1)[:, :-1]
-                    after = series.sum(axis=1)[:, None] - before
-                    p = _welch(after, before)
-                    eligible = (before[0] >= MIN_REVIEWS) & (after[0] >= MIN_REVIEWS)
+                    sums_before = series.cumsum(axis=1)[:, :-1]
+                    sums_after = series.sum(axis=1)[:, None] - sums_before
+                    p = _welch(sums_after, sums_before)
+                    eligible = (sums_before[0] >= MIN_REVIEWS) & (sums_after[0] >= MIN_REVIEWS)
                     if eligible.any():
                         split = int(np.where(eligible, p, 2).argmin())
                         yield self._star_candidate(
@@ -327,21 +332,28 @@ class FindingSearch:
                             d,
                             None if d is None else g,
                             split + 1,
-                            after[:, split],
-                            before[:, split],
+                            sums_after[:, split],
+                            sums_before[:, split],
                             min(1.0, float(p[split]) * int(eligible.sum())),
                         )
                 if d is not None and len(groups) > 1 and not (len(groups) == 2 and g == 1):
                     group_sum = stars[:, :, g].sum(axis=1)
-                    rest = stars.sum(axis=(1, 2)) - group_sum
-                    if min(group_sum[0], rest[0]) >= MIN_REVIEWS:
-                        p = _welch(group_sum[:, None], rest[:, None])
-                        yield self._star_candidate("group", d, g, None, group_sum, rest, float(p[0]))
+                    rest_sum = stars.sum(axis=(1, 2)) - group_sum
+                    if min(group_sum[0], rest_sum[0]) >= MIN_REVIEWS:
+                        p = _welch(group_sum[:, None], rest_sum[:, None])
+                        yield self._star_candidate("group", d, g, None, group_sum, rest_sum, float(p[0]))
 
     def _star_candidate(
-        self, kind: str, d: int | None, g: int | None, split: int | None, own: np.ndarray, other: np.ndarray, p: float
+        self,
+        kind: str,
+        d: int | None,
+        g: int | None,
+        split: int | None,
+        sums: np.ndarray,
+        other_sums: np.ndarray,
+        p: float,
     ) -> _Candidate:
-        counts = float(own[1] / own[0]), int(own[0]), float(other[1] / other[0]), int(other[0])
+        counts = float(sums[1] / sums[0]), int(sums[0]), float(other_sums[1] / other_sums[0]), int(other_sums[0])
         return _Candidate(kind, (-1, False, "stars", "reviews"), (d, g, split), counts, p)
 
     def _best_measures(self, candidates: Sequence[_Candidate]) -> list[_Candidate]:
@@ -358,31 +370,31 @@ class FindingSearch:
 
     def _drop_explained_scopes(self, candidates: Sequence[_Candidate]) -> list[_Candidate]:
         """Drop tests of the same subject that a change within a group explains, and the reverse."""
-        kept: list[_Candidate] = []
+        unexplained: list[_Candidate] = []
         subjects = dict.fromkeys((c.topic, c.subject) for c in candidates)
         for subject in subjects:
-            own = [c for c in candidates if (c.topic, c.subject) == subject]
-            group_changes = sorted((c for c in own if c.kind == "group_change"), key=lambda c: c.p)
-            general = next((c for c in own if c.kind == "change"), None)
-            wide = [c for c in own if c.kind != "group_change"]
+            same_subject = [c for c in candidates if (c.topic, c.subject) == subject]
+            group_changes = sorted((c for c in same_subject if c.kind == "group_change"), key=lambda c: c.p)
+            general = next((c for c in same_subject if c.kind == "change"), None)
+            wide = [c for c in same_subject if c.kind != "group_change"]
             if general is not None and self._is_general(general, group_changes):
                 local = [c for c in group_changes if self._differs_from_rest(c)]
-                kept += [general, *local]
+                unexplained += [general, *local]
                 wide = [c for c in wide if c is not general and self._remains(c, [general, *local])]
             else:
-                kept += group_changes
+                unexplained += group_changes
                 wide = [c for c in wide if self._remains(c, group_changes)]
-            kept += self._drop_reflections(wide)
-        return kept
+            unexplained += self._drop_reflections(wide)
+        return unexplained
 
     def _drop_reflections(self, candidates: Sequence[_Candidate]) -> list[_Candidate]:
         """Drop groups that differ from the others only because another group differs in the opposite direction."""
-        kept: list[_Candidate] = []
+        unexplained: list[_Candidate] = []
         for c in sorted(candidates, key=lambda c: c.p):
-            opposite = [k for k in kept if c.kind == k.kind == "group" and not _agree(k, c)]
+            opposite = [k for k in unexplained if c.kind == k.kind == "group" and not _agree(k, c)]
             if self._remains(c, opposite):
-                kept.append(c)
-        return kept
+                unexplained.append(c)
+        return unexplained
 
     def _is_general(self, change: _Candidate, group_changes: Sequence[_Candidate]) -> bool:
         """Tell whether a change happened in most groups, rather than in those few with a change of their own."""
@@ -391,9 +403,9 @@ class FindingSearch:
         if not self._remains(change, group_changes):
             # All together explain it: it is general if they hold most reviews.
             d = group_changes[0].dimension
-            own = [c for c in group_changes if c.dimension == d and c.direction == change.direction]
-            total = sum(self._group(c).reviews for c in own)
-            return len(own) > 1 and total > 0.5 * sum(g.reviews for g in self.dimensions[d or 0].groups)
+            same_direction = [c for c in group_changes if c.dimension == d and c.direction == change.direction]
+            total = sum(self._group(c).reviews for c in same_direction)
+            return len(same_direction) > 1 and total > 0.5 * sum(g.reviews for g in self.dimensions[d or 0].groups)
         return True
 
     def _differs_from_rest(self, change: _Candidate) -> bool:
@@ -404,9 +416,17 @@ class FindingSearch:
             p = _welch(stars[:, [g]], (stars.sum(axis=1) - stars[:, g])[:, None])
             return bool(p[0] < EXPLAINED_P)
         hits, total = self._arrays(change, d)
-        after_hits, after = hits[t : len(self.starts)].sum(axis=0), total[t : len(self.starts)].sum(axis=0)
+        after_hits, after_total = hits[t : len(self.starts)].sum(axis=0), total[t : len(self.starts)].sum(axis=0)
         p = two_share_p(
-            *(_one(v) for v in (after_hits[g], after[g], after_hits.sum() - after_hits[g], after.sum() - after[g]))
+            *(
+                _as_array(v)
+                for v in (
+                    after_hits[g],
+                    after_total[g],
+                    after_hits.sum() - after_hits[g],
+                    after_total.sum() - after_total[g],
+                )
+            )
         )
         return bool(p[0] < EXPLAINED_P)
 
@@ -436,7 +456,7 @@ class FindingSearch:
         if c.kind == "group":
             g = c.group or 0
             pair = hits[:, g].sum(), total[:, g].sum()
-            p = two_share_p(*(_one(v) for v in (*pair, hits.sum() - pair[0], total.sum() - pair[1])))[0]
+            p = two_share_p(*(_as_array(v) for v in (*pair, hits.sum() - pair[0], total.sum() - pair[1])))[0]
         else:
             columns_of = slice(None) if c.group is None else slice(c.group, c.group + 1)
             series = hits[:periods, columns_of].sum(axis=1)[None], total[:periods, columns_of].sum(axis=1)[None]
@@ -445,30 +465,36 @@ class FindingSearch:
 
     def _stars_remain(self, c: _Candidate, stars: np.ndarray) -> bool:
         if c.kind == "group":
-            own = stars[:, :, c.group or 0].sum(axis=1)
-            rest = stars.sum(axis=(1, 2)) - own
+            sums = stars[:, :, c.group or 0].sum(axis=1)
+            rest_sums = stars.sum(axis=(1, 2)) - sums
         else:
             series = stars[:, : len(self.starts)].sum(axis=2)
-            rest, own = series[:, : c.split].sum(axis=1), series[:, c.split :].sum(axis=1)
-        return bool(min(own[0], rest[0]) >= MIN_REVIEWS and _welch(own[:, None], rest[:, None])[0] < EXPLAINED_P)
+            rest_sums, sums = series[:, : c.split].sum(axis=1), series[:, c.split :].sum(axis=1)
+        return bool(
+            min(sums[0], rest_sums[0]) >= MIN_REVIEWS and _welch(sums[:, None], rest_sums[:, None])[0] < EXPLAINED_P
+        )
 
     def _drop_explained_levels(self, candidates: list[_Candidate]) -> list[_Candidate]:
-        """Of a category and a topic of it with the same fact, drop the category if the topic explains most of it."""
+        """Drop a category if one of its topics shows the same fact and explains most of it."""
         dropped: set[int] = set()
         for topic in sorted((c for c in candidates if c.topic), key=lambda c: c.p):
-            for other in candidates:
-                if other.topic or id(other) in dropped or id(topic) in dropped:
+            for category in candidates:
+                if category.topic or id(category) in dropped or id(topic) in dropped:
                     continue
-                if self.topics[topic.subject][1] != self.categories[other.subject] or not _agree(topic, other):
+                if self.topics[topic.subject][1] != self.categories[category.subject] or not _agree(topic, category):
                     continue
-                same = topic.key == other.key
-                compatible = same or topic.group is None or other.group is None or topic.key[:2] == other.key[:2]
+                is_same_scope = topic.key == category.key
+                compatible = (
+                    is_same_scope or topic.group is None or category.group is None or topic.key[:2] == category.key[:2]
+                )
                 if not compatible:
                     continue
-                if self._is_whole_category(topic) or (same and abs(topic.excess) < EXPLAINED_SHARE * abs(other.excess)):
+                if self._is_whole_category(topic) or (
+                    is_same_scope and abs(topic.excess) < EXPLAINED_SHARE * abs(category.excess)
+                ):
                     dropped.add(id(topic))
-                elif abs(topic.excess) >= EXPLAINED_SHARE * abs(other.excess):
-                    dropped.add(id(other))
+                elif abs(topic.excess) >= EXPLAINED_SHARE * abs(category.excess):
+                    dropped.add(id(category))
         return [c for c in candidates if id(c) not in dropped]
 
     def _is_whole_category(self, topic: _Candidate) -> bool:
@@ -478,20 +504,22 @@ class FindingSearch:
         return bool(2 * self.overall[1].hits[topic.subject, 0].sum() > whole)
 
     def _drop_other_columns(self, candidates: list[_Candidate]) -> list[_Candidate]:
-        """Of facts on one category in different columns or scopes with the same reviews, keep the strongest."""
-        kept: list[_Candidate] = []
+        """Keep the strongest of the facts on one category in columns or scopes that share reviews."""
+        strongest: list[_Candidate] = []
         for c in sorted(candidates, key=lambda c: -_score(c)):
-            rivals = [k for k in kept if self._category(k) == self._category(c) and _agree(k, c) and k.key != c.key]
+            rivals = [
+                k for k in strongest if self._category(k) == self._category(c) and _agree(k, c) and k.key != c.key
+            ]
             overlapping = (k for k in rivals if k.dimension != c.dimension or k.group == c.group)
             if not any(abs(c.excess) <= 1.3 * abs(k.excess) and k.topic >= c.topic for k in overlapping):
-                kept.append(c)
-        return kept
+                strongest.append(c)
+        return strongest
 
-    def _attach_stars(self, stars: Sequence[_Candidate], kept: Sequence[_Candidate]) -> list[_Candidate]:
+    def _attach_stars(self, stars: Sequence[_Candidate], candidates: Sequence[_Candidate]) -> list[_Candidate]:
         """Add changes of stars to the finding on the same group that agrees, and return those without one."""
         alone = []
         for c in stars:
-            related = [k for k in kept if k.direction == c.direction and k.key[:2] == c.key[:2]]
+            related = [k for k in candidates if k.direction == c.direction and k.key[:2] == c.key[:2]]
             related = [k for k in related if k.key == c.key or k.group is not None]
             if not related:
                 alone.append(c)
@@ -556,7 +584,7 @@ class FindingSearch:
 
     def _text(self, c: _Candidate) -> str:
         """Return the fact as a sentence with its counts."""
-        where = (
+        group_filter = (
             ""
             if c.group is None or c.dimension is None
             else f"{self.dimensions[c.dimension].column} {self._group(c).value}"
@@ -565,8 +593,8 @@ class FindingSearch:
         if c.measure == "stars":
             values = f"{c.hits:.1f} ({c.total:,} reviews)", f"{c.other_hits:.1f} ({c.other_total:,})"
             if c.split is None:
-                return f"Where {_where_is(where)}, mean stars are {values[0]}; elsewhere {values[1]}."
-            return f"{_begin(where, since)} mean stars are {values[0]}; before, {values[1]}."
+                return f"Where {_where_is(group_filter)}, mean stars are {values[0]}; elsewhere {values[1]}."
+            return f"{_begin(group_filter, since)} mean stars are {values[0]}; before, {values[1]}."
         name = self._subject_name(c)
         base = "reviews" if c.base == "reviews" else "reviews that mention it"
         shares = c.hits / c.total, c.other_hits / c.other_total
@@ -576,16 +604,16 @@ class FindingSearch:
             for share, n, total in zip(shares, (c.hits, c.other_hits), (c.total, c.other_total), strict=True)
         ]
         if c.split is None:
-            return f"Where {_where_is(where)}, {counts[0]} of the {base} {verb} {name}; elsewhere {counts[1]}."
+            return f"Where {_where_is(group_filter)}, {counts[0]} of the {base} {verb} {name}; elsewhere {counts[1]}."
         if self._is_new(c):
             return (
-                f"{_begin(where, since)} {counts[0]} of the {base} {verb} {name}, which is new: none of the"
+                f"{_begin(group_filter, since)} {counts[0]} of the {base} {verb} {name}, which is new: none of the"
                 f" {c.other_total:,} before did."
             )
         if c.topic and c.hits == 0:
-            return f"{_begin(where, since)} no review {verb}s {name} ({c.total:,} reviews); before, {counts[1]}."
+            return f"{_begin(group_filter, since)} no review {verb}s {name} ({c.total:,} reviews); before, {counts[1]}."
         direction = "more" if c.excess > 0 else "fewer"
-        return f"{_begin(where, since)} {direction} {base} {verb} {name}: {counts[0]}; before, {counts[1]}."
+        return f"{_begin(group_filter, since)} {direction} {base} {verb} {name}: {counts[0]}; before, {counts[1]}."
 
     def _subject_name(self, c: _Candidate) -> str:
         if not c.topic:
@@ -626,7 +654,7 @@ def _possible(hits: np.ndarray, total: np.ndarray) -> np.ndarray:
     return possible
 
 
-def _one(value: object) -> np.ndarray:
+def _as_array(value: object) -> np.ndarray:
     import numpy as np
 
     return np.array([value])
@@ -664,23 +692,23 @@ def _score(c: _Candidate) -> float:
     return weight * evidence * log10(10 + abs(c.excess))
 
 
-def _where_is(where: str) -> str:
+def _where_is(scope: str) -> str:
     """Return "column group" as "column is group"."""
-    column, _, value = where.partition(" ")
+    column, _, value = scope.partition(" ")
     return f"{column} is {value}"
 
 
-def _begin(where: str, since: str) -> str:
-    return f"{where[0].upper() + where[1:]}: since {since}," if where else f"Since {since},"
+def _begin(scope: str, since: str) -> str:
+    return f"{scope[0].upper() + scope[1:]}: since {since}," if scope else f"Since {since},"
 
 
 def _driver_finding(driver: Driver, p: float, name: str, rating: Rating | None) -> Finding:
     total = rating.modelled if rating else driver.reviews
     verb = "praise" if driver.polarity == "positive" else "blame"
-    more = "more" if driver.effect > 0 else "fewer"
+    quantifier = "more" if driver.effect > 0 else "fewer"
     low, high = sorted((abs(driver.low), abs(driver.high)))
     text = (
-        f"Reviews that {verb} {name} give {abs(driver.effect):.1f} {more} stars, everything else equal"
+        f"Reviews that {verb} {name} give {abs(driver.effect):.1f} {quantifier} stars, everything else equal"
         f" (95 %: {low:.1f} to {high:.1f}); {percent(driver.share)} of reviews do ({driver.reviews:,} of {total:,})."
     )
     kind = ("costs" if driver.effect < 0 else "brings") if rating else "rating"
@@ -757,14 +785,14 @@ def reportable_changes(changes: Sequence[Change]) -> list[Change]:
 
 def change_sentence(change: Change, grain: str | None) -> str:
     """Return the date and the shares before and after a change as a sentence."""
-    before, after = change.before.value, change.after.value
-    direction = "more" if after > before else "fewer"
+    share_before, share_after = change.before.value, change.after.value
+    direction = "more" if share_after > share_before else "fewer"
     base = "of the reviews that mention it" if change.base == "mentions" and change.measure != "mentions" else "reviews"
-    where = f"{change.column} {change.group}" if change.column else ""
-    begin = _begin(where, period_name(change.since, grain))
+    scope = f"{change.column} {change.group}" if change.column else ""
+    begin = _begin(scope, period_name(change.since, grain))
     return (
         f"{begin} {direction} {base} {VERBS[change.measure]} {change.category}: "
-        f"{percent(after)}, before {percent(before)}."
+        f"{percent(share_after)}, before {percent(share_before)}."
     )
 
 
@@ -829,10 +857,10 @@ def range_sentence(insights: Insights, difference: RangeDifference) -> str:
     d = difference
     names = {topic.id: topic.name for topic in insights.topics}
     name = d.category if d.topic is None else f"“{names.get(d.topic, d.topic)}” ({d.category})"
-    where = f"{d.column} {d.group}: " if d.column else ""
-    more = "more" if d.difference.value > 0 else "fewer"
+    scope = f"{d.column} {d.group}: " if d.column else ""
+    quantifier = "more" if d.difference.value > 0 else "fewer"
     text = (
-        f"{where}{more} reviews {VERBS[d.measure]} {name}: {percent(d.share.value)} ({d.hits:,} of {d.total:,});"
+        f"{scope}{quantifier} reviews {VERBS[d.measure]} {name}: {percent(d.share.value)} ({d.hits:,} of {d.total:,});"
         f" before, {percent(d.share_before.value)} ({d.hits_before:,} of {d.total_before:,})."
     )
     return text[0].upper() + text[1:]

@@ -93,8 +93,10 @@ def compare(column: str, groups: tuple[Group, ...], reason: str | None, cube: Cu
             hits, total = sum(h for h, _ in pairs), sum(n for _, n in pairs)
             for group, (group_hits, group_total) in zip(groups, pairs, strict=True):
                 if 0 < group_total < total:
-                    rest = hits - group_hits, total - group_total
-                    contrasts.append(_contrast(group.value, category, measure, (group_hits, group_total), rest))
+                    other_reviews = hits - group_hits, total - group_total
+                    contrasts.append(
+                        _contrast(group.value, category, measure, (group_hits, group_total), other_reviews)
+                    )
     return Comparison(column, groups, _adjust(tests), _adjust(contrasts))
 
 
@@ -103,11 +105,25 @@ def _test(category: str, measure: str, pairs: Sequence[tuple[int, int]]) -> Test
     return Test(category, measure, test, statistic, p, p, effect)
 
 
-def _contrast(value: str, category: str, measure: str, pair: tuple[int, int], rest: tuple[int, int]) -> Contrast:
+def _contrast(
+    value: str, category: str, measure: str, pair: tuple[int, int], other_reviews: tuple[int, int]
+) -> Contrast:
     hits, total = pair
-    test, _, p, _ = independence([(hits, total - hits), (rest[0], rest[1] - rest[0])])
-    difference = newcombe(*pair, *rest)
-    return Contrast(value, category, measure, total, hits, wilson(*pair), rest[0] / rest[1], difference, test, p, p)
+    test, _, p, _ = independence([(hits, total - hits), (other_reviews[0], other_reviews[1] - other_reviews[0])])
+    difference = newcombe(*pair, *other_reviews)
+    return Contrast(
+        value,
+        category,
+        measure,
+        total,
+        hits,
+        wilson(*pair),
+        other_reviews[0] / other_reviews[1],
+        difference,
+        test,
+        p,
+        p,
+    )
 
 
 def _adjust(results: Sequence[T]) -> tuple[T, ...]:
@@ -126,8 +142,8 @@ def parse_ranges(text: str, dating: Dating | None) -> tuple[date, date, date, da
         raise DataError("--compare needs a column of dates: name it with --time COLUMN")
     if text in dates.GRAINS:
         first = _start(dating.last, text)
-        before = _start(first - timedelta(days=1), text)
-        return before, first - timedelta(days=1), first, dating.last
+        previous_start = _start(first - timedelta(days=1), text)
+        return previous_start, first - timedelta(days=1), first, dating.last
     parts = [_RANGE.fullmatch(part.strip()) for part in text.split(",")]
     try:
         days = [date.fromisoformat(day) for match in parts if match for day in match.groups()]
@@ -170,8 +186,8 @@ def compare_ranges(
         for g, group in enumerate(groups):
             if group.pooled:
                 continue
-            before, now = (int(total) for total in cube.total[:, g])
-            if min(before, now) < MIN_REVIEWS and column is not None:
+            total_before, now = (int(total) for total in cube.total[:, g])
+            if min(total_before, now) < MIN_REVIEWS and column is not None:
                 continue
             subjects: list[tuple[str, str | None, np.ndarray]] = [
                 (category, None, cube.hits[n]) for n, category in enumerate(order)
@@ -181,9 +197,9 @@ def compare_ranges(
             for category, topic, counts in subjects:
                 for m, measure in enumerate(MEASURES):
                     old, new = (int(count) for count in counts[m, :, g])
-                    if old + new == 0 or min(before, now) == 0:
+                    if old + new == 0 or min(total_before, now) == 0:
                         continue
-                    p = float(two_share_p(*(np.array([v]) for v in (new, now, old, before)))[0])
+                    p = float(two_share_p(*(np.array([v]) for v in (new, now, old, total_before)))[0])
                     differences.append(
                         RangeDifference(
                             column,
@@ -194,10 +210,10 @@ def compare_ranges(
                             now,
                             new,
                             wilson(new, now),
-                            before,
+                            total_before,
                             old,
-                            wilson(old, before),
-                            newcombe(new, now, old, before),
+                            wilson(old, total_before),
+                            newcombe(new, now, old, total_before),
                             p,
                             p,
                         )

@@ -188,11 +188,11 @@ def find_disagreements(reviews: Reviews, text: str | None) -> tuple[tuple[Disagr
     result: list[Disagreement] = []
     counts = []
     for side, condition, polarity, opposite in sides:
-        where = (
+        group_filter = (
             f"{condition} AND len(list_filter({ASPECTS}, lambda x: x.polarity = '{polarity}')) > 0"
             f" AND len(list_filter({ASPECTS}, lambda x: x.polarity = '{opposite}')) = 0"
         )
-        ((count,),) = cast(list[tuple[int]], reviews.rows(f"SELECT count(*) FROM dated WHERE {where}"))
+        ((count,),) = cast(list[tuple[int]], reviews.rows(f"SELECT count(*) FROM dated WHERE {group_filter}"))
         counts.append(count)
         if text is None or not count:
             continue
@@ -201,7 +201,7 @@ def find_disagreements(reviews: Reviews, text: str | None) -> tuple[tuple[Disagr
             list[tuple[dict[str, Any], float]],
             reviews.rows(
                 f"SELECT {review_struct(reviews, text)}, 1 - {miss} AS p FROM dated"
-                f" WHERE {where} AND length({quoted(text)}) <= {MAX_REVIEW_LENGTH}"
+                f" WHERE {group_filter} AND length({quoted(text)}) <= {MAX_REVIEW_LENGTH}"
                 f" ORDER BY round(p, 3) DESC, {ROW_ID} LIMIT {MAX_DISAGREEMENTS}"
             ),
         )

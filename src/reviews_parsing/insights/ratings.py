@@ -142,7 +142,7 @@ def fit_linear(outcome: np.ndarray, predictors: np.ndarray, clusters: np.ndarray
     from scipy import stats
 
     n, k = predictors.shape
-    nothing = np.full(k, np.nan)
+    missing = np.full(k, np.nan)
     design, y = np.column_stack([np.ones(n), predictors]), outcome.astype(float)
     levels = 0
     if clusters is not None and fixed:
@@ -152,18 +152,20 @@ def fit_linear(outcome: np.ndarray, predictors: np.ndarray, clusters: np.ndarray
         design = design[:, 1:] - _means(design[:, 1:], clusters, sizes)[clusters]
         y = y - (np.bincount(clusters, y, levels) / sizes)[clusters]
     first = 0 if levels else 1
-    kept = _independent(design)
-    design = design[:, kept]
-    freedom = n - len(kept) - levels
-    if freedom < 10 or not kept:
-        return Fit(nothing, nothing, nothing, nothing, nothing)
+    independent = _independent(design)
+    design = design[:, independent]
+    freedom = n - len(independent) - levels
+    if freedom < 10 or not independent:
+        return Fit(missing, missing, missing, missing, missing)
     inverse = np.linalg.inv(design.T @ design)
     beta = inverse @ design.T @ y
     residuals = y - design @ beta
     if clusters is not None and not fixed:
         count = int(clusters.max()) + 1
-        scores = np.column_stack([np.bincount(clusters, design[:, j] * residuals, count) for j in range(len(kept))])
-        correction = count / (count - 1) * (n - 1) / (n - len(kept))
+        scores = np.column_stack(
+            [np.bincount(clusters, design[:, j] * residuals, count) for j in range(len(independent))]
+        )
+        correction = count / (count - 1) * (n - 1) / (n - len(independent))
         covariance, degrees = inverse @ (correction * scores.T @ scores) @ inverse, count - 1
     else:
         leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
@@ -172,12 +174,12 @@ def fit_linear(outcome: np.ndarray, predictors: np.ndarray, clusters: np.ndarray
         weights = (residuals / np.maximum(1 - leverage, 1e-6)) ** 2
         covariance, degrees = inverse @ (design.T * weights) @ design @ inverse, freedom
     error = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
-    ones = np.concatenate([[n], predictors.sum(axis=0)])[1 if levels else 0 :][kept]
-    degrees = np.minimum(degrees, np.maximum(1, np.minimum(ones, np.where(ones == n, n, n - ones)) - 1))
+    positives = np.concatenate([[n], predictors.sum(axis=0)])[1 if levels else 0 :][independent]
+    degrees = np.minimum(degrees, np.maximum(1, np.minimum(positives, np.where(positives == n, n, n - positives)) - 1))
     p = 2 * stats.t.sf(np.abs(beta / error), degrees)
     half = stats.t.ppf(0.975, degrees) * error
-    result = [nothing.copy() for _ in range(5)]
-    for position, column in enumerate(kept):
+    result = [missing.copy() for _ in range(5)]
+    for position, column in enumerate(independent):
         if column >= first:
             for array, value in zip(result, (beta, error, beta - half, beta + half, p), strict=True):
                 array[column - first] = value[position]
@@ -197,18 +199,20 @@ def _independent(design: np.ndarray) -> list[int]:
     gram = design.T @ design
     scale = np.sqrt(np.maximum(np.diag(gram), 1e-300))
     gram = gram / scale / scale[:, None]
-    kept: list[int] = []
+    independent: list[int] = []
     for column in range(gram.shape[0]):
         if scale[column] < 1e-9:
             continue
-        if kept:
-            inner = gram[np.ix_(kept, kept)]
-            rest = gram[column, column] - gram[column, kept] @ np.linalg.solve(inner, gram[kept, column])
+        if independent:
+            inner = gram[np.ix_(independent, independent)]
+            residual = gram[column, column] - gram[column, independent] @ np.linalg.solve(
+                inner, gram[independent, column]
+            )
         else:
-            rest = gram[column, column]
-        if rest > 1e-8:
-            kept.append(column)
-    return kept
+            residual = gram[column, column]
+        if residual > 1e-8:
+            independent.append(column)
+    return independent
 
 
 def find_drivers(
@@ -225,7 +229,7 @@ def find_drivers(
     import numpy as np
 
     categories = categories[: MAX_PREDICTORS // 2]
-    every = max(1, -(-rating.rated // MAX_MODEL_REVIEWS))
+    modulus = max(1, -(-rating.rated // MAX_MODEL_REVIEWS))
     columns = ", ".join(
         f"len(list_filter(aspects, lambda x: x.entity_group = {literal(category)} AND x.polarity = '{polarity}')) > 0"
         f" AS c{n}_{polarity}"
@@ -234,25 +238,25 @@ def find_drivers(
     )
     reviews.rows(
         f"CREATE TABLE rated AS SELECT {ROW_ID}, stars, place{', ' + columns if columns else ''} FROM coded"
-        f" WHERE stars IS NOT NULL AND hash({ROW_ID}) % {every} = 0"
+        f" WHERE stars IS NOT NULL AND hash({ROW_ID}) % {modulus} = 0"
     )
     data = reviews.arrays(f"FROM rated ORDER BY {ROW_ID}")
     stars = np.asarray(data["stars"], float)
     places = np.ma.filled(data["place"], "") if place is not None else np.full(len(stars), "")
     _, clusters = np.unique(places.astype(str), return_inverse=True)
     number = int(clusters.max()) + 1 if len(stars) else 0
-    used = clusters if number > 1 else None
+    place_clusters = clusters if number > 1 else None
     fixed = number < MIN_CLUSTERS
     flags = [np.asarray(data[name], float) for name in data if name.startswith("c")]
     names = [(category, None, polarity) for category in categories for polarity in POLARITIES]
-    drivers = _drivers(stars, flags, names, used, fixed)
-    drivers += _topic_drivers(reviews, data[ROW_ID], stars, flags, names, used, fixed, topics)
+    drivers = _drivers(stars, flags, names, place_clusters, fixed)
+    drivers += _topic_drivers(reviews, data[ROW_ID], stars, flags, names, place_clusters, fixed, topics)
     corrected = adjusted([driver.p for driver in drivers])
     drivers = [replace(driver, adjusted=p) for driver, p in zip(drivers, corrected, strict=True)]
     drivers.sort(key=_rank)
     method = (
         "reviews are independent, intervals HC3"
-        if used is None
+        if place_clusters is None
         else f"each of {number} places has its own level, intervals HC3"
         if fixed
         else f"intervals cluster-robust over {number} places"
@@ -304,19 +308,21 @@ def _topic_drivers(
     drivers = []
     for number, (topic, category) in enumerate(topics):
         chosen = np.asarray(table["topic"]) == number
-        own = []
+        topic_indices = []
         for kind in ("blame", "praise"):
             flag = np.zeros(len(stars))
             flag[position[chosen & np.asarray(table[kind], bool)]] = 1
-            own.append(flag)
-        usable = [n for n in range(2) if _is_usable(own[n])]
+            topic_indices.append(flag)
+        usable = [n for n in range(2) if _is_usable(topic_indices[n])]
         if not usable:
             continue
-        others = [flag for flag, name in zip(flags, names, strict=True) if name[0] != category and _is_usable(flag)]
-        fit = fit_linear(stars, np.column_stack([*(own[n] for n in usable), *others]), clusters, fixed)
+        other_flags = [
+            flag for flag, name in zip(flags, names, strict=True) if name[0] != category and _is_usable(flag)
+        ]
+        fit = fit_linear(stars, np.column_stack([*(topic_indices[n] for n in usable), *other_flags]), clusters, fixed)
         for place, n in enumerate(usable):
             if np.isfinite(fit.p[place]):
-                drivers.append(_driver((category, topic, POLARITIES[n]), own[n], fit, place))
+                drivers.append(_driver((category, topic, POLARITIES[n]), topic_indices[n], fit, place))
     return drivers
 
 

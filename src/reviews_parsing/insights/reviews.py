@@ -99,7 +99,7 @@ class Reviews:
             raise DataError(self._explain(error)) from None
 
     def resolve(self, name: str) -> str | None:
-        """Return the column of the view that a column of the files has become, or None if there is none.
+        """Return the name in the view of a column of the files, or None if the files have no such column.
 
         Names that differ only in case from another one, or that the views use, have a number appended.
         """
@@ -217,15 +217,15 @@ def _as_parquet(connection: DuckDBPyConnection, path: Path, name: str, target: P
 
 def _renaming(columns: Sequence[str]) -> str:
     """Return SQL after `*` that renames columns with the names of the views' own columns, or an empty text."""
-    own = (FILE, ROW, ROW_ID)
-    names = ", ".join(f"{quoted(c)} AS {quoted(_numbered(c, columns))}" for c in columns if c.lower() in own)
+    added_columns = (FILE, ROW, ROW_ID)
+    names = ", ".join(f"{quoted(c)} AS {quoted(_numbered(c, columns))}" for c in columns if c.lower() in added_columns)
     return f" RENAME ({names})" if names else ""
 
 
 def _numbered(name: str, columns: Sequence[str]) -> str:
     """Return a name with the first number that makes it unique, as DuckDB does."""
-    taken = {column.lower() for column in columns}
-    return next(f"{name}_{n}" for n in range(1, len(taken) + 2) if f"{name}_{n}".lower() not in taken)
+    column_names = {column.lower() for column in columns}
+    return next(f"{name}_{n}" for n in range(1, len(column_names) + 2) if f"{name}_{n}".lower() not in column_names)
 
 
 def _differ_in_case(columns: Sequence[str]) -> bool:
@@ -307,8 +307,8 @@ def _leave_out_empty_texts(reviews: Reviews) -> tuple[str | None, int]:
         raise DataError(
             f"{reviews.names[0]} holds no review: the column '{column}' is empty in all {total:,} rows: check the input"
         )
-    where = f" WHERE {ROW_ID} NOT IN (FROM empty_rows)" if empty else ""
-    reviews.rows(f"CREATE VIEW reviews AS SELECT * FROM all_rows{where}")
+    condition = f" WHERE {ROW_ID} NOT IN (FROM empty_rows)" if empty else ""
+    reviews.rows(f"CREATE VIEW reviews AS SELECT * FROM all_rows{condition}")
     return offsets_column, empty
 
 

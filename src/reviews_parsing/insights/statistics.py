@@ -93,11 +93,11 @@ def two_share_p(hits: np.ndarray, total: np.ndarray, other_hits: np.ndarray, oth
     from scipy import stats
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        all_hits, everything = hits + other_hits, total + other_total
-        misses = everything - all_hits
+        all_hits, all_total = hits + other_hits, total + other_total
+        misses = all_total - all_hits
         cross = (hits * (other_total - other_hits) - other_hits * (total - hits)).astype(float)
-        chi2 = cross * cross * everything / (total.astype(float) * other_total * all_hits * misses)
-        expected = np.minimum(all_hits, misses) * np.minimum(total, other_total) / everything
+        chi2 = cross * cross * all_total / (total.astype(float) * other_total * all_hits * misses)
+        expected = np.minimum(all_hits, misses) * np.minimum(total, other_total) / all_total
     p = np.ones(hits.shape)
     valid = (total > 0) & (other_total > 0) & (all_hits > 0) & (misses > 0)
     asymptotic = valid & (expected >= MIN_EXPECTED)
@@ -105,7 +105,7 @@ def two_share_p(hits: np.ndarray, total: np.ndarray, other_hits: np.ndarray, oth
     # The exact test takes longer and is needed only where chi-squared is not small anyway.
     exact = valid & ~asymptotic & (chi2 > 2)
     if exact.any():
-        parameters = everything[exact], all_hits[exact], total[exact]
+        parameters = all_total[exact], all_hits[exact], total[exact]
         tails = stats.hypergeom.cdf(hits[exact], *parameters), stats.hypergeom.sf(hits[exact] - 1, *parameters)
         p[exact] = np.minimum(1.0, 2 * np.minimum(*tails))
     return p
@@ -115,22 +115,22 @@ def best_splits(hits: np.ndarray, total: np.ndarray, min_reviews: int) -> tuple[
     """Return the most significant change point of each series: p-values, and the first period after it.
 
     `hits` and `total` have shape [series, periods]. p is corrected for the number of splits with `min_reviews` on both
-    sides (Bonferroni, or the bound of Miller and Siegmund, 1982, if smaller). If there are none, the period is 0.
+    sides (Bonferroni, or the bound of Miller and Siegmund, 1982, if smaller). Without a split, the period is 0.
     """
     import numpy as np
     from scipy import stats
 
-    before_hits, before = hits.cumsum(axis=1)[:, :-1], total.cumsum(axis=1)[:, :-1]
-    after_hits, after = hits.sum(axis=1)[:, None] - before_hits, total.sum(axis=1)[:, None] - before
-    if before.shape[1] == 0:
+    before_hits, total_before = hits.cumsum(axis=1)[:, :-1], total.cumsum(axis=1)[:, :-1]
+    after_hits, total_after = hits.sum(axis=1)[:, None] - before_hits, total.sum(axis=1)[:, None] - total_before
+    if total_before.shape[1] == 0:
         return np.ones(len(hits)), np.zeros(len(hits), int)
-    eligible = (before >= min_reviews) & (after >= min_reviews)
-    p = np.where(eligible, two_share_p(after_hits, after, before_hits, before), 1.0)
+    eligible = (total_before >= min_reviews) & (total_after >= min_reviews)
+    p = np.where(eligible, two_share_p(after_hits, total_after, before_hits, total_before), 1.0)
     position = p.argmin(axis=1)
     best = p[np.arange(len(p)), position]
     splits = eligible.sum(axis=1)
     bonferroni = np.minimum(1.0, best * splits)
-    share = np.where(eligible, before / np.maximum(before + after, 1), np.nan)
+    share = np.where(eligible, total_before / np.maximum(total_before + total_after, 1), np.nan)
     with np.errstate(all="ignore"):
         low, high = np.nanmin(np.nan_to_num(share, nan=0.5), axis=1), np.nanmax(np.nan_to_num(share, nan=0.5), axis=1)
         b = stats.norm.isf(np.maximum(best, 1e-300) / 2)

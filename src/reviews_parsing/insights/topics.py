@@ -2,7 +2,7 @@
 
 Everything comes from the stored spans, so that topics are the same in every run and need no model. A compound joins the
 head that is a target by itself ("short rib" joins "rib", but "ice cream" does not join "cream"), accents and rare
-misspellings join the usual spelling, and a topic file merges what only a person knows to be the same.
+misspellings join the usual spelling, and a topic file merges synonyms.
 """
 
 from __future__ import annotations
@@ -235,16 +235,16 @@ def read_topic_file(path: Path | None) -> TopicEdits:
         raise DataError(f"{path} cannot be read ({error.strerror}): check the path") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} is not TOML ({error}): see docs/how-to/insights.md for an example") from None
-    known = {"merge": list, "split": list, "rename": str}
+    section_types = {"merge": list, "split": list, "rename": str}
     for section, entries in document.items():
         if section == "hide" and isinstance(entries, dict) and set(entries) == {"ids"} and _is_strings(entries["ids"]):
             continue
-        wanted = known.get(section)
-        if wanted is None or not isinstance(entries, dict):
+        section_type = section_types.get(section)
+        if section_type is None or not isinstance(entries, dict):
             raise DataError(f"{path}: section '{section}' is unknown: give merge, split, rename, or hide with ids")
         for name, value in entries.items():
-            if not (isinstance(value, str) if wanted is str else _is_strings(value)):
-                form = "a text" if wanted is str else "a list of texts"
+            if not (isinstance(value, str) if section_type is str else _is_strings(value)):
+                form = "a text" if section_type is str else "a list of texts"
                 raise DataError(f"{path}: '{name}' in section '{section}' is not {form}")
     return TopicEdits(
         document.get("merge", {}),

@@ -112,7 +112,7 @@ class FileSystem(Protocol):
         """Write a file atomically."""
 
     def remove(self, name: str) -> None:
-        """Remove a file; an absent file is no error."""
+        """Remove a file if it exists."""
 
     def lock(self, folder: str) -> AbstractContextManager[None]:
         """Hold the exclusive lock of a folder during the block. Raises DataError if another process holds it."""
@@ -318,6 +318,7 @@ TEMPORARY_PREFIX = "reviews-parsing-"
 
 
 def is_url(name: str) -> bool:
+    """Return whether a name is an address of an object store."""
     return name.startswith(SCHEMES)
 
 

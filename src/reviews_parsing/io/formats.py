@@ -75,7 +75,7 @@ def split_endings(name: str) -> tuple[str, str]:
 
 
 def format_of_ending(ending: str) -> FileFormat | None:
-    """Return the format of an ending, None if there is none."""
+    """Return the format of an ending, None if the ending is unknown."""
     return next((entry for entry in FORMATS.values() if ending in entry.endings), None)
 
 
@@ -106,7 +106,7 @@ def detect_binary(head: bytes) -> FileFormat | None:
 
 
 def describe_unreadable(head: bytes) -> str:
-    """Return what a file that begins with `head` seems to be if it is no table; '' if it may be text."""
+    """Return a description of a file that cannot be read as a table, from its first bytes; '' if it may be text."""
     for magic, description in _UNREADABLE:
         if head.startswith(magic):
             return description

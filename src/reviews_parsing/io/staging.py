@@ -99,7 +99,7 @@ class StagedFiles:
             filesystem.withdraw(target, _old(self._folders, number))
 
     def _write_journals(self, entries: Sequence[_Entry]) -> None:
-        """Write down in each staging folder what an interrupted commit has to undo."""
+        """Write a journal to each staging folder, from which an interrupted commit is rolled back."""
         content = json.dumps({"entries": entries, "folders": [str(folder.absolute()) for folder in self._folders]})
         for folder in set(self._folders):
             with filesystems.LOCAL.create(folder / _JOURNAL) as file:
@@ -110,7 +110,7 @@ class StagedFiles:
 
 @contextmanager
 def staged_files(*targets: str) -> Iterator[StagedFiles]:
-    """Yield staging for the new versions of some files, the main one last; what is not committed is discarded.
+    """Yield staging for new versions of files, the main one last; uncommitted files are discarded.
 
     Raises DataError if writing fails; then no target has changed.
     """
@@ -162,7 +162,7 @@ def _remove(folder: Path) -> None:
 
 
 def _sweep(location: Path, prefix: str) -> None:
-    """Remove the staging folders of dead runs: those whose lock nobody holds."""
+    """Remove the staging folders of dead runs, whose lock no process holds."""
     with suppress(OSError):
         names = [path for path in location.iterdir() if path.name.startswith(prefix) and path.suffix == ".new"]
         for folder in names:

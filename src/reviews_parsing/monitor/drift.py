@@ -50,6 +50,7 @@ class DriftResult:
 
     @property
     def drifted(self) -> tuple[FeatureDrift, ...]:
+        """Features with drift."""
         return tuple(feature for feature in self.features if feature.drifted)
 
 

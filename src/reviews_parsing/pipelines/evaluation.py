@@ -26,7 +26,7 @@ class EvaluationReport:
     reviews: Sequence[Review]
     result: Evaluation
     against: str | None = None
-    other: Evaluation | None = None
+    against_result: Evaluation | None = None
     difference: Difference | None = None
 
     def to_json(self, max_mistakes: int, run_id: str | None = None) -> dict[str, Any]:
@@ -50,10 +50,10 @@ class EvaluationReport:
             "metrics": metrics,
             "run_id": run_id,
         }
-        if self.other and self.difference:
+        if self.against_result and self.difference:
             document["against"] = {
                 "model": self.against,
-                "f1": self.other.f1s,
+                "f1": self.against_result.f1s,
                 "difference": self.difference._asdict(),
             }
         return document
@@ -67,7 +67,7 @@ def evaluate_model(
     mapping: Mapping[str, str | None] | None = None,
     data_format: str | None = None,
     model: str | None = None,
-    other: AspectParser | None = None,
+    against_parser: AspectParser | None = None,
     against: str | None = None,
 ) -> EvaluationReport:
     """Evaluate `parser` on a split of `source`, or on all of it if it has no splits.
@@ -77,7 +77,7 @@ def evaluate_model(
     """
     reviews = read_split(source, split, mapping, data_format)
     result = evaluate(parser, reviews, mapping)
-    rival = evaluate(other, reviews, mapping) if other else None
+    rival = evaluate(against_parser, reviews, mapping) if against_parser else None
     difference = paired_bootstrap(result.counts, rival.counts) if rival else None
     return EvaluationReport(model or f"version {parser.version}", source, reviews, result, against, rival, difference)
 

@@ -188,13 +188,15 @@ def _evaluation_sets(
     models = [(version, run_id, taxonomy)]
     if rival and champion:
         models.append((rival, run_of(rival, name), champion.taxonomy))
-    for number, run, known in models:
+    for number, run, model_taxonomy in models:
         try:
             split = test_split(run)
         except (ModelError, DataError, TrackingError) as error:
             refusals.append(f"not comparable on the test split of version {number} ({error})")
         else:
-            _add(sets, EvaluationSet(f"the test split of version {number}", split, frozenset(known.categories)))
+            _add(
+                sets, EvaluationSet(f"the test split of version {number}", split, frozenset(model_taxonomy.categories))
+            )
     for reference in list_reference_sets(name):
         _add(sets, EvaluationSet(f"reference set {reference.name}", reference.read(), frozenset(reference.categories)))
     return list(sets.values()), refusals
@@ -257,8 +259,8 @@ def _compare(
         return None
     results = []
     for model in models:
-        known = {*model.taxonomy.categories, *model.taxonomy.implicit}
-        results.append(evaluate(model, reviews, dict.fromkeys(known - shared)))
+        model_categories = {*model.taxonomy.categories, *model.taxonomy.implicit}
+        results.append(evaluate(model, reviews, dict.fromkeys(model_categories - shared)))
     support = int(results[0].counts[:, 2].sum())
     comparison = Comparison(evaluation_set.name, len(reviews), support, tuple(sorted(shared)), results[0])
     refusals = []

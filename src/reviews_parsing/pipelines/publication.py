@@ -99,14 +99,10 @@ def _training_texts(source: str) -> TrainingTexts | None:
 
 
 def _training_parameters(folder: Path) -> dict[str, Any]:
-    """Return the parameters in `training.json`, one level deep; {} if the folder has none."""
+    """Return the recipe and the training data in `training.json` as parameters; {} if the folder has none."""
     file = folder / TRAINING_FILE
     if not file.is_file():
         return {}
     facts = json.loads(file.read_text(encoding="utf-8"))
-    return {
-        f"{part}_{name}": value
-        for part, values in facts.items()
-        if isinstance(values, dict)
-        for name, value in values.items()
-    }
+    prefixes = {"recipe": "recipe_", "data": "training_data_"}
+    return {prefix + name: value for part, prefix in prefixes.items() for name, value in facts.get(part, {}).items()}

@@ -1,7 +1,7 @@
 """Reference sets: labelled reviews that every challenger is evaluated on, kept in the registry.
 
-Each set is a run with the reviews as an artifact, in an experiment of its own for each registered model, so that
-everybody who uses the same tracking server shares the sets.
+Each set is a run with the reviews as an artifact, in one experiment for each registered model, so that all users of a
+tracking server share the sets.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def add_reference_set(
     if not aspects:
         raise DataError(f"{source} has no labelled span, so no model can be compared on it")
     digest = data.compute_digest({"reference": reviews})
-    former = [known for known in list_reference_sets(model_name) if known.name == name]
-    if [known.digest for known in former] == [digest]:
+    former = [reference for reference in list_reference_sets(model_name) if reference.name == name]
+    if [reference.digest for reference in former] == [digest]:
         return former[0]
     categories = tuple(sorted({aspect.entity_group for aspect in aspects}))
     with run(experiment=_experiment(model_name)) as log, tempfile.TemporaryDirectory() as scratch:
@@ -110,17 +110,17 @@ def list_reference_sets(model_name: str | None = None) -> list[ReferenceSet]:
 def remove_reference_set(name: str, model_name: str | None = None) -> None:
     """Remove a set; MLflow keeps its run as deleted. Raises DataError if there is no such set."""
     sets = list_reference_sets(model_name)
-    chosen = [known for known in sets if known.name == name]
+    chosen = [reference for reference in sets if reference.name == name]
     if not chosen:
-        names = ", ".join(known.name for known in sets) or "there is none"
+        names = ", ".join(reference.name for reference in sets) or "there is none"
         raise DataError(f"there is no reference set {name}; registered: {names}")
     _delete(chosen)
 
 
 def _delete(sets: list[ReferenceSet]) -> None:
     with tracking() as client:
-        for known in sets:
-            client.delete_run(known.run_id)
+        for reference in sets:
+            client.delete_run(reference.run_id)
 
 
 def _experiment(model_name: str | None) -> str:

@@ -2,7 +2,7 @@
 
 A cycle is a run of an experiment of its own. Its tags hold the step that comes next and a reason for every step taken,
 so that a killed process is continued by the next call, on any machine. A lease lets one process work at a time. A cycle
-that the gate refused is the last one until there are new corrections or somebody asks for another.
+that the gate refused is the last one until there are new corrections, or a new cycle is requested.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Decision:
 
 
 class Deployment(Protocol):
-    """A canary of the challenger. Every method is idempotent and returns a line about what it did."""
+    """Protocol of a canary of the challenger. Every method is idempotent and returns a line about its result."""
 
     def start(self, version: str) -> str:
         """Start the canary and check it."""
@@ -163,24 +163,24 @@ def retrain(
             if not start:
                 return Outcome("idle", None, None, reason)
             cycle = _start_cycle(client, name, source, recipe, reason, store, report)
-        with lease(client, cycle.run_id) as held:
-            if held is None:
+        with lease(client, cycle.run_id) as cycle_lease:
+            if cycle_lease is None:
                 return Outcome("busy", cycle.run_id, cycle.get("version"), "another process works on this retraining")
             if decision:
                 _record_decision(cycle, decision)
-            return _run_steps(cycle, held, deployment, approval, progress, report)
+            return _run_steps(cycle, cycle_lease, deployment, approval, progress, report)
 
 
 def _run_steps(
     cycle: Cycle,
-    held: Lease,
+    cycle_lease: Lease,
     deployment: Deployment | None,
     approval: bool,
     progress: Progress,
     report: Report,
 ) -> Outcome:
     while (step := cycle.step) in STEPS:
-        if not held.is_held():
+        if not cycle_lease.is_held():
             raise RetrainingFailed(f"another process has taken over the retraining (run {cycle.run_id})")
         version = cycle.get("version") or ""
         try:
@@ -328,13 +328,13 @@ def _train(cycle: Cycle, progress: Progress, report: Report) -> str:
         version = register(run_id, cycle.model_name)
     else:
         with tempfile.TemporaryDirectory() as scratch:
-            more: Sequence[str] = ()
+            correction_files: Sequence[str] = ()
             if int(cycle.get("corrections") or 0):
-                more = [str(fetch_file(cycle.run_id, CORRECTIONS_FILE, Path(scratch)))]
+                correction_files = [str(fetch_file(cycle.run_id, CORRECTIONS_FILE, Path(scratch)))]
             trained = train(
                 source,
                 recipe,
-                more=more,
+                extra_files=correction_files,
                 resume=True,
                 progress=progress,
                 say=report,

@@ -47,7 +47,7 @@ def train(
     *,
     mapping: Mapping[str, str | None] | None = None,
     data_format: str | None = None,
-    more: Sequence[str] = (),
+    extra_files: Sequence[str] = (),
     texts: Sequence[str] = (),
     resume: bool = False,
     progress: Progress = lambda share, metrics: None,
@@ -57,13 +57,13 @@ def train(
 ) -> TrainedRun:
     """Train on `source` ("corpus", a file, a folder, a hub dataset), log one run and register it as a version.
 
-    The reviews in the files `more` are added to the training split; `texts` are unlabelled reviews to learn from. `say`
-    is called with lines about both, `on_run` with the id of the run before training begins. With `resume`, the same
-    call continues a killed training in the same run. Raises DataError, ModelError or TrackingError.
+    The reviews in `extra_files` are added to the training split; `texts` are unlabelled reviews to learn from. `say` is
+    called with lines about both, `on_run` with the id of the run before training begins. With `resume`, the same call
+    continues an interrupted training in the same run. Raises DataError, ModelError or TrackingError.
     """
     for backbone in {recipe.backbone, recipe.teacher or recipe.backbone}:
         _require_backbone(backbone)
-    job = prepare(source, recipe, mapping, data_format, more, texts)
+    job = prepare(source, recipe, mapping, data_format, extra_files, texts)
     if job.extension:
         say(str(job.extension))
     if texts:

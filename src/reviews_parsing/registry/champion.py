@@ -37,7 +37,7 @@ class ChampionState:
 
 
 def champion(name: str | None = None) -> str | None:
-    """Return the version that is champion, None if there is none."""
+    """Return the version that is champion, None without a champion."""
     return read_champion(name).version
 
 
@@ -103,11 +103,11 @@ def _read(client: MlflowClient, name: str) -> ChampionState:
             return ChampionState(None, 0, ())
         raise
     alias = _alias(client, name)
-    shown = int(model.tags.get(GENERATION_TAG, 0))
+    stored_generation = int(model.tags.get(GENERATION_TAG, 0))
     newest = _newest(client, model.tags.get(LOG_RUN_TAG))
     if newest is None:
-        return ChampionState(alias, shown, tuple(json.loads(model.tags.get(HISTORY_TAG, "[]"))))
-    if newest.generation > shown:
+        return ChampionState(alias, stored_generation, tuple(json.loads(model.tags.get(HISTORY_TAG, "[]"))))
+    if newest.generation > stored_generation:
         with suppress(MlflowException):  # a reader may lack the right to write; the log is the truth
             _show(client, name, newest)
         return newest
@@ -115,7 +115,7 @@ def _read(client: MlflowClient, name: str) -> ChampionState:
         return newest
     # Somebody set the alias by hand since.
     history = newest.history if newest.version is None else (*newest.history, newest.version)
-    return ChampionState(alias, max(shown, newest.generation), tuple(v for v in history if v != alias))
+    return ChampionState(alias, max(stored_generation, newest.generation), tuple(v for v in history if v != alias))
 
 
 def _alias(client: MlflowClient, name: str) -> str | None:
@@ -157,9 +157,9 @@ def _show(client: MlflowClient, name: str, state: ChampionState) -> None:
 
 
 def _changed(version: str, expected: ChampionState, state: ChampionState) -> ChampionChanged:
-    before = f"version {expected.version}" if expected.version else "no champion"
+    expected_champion = f"version {expected.version}" if expected.version else "no champion"
     now = f"version {state.version}" if state.version else "gone"
     return ChampionChanged(
-        f"version {version} is not promoted: it was compared with {before}, but the champion is now {now}; "
+        f"version {version} is not promoted: it was compared with {expected_champion}, but the champion is now {now}; "
         "promote again to compare with that"
     )

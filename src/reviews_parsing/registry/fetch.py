@@ -129,8 +129,8 @@ def _resolve_and_download(uri: str, reference: ModelReference, stale_ok: bool) -
             raise
         _log.warning("%s; %s stays version %s, its last known version", error, uri, last.version)
         return last
-    for known in (reference, ModelReference(reference.name, None, version.version)):
-        save_resolution(known, version)
+    for candidate in (reference, ModelReference(reference.name, None, version.version)):
+        save_resolution(candidate, version)
     return version
 
 

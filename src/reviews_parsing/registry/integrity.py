@@ -78,12 +78,12 @@ def write_checksums(folder: Path, target: Path) -> None:
 
 
 def checksum_file(folder: Path) -> Path:
-    """Return the path of a folder's checksums. They lie beside it, because a file inside would be part of the model."""
+    """Return the path of the checksums, beside the folder, because a file inside would be part of the model."""
     return folder.with_name(f"{folder.name}.sha256")
 
 
 def find_damage(folder: Path) -> str | None:
-    """Return why a fetched folder is not what was fetched, None if it is intact."""
+    """Return the difference between a folder and its checksums, as text, or None if it is intact."""
     if missing := missing_file(folder):
         return f"{folder} is incomplete: it has no {missing}"
     try:

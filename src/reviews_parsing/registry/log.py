@@ -1,7 +1,7 @@
 """Write-once logs: numbered entries that at most one process can write, on every store that MLflow has.
 
 MLflow has no compare-and-set, but a parameter of a run can be logged once only. The parameters `PREFIX.000001`,
-`PREFIX.000002`, ... of one run are therefore a log: whoever writes the next number has won, everybody else is refused.
+`PREFIX.000002`, ... of one run are therefore a log: of several writers of the next number, all but one are refused.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WriteOnceLog:
     prefix: str
 
     def newest(self) -> Entry | None:
-        """Return the newest entry, None if there is none or the run was deleted for good."""
+        """Return the newest entry, None if the log is empty or the run was deleted for good."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -78,8 +78,8 @@ def find_log_run(client: MlflowClient, name: str, create: bool = False) -> str |
         return str(run_id)
     if not create:
         return None
-    found = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda version: int(version.version))
-    for version in found:
+    versions = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda version: int(version.version))
+    for version in versions:
         if version.run_id and client.get_run(version.run_id).info.lifecycle_stage == "active":
             client.set_registered_model_tag(name, LOG_RUN_TAG, version.run_id)
             return str(version.run_id)

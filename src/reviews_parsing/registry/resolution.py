@@ -29,7 +29,7 @@ class ModelReference:
 
     @classmethod
     def parse(cls, uri: str) -> ModelReference:
-        """Raises ModelError if the form is wrong."""
+        """Return the reference in a model address. Raises ModelError if it is malformed."""
         match = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
         if match is None:
             raise ModelError(f"{uri} names no model; write models:/NAME@ALIAS or models:/NAME/VERSION")

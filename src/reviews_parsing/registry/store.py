@@ -239,12 +239,12 @@ def _select_store(uri: str) -> None:
     import mlflow
 
     with _environment_lock:
-        before = os.environ.get("MLFLOW_TRACKING_URI")
+        previous_uri = os.environ.get("MLFLOW_TRACKING_URI")
         mlflow.set_tracking_uri(uri)
-        if before is None:
+        if previous_uri is None:
             os.environ.pop("MLFLOW_TRACKING_URI", None)
         else:
-            os.environ["MLFLOW_TRACKING_URI"] = before
+            os.environ["MLFLOW_TRACKING_URI"] = previous_uri
 
 
 @contextmanager

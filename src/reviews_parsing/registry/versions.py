@@ -58,8 +58,8 @@ def register(run_id: str, name: str | None = None) -> str:
 def versions(name: str | None = None) -> list[Version]:
     """Return all registered versions, newest first."""
     with tracking() as client:
-        found = client.search_model_versions(f"name = '{name or Settings().model_name}'")
-        return sorted((_version(client, v) for v in found), key=lambda v: -int(v.version))
+        versions = client.search_model_versions(f"name = '{name or Settings().model_name}'")
+        return sorted((_version(client, v) for v in versions), key=lambda v: -int(v.version))
 
 
 def tag(version: str, tags: Mapping[str, str], name: str | None = None) -> None:

@@ -185,7 +185,7 @@ class Service:
 
 
 def deployment_progress(deployment: Mapping[str, Any], uri: str | None, image: str | None = None) -> Progress:
-    """Return what `kubectl rollout status` would tell of a Deployment whose template serves `uri` with `image`."""
+    """Return the progress of a Deployment that serves `uri` with `image`, as `kubectl rollout status` does."""
     spec, status = deployment["spec"], deployment.get("status") or {}
     images = [container.get("image") for container in spec["template"]["spec"]["containers"]]
     served = [

@@ -1,11 +1,11 @@
-"""Plan of a rollout: what it manages of an InferenceService, read from the object and converted to what is applied.
+"""Plan of a rollout: its fields of an InferenceService, read from the object and converted to a patch.
 
 KServe in Standard mode runs a Deployment for `spec.predictor` and one for each entry of `spec.canary`. A canary is the
 predictor with the fields of its entry merged over it, lists replaced as a whole; its Deployment is
-`SERVICE-NAME-predictor`. Its share of the requests is a weight in an HTTPRoute (`rollout.route`): KServe 0.20 splits
-nothing in this mode. Annotations are on predictors, never on the service: KServe copies those of the service into every
-pod's template, so that recording a canary there would restart the champion. `model.image` of a predictor overrides the
-image of its runtime. The functions are pure.
+`SERVICE-NAME-predictor`. Its share of the requests is a weight in an HTTPRoute (`rollout.route`): KServe 0.20 does
+not split requests in this mode. Annotations are on predictors, never on the service: KServe copies those of the service
+into every pod's template, so that recording a canary there would restart the champion. `model.image` of a predictor
+overrides the image of its runtime. The functions are pure.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Plan:
 
     @property
     def is_promoting(self) -> bool:
-        """Whether the champion has become what the canary is, which remains to be ended."""
+        """True if the champion already equals the canary, so that only the canary's removal is left."""
         canary, champion = self.canary, self.champion
         return canary is not None and (canary.uri, canary.image) == (champion.uri, champion.image)
 

@@ -51,9 +51,9 @@ class Traffic:
 
 
 def build_rules(backends: Backends, model: str) -> list[dict[str, Any]]:
-    """Return the rules of a route, which match the inference endpoints of `model` and nothing else.
+    """Return the rules of a route, which match only the inference endpoints of `model`.
 
-    Requests that name the canary's version in the header `reviews-parsing-version` reach it whatever its share.
+    Requests that name the canary's version in the header `reviews-parsing-version` reach it regardless of its share.
     """
     weights = {backends.champion: 100 - backends.percent}
     if backends.canary and backends.percent:
@@ -61,10 +61,10 @@ def build_rules(backends: Backends, model: str) -> list[dict[str, Any]]:
     listed = []
     if backends.canary and backends.version:
         header = [{"type": "Exact", "name": VERSION_HEADER, "value": backends.version}]
-        listed.append(_rule("grpc-version", _grpc(header), {backends.canary: 100}, GRPC_PORT))
-        listed.append(_rule("rest-version", _rest(model, header), {backends.canary: 100}, REST_PORT))
-    listed.append(_rule("grpc", _grpc([]), weights, GRPC_PORT))
-    listed.append(_rule("rest", _rest(model, []), weights, REST_PORT))
+        listed.append(_rule("grpc-version", _grpc_matches(header), {backends.canary: 100}, GRPC_PORT))
+        listed.append(_rule("rest-version", _rest_matches(model, header), {backends.canary: 100}, REST_PORT))
+    listed.append(_rule("grpc", _grpc_matches([]), weights, GRPC_PORT))
+    listed.append(_rule("rest", _rest_matches(model, []), weights, REST_PORT))
     return listed
 
 
@@ -116,7 +116,7 @@ def _rule(name: str, matches: list[dict[str, Any]], weights: Mapping[str, int], 
     }
 
 
-def _rest(model: str, headers: list[dict[str, str]]) -> list[dict[str, Any]]:
+def _rest_matches(model: str, headers: list[dict[str, str]]) -> list[dict[str, Any]]:
     """Match each REST endpoint by its exact path: an encoded or doubled slash matches nothing."""
     base = f"/v2/models/{model}"
     exact = [*PATHS, base, *(f"{base}/{name}" for name in ("ready", "docs", "docs/dataplane.json", *INFERENCE))]
@@ -125,7 +125,7 @@ def _rest(model: str, headers: list[dict[str, str]]) -> list[dict[str, Any]]:
     return [_match(kind, path, headers) for kind, path in paths]
 
 
-def _grpc(headers: list[dict[str, str]]) -> list[dict[str, Any]]:
+def _grpc_matches(headers: list[dict[str, str]]) -> list[dict[str, Any]]:
     return [_match("Exact", f"/inference.GRPCInferenceService/{method}", headers) for method in METHODS]
 
 

@@ -56,7 +56,7 @@ class Status:
 
     @property
     def under_way(self) -> str | None:
-        """A description of the rollout in progress, None if there is none."""
+        """Description of the rollout in progress, None without one."""
         canary, champion = self.plan.canary, self.plan.champion
         if canary is not None and self.plan.is_promoting:
             return f"version {canary.version} is being promoted: {self.champion.words}"
@@ -124,7 +124,8 @@ def start(
     if canary is None:
         plan = _apply(service, former, Plan(_successor(service, former, uri, image)), force)
         champion = plan.champion
-        report(f"version {champion.version} is written to {service.words}, which served {former.champion.version}")
+        change = f"version {champion.version}" if former.champion.uri != uri else f"image {image}"
+        report(f"{change} is written to {service.words}, which served {former.champion.version}")
         failure = _wait(service, champion.name, uri, image, timeout, report)
         if failure:
             _apply(service, plan, former)
@@ -339,8 +340,9 @@ def _resolve_uri(version: str | None) -> str:
 
 
 def _status(service: Service, plan: Plan) -> Status:
-    canary = service.progress(plan.canary.name, plan.canary.uri) if plan.canary else None
-    return Status(service.words, plan, service.progress(plan.champion.name, plan.champion.uri), canary)
+    canary = service.progress(plan.canary.name, plan.canary.uri, plan.canary.image) if plan.canary else None
+    champion = service.progress(plan.champion.name, plan.champion.uri, plan.champion.image)
+    return Status(service.words, plan, champion, canary, *traffic_share(service, plan))
 
 
 def _apply(service: Service, old: Plan, new: Plan, force: bool = False) -> Plan:

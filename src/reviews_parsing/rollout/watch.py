@@ -53,7 +53,7 @@ def watch_canary(
 
     It holds if at one endpoint at least it and the champion answered `min_requests` each, and at no endpoint it failed
     more often or was slower than the champion. Raises RolloutReverted with the reason if it was ended, RolloutRefused
-    if there is no canary or somebody else ended it, ClusterError.
+    if there is no canary or another process ended it, ClusterError.
     """
     plan = read_plan(service.read())
     canary, champion = plan.canary, plan.champion
@@ -101,8 +101,8 @@ def find_failure(
                 f"of version {champion} {1000 * old.p95:.0f} ms"
             )
     if is_final and not is_conclusive:
-        needed = f"{min_requests} are needed of each version at one endpoint"
-        return f"too little to tell: {max_requests:.0f} requests, {needed}"
+        requirement = f"{min_requests} are needed of each version at one endpoint"
+        return f"too little to tell: {max_requests:.0f} requests, {requirement}"
     return None
 
 

@@ -88,7 +88,7 @@ class RestApp:
         scope = request.scope
         size = len(scope["raw_path"]) + len(scope["query_string"])
         if size + sum(len(name) + len(value) for name, value in scope["headers"]) > self._settings.max_header_bytes:
-            limit_log.reached("max_header_bytes")
+            limit_log.record("max_header_bytes")
             message = f"the headers are larger than {self._settings.max_header_bytes} bytes; send fewer or shorter ones"
             raise RequestRefused(message, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         origin = request.headers.get("Origin", "")
@@ -127,7 +127,7 @@ class RestApp:
         ]
 
     async def infer(self, request: Request, route: str, stream: bool) -> Response:
-        """Answer an inference request, whatever happens to it."""
+        """Answer an inference request, and observe its outcome, errors included."""
         with observed("rest") as outcome, tracing.rest_request(request.scope, route, outcome):
             try:
                 response = await self._infer(request, stream)

@@ -98,7 +98,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._wait(self._settings.header_seconds)
         if len(self.connections) > self._settings.max_connections:
-            limit_log.reached("max_connections")
+            limit_log.record("max_connections")
             # This one, if all others have requests in progress.
             next(iter(self._waiting)).drop()
 
@@ -116,7 +116,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._header_bytes += len(data)
         super().data_received(data)
         if self._in_headers and self._header_bytes > self._settings.max_header_bytes:
-            limit_log.reached("max_header_bytes")
+            limit_log.record("max_header_bytes")
             self._refuse(b"431 Request Header Fields Too Large")
 
     def on_headers_complete(self) -> None:
@@ -157,9 +157,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _late(self) -> None:
         if not self._in_headers:
-            limit_log.reached("body_seconds")
+            limit_log.record("body_seconds")
         elif self._header_bytes:
-            limit_log.reached("header_seconds")
+            limit_log.record("header_seconds")
             self._refuse(b"408 Request Timeout")
             return
         self.drop()
@@ -179,8 +179,8 @@ def raise_file_limit() -> None:
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        needed = Settings().max_connections + OTHER_FILES
-        if soft != resource.RLIM_INFINITY and soft < needed:
+        open_files = Settings().max_connections + OTHER_FILES
+        if soft != resource.RLIM_INFINITY and soft < open_files:
             with suppress(OSError, ValueError):
-                limit = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+                limit = open_files if hard == resource.RLIM_INFINITY else min(open_files, hard)
                 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -27,7 +27,7 @@ class LimitLog:
         self._logged: dict[str, float] = {}
         self._unlogged: dict[str, int] = {}
 
-    def reached(self, limit: str) -> None:
+    def record(self, limit: str) -> None:
         """Record that `limit`, the name of a setting, was reached."""
         count_limit(limit)
         self._unlogged[limit] = count = self._unlogged.get(limit, 0) + 1
@@ -56,7 +56,7 @@ class ByteBudget:
         def reserve(size: int) -> None:
             nonlocal total
             if self._reserved + size > self._limit:
-                limit_log.reached("max_bytes_in_flight")
+                limit_log.record("max_bytes_in_flight")
                 raise RequestRefused(
                     "the server holds as many bytes of requests as it can; try again later",
                     HTTPStatus.SERVICE_UNAVAILABLE,
@@ -70,8 +70,8 @@ class ByteBudget:
             self._reserved -= total
 
 
-def timed_out(what: str, limit: str) -> RequestRefused:
+def timed_out(subject: str, limit: str) -> RequestRefused:
     """Record that a limit of time was reached, and return the error (408)."""
-    limit_log.reached(limit)
-    message = f"the {what} did not arrive within the time limit; send it again, faster"
+    limit_log.record(limit)
+    message = f"the {subject} did not arrive within the time limit; send it again, faster"
     return RequestRefused(message, HTTPStatus.REQUEST_TIMEOUT)

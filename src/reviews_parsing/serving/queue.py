@@ -1,8 +1,8 @@
 """Queue of parse requests: worker threads take them in batches, and requests that would wait too long are shed.
 
-A free worker takes what waits, up to a batch, without waiting for more: under load the batches grow by themselves. A
-long request is split into parts, and a long text is encoded in slices of its windows. Later parts and later slices wait
-until no request's first part waits, so that long requests do not delay short ones.
+An idle worker takes the waiting requests, up to a batch, without a delay; under load the batches grow. A long request
+is split into parts, and a long text is encoded in slices of its windows. Later parts and slices have a lower priority
+than first parts, so that long requests do not delay short ones.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class _Part:
 
     @property
     def is_long(self) -> bool:
-        """Whether the part is a single text that is encoded in slices."""
+        """True if the part is a single text that is encoded in slices."""
         return self.tokens > BATCH_TOKENS
 
 
@@ -117,7 +117,7 @@ class _Batch:
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether nobody waits for the result."""
+        """True if all requests of the batch were cancelled."""
         return all(part.future.cancelled() for part in self.parts)
 
     @property
@@ -175,12 +175,12 @@ class ParseQueue:
 
     @property
     def waiting(self) -> int:
-        """Pages that wait."""
+        """Number of waiting pages."""
         return sum(self._waiting)
 
     @property
     def alive(self) -> bool:
-        """Whether requests are still parsed: no worker thread has died."""
+        """True unless a worker thread has died."""
         return self._closed or all(worker.is_alive() for worker in self._workers)
 
     def admit(self, is_long: bool = False) -> None:
@@ -232,7 +232,7 @@ class ParseQueue:
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Drop what waits, and wait until the threads have ended."""
+        """Drop the waiting requests, and wait until the threads have ended."""
         with self._changed:
             self._ended = True
             self._queue.clear()
@@ -245,7 +245,7 @@ class ParseQueue:
         self._count_waiting(later, work, 1)
 
     def _count_waiting(self, later: bool, work: _Part | _Batch, sign: int) -> None:
-        """Count work that enters (1) or leaves (-1) the queue; what follows the first slice is later work."""
+        """Count work that enters (1) or leaves (-1) the queue; slices after the first count as later work."""
         self._waiting[later] += sign * work.next_pages
         self._waiting[True] += sign * (work.pages - work.next_pages)
 
@@ -328,9 +328,9 @@ class ParseQueue:
         predicted = self._clock()
         logits = Logits(*map(np.concatenate, zip(*batch.logits, strict=True)))
         reviews = self._parser.finish(prepared, logits)
-        done = self._clock()
-        batch.busy += done - predicted
-        moments = (batch.begin, batch.tokenized, predicted, done)
+        finished_at = self._clock()
+        batch.busy += finished_at - predicted
+        moments = (batch.begin, batch.tokenized, predicted, finished_at)
         # Durations come from the monotonic clock; the wall clock, which may be set, gives the begin alone.
         times = tuple(batch.begin_ns + round((moment - batch.begin) * 1e9) for moment in moments)
         timing = BatchTiming(len(prepared.texts), prepared.tokens, len(prepared.pieces), times)  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ class Repository(SchemalessModelRepository):  # type: ignore[misc]
     """The models under `root`, found as MLServer does; without a root, the one model at `model_uri`."""
 
     def __init__(self, root: str, model_uri: str | None = None) -> None:
-        """Raises ModelUnavailable if a setting is invalid."""
+        """Create a repository. Raises ModelUnavailable if a setting is invalid."""
         super().__init__(root)
         self._uri = model_uri
         _check_settings()

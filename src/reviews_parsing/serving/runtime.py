@@ -49,10 +49,10 @@ WARM_UP = "The soup was warm and the waiter was not."
 
 
 class AspectRuntime(MLModel):  # type: ignore[misc]
-    """Parses texts into JSON arrays of aspects, with the version that its URI had when it was created."""
+    """Runtime of MLServer that parses texts into JSON arrays of aspects; its version is resolved at creation."""
 
     def __init__(self, settings: ModelSettings) -> None:
-        """Raises ModelError or TrackingError if there is no such model."""
+        """Create a runtime. Raises ModelError or TrackingError if the model does not exist."""
         # MLServer registers a model under its version before it calls `load`.
         resolve(settings)
         settings.platform = PLATFORM
@@ -93,7 +93,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
 
     @property
     def alive(self) -> bool:
-        """Whether the model can still answer: it is loading, or all its worker threads live."""
+        """True if the model is loading, or all its worker threads are alive."""
         return not self.ready or self._queue.alive
 
     async def unload(self) -> bool:

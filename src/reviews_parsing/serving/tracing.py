@@ -151,8 +151,8 @@ def record_batches(parts: Sequence[ParsedPart]) -> None:
 
 def jaeger_endpoint(url: str) -> str:
     """Return the OTLP endpoint over gRPC of a collector given as a host, a host and port, or a URL; "" if empty."""
-    scheme, _, rest = url.strip().rpartition("://")
-    host = rest.partition("/")[0]
+    scheme, _, address = url.strip().rpartition("://")
+    host = address.partition("/")[0]
     port = "" if re.search(r":\d+$", host) else f":{GRPC_PORT}"
     return f"{scheme or 'http'}://{host}{port}" if host else ""
 

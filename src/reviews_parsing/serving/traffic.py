@@ -81,10 +81,12 @@ class Watched(Traffic):
         atexit.register(self.close)
 
     def observe(self, prepared: Prepared, logits: Logits, reviews: Sequence[ParsedReview]) -> None:
+        """Queue a batch to be counted; drop it if the queue is full."""
         with suppress(Full):
             self._batches.put_nowait((prepared, logits, reviews))
 
     def close(self) -> None:
+        """Count the queued batches and end the thread."""
         atexit.unregister(self.close)
         self._batches.put(None)
         self._thread.join()
@@ -104,7 +106,7 @@ class Watched(Traffic):
             if time.monotonic() >= due:
                 due += PERIOD
         if self._sample:
-            self._sample.flush(everything=True)
+            self._sample.flush(include_current=True)
 
     def _measure(self, batch: Answered) -> None:
         try:
@@ -135,8 +137,8 @@ class Counts:
             self._counts += counts
 
     @property
-    def seen(self) -> Any:
-        """A copy of the counts."""
+    def snapshot(self) -> Any:
+        """Copy of the counts."""
         with self._lock:
             return self._counts.copy()
 
@@ -152,21 +154,23 @@ class Collector:
         return self._versions.setdefault(version, Counts(profile))
 
     def describe(self) -> list[Metric]:
+        """Return no metrics, because versions are known only after loading."""
         return []
 
     def collect(self) -> Iterator[Metric]:
+        """Yield the counts of each bin and the shares expected from training."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
         labels = ["version", "number", "bin"]
-        seen = CounterMetricFamily("reviews_parsing_traffic", "reviews, by where each number lies", labels=labels)
+        observed = CounterMetricFamily("reviews_parsing_traffic", "reviews, by where each number lies", labels=labels)
         expected = GaugeMetricFamily(
             "reviews_parsing_traffic_expected", "share of reviews that training has there", labels=labels
         )
         for version, counts in list(self._versions.items()):
-            for (number, name), count, share in counts.bins.cells(counts.seen, counts.expected):
-                seen.add_metric([version, number, name], count)
+            for (number, name), count, share in counts.bins.cells(counts.snapshot, counts.expected):
+                observed.add_metric([version, number, name], count)
                 expected.add_metric([version, number, name], share)
-        yield from (seen, expected)
+        yield from (observed, expected)
 
 
 @cache
@@ -213,10 +217,10 @@ class Sample:
             elif (index := random.randrange(self._reviews_of_minute)) < self._rows:  # noqa: S311
                 rows[index] = row
 
-    def flush(self, everything: bool = False) -> None:
-        """Write the complete minutes, and with `everything` the current one too."""
+    def flush(self, include_current: bool = False) -> None:
+        """Write the complete minutes, and with `include_current` the current one too."""
         now = self._minute()
-        complete = {minute: rows for minute, rows in self._rows_by_minute.items() if everything or minute < now}
+        complete = {minute: rows for minute, rows in self._rows_by_minute.items() if include_current or minute < now}
         self._rows_by_minute = {minute: rows for minute, rows in self._rows_by_minute.items() if minute not in complete}
         minutes = [minute for minute, rows in complete.items() for _ in rows]
         if not minutes:

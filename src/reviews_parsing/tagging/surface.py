@@ -22,7 +22,7 @@ _TAGS = _BLOCK_TAGS | frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SurfaceText:
-    """Normalised `text`; its character i stands for characters [starts[i], ends[i]) of the original."""
+    """Normalised `text`; its character i replaces characters [starts[i], ends[i]) of the original."""
 
     text: str
     starts: list[int]

@@ -1,0 +1,1 @@
+"""Training of models: features, fitting, calibration, export and evaluation."""

@@ -122,6 +122,15 @@ def inherit(tagger: Any, checkpoint: Path) -> None:
                 weight[new] = old_weight[old]
 
 
+def average_weights(first: Path, second: Path) -> None:
+    """Replace the weights of the checkpoint `second` by the means of both; they are checkpoints of the same model."""
+    from safetensors.torch import load_file, save_file
+
+    weights, others = load_file(second / WEIGHTS), load_file(first / WEIGHTS)
+    means = {name: ((weight + others[name]) / 2).contiguous() for name, weight in weights.items()}
+    save_file(means, second / WEIGHTS, metadata={"format": "pt"})
+
+
 def write_compact(checkpoint: Path, target: Path) -> None:
     """Write the checkpoint in fp16 to the folder `target`, without embeddings, since they are the backbone's."""
     import torch

@@ -19,6 +19,7 @@ import numpy as np
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.tagging import covering
+from reviews_parsing.training.backbone import average_weights
 from reviews_parsing.training.export import calibrate, write_fp32
 from reviews_parsing.training.features import SoftReview
 from reviews_parsing.training.fit import NO_FOUNDATION, FitResult, Progress, Recipe, fit
@@ -46,9 +47,11 @@ def distill(
 ) -> FitResult:
     """Train `recipe.teachers` teachers and a student that learns `texts` from them, in `folder / "checkpoint"`.
 
-    The teachers differ in their seeds. The student starts from the first teacher if they share the backbone. It learns
-    soft labels and labels together, then the labels alone at a lower rate. `progress` receives the share done of all
-    stages, and the metrics of each epoch. `resume` continues an interrupted call. Raises DataError or ModelError.
+    The teachers differ in their seeds. The student learns soft labels and labels together, then the labels alone at a
+    lower rate. If it shares the backbone with its teachers, it starts from the first one, and its weights are averaged
+    with that one's at the end, which helps on other kinds of text (Wortsman et al., 2022, arXiv:2109.01903). `progress`
+    receives the share done of all stages, and the metrics of each epoch. `resume` continues an interrupted call. Raises
+    DataError or ModelError.
     """
     # Approximate durations of the stages: teachers, soft labels, student, polishing.
     stages = [1.0] * recipe.teachers + [0.3, 2.0, 0.3]
@@ -89,7 +92,10 @@ def distill(
         fit_model(student_recipe, student, foundation=foundation, soft=soft)
     stage += 1
     polish = replace(recipe, epochs=recipe.polish_epochs, learning_rate=recipe.learning_rate * recipe.polish_rate)
-    return fit_model(polish, folder, foundation=student / "checkpoint")
+    result = fit_model(polish, folder, foundation=student / "checkpoint")
+    if teacher_backbone == recipe.backbone:
+        average_weights(folder / "teacher-1" / "checkpoint", result.checkpoint)
+    return result
 
 
 def predict_soft_labels(

@@ -291,6 +291,7 @@ class TokenBatches:
         return len(self._sizes)
 
     def set_epoch(self, epoch: int) -> None:
+        """Set the epoch, which seeds the order of the batches."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:

@@ -50,7 +50,7 @@ def category_f1(evaluation: Evaluation) -> Figure:
 
 
 def confusion(evaluation: Evaluation) -> Figure:
-    """Plot gold categories (rows) against predicted categories of the same spans; O stands for a missing span."""
+    """Plot gold categories (rows) against predicted categories of the same spans; O is a missing span."""
     figure, (axes,) = _figure(1, size=6.5)
     names = [*sorted({name for pair in evaluation.confusion for name in pair} - {"O"}), "O"]
     counts = np.array([[evaluation.confusion.get((gold, predicted), 0) for predicted in names] for gold in names])

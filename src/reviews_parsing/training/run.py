@@ -77,13 +77,26 @@ Expected calibration error: {calibration}.
 class RunLog(Protocol):
     """Log of a run; `registry.runs` implements it for MLflow."""
 
-    def parameters(self, values: Mapping[str, object]) -> None: ...
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None: ...
-    def figure(self, figure: Figure, name: str) -> None: ...
-    def table(self, rows: Sequence[Mapping[str, object]], name: str) -> None: ...
-    def file(self, path: Path, artifact_path: str) -> None: ...
-    def folder(self, path: Path, artifact_path: str) -> None: ...
-    def model(self, folder: Path, example: str) -> None: ...
+    def parameters(self, values: Mapping[str, object]) -> None:
+        """Log parameters."""
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Log metrics."""
+
+    def figure(self, figure: Figure, name: str) -> None:
+        """Log a figure as an image."""
+
+    def table(self, rows: Sequence[Mapping[str, object]], name: str) -> None:
+        """Log rows as a table."""
+
+    def file(self, path: Path, artifact_path: str) -> None:
+        """Log a file under `artifact_path`."""
+
+    def folder(self, path: Path, artifact_path: str) -> None:
+        """Log a folder under `artifact_path`."""
+
+    def model(self, folder: Path, example: str) -> None:
+        """Log a model folder with an example text."""
 
 
 @dataclass(frozen=True, slots=True)

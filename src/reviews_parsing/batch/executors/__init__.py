@@ -15,7 +15,7 @@ from reviews_parsing.io.filesystems import Folder
 
 @dataclass(frozen=True, slots=True)
 class PartsJob:
-    """Parts to parse and write to a folder, with all that this needs; `manifest` is what a worker is sent."""
+    """Parts to parse, with parser, plan, options and output folder; `manifest` is sent to the workers."""
 
     parser: ReviewParser
     plan: Plan
@@ -26,7 +26,7 @@ class PartsJob:
 
 
 class Executor(Protocol):
-    """Parses the parts of a folder."""
+    """Protocol of executors, which parse the parts of a folder."""
 
     def run(self, job: PartsJob) -> Generator[tuple[int, Stats]]:
         """Parse and write the parts; yields the rows that were done since the last yield, and their counters.

@@ -26,7 +26,7 @@ STATS_KEY = b"reviews_parsing"
 
 
 class ParsedChunk(NamedTuple):
-    """Rows of a part, and the review of each that is no reject."""
+    """Rows of a part, and the reviews of those that were not rejected."""
 
     part: Part
     chunk: Chunk
@@ -37,6 +37,7 @@ class LocalExecutor:
     """Parses parts in this process."""
 
     def run(self, job: PartsJob) -> Generator[tuple[int, Stats]]:
+        """Parse the parts in this process; yield rows and statistics of each."""
         with closing(parse_chunks(job.parser, job.plan, job.parts, job.options)) as parsed:
             for part, group in groupby(parsed, lambda parsed_chunk: parsed_chunk.part):
                 data, rejects, stats = io.BytesIO(), io.BytesIO(), Stats()
@@ -54,10 +55,12 @@ class LocalExecutor:
 
 
 def part_name(number: int) -> str:
+    """Return the file name of a part."""
     return f"part-{number:05d}.parquet"
 
 
 def rejects_name(number: int) -> str:
+    """Return the file name of the rejected rows of a part."""
     return f"_rejects-{number:05d}.jsonl"
 
 

@@ -1,4 +1,4 @@
-"""Readers of inputs: one Protocol, and what an input is to them: a file with a layout, cut into parts."""
+"""Readers of inputs: their Protocol, and the description of an input as a file with a layout, split into parts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NO_DELIMITER = "\x1f"
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what a small file may cost; each has an option of the same name."""
+    """Limits of the memory that a file may take; each has an option of the same name."""
 
     max_unpacked: int | None = None
     """Bytes of a compressed file, spreadsheet or Parquet file after unpacking; None: see `unpacked_limit`."""
@@ -51,7 +51,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How to read inputs; None means that it is found from the content."""
+    """Options of the readers; None means that the value is inferred from the content."""
 
     delimiter: str | None = None
     encoding: str | None = None
@@ -63,7 +63,7 @@ class ReadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the content of an input is stored; one of `io.formats.FORMATS` with the details of that format."""
+    """Format of an input, one of `io.formats.FORMATS`, with the details of that format."""
 
     format: str
     compression: str = ""
@@ -85,7 +85,7 @@ class Layout:
     """The list (JSON) or the sheet (spreadsheet) with the reviews."""
 
     def describe(self) -> str:
-        """Return the layout in words."""
+        """Return the layout as text."""
         words = [FORMATS[self.format].title]
         if self.format in ("csv", "jsonl", "json", "text"):
             words += [self.compression] if self.compression else []
@@ -157,7 +157,7 @@ class Reader(Protocol):
 
     @property
     def limits(self) -> Limits:
-        """Bounds on what the file may cost."""
+        """Limits of the memory that the file may take."""
 
     def scan(self, part_rows: int) -> Scan:
         """Look through the input. Raises DataError if it cannot be read, or is empty."""
@@ -165,6 +165,6 @@ class Reader(Protocol):
     def chunks(self, parts: Sequence[Part], column: str | None) -> Iterator[tuple[Part, Chunk]]:
         """Yield the rows of consecutive parts, each part in one or more chunks.
 
-        A row whose `column` is no text is a reject; None accepts all rows. Raises DataError if the input cannot be
+        A row whose `column` is not a string is a reject; None accepts all rows. Raises DataError if the input cannot be
         read, or has become shorter.
         """

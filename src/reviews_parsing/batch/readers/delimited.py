@@ -36,7 +36,7 @@ class _TooLong(Exception):
 
 
 class _Failure(NamedTuple):
-    """Why the row failed that leaves its quotes open up to a certain line; `is_final` is False if it was too long."""
+    """Reason of the failure of a row with open quotes; `is_final` is False if the row was too long."""
 
     reason: str
     is_final: bool
@@ -45,8 +45,8 @@ class _Failure(NamedTuple):
 class DelimitedRows:
     """Iterator over the rows of delimited lines, in linear time even if no row is valid.
 
-    A row that is not valid costs its first line; the next row begins in the line after it. Whether open quotes stay
-    open in a line depends on that line alone. So it is found out once for each line, not once for each row before it.
+    An invalid row loses its first line; the next row begins in the line after it. Whether open quotes stay open in a
+    line depends only on that line, so each line is scanned once, not once for each earlier row.
     """
 
     def __init__(self, lines: Iterator[Line], layout: Layout, max_cell: int) -> None:

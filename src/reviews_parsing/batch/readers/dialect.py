@@ -58,6 +58,7 @@ class Table:
 
     @property
     def width(self) -> int:
+        """Number of columns."""
         return len(self.rows[0])
 
     @property
@@ -133,9 +134,9 @@ def decide_header(table: Table, requested: bool | None, name: str, column: str |
         return True
     has_header = _looks_like_header(table)
     if has_header is None or (table.has_preamble and not has_header):
-        shown = " | ".join(table.rows[0])
+        row = " | ".join(table.rows[0])
         raise DataError(
-            f"{name}: line {table.line} ({shown:.60}) may be the header or the first row: say --header or --no-header"
+            f"{name}: line {table.line} ({row:.60}) may be the header or the first row: say --header or --no-header"
             + (", and --skip-lines" if table.has_preamble else "")
         )
     return has_header
@@ -234,11 +235,11 @@ def _choose(tables: Sequence[Table], lines: Sequence[Line], is_given: bool, name
 
 
 def _holds_delimiters(table: Table, delimiters: Sequence[str]) -> bool:
-    """Return True if one of these delimiters is in each cell of a column that is no number, date or link."""
-    others = [delimiter for delimiter in delimiters if delimiter != table.layout.delimiter]
+    """Return True if one of these delimiters is in each cell of a column without numbers, dates and links."""
+    alternatives = [delimiter for delimiter in delimiters if delimiter != table.layout.delimiter]
     for column in zip(*(row for row in table.rows if len(row) == table.width), strict=True):
         cells = [cell for cell in column if cell.strip()]
-        is_held = any(all(delimiter in cell for cell in cells) for delimiter in others)
+        is_held = any(all(delimiter in cell for cell in cells) for delimiter in alternatives)
         if cells and is_held and not all(map(is_number_or_date, cells)):
             return True
     return False

@@ -62,21 +62,21 @@ def detect_legacy(sample: bytes) -> str | None:
     return WINDOWS_1252 if characters and plausible >= required and has_pairs else None
 
 
-def _is_plausible(before: str, character: str, after: str) -> bool:
+def _is_plausible(left: str, character: str, right: str) -> bool:
     """Return True if a character of Windows-1252 may stand between its neighbours in an English review."""
     if character in _SMALL:
-        return _is_plain(before) or _is_plain(after) or (character == "\u00e0" and before.isspace() and after.isspace())
+        return _is_plain(left) or _is_plain(right) or (character == "\u00e0" and left.isspace() and right.isspace())
     if character in _CAPITAL:  # at the beginning of a word, or in a word of capitals
-        return (not before.isalpha() and after.isascii() and after.islower()) or (
-            (before.isascii() and before.isupper()) and not after.islower()
+        return (not left.isalpha() and right.isascii() and right.islower()) or (
+            (left.isascii() and left.isupper()) and not right.islower()
         )
-    if character in _APOSTROPHES and before.isalpha() and after.isalpha():
-        return _is_plain(before) or _is_plain(after)
-    if (character in _OPENING and not before.isalnum()) or (character in _CLOSING and not after.isalnum()):
+    if character in _APOSTROPHES and left.isalpha() and right.isalpha():
+        return _is_plain(left) or _is_plain(right)
+    if (character in _OPENING and not left.isalnum()) or (character in _CLOSING and not right.isalnum()):
         return True
     if character == "\u2013":  # an en dash between letters may be an n with a tilde of Mac Roman
-        return not before.isalpha() or not after.isalpha()
-    return character in _SYMBOLS and not (before.isalpha() and after.isalpha())
+        return not left.isalpha() or not right.isalpha()
+    return character in _SYMBOLS and not (left.isalpha() and right.isalpha())
 
 
 def _is_plain(character: str) -> bool:

@@ -91,20 +91,20 @@ def _parse_float(number: str) -> float | None:
 def detect_style(lines: Sequence[bytes]) -> str:
     """Return the style of JSON (see `Layout.style`) from the first lines of a file."""
     lines = [line.strip() for line in lines if line.strip()]
-    first, *rest = lines[:_SAMPLE_LINES]
-    if not rest:
+    first, *next_lines = lines[:_SAMPLE_LINES]
+    if not next_lines:
         return "array" if first.startswith(b"[") else "values"
     if _is_json(first):
         return "lines"
     if first.startswith(b"["):
-        objects = [first[1:].strip(), *rest]
+        objects = [first[1:].strip(), *next_lines]
         objects = [line.removesuffix(b"]").removeprefix(b",").strip().removesuffix(b",") for line in objects]
         objects = [line for line in objects if line]
         good = sum(map(_is_object, objects))
         return "bracketed" if good > 1 and 2 * good > len(objects) else "array"
     if _is_object(first.removesuffix(b",")):
         return "bracketed"
-    return "lines" if sum(map(_is_object, rest)) > len(rest) / 2 else "values"
+    return "lines" if sum(map(_is_object, next_lines)) > len(next_lines) / 2 else "values"
 
 
 def _is_json(line: bytes) -> bool:
@@ -247,16 +247,16 @@ class _Cutter:
             return is_too_long or self._buffer.find(b"\n", match.end()) >= 0
         return match.end() < len(self._buffer)
 
-    def _fill(self, needed: int, begin: Position | None) -> None:
-        """Read a block; drop what stands before the record under way, or before `needed` without one."""
-        kept = needed
+    def _fill(self, min_start: int, begin: Position | None) -> None:
+        """Read a block; drop the buffer before the current record, or before `min_start` without one."""
+        cut = min_start
         if begin is not None and not self._long_head:
-            kept = begin.offset - self._offset
-            if len(self._buffer) - kept > self._max_cell:
-                self._long_head, kept = self._buffer[kept : kept + HEAD_BYTES], needed
-        self._line_at(kept)
-        self._buffer, self._offset = self._buffer[kept:], self._offset + kept
-        self._index, self._line_index = max(0, self._index - kept), self._line_index - kept
+            cut = begin.offset - self._offset
+            if len(self._buffer) - cut > self._max_cell:
+                self._long_head, cut = self._buffer[cut : cut + HEAD_BYTES], min_start
+        self._line_at(cut)
+        self._buffer, self._offset = self._buffer[cut:], self._offset + cut
+        self._index, self._line_index = max(0, self._index - cut), self._line_index - cut
         block = self._lines.read(BLOCK_BYTES)
         self._is_ended = not block
         if self._offset == 0 and not self._buffer and block.startswith(UTF8_BOM):

@@ -45,7 +45,7 @@ class Lines:
         self._location, self._layout, self._cr = location, layout, cr
 
     def __enter__(self) -> Self:
-        """Raises DataError if the file cannot be opened."""
+        """Open the file. Raises DataError if it cannot be opened."""
         self._next, self._offset = Position(), 0
         try:
             self._raw = filesystems.filesystem_of(self._location).open_stream(self._location)
@@ -80,7 +80,7 @@ class Lines:
             size -= len(block)
 
     def __iter__(self) -> Iterator[Line]:
-        """Raises DataError if the file cannot be read."""
+        """Yield the lines. Raises DataError if the file cannot be read."""
         while data := self._readline():
             position, is_whole = self._next, True
             size = len(data)

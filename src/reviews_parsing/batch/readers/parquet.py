@@ -46,6 +46,7 @@ class ParquetReader:
         return Scan(columns, parts or [(Position(), 0)], _nested(columns))
 
     def chunks(self, parts: Sequence[Part], column: str | None) -> Iterator[tuple[Part, ArrowChunk]]:
+        """Yield the rows of the parts in chunks."""
         with self._opened() as file:
             schema, bulky = file.schema_arrow, self._bulky_columns(file.metadata)
         with self._opened(bulky) as file:
@@ -89,7 +90,7 @@ class ParquetReader:
         return pc.sum(lengths.take(array.indices)).as_py() or 0
 
     def _bulky_columns(self, metadata: pq.FileMetaData) -> list[str]:
-        """Return the columns whose dictionary may hold values that are too long; a few bytes each stand for them.
+        """Return the columns whose dictionary may hold values above the limit, which rows refer to by an index.
 
         The size of a dictionary is estimated from its packed size. Raises DataError if such a column is nested.
         """

@@ -65,6 +65,7 @@ class RecordReader:
         raise DataError(f"{self.input.name}:{line}: {reason}; no other row can be read either")
 
     def chunks(self, parts: Sequence[Part], column: str | None) -> Iterator[tuple[Part, ValueChunk]]:
+        """Yield the rows of the parts in chunks."""
         with self._records(parts[0].start) as (_, records):
             for part in parts:
                 missing = part.rows
@@ -146,7 +147,7 @@ class _Summary:
     """Columns of the rows that were seen: their types and a sample of their values."""
 
     def __init__(self, name: str, limits: Limits, declared: Sequence[str], is_typed: bool) -> None:
-        """`declared` columns hold strings, unless `is_typed` is True."""
+        """Create a summary; `declared` columns hold strings unless `is_typed` is True."""
         self._name, self._limits, self._is_declared = name, limits, bool(declared) and not is_typed
         self.count = 0
         self.types: dict[str, ValueType] = dict.fromkeys(declared, Scalar.NULL if is_typed else Scalar.STRING)
