@@ -3,6 +3,7 @@
 # make test  lint, types, all tests
 # make test-lowest  all tests with the oldest versions that pyproject.toml allows; test-newest: with the newest. Some of
 #                   them: make test-lowest OPTIONS="tests/data -x"
+# make coverage  all tests with branch coverage; fails below COVERAGE_FLOOR percent. The page: build/coverage/index.html
 # make clean  delete everything that these targets leave: environments, builds, caches, the local home, what compose runs
 # make docs  build the documentation into build/site; make docs-serve serves it and rebuilds on changes
 # make ci-X  a stage of the Jenkinsfile; see below
@@ -20,7 +21,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: install up test test-lowest test-newest lint docs docs-serve lock pretrained dashboards clean image tools-image audit
+.PHONY: install up test coverage test-lowest test-newest lint docs docs-serve lock pretrained dashboards clean image tools-image audit
 .PHONY: compose compose-down
 .PHONY: kind-up kind-down kind-logins gke-up gke-down gke-logins
 .PHONY: agent-image ci-check ci-test ci-image ci-gate ci-deploy ci-canary ci-smoke ci-promote ci-undo ci-notify
@@ -30,8 +31,15 @@ install: $(STAMP)
 up: $(STAMP)
 	@$(BIN)/python scripts/up.py
 
+PYTEST_PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
+COVERAGE_FLOOR ?= 90
+PYTEST_COVERAGE = --cov --cov-report=term:skip-covered --cov-report=xml:build/coverage.xml --cov-fail-under=$(COVERAGE_FLOOR)
+
 test: $(STAMP) lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_PARALLEL)
+
+coverage: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(PYTEST_PARALLEL) $(PYTEST_COVERAGE) --cov-report=html
 
 test-lowest test-newest: test-%: $(STAMP)
 	$(BIN)/python scripts/bounds.py $* $(OPTIONS)
@@ -113,8 +121,9 @@ CANARY_URL ?= http://reviews-parsing-ner-aspects-v$(CHALLENGER)-predictor.review
 
 ci-check: lint
 
+# With COVERAGE=yes in the environment, the stage measures branch coverage too, and fails below the floor.
 ci-test: $(STAMP)
-	$(BIN)/python -m pytest --junitxml=build/tests.xml
+	$(BIN)/python -m pytest --junitxml=build/tests.xml $(if $(filter yes,$(COVERAGE)),$(PYTEST_COVERAGE))
 
 ci-gate ci-undo: $(STAMP)
 	@$(BIN)/python scripts/ci.py $(@:ci-%=%)

@@ -90,7 +90,7 @@ def words(text: str) -> list[tuple[int, int]]:
 
 def join(reviews: Sequence[Review]) -> list[Review]:
     """Join the reviews to texts of LONG_WORDS words."""
-    texts, text, aspects = [], "", list[Aspect]()
+    texts, text, aspects = list[Review](), "", list[Aspect]()
     for number, review in enumerate(reviews):
         aspects += [
             replace(a, start=a.span[0] + len(text), end=a.span[1] + len(text), opinion=None)

@@ -80,8 +80,10 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace, folder: Path, exits: ExitStack) -> None:
         self.options, self.folder, self.exits = options, folder, exits
-        is_registered = options.model.startswith("models:")
-        self.model, self.version = registry.fetch(options.model) if is_registered else (Path(options.model), None)
+        self.model = Path(options.model)
+        self.version: str | None = None
+        if options.model.startswith("models:"):
+            self.model, self.version = registry.fetch(options.model)
         self.parser = self.load(self.model)
         self._reviews = self._select([r.text for reviews in data.read_splits("corpus").values() for r in reviews])
 

@@ -26,10 +26,13 @@ from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect, Review, Taxonomy
 from reviews_parsing.tagging import tags_to_spans
 from reviews_parsing.training import features
-from reviews_parsing.training import fit as fitting
+from reviews_parsing.training import fit as fit_module
 from reviews_parsing.training.backbone import load_tokenizer
 from reviews_parsing.training.export import write_fp32
 from reviews_parsing.training.features import collate
+
+# Any, because the trials replace what the module imports.
+fitting: Any = fit_module
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 Trial = Callable[[Any], AbstractContextManager[None]]
@@ -156,8 +159,14 @@ def dropout(share: float) -> AbstractContextManager[None]:
 
 @loss_trial
 def adversarial(length: float, model: Any, batch: dict[str, Tensor]) -> Tensor:
-    embeddings, outputs = model.base_model.embeddings, []
-    hook = embeddings.register_forward_hook(lambda module, args, out: outputs.append(out.requires_grad_()) or out)
+    outputs: list[Tensor] = []
+
+    def track(module: Any, args: Any, output: Tensor) -> Tensor:
+        outputs.append(output.requires_grad_())
+        return output
+
+    embeddings = model.base_model.embeddings
+    hook = embeddings.register_forward_hook(track)
     clean = model(**batch)["loss"]
     hook.remove()
     (gradient,) = torch.autograd.grad(clean, outputs[0], retain_graph=True)
@@ -271,7 +280,7 @@ def _join(first: Review, second: Review) -> Review:
         opinion = aspect.opinion and replace(
             aspect.opinion, start=aspect.opinion.start + offset, end=aspect.opinion.end + offset
         )
-        start, end = (aspect.start + offset, aspect.end + offset) if aspect.span else (None, None)
+        start, end = (position + offset for position in aspect.span) if aspect.span else (None, None)
         return replace(aspect, start=start, end=end, opinion=opinion)
 
     return Review(first.id, f"{first.text} {second.text}", first.aspects + tuple(map(move, second.aspects)))
@@ -313,7 +322,7 @@ def distil_logits(backbone: str) -> Iterator[None]:
         featurize = fitting.with_noisy_versions
 
         def featurize_with_logits(reviews: Sequence[Review], *args: Any) -> list[dict[str, Any]]:
-            student_features = featurize(reviews, *args)
+            student_features: list[dict[str, Any]] = featurize(reviews, *args)
             # The seed is the same, so the noisy versions are the same.
             teacher_features = featurize(reviews, tokenizer.backend_tokenizer, *args[1:])
             for student, read in zip(student_features, teacher_features, strict=True):

@@ -24,7 +24,7 @@ VISIBILITY = "networking.kserve.io/visibility"
 AGENT = "internal.serving.kserve.io/agent"
 HTTP_PORT = 80
 RUNTIME_IMAGE = f"registry.example.com/server@sha256:{'a' * 64}"
-RUNTIME_CONTAINERS = [{"name": "kserve-container", "image": RUNTIME_IMAGE}]
+RUNTIME_CONTAINERS: list[dict[str, Any]] = [{"name": "kserve-container", "image": RUNTIME_IMAGE}]
 Manifest = dict[str, Any]
 
 

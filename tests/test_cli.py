@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,11 @@ def test_the_version_is_that_of_the_installed_package() -> None:
 
 
 def test_the_shell_completes_commands() -> None:
-    completing = {"_REVIEWS_PARSING_COMPLETE": "complete_bash", "COMP_WORDS": "reviews-parsing ro", "COMP_CWORD": "1"}
+    completing: dict[str, Any] = {
+        "_REVIEWS_PARSING_COMPLETE": "complete_bash",
+        "COMP_WORDS": "reviews-parsing ro",
+        "COMP_CWORD": "1",
+    }
     assert run(**completing) == (0, "rollback\nrollout\n", "")
     code, script, _ = run("--show-completion", "bash")
     assert code == 0
@@ -352,7 +357,7 @@ def test_retrain_without_a_champion_is_one_line(tmp_path: Path) -> None:
 
 
 def test_a_tracking_server_that_is_down_is_one_line(tmp_path: Path) -> None:
-    down = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    down: dict[str, Any] = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:1", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     assert "MLFLOW_TRACKING_URI" in refused("models", **down)
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from reviews_parsing import AspectParser, DataError, ModelError, data
 from reviews_parsing.encoder import MAX_BATCH_TOKENS, MAX_PADDING_TOKENS, Encoder
 from reviews_parsing.model_folder import ParserConfig
+from reviews_parsing.schema import Aspect
 from reviews_parsing.tagging import words
 from reviews_parsing.tagging.decode import DEFAULT_THRESHOLD
 from reviews_parsing.training.evaluate import evaluate
@@ -245,7 +246,9 @@ def test_a_multi_label_model_answers_with_several_categories_of_a_span(champion_
         for multi_label in (False, True)
     )
     assert ParserConfig.read(folder).taxonomy.multi_label
-    first_of = {aspect.span: aspect for aspect in reversed(multiple) if aspect.span}
+    first_of: dict[tuple[int, int] | None, Aspect] = {
+        aspect.span: aspect for aspect in reversed(multiple) if aspect.span
+    }
     assert tuple(first_of[aspect.span] if aspect.span else aspect for aspect in single) == single
     additions = [aspect for aspect in multiple if aspect not in single]
     assert additions

@@ -7,9 +7,8 @@ import re
 import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import click
 import pytest
 import typer.main
 
@@ -65,7 +64,7 @@ def prose(markdown: str) -> str:
     return re.sub(quoted, lambda match: "\n" * match.group().count("\n"), markdown, flags=re.DOTALL | re.MULTILINE)
 
 
-def help_texts(command: click.Command, name: str) -> Iterator[Text]:
+def help_texts(command: Any, name: str) -> Iterator[Text]:
     """Yield the help of a command, its options and its subcommands."""
     yield Text(f"{name} --help", 1, command.help or "")
     for parameter in command.params:

@@ -29,7 +29,7 @@ UNCERTAIN = [
 
 
 def suggest_texts(parser: AspectParser, texts: list[str], count: int, **options: Any) -> list[str]:
-    pool = ((text, {}) for text in texts)
+    pool = ((text, dict[str, Any]()) for text in texts)
     return [suggestion.parsed_review.text for suggestion in suggest.suggest(parser, pool, count, **options)]
 
 
@@ -79,14 +79,14 @@ expected_errors = st.dictionaries(st.sampled_from("abcdef"), st.floats(0.01, 3),
 def test_lazy_selection_equals_exhaustive_greedy_selection(
     pool: list[tuple[dict[str, float], int]], count: int
 ) -> None:
-    candidates, pool_errors = [], defaultdict(float)
+    candidates, pool_errors = [], defaultdict[str, float](float)
     for number, (errors, words) in enumerate(pool):
         suggestion = suggest.Suggestion({"number": number}, ParsedReview("", ()), 0)
         candidates.append(suggest._RankedReview(0, -number, math.sqrt(words), defaultdict(float, errors), suggestion))
         for feature, expected in errors.items():
             pool_errors[feature] += expected
 
-    remaining, covered, best = list(range(len(pool))), defaultdict(float), []
+    remaining, covered, best = list(range(len(pool))), defaultdict[str, float](float), list[int]()
     while remaining and len(best) < count:
 
         def gain(number: int) -> float:

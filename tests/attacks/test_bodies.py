@@ -76,7 +76,8 @@ def test_binary_tensors_of_empty_texts_cost_no_more_than_their_bytes(victim: Ser
 
 
 def request_of(**fields: object) -> bytes:
-    return pb.ModelInferRequest(model_name=MODEL_NAME, **fields).SerializeToString()
+    message: bytes = pb.ModelInferRequest(model_name=MODEL_NAME, **fields).SerializeToString()
+    return message
 
 
 def text_input(**fields: object) -> bytes:
@@ -105,7 +106,11 @@ MESSAGES: dict[str, bytes] = {
 @pytest.mark.parametrize("compression", list(grpc.Compression), ids=lambda value: value.name)
 @pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
 def test_messages_cost_no_more_than_their_bytes(victim: Server, message: bytes, compression: grpc.Compression) -> None:
-    sent = {grpc.Compression.Gzip: gzip.compress, grpc.Compression.Deflate: zlib.compress}.get(compression, bytes)
+    compressors: dict[grpc.Compression, Callable[[bytes], bytes]] = {
+        grpc.Compression.Gzip: gzip.compress,
+        grpc.Compression.Deflate: zlib.compress,
+    }
+    sent = compressors.get(compression, bytes)
     refusals = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED}
     with (
         grpc.insecure_channel(f"127.0.0.1:{victim.grpc}") as channel,

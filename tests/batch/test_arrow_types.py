@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import reduce
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
@@ -61,7 +61,7 @@ def test_the_order_of_values_does_not_matter(values: list[Any], data: st.DataObj
         ([{"a": 1}, None, {"a": 0.5}], pa.struct([("a", pa.float64())])),
         ([{"a": 1}, {"b": 1}], pa.string()),
         ([{}], pa.string()),
-        ([reduce(lambda inside, _: [inside], range(900), 1)], pa.string()),
+        ([reduce(lambda inside, _: [inside], range(900), cast(Any, 1))], pa.string()),
     ],
 )
 def test_the_type_of(values: list[Any], expected: pa.DataType) -> None:

@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +155,7 @@ def test_content_that_is_no_table(tmp_path: Path, content: bytes, problem: str) 
     assert problem in refusal(tmp_path / "a.json", content)
 
 
-def _workbook(path: Path, sheets: dict[str, list[list[Any]]]) -> None:
+def _workbook(path: Path, sheets: Mapping[str, Sequence[Sequence[object]]]) -> None:
     workbook = openpyxl.Workbook()
     workbook.remove(workbook.active)
     for name, rows in sheets.items():
@@ -167,7 +168,11 @@ def _workbook(path: Path, sheets: dict[str, list[list[Any]]]) -> None:
 def test_a_workbook(tmp_path: Path) -> None:
     import datetime
 
-    rows = [["id", "Review", "day", "stars"], [1, "Nice soup", datetime.datetime(2024, 1, 6), 4.5], [2, None, None, 1]]
+    rows: list[list[object]] = [
+        ["id", "Review", "day", "stars"],
+        [1, "Nice soup", datetime.datetime(2024, 1, 6), 4.5],
+        [2, None, None, 1],
+    ]
     _workbook(tmp_path / "a.xlsx", {"About": [["Export of June"]], "Data": [["Reviews"], [], *rows]})
     assert list(read_texts([str(tmp_path / "a.xlsx")])) == [
         ("Nice soup", {"id": 1, "day": "2024-01-06", "stars": 4.5}),
@@ -187,7 +192,7 @@ def test_sheets_and_headers_of_workbooks(tmp_path: Path) -> None:
 
 
 def test_a_workbook_is_parsed_in_parts(parser: AspectParser, tmp_path: Path) -> None:
-    rows = [["id", "text"], *([number, f"Nice soup {number}"] for number in range(25))]
+    rows: list[list[object]] = [["id", "text"], *([number, f"Nice soup {number}"] for number in range(25))]
     _workbook(tmp_path / "a.xlsx", {"June": rows})
     parse_files(parser, [str(tmp_path / "a.xlsx")], tmp_path / "parsed", part_rows=10)
     parts = [pq.read_table(path) for path in sorted((tmp_path / "parsed").glob("*.parquet"))]

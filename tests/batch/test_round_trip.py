@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,4 +54,5 @@ def test_what_is_read_is_the_same_from_every_form(tmp_path_factory: pytest.TempP
 def _single(aspect: Aspect) -> Aspect:
     """Return the aspect as stored in Parquet, with scores in single precision."""
     scores = {name: getattr(aspect, name) for name in ("score", "polarity_score")}
-    return replace(aspect, **{name: float(np.float32(score)) for name, score in scores.items() if score is not None})
+    changes: dict[str, Any] = {name: float(np.float32(score)) for name, score in scores.items() if score is not None}
+    return replace(aspect, **changes)

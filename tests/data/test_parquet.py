@@ -65,7 +65,8 @@ def dataset(rows: list[dict[str, Any]], labels: list[str] | None) -> bytes:
     sink = pa.BufferOutputStream()
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     pq.write_table(table.replace_schema_metadata(metadata), sink)
-    return sink.getvalue().to_pybytes()
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def test_a_written_folder_is_read_back_and_the_datasets_library_loads_it(tmp_path: Path) -> None:

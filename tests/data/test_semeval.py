@@ -42,7 +42,7 @@ def leaves(draw: st.DrawFn, tag: str, *names: str) -> Element:
 def sentences(draw: st.DrawFn, form: str) -> Element:
     sentence = Element("sentence", draw(attributes("id", "OutOfScope")))
     SubElement(sentence, "text").text = draw(xml_texts) or None
-    containers = [("Opinions", "Opinion", ("target", "category", "polarity"))]
+    containers: list[tuple[str, str, tuple[str, ...]]] = [("Opinions", "Opinion", ("target", "category", "polarity"))]
     if form == "semeval14":
         containers = [
             ("aspectTerms", "aspectTerm", ("term", "polarity")),
@@ -81,7 +81,7 @@ def test_every_sentence_of_any_document_becomes_a_review_with_all_its_labels(for
         labels = [leaf for leaf in sentence.iter() if leaf.tag in ("Opinion", "aspectTerm", "aspectCategory")]
         polarities = [str(aspect.polarity) for aspect in review.aspects]
         assert sorted(polarities) == sorted(str(label.get("polarity")) for label in labels)
-        spans = {(int(label.get("from")), int(label.get("to"))) for label in labels if label.get("from")}
+        spans = {(int(label.attrib["from"]), int(label.attrib["to"])) for label in labels if label.get("from")}
         assert {aspect.span for aspect in review.aspects if aspect.span} <= spans
 
 

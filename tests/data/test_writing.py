@@ -94,7 +94,7 @@ def test_a_full_disk_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.
 def test_a_folder_that_cannot_be_replaced_is_restored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data.write([RICH], tmp_path / "folder")
     replace = Path.replace
-    failures = []
+    failures: list[Path] = []
 
     def fail_on_new(self: Path, target: Path) -> Path:
         # The first move out of the staging folder is that of the new folder, the second puts the old one back.

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from ports import free_port
 from reviews_parsing.corrections import CorrectionStore
@@ -25,7 +26,7 @@ __all__ = ["start"]
 BROWSER_OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
 BROWSER_OPTIONS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
 Visit = Callable[..., Page]
-PHONE = {"width": 390, "height": 844}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def visits(browser: Browser, site: Site) -> Iterator[Visit]:
     errors: list[str] = []
     contexts = []
 
-    def visit(expected_server: str = "Version", **options: object) -> Page:
+    def visit(expected_server: str = "Version", **options: Any) -> Page:
         context = browser.new_context(**options)
         contexts.append(context)
         context.on("request", lambda request: requests.append(request.url))

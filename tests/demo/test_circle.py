@@ -9,9 +9,8 @@ from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
 
-from click.testing import Result
 from playwright.sync_api import Browser, Page, expect
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from reviews_parsing import data, registry
 from reviews_parsing.cli.app import app
@@ -41,7 +40,7 @@ def sentences(category: str, targets: tuple[str, ...], begin: int, count: int) -
     pairs = [
         (targets[(i + j) % len(targets)], TEMPLATES[j]) for i, j in product(range(len(targets)), range(len(TEMPLATES)))
     ]
-    reviews = []
+    reviews: list[Review] = []
     for target, (template, polarity) in islice(pairs, begin, begin + count):
         text, start = template.format(target), template.index("{}")
         aspect = Aspect(category, target, start, start + len(target), polarity)

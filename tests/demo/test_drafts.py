@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Dialog, Page, expect
 
 from ports import free_port
 
@@ -58,10 +58,19 @@ def test_a_correction_is_thrown_away_only_after_a_question(fake_visit: Visit) ->
     correct(page, TEXT)
     page.get_by_role("combobox", name="Polarity of “SOUP”").select_option("negative")
     questions: list[str] = []
-    page.once("dialog", lambda dialog: (questions.append(dialog.message), dialog.dismiss()))
+
+    def dismiss(dialog: Dialog) -> None:
+        questions.append(dialog.message)
+        dialog.dismiss()
+
+    def accept(dialog: Dialog) -> None:
+        questions.append(dialog.message)
+        dialog.accept()
+
+    page.once("dialog", dismiss)
     page.get_by_role("button", name="Throw away this correction").click()
     expect(page.get_by_role("combobox", name="Polarity of “SOUP”")).to_have_value("negative")
-    page.once("dialog", lambda dialog: (questions.append(dialog.message), dialog.accept()))
+    page.once("dialog", accept)
     page.get_by_role("button", name="Throw away this correction").click()
     expect(page.locator(".rp-editor")).to_have_count(0)
     assert questions == ["Throw away this correction? It is not saved."] * 2

@@ -30,7 +30,12 @@ def parsed_reviews(draw: st.DrawFn) -> tuple[str, list[dict[str, Any]]]:
     aspects = []
     for _ in range(draw(st.integers(0, 4))):
         (a, b), (c, d) = (sorted(draw(st.lists(st.integers(0, len(text)), min_size=2, max_size=2))) for _ in range(2))
-        aspect = {"entity_group": draw(st.sampled_from(["FOOD", 'A"B'])), "word": None, "start": None, "end": None}
+        aspect: dict[str, Any] = {
+            "entity_group": draw(st.sampled_from(["FOOD", 'A"B'])),
+            "word": None,
+            "start": None,
+            "end": None,
+        }
         if a < b:
             aspect |= {"word": text[a:b], "start": a, "end": b}
         if c < d:

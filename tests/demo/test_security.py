@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from reviews_parsing.corrections import CorrectionStore
@@ -188,7 +189,7 @@ def test_a_file_that_takes_too_long_is_ended(api: TestClient, monkeypatch: pytes
 
 def test_visitors_do_not_change_the_queue_of_the_operator(api: TestClient) -> None:
     job_id = api.post("/api/files?name=q.csv", content=b"text\nfine\n").json()["id"]
-    api.app.state.api.queue_id = job_id
+    cast(Starlette, api.app).state.api.queue_id = job_id
     assert api.delete(f"/api/files/{job_id}").status_code == 403
     for action in ("parse", "stop", "queue"):
         response = api.post(f"/api/files/{job_id}/{action}", json={"column": "text"})

@@ -84,7 +84,7 @@ class Backend:
         self.ports = {REST: self._rest.server_address[1], GRPC: self._grpc.add_insecure_port("127.0.0.1:0")}
         self._grpc.start()
 
-    class Servicer(grpc.GenericRpcHandler):
+    class Servicer(grpc.GenericRpcHandler):  # type: ignore[misc]
         def __init__(self, backend: Backend) -> None:
             self._backend = backend
 
@@ -294,7 +294,7 @@ def configuration(
     hosts: dict[str, dict[str, Any]] = {}
     for route in of_kind(manifests, "HTTPRoute"):
         for name in route["spec"].get("hostnames", []):
-            host = {"name": f"{name}:443", "domains": [name], "routes": routes(route)}
+            host: dict[str, Any] = {"name": f"{name}:443", "domains": [name], "routes": routes(route)}
             hosts[host["name"]] = host
     filters: list[dict[str, Any]] = [authorization(policy) for policy in of_kind(manifests, "AuthorizationPolicy")]
     filters.append(

@@ -67,7 +67,8 @@ def values(chart: str, environment: str, extra: dict[str, Any] | None = None) ->
     """Return the values of a release: the values file, those of the environment, and `extra`."""
     file = CHARTS / chart / f"values-{environment}.yaml"
     given = merged(yaml.safe_load(file.read_text(encoding="utf-8")), GIVEN.get((chart, environment), {}))
-    return merged(given, extra or {})
+    release: dict[str, Any] = merged(given, extra or {})
+    return release
 
 
 def rendered(

@@ -139,6 +139,7 @@ def make(target: str, expect: int = 0, **variables: str) -> subprocess.Completed
     stamp.touch()
     installed = [f"STAMP={stamp}", f"BIN={Path(sys.executable).parent}", f"PYTHON={sys.executable}"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    environment.pop("COVERAGE", None)  # a stage within a stage would erase what the outer one has measured
     done = subprocess.run(
         ["make", "--no-print-directory", *installed, target],
         cwd=PROJECT,
@@ -162,7 +163,7 @@ def clean_build() -> Iterator[None]:
 
     def clean() -> None:
         BUILD.mkdir(exist_ok=True)
-        for pattern in ("challenger", "comparison.*", "image.*", "promoted", "tests.xml", "installed"):
+        for pattern in ("challenger", "comparison.*", "image.*", "promoted", "tests.xml", "coverage.xml", "installed"):
             for file in BUILD.glob(pattern):
                 file.unlink()
 
@@ -180,6 +181,21 @@ def test_test_tests_and_leaves_a_report() -> None:
     suite = ElementTree.parse(BUILD / "tests.xml").getroot()[0]
     assert int(suite.attrib["tests"]) > 0
     assert suite.attrib["failures"] == suite.attrib["errors"] == "0"
+    assert not (BUILD / "coverage.xml").exists()
+
+
+def test_test_measures_branches_if_told_to_and_has_a_floor(tmp_path: Path) -> None:
+    measured: dict[str, Any] = {
+        "COVERAGE": "yes",
+        "COVERAGE_FILE": str(tmp_path / "data"),
+        "COVERAGE_PROCESS_CONFIG": "",
+    }
+    options: dict[str, Any] = {"PYTEST_ADDOPTS": "-p no:cacheprovider tests/tagging/test_iob.py"}
+    done = make("ci-test", expect=2, **measured, **options)
+    assert "Required test coverage of 90% not reached" in done.stdout + done.stderr
+    report = ElementTree.parse(BUILD / "coverage.xml").getroot()
+    assert int(report.attrib["branches-covered"]) > 0
+    make("ci-test", **measured, **options, COVERAGE_FLOOR="1")
 
 
 def test_gate_finds_no_challenger_where_the_champion_is_newest(with_champion: Path) -> None:
@@ -322,7 +338,13 @@ def test_smoke_test_fails_where_answers_are_wrong(aspects: list[dict[str, Any]])
 
 
 def test_notify_tells_how_it_ended() -> None:
-    told = {"RESULT": "SUCCESS", "CHALLENGER": "2", "APPROVER": "ada", "COMPARISON": "a table", "BUILD_URL": "http://x"}
+    told: dict[str, Any] = {
+        "RESULT": "SUCCESS",
+        "CHALLENGER": "2",
+        "APPROVER": "ada",
+        "COMPARISON": "a table",
+        "BUILD_URL": "http://x",
+    }
     with answering(lambda path, body: (200, {})) as (address, requests):
         make("ci-notify", NOTIFY_URL=f"{address}/hook/secret", **told)
     [request] = requests
@@ -351,7 +373,7 @@ def builders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], li
 def test_image_is_pushed_with_an_sbom_and_its_digest_signed(builders: Callable[[], list[str]], tmp_path: Path) -> None:
     repository = "europe-docker.pkg.dev/project/images/reviews-parsing-ner-aspects"
     with answering(lambda path, body: (200, {"access_token": "t0k"})) as (address, requests):
-        docker = {"REGISTRY_TOKEN_URL": address, "DOCKER_CONFIG": str(tmp_path / "docker")}
+        docker: dict[str, Any] = {"REGISTRY_TOKEN_URL": address, "DOCKER_CONFIG": str(tmp_path / "docker")}
         make("ci-image", IMAGE=repository, COSIGN_KEY="gcpkms://key", **docker)
     assert requests[0]["headers"]["Metadata-Flavor"] == "Google"
     login = json.loads((tmp_path / "docker" / "config.json").read_text())["auths"]["europe-docker.pkg.dev"]["auth"]
@@ -618,7 +640,7 @@ def test_what_was_signed_is_what_pods_run(cluster: Cluster, stages: dict[str, Ca
 def test_canary_promotion_and_undo_need_exactly_the_rights_that_they_have(
     cluster: Cluster, rights: list[dict[str, Any]]
 ) -> None:
-    told = {"CHALLENGER": "2"}
+    told: dict[str, Any] = {"CHALLENGER": "2"}
     make("ci-canary", **told)
     assert cluster.pods() == {"predictor": model("1"), "v2-predictor": model("2")}
     make("ci-undo", **told)

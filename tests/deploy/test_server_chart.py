@@ -55,7 +55,7 @@ def test_what_the_inference_service_names_is_there() -> None:
 
 
 VERSION = {"model": {"version": "7"}}
-CANARY = {"name": "v8", "minReplicas": 1, "model": {"name": "", "env": [{"name": "A", "value": "b"}]}}
+CANARY: dict[str, Any] = {"name": "v8", "minReplicas": 1, "model": {"name": "", "env": [{"name": "A", "value": "b"}]}}
 
 
 def test_kserve_makes_one_container_of_champion_and_canary() -> None:
@@ -208,12 +208,12 @@ def test_rules_and_dashboards_are_loaded_as_they_are(tmp_path: Path) -> None:
     folder = tmp_path / "reviews-parsing"
     shutil.copytree(CHARTS / "reviews-parsing", folder)
     rule = {"alert": "Slow", "expr": "up == 0", "annotations": {"summary": "{{ $labels.pod }} is slow"}}
-    for file, content in (
+    for name, content in (
         ("rules/extra.yaml", yaml.safe_dump({"groups": [{"name": "extra", "rules": [rule]}]})),
         ("dashboards/extra.json", json.dumps({"title": "{{ version }} «x»\n"})),
     ):
-        (folder / file).parent.mkdir(exist_ok=True)
-        (folder / file).write_text(content, encoding="utf-8")
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(content, encoding="utf-8")
     manifests = rendered("reviews-parsing", "kind", folder=folder)
     for file in (folder / "rules").iterdir():
         loaded = one(manifests, "PrometheusRule", f"{NAME}-{file.stem}")

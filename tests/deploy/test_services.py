@@ -26,6 +26,7 @@ import yaml
 from mlflow import MlflowClient
 from openapi_spec_validator import OpenAPIV2SpecValidator
 
+from reviews_parsing.errors import TrackingError
 from reviews_parsing.serving.openapi import document
 from reviews_parsing.settings import MODEL_NAME, Settings
 
@@ -527,7 +528,7 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
         ("PROMOTER", "another", 403),
         ("PROMOTER", MODEL_NAME, 200),
     ):
-        body = {"name": name, "alias": "champion", "version": "1"}
+        body: dict[str, object] = {"name": name, "alias": "champion", "version": "1"}
         assert ask(alias, f"{role.lower()}:first-password-of-{role}", body=body) == status, (role, name)
     experiment_id = client.get_experiment_by_name(Settings().experiment).experiment_id
     for role, status in (("GATE", 403), ("PROMOTER", 200)):
@@ -536,5 +537,5 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
         assert ask(created, f"{role.lower()}:first-password-of-{role}", body=body) == status, role
 
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
-    with pytest.raises(seed.TrackingError, match="MLflow refused users/create: 401"):
+    with pytest.raises(TrackingError, match="MLflow refused users/create: 401"):
         seed.make_user("inference", "third-password-of-it")

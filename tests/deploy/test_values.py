@@ -46,14 +46,16 @@ def _leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, 
 
 
 def _with(path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    values: dict[str, Any] = value
     for step in reversed(path):
-        value = {step: value}
-    return value
+        values = {step: values}
+    return values
 
 
 def _settings(chart: str) -> dict[str, Any]:
     domain = {"domain": "reviews.localhost"} if chart == "ingress" else {}
-    return merged(merged(defaults(chart), domain), WHOLE[chart])
+    settings: dict[str, Any] = merged(merged(defaults(chart), domain), WHOLE[chart])
+    return settings
 
 
 def _mistakes(path: tuple[str, ...], value: Any) -> Iterator[dict[str, Any]]:

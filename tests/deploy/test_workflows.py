@@ -18,6 +18,7 @@ AGENT = PROJECT / "deploy" / "services" / "jenkins" / "agent" / "Dockerfile"
 SCHEMAS = {
     "workflows/ci.yml": "github-workflows",
     "workflows/bounds.yml": "github-workflows",
+    "workflows/coverage.yml": "github-workflows",
     "dependabot.yml": "dependabot",
     "ISSUE_TEMPLATE/bug.yml": "github-issue-forms",
     "ISSUE_TEMPLATE/feature.yml": "github-issue-forms",
@@ -81,6 +82,17 @@ def test_both_bounds_of_dependencies_are_tested_every_week(jobs: dict[str, Any])
     for bound in job["strategy"]["matrix"]["bound"]:
         assert f"test-{bound}" in makefile
     assert job["steps"][-1]["run"] == "make test-${{ matrix.bound }}"
+
+
+def test_branch_coverage_is_measured_every_week_and_has_a_floor(jobs: dict[str, Any]) -> None:
+    workflow = yaml.safe_load((GITHUB / "workflows" / "coverage.yml").read_text(encoding="utf-8"))
+    (job,) = workflow["jobs"].values()
+    assert (workflow["permissions"], job["permissions"]) == ({}, {"contents": "read"})
+    assert job["container"] == jobs["test"]["container"]
+    assert "make coverage" in [step.get("run") for step in job["steps"]]
+    done = subprocess.run(["make", "--dry-run", "coverage"], cwd=PROJECT, capture_output=True, text=True, check=True)
+    (floor,) = re.findall(r"--cov-fail-under=(\d+)", done.stdout)
+    assert int(floor) >= 90
 
 
 def test_a_job_has_the_python_and_the_tools_of_the_jenkins_agent(jobs: dict[str, Any]) -> None:

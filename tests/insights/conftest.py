@@ -3,7 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.insights.making import Row, parquet, review
+
+from insights.making import Row, parquet, review
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ def review(marked: str, *implicit: str, score: float = 0.9, **columns: Any) -> R
 
     `implicit` are aspects of no word: "FOOD+".
     """
-    text, aspects = "", []
+    text, aspects = "", list[Row]()
     at = 0
     for match in re.finditer(r"\[([^]]+)\]\(([A-Z]*)([-+=!])\)", marked):
         text += marked[at : match.start()]

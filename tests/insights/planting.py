@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
-from tests.insights.making import Row, parquet, review
+from insights.making import Row, parquet, review
 
 PLACES = ("Harbour", "Hill", "Mill", "Park", "Quay", "Station")
 VOCABULARY = {
@@ -61,7 +61,7 @@ def rows(reviews: list[Draft]) -> list[Row]:
     for n, draft in enumerate(reviews):
         words = {"+": "fine", "-": "awful", "=": "there"}
         text = " ".join(f"The [{word}]({category}{sign}) was {words[sign]}." for category, word, sign in draft.aspects)
-        columns = {"id": f"r{n}", "business": draft.place, "date": draft.day.isoformat()}
+        columns: Row = {"id": f"r{n}", "business": draft.place, "date": draft.day.isoformat()}
         if draft.stars:
             columns["stars"] = draft.stars
         result.append(review(text or "We came on a Monday.", **columns))

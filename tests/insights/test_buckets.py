@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.insights.making import Row, parquet
 
+from insights.making import Row, parquet
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse
 from stores import Store
@@ -27,8 +27,8 @@ def test_a_folder_in_a_bucket_says_what_the_same_rows_in_a_file_say(
     expected = analyse([parsed])
     for path in ("reviews/parsed/", "reviews/parsed", "reviews/*/part-*.parquet", "reviews/all.jsonl.gz"):
         insights = analyse([bucket.url(path)])
-        for part in ("categories", "periods", "words", "judgements", "shown"):
-            assert getattr(insights, part) == getattr(expected, part), (path, part)
+        for name in ("categories", "periods", "words", "judgements", "shown"):
+            assert getattr(insights, name) == getattr(expected, name), (path, name)
 
 
 def test_what_cannot_be_read_there_is_one_line_with_its_url(bucket: Store) -> None:

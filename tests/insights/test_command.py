@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.insights.making import parquet, review
 
+from insights.making import parquet, review
 from reviews_parsing.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the command: (exit status, stdout, stderr)."""
 
     def call(*arguments: object) -> tuple[int, str, str]:
@@ -25,7 +28,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):  #
     return call
 
 
-def test_one_command_is_an_answer(run, parsed: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_one_command_is_an_answer(run: Run, parsed: Path, tmp_path: Path) -> None:
     code, out, err = run(parsed)
     assert (code, err) == (0, "")
     assert "FOOD" in out
@@ -34,7 +37,7 @@ def test_one_command_is_an_answer(run, parsed: Path, tmp_path: Path) -> None:  #
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parsed.parquet"]
 
 
-def test_a_page_and_tables_are_written_where_asked(run, parsed: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_page_and_tables_are_written_where_asked(run: Run, parsed: Path, tmp_path: Path) -> None:
     page, folder = tmp_path / "report.html", tmp_path / "tables"
     code, out, _ = run(parsed, "--by", "id, month", "-o", page, "--tables", folder, "--json")
     assert code == 0
@@ -43,7 +46,7 @@ def test_a_page_and_tables_are_written_where_asked(run, parsed: Path, tmp_path: 
     assert (folder / "categories.csv").is_file()
 
 
-def test_help_has_examples(run) -> None:  # type: ignore[no-untyped-def]
+def test_help_has_examples(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
     assert "reviews-parsing insights parsed.parquet --by business,month -o report.html" in " ".join(out.split())
@@ -51,7 +54,7 @@ def test_help_has_examples(run) -> None:  # type: ignore[no-untyped-def]
 
 @pytest.mark.parametrize("library", ["duckdb", "simplemma"])
 def test_without_the_extra_the_line_says_what_to_install(
-    run,  # type: ignore[no-untyped-def]
+    run: Run,
     parsed: Path,
     monkeypatch: pytest.MonkeyPatch,
     library: str,
@@ -62,7 +65,7 @@ def test_without_the_extra_the_line_says_what_to_install(
     assert "pip install 'reviews-parsing[insights]'" in err
 
 
-def test_mistakes_are_one_line_and_leave_nothing(run, parsed: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_mistakes_are_one_line_and_leave_nothing(run: Run, parsed: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     for arguments, message in (
         (("none.parquet",), "does not exist"),
@@ -79,7 +82,7 @@ def test_mistakes_are_one_line_and_leave_nothing(run, parsed: Path, tmp_path: Pa
     assert not page.exists()
 
 
-def test_everything_is_written_where_asked(run, parsed: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_everything_is_written_where_asked(run: Run, parsed: Path, tmp_path: Path) -> None:
     folders = {name: tmp_path / name for name in ("tables", "pictures", "digest")}
     code, out, _ = run(parsed, *(part for name, folder in folders.items() for part in (f"--{name}", folder)))
     assert code == 0
@@ -89,7 +92,7 @@ def test_everything_is_written_where_asked(run, parsed: Path, tmp_path: Path) ->
     assert {path.name for path in folders["digest"].iterdir()} == {"digest.html", "digest.txt", "digest.json"}
 
 
-def test_an_alert_exits_with_3_after_everything_is_written(run, parsed: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_an_alert_exits_with_3_after_everything_is_written(run: Run, parsed: Path, tmp_path: Path) -> None:
     page = tmp_path / "report.html"
     code, out, _ = run(parsed, "--alert", "blame:STAFF>10%", "--alert", "change", "-o", page)
     assert code == 3
@@ -101,7 +104,7 @@ def test_an_alert_exits_with_3_after_everything_is_written(run, parsed: Path, tm
     assert (code, json.loads(out)["alerts"]) == (3, ["blame:STAFF>10%: it is 20.0 %."])
 
 
-def test_options_reach_the_analysis(run, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_options_reach_the_analysis(run: Run, tmp_path: Path) -> None:
     rows = [
         review("The [tea](BEVERAGE+).", grade=str(n % 5 + 1), day=f"0{n % 9 + 1}/0{n % 2 + 1}/24", business="AB"[n % 2])
         for n in range(40)
@@ -118,7 +121,7 @@ def test_options_reach_the_analysis(run, tmp_path: Path) -> None:  # type: ignor
     assert [topic["name"] for topic in document["topics"]] == ["Tea of the house"]
 
 
-def test_mistakes_in_new_options_are_one_line(run, parsed: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_mistakes_in_new_options_are_one_line(run: Run, parsed: Path, tmp_path: Path) -> None:
     for arguments, message in (
         (("--rating", "text"), "no ratings in column 'text'"),
         (("--compare", "fortnight"), "names no ranges"),

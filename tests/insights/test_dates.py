@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
-from tests.insights.making import jsonl, parquet, review
 
+from insights.making import Row, jsonl, parquet, review
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse, findings
 from reviews_parsing.insights.dates import grain
@@ -31,7 +32,8 @@ FIRST, LAST = date(2024, 1, 5), date(2024, 3, 3)
     ],
 )
 def test_the_column_is_found_by_its_type_or_name(tmp_path: Path, name: str, values: list[object], kind: object) -> None:
-    rows = [review("[Tea](BEVERAGE+).", **{name: value}) for value in values]
+    columns: list[Row] = [{name: value} for value in values]
+    rows = [review("[Tea](BEVERAGE+).", **column) for column in columns]
     insights = analyse([parquet(tmp_path / "p.parquet", rows, **({name: kind} if kind else {}))])
     assert (insights.time, insights.first, insights.last, insights.dated) == (name, FIRST, LAST, 2)
 
@@ -95,7 +97,7 @@ def test_nothing_has_changed_where_nothing_has(tmp_path: Path) -> None:
     assert analyse([parquet(tmp_path / "p.parquet", rows)]).changes == ()
 
 
-def read(tmp_path: Path, values: list[object], **options: object) -> tuple[list[date | None], tuple[str, ...]]:
+def read(tmp_path: Path, values: list[object], **options: Any) -> tuple[list[date | None], tuple[str, ...]]:
     """Return the day of each value of a column, and the notes."""
     rows = [review("[Tea](BEVERAGE+).", date=value, n=n) for n, value in enumerate(values)]
     path = jsonl(tmp_path / "p.jsonl", rows)
@@ -198,5 +200,6 @@ def test_relative_dates_are_relative_to_a_day_or_to_the_file(tmp_path: Path) -> 
 
 def test_a_column_is_known_however_its_name_is_written(tmp_path: Path) -> None:
     for name in ("Date of visit", "reviewTime", "review.date", "unixReviewTime", "Review Date"):
-        path = jsonl(tmp_path / "p.jsonl", [review("[Tea](BEVERAGE+).", **{name: "2024-01-05"})])
+        column: Row = {name: "2024-01-05"}
+        path = jsonl(tmp_path / "p.jsonl", [review("[Tea](BEVERAGE+).", **column)])
         assert analyse([path]).time == name

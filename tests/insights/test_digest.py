@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.insights.making import parquet, review
 
+from insights.making import parquet, review
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import Insights, alerts, analyse, make_digest, parse_alerts, write_digest
 

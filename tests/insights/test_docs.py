@@ -6,7 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.insights.making import parquet, review
+
+from insights.making import parquet, review
 
 DOCS = Path(__file__).parents[2] / "docs" / "how-to" / "insights.md"
 

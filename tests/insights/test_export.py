@@ -9,8 +9,8 @@ from pathlib import Path
 import openpyxl
 import pyarrow.parquet as pq
 import pytest
-from tests.insights.making import parquet, review
 
+from insights.making import Row, parquet, review
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import (
     analyse,
@@ -94,7 +94,8 @@ def test_the_workbook_has_texts_and_no_formulas(tmp_path: Path) -> None:
 
 
 def test_every_picture_is_png_and_svg(tmp_path: Path) -> None:
-    rows = [review("[Tea](BEVERAGE+).", **{"shop/name": f"拉麵 {n % 2}"}) for n in range(20)]
+    columns: list[Row] = [{"shop/name": f"拉麵 {n % 2}"} for n in range(20)]
+    rows = [review("[Tea](BEVERAGE+).", **column) for column in columns]
     insights = analyse([parquet(tmp_path / "p.parquet", rows)], ["shop/name"])
     written = write_pictures(insights, tmp_path / "pictures")
     assert len(written) == 2 * len(figures(insights))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.insights.making import Row, parquet, review
 
+from insights.making import Row, parquet, review
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse, findings
 from reviews_parsing.insights.findings import reportable_contrasts
 from reviews_parsing.insights.statistics import independence
 
 
-def tea(sign: str, **columns: object) -> Row:
+def tea(sign: str, **columns: Any) -> Row:
     return review(f"[Tea](BEVERAGE{sign}) as it comes.", **columns)
 
 

@@ -7,9 +7,9 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from tests.insights.making import parquet, review
-from tests.insights.planting import Draft, Plant, planted
 
+from insights.making import parquet, review
+from insights.planting import Draft, Plant, planted
 from reviews_parsing.insights import analyse
 
 NULL_SETS = 100

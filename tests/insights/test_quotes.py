@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.insights.making import Row, parquet, review
 
+from insights.making import Row, parquet, review
 from reviews_parsing.insights import analyse
 from reviews_parsing.tagging.sentences import sentences as split
 

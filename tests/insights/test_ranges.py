@@ -6,8 +6,8 @@ from datetime import date
 from pathlib import Path
 
 import pytest
-from tests.insights.making import parquet, review
 
+from insights.making import parquet, review
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse, figures
 from reviews_parsing.insights.findings import range_sentence, reportable_differences

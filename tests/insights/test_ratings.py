@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from tests.insights.making import Row, parquet, review
 
+from insights.making import Row, parquet, review
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse
 from reviews_parsing.insights.ratings import fit_linear

@@ -13,8 +13,8 @@ from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from tests.insights.making import parquet, review
 
+from insights.making import parquet, review
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse, figures, write_report
 from reviews_parsing.insights.report import pieces

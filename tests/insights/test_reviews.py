@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.insights.making import Row, jsonl, parquet, review
 
+from insights.making import Row, jsonl, parquet, review
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse
 
@@ -152,10 +152,8 @@ def test_names_that_differ_in_case_are_columns_of_their_own(tmp_path: Path, form
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])
 def test_a_column_may_have_a_name_that_queries_use(tmp_path: Path, form: str) -> None:
-    rows = [
-        review("The [tea](BEVERAGE+) was fine.", file_row_number=n % 2, **{"__file": "a", "__row_id": n})
-        for n in range(40)
-    ]
+    columns: list[Row] = [{"file_row_number": n % 2, "__file": "a", "__row_id": n} for n in range(40)]
+    rows = [review("The [tea](BEVERAGE+) was fine.", **row) for row in columns]
     path = (parquet if form == "parquet" else jsonl)(tmp_path / f"p.{form}", rows)
     insights = analyse([path], ["file_row_number"])
     assert [(group.value, group.reviews) for group in insights.comparisons[0].groups] == [("0", 20), ("1", 20)]

@@ -14,9 +14,9 @@ from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from tests.insights.making import parquet, review
-from tests.insights.planting import planted
 
+from insights.making import parquet, review
+from insights.planting import planted
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import Insights, Options, open_analysis, report_server
 

@@ -6,8 +6,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.insights.making import parquet, review
-
+from insights.making import parquet, review
 from reviews_parsing.insights import analyse, figures
 from reviews_parsing.insights.plots import polarity
 from reviews_parsing.insights.svg import inline

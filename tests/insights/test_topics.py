@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.insights.making import parquet, review
 
+from insights.making import parquet, review
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse
 from reviews_parsing.insights.results import Topic
@@ -36,7 +37,7 @@ def path(tmp_path: Path) -> Path:
     return parquet(tmp_path / "p.parquet", rows)
 
 
-def topics(path: Path, **options: object) -> dict[str, Topic]:
+def topics(path: Path, **options: Any) -> dict[str, Topic]:
     return {topic.id: topic for topic in analyse([path], **options).topics}
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.insights.making import parquet, review
 
+from insights.making import parquet, review
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse
 from reviews_parsing.insights.topics import lemmatiser

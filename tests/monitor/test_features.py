@@ -62,7 +62,7 @@ def test_the_embedding_of_a_long_text_is_the_mean_of_its_windows(parser: AspectP
     ((prepared, logits),) = parser.encoded(["The soup was warm. " * 100, "Lovely pho.", ""])
     embeddings = parser.embeddings(prepared, logits)
     windows = logits.embeddings[:-1]
-    tokens = np.array([len(piece.wanted) for piece in prepared.pieces[:-1]])
+    tokens = np.array([len(piece.positions) for piece in prepared.pieces[:-1]])
     assert len(windows) > 1
     np.testing.assert_allclose(embeddings[0], (windows * tokens[:, None]).sum(axis=0) / tokens.sum(), atol=1e-4)
     np.testing.assert_array_equal(embeddings[1], logits.embeddings[-1])

@@ -102,11 +102,12 @@ def test_what_was_fetched_is_there_while_the_server_is_away(
     assert "stays version 1" in warning.getMessage()
     assert "\n" not in warning.getMessage()
     # What is not known is not guessed, and who wants to know what there is now is not told what there was.
-    for ask in (
+    calls: list[Callable[[], object]] = [
         lambda: registry.fetch(CHAMPION, stale_ok=False),
         lambda: registry.fetch(f"models:/{MODEL_NAME}@rival"),
         lambda: registry.fetch(f"models:/{MODEL_NAME}/2"),
-    ):
+    ]
+    for ask in calls:
         with pytest.raises(TrackingError, match="cannot be used"):
             ask()
     written = "".join(path.read_text(encoding="utf-8") for path in home.glob("models/*/known/*"))

@@ -16,7 +16,7 @@ from reviews_parsing.registry.integrity import require_loadable
 
 VARIANTS = int(os.environ.get("REVIEWS_PARSING_HOSTILE_MODELS", "100"))
 """Variants of each file."""
-NODES = (
+NODES: tuple[Any, ...] = (
     None,
     True,
     -1,

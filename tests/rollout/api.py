@@ -39,7 +39,7 @@ def model(version: str) -> str:
 class Refusal(Exception):
     def __init__(self, code: int, reason: str, message: str, details: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
-        self.status = {
+        self.status: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Status",
             "metadata": {},

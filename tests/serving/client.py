@@ -9,6 +9,7 @@ import subprocess
 import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -28,7 +29,7 @@ OURS = ("JAEGER_", "MLFLOW_", "MLSERVER_", "OTEL_", "REVIEWS_PARSING_")
 class Answer:
     status: int
     body: bytes
-    headers: Mapping[str, str]
+    headers: Message
 
     @property
     def json(self) -> Any:

@@ -121,7 +121,7 @@ def over_grpc() -> Iterator[Collector]:
 
     with ThreadPoolExecutor(2) as threads:
         server = grpc.server(threads)
-        add_TraceServiceServicer_to_server(Servicer(), server)
+        add_TraceServiceServicer_to_server(Servicer(), server)  # type: ignore[no-untyped-call]
         collector.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         server.start()
         yield collector

@@ -6,7 +6,7 @@ import gzip
 import json
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,7 +116,8 @@ def _compress(draw: st.DrawFn, content: bytes, headers: dict[str, str]) -> bytes
     encoding = draw(st.sampled_from(["gzip", "deflate", "br", "identity", "GZIP, gzip", ""]))
     headers["Content-Encoding"] = encoding
     honest = draw(st.booleans())
-    return {"gzip": gzip.compress, "deflate": zlib.compress}.get(encoding, bytes)(content) if honest else content
+    compressors: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress}
+    return compressors.get(encoding, bytes)(content) if honest else content
 
 
 def _chunked(draw: st.DrawFn, content: bytes) -> bytes:

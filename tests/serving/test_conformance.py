@@ -16,7 +16,7 @@ import pytest
 import tritonclient.grpc
 from grpc import RpcError, StatusCode
 from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc import service_pb2_grpc
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub as Stub
 
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.serving.openapi import document
@@ -417,8 +417,6 @@ def test_a_client_that_waits_to_be_asked_for_its_body_is_asked(server: Server) -
 
 
 # gRPC
-
-Stub = service_pb2_grpc.GRPCInferenceServiceStub
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import product
+from typing import Any
 
 import psutil
 import pytest
@@ -20,6 +21,8 @@ import tritonclient.grpc
 from grpc import StatusCode
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
+from schemathesis.checks import CheckFunction
+from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from tritonclient.grpc import service_pb2 as pb
 
@@ -78,7 +81,10 @@ def unshaken(server: Server) -> Iterator[None]:
 def test_the_server_answers_as_its_document_says(loud: Server, path: str) -> None:
     schema = schemathesis.openapi.from_url(f"http://127.0.0.1:{loud.http}{path}")
     # Loading and unloading are not for chance: the server would be without its model.
-    operations = [found.ok() for found in schema.exclude(path_regex="/repository/models/").get_all_operations()]
+    operations = []
+    for result in schema.exclude(path_regex="/repository/models/").get_all_operations():
+        assert isinstance(result, Ok)
+        operations.append(result.ok())
     tried = [
         (operation, mode)
         for operation, mode in product(operations, GenerationMode)
@@ -90,18 +96,20 @@ def test_the_server_answers_as_its_document_says(loud: Server, path: str) -> Non
 
             @fuzz(max(1, REQUESTS // len(tried)))
             @given(case=operation.as_strategy(generation_mode=mode))
-            def holds(case: schemathesis.Case) -> None:
+            def holds(case: schemathesis.Case[Any]) -> None:
                 case.call_and_validate(excluded_checks=_beyond_the_document(case))
 
             holds()
 
 
-def _beyond_the_document(case: schemathesis.Case) -> list[object]:
+def _beyond_the_document(case: schemathesis.Case[Any]) -> list[CheckFunction]:
     """Return the checks that do not apply, and make shape and data of valid requests agree, which no schema can do."""
     if case.media_type == "application/octet-stream":
         return [positive_data_acceptance]
+    assert case.meta
     if case.meta.generation.mode.is_positive and isinstance(case.body, dict) and "inputs" in case.body:
-        [sent] = case.body["inputs"]
+        inputs: Any = case.body["inputs"]
+        [sent] = inputs
         sent["shape"][0] = len(sent["data"])
     return []
 

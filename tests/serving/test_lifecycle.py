@@ -12,11 +12,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from threading import Event
+from typing import Any
 from urllib.error import URLError
 
 import numpy as np
@@ -203,7 +205,10 @@ def test_a_process_that_ends_while_a_batch_is_in_the_encoder_is_not_aborted(
 def test_a_second_signal_does_not_wait(start: Start) -> None:
     with start(REVIEWS_PARSING_THREADS="1", **PATIENT) as server, ThreadPoolExecutor(2) as clients:
         text = LONG * 10
-        under_way = [clients.submit(server.infer, [text]), clients.submit(grpc_infer, server, [text])]
+        under_way: list[Future[Any]] = [
+            clients.submit(server.infer, [text]),
+            clients.submit(grpc_infer, server, [text]),
+        ]
         while server.counter("reviews_parsing_requests_in_progress") < 2:
             assert not any(each.done() for each in under_way)
         server.process.send_signal(signal.SIGINT)
@@ -256,6 +261,10 @@ def test_one_champion_follows_another_under_load_and_no_request_fails(start: Sta
         enough = Event()
         with asking(rest_version, server, 3, enough) as rest, asking(grpc_version, server, 3, enough) as grpc:
             clients = [*rest, *grpc]
+
+            def reached(goal: list[int]) -> bool:
+                return enough.is_set() or all(len(v) >= n for v, n in zip(clients, goal, strict=True))
+
             for champion, promote in (
                 ("1", lambda: None),
                 ("2", lambda: pipelines.promote(version="2", force=True, reason="a test")),
@@ -265,10 +274,7 @@ def test_one_champion_follows_another_under_load_and_no_request_fails(start: Sta
                 assert server.ask({}, LOAD).status == 200
                 assert is_ready(server)
                 goal = [len(versions) + 4 for versions in clients]
-                until(
-                    lambda goal=goal: enough.is_set() or all(len(v) >= n for v, n in zip(clients, goal, strict=True)),
-                    "answers after the reload",
-                )
+                until(partial(reached, goal), "answers after the reload")
                 assert {versions[-1] for versions in clients} == {champion}
         for versions in clients:
             assert [version for version, _ in groupby(versions)] == ["1", "2", "1"]
@@ -299,10 +305,13 @@ def test_reloads_that_meet_take_turns(start: Start, two_versions: Path) -> None:
     with start(REVIEWS_PARSING_HOME=str(two_versions), **PATIENT) as server:
         enough = Event()
         with asking(rest_version, server, 1, enough), asking(reload, server, 3, enough) as reloads:
+
+            def reached(goal: int) -> bool:
+                return enough.is_set() or len(reloads[0]) >= goal
+
             for champion in "21":
                 registry.set_champion(champion, {})
-                goal = len(reloads[0]) + 2
-                until(lambda goal=goal: enough.is_set() or len(reloads[0]) >= goal, "reloads")
+                until(partial(reached, len(reloads[0]) + 2), "reloads")
         assert rest_version(server) == "1"
         assert is_ready(server)
         # Each version that was loaded was retired once.

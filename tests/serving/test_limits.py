@@ -17,7 +17,7 @@ from reviews_parsing.serving.limits import ByteBudget, LimitLog
 from reviews_parsing.serving.model_control import ModelControl
 from reviews_parsing.settings import Settings
 
-ENCODERS = {"gzip": gzip.compress, "deflate": zlib.compress, "identity": bytes}
+ENCODERS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress, "identity": bytes}
 LIMIT = 10_000_000
 
 

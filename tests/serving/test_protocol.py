@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import pytest
 
@@ -119,9 +121,8 @@ def test_a_text_longer_than_a_window_is_read_to_its_end(server: Server) -> None:
     assert any(aspect["word"] == "lobster" for aspect in server.infer([text]).predictions[0])
 
 
-@pytest.mark.parametrize("compress", [gzip.compress, zlib.compress])
-def test_a_body_may_be_compressed(server: Server, compress: object) -> None:
-    encoding = {gzip.compress: "gzip", zlib.compress: "deflate"}[compress]
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_a_body_may_be_compressed(server: Server, encoding: str, compress: Callable[[bytes], bytes]) -> None:
     body = compress(json.dumps({"inputs": [tensor()]}).encode())
     assert server.post(INFER, body, {"Content-Encoding": encoding}).predictions
     assert server.post(INFER, body[:-9], {"Content-Encoding": encoding}).status == 400
@@ -219,7 +220,7 @@ def test_prometheus_is_told_of_requests_reviews_and_aspects(server: Server, pars
     found = [aspect for parsed in parser.parse(texts) for aspect in parsed.aspects]
     silent = sum(not parsed.aspects for parsed in parser.parse(texts))
     prefix = "reviews_parsing_"
-    expected = {
+    expected: dict[tuple[Any, ...], float] = {
         ("requests_total", ("door", "rest"), ("status", "200")): 1,
         ("requests_total", ("door", "rest"), ("status", "400")): 1,
         ("request_seconds_count", ("door", "rest"), ("texts", "many")): 1,
@@ -242,7 +243,7 @@ def test_prometheus_is_told_of_requests_reviews_and_aspects(server: Server, pars
     }
 
     def counts() -> dict[tuple[object, ...], float]:
-        return {key: server.counter(prefix + str(key[0]), **dict(key[1:])) for key in expected}  # type: ignore[arg-type]
+        return {key: server.counter(prefix + str(key[0]), **dict(key[1:])) for key in expected}
 
     before = counts()
     server.infer(texts)

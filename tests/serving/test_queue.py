@@ -15,7 +15,14 @@ from reviews_parsing.encoder import Logits, Piece
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.parser import Prepared
 from reviews_parsing.schema import ParsedReview
-from reviews_parsing.serving.queue import BATCH_TEXTS, PAGE_TOKENS, SLICE_TOKENS, ParseQueue, estimate_tokens
+from reviews_parsing.serving.queue import (
+    BATCH_TEXTS,
+    PAGE_TOKENS,
+    SLICE_TOKENS,
+    ParsedPart,
+    ParseQueue,
+    estimate_tokens,
+)
 
 WINDOW = 500
 # The first text of a test: the worker stays in it until the test opens the gate.
@@ -84,7 +91,7 @@ async def blocked(queue: ParseQueue, parser: FakeParser) -> asyncio.Task[object]
     return task
 
 
-async def queued(queue: ParseQueue, *requests: list[str]) -> list[asyncio.Task[object]]:
+async def queued(queue: ParseQueue, *requests: list[str]) -> list[asyncio.Task[list[ParsedPart]]]:
     tasks = [asyncio.create_task(queue.run(texts)) for texts in requests]
     await asyncio.sleep(0)
     return tasks
@@ -224,7 +231,7 @@ def test_the_time_in_the_queue_comes_from_the_clock() -> None:
             parser.clock.now += 7
             parser.gate.set()
             await blocker
-            [part] = await task  # type: ignore[misc]
+            [part] = await task
             assert part.waited == 7
             begin, *_, end = part.batch.times
             assert end == begin

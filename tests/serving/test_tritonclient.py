@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,10 +145,11 @@ def test_a_wrong_request_is_told_what_is_wrong(client: Any, door: str, kind: str
 
 @pytest.mark.parametrize(("name", "version"), [("nobody", ""), (MODEL_NAME, "99")])
 def test_a_model_that_is_not_there_is_not_found(client: Any, door: str, name: str, version: str) -> None:
-    for call in (
+    calls: list[Callable[[], object]] = [
         lambda: client.infer(name, [given(door, ["Lovely."])], model_version=version),
         lambda: client.get_model_metadata(name, version),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(InferenceServerException) as refused:
             call()
         assert refused.value.status() == NOT_FOUND[door]

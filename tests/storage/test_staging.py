@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -110,6 +111,12 @@ def restore(folder: Path, content: State) -> None:
         (folder / name).write_bytes(data)
 
 
+def disk_full_at(faulty: FaultyFileSystem, number: int) -> None:
+    """Raise at the change of this number only."""
+    if faulty.count == number:
+        disk_full()
+
+
 @pytest.mark.parametrize("transient", [True, False], ids=["one call fails", "all calls fail from there on"])
 @pytest.mark.parametrize("output", OUTPUTS)
 def test_an_error_at_any_change(tmp_path: Path, local: pytest.MonkeyPatch, output: str, transient: bool) -> None:
@@ -118,7 +125,7 @@ def test_an_error_at_any_change(tmp_path: Path, local: pytest.MonkeyPatch, outpu
     for number in count(1):
         faulty = FaultyFileSystem(number, disk_full)
         if transient:
-            faulty._fail = lambda faulty=faulty, number=number: disk_full() if faulty.count == number else None
+            faulty._fail = partial(disk_full_at, faulty, number)
         local.setattr(filesystems, "LOCAL", faulty)
         try:
             parse(folder, SECOND, output)
@@ -191,7 +198,7 @@ def test_a_folder_of_parts_at_any_change(tmp_path: Path, local: pytest.MonkeyPat
     for number in count(1):
         folder = tmp_path / f"parsed-{number}"
         local.setattr(filesystems, "LOCAL", FaultyFileSystem(number, fail))
-        status = run_in_child(lambda folder=folder: run(folder))
+        status = run_in_child(partial(run, folder))
         local.undo()
         assert all(path.read_bytes() == (tmp_path / "whole" / path.name).read_bytes() for path in visible(folder))
         run(folder)

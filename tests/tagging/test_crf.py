@@ -70,7 +70,7 @@ def test_the_likelihood_is_that_of_whole_sequences(
     texts: list[np.ndarray], steps: np.ndarray, draws: st.DataObject
 ) -> None:
     words, first = join(texts)
-    tags, expected = [], 0.0
+    tags, expected = list[int](), 0.0
     for logits in texts:
         sequences = enumerate_sequences(logits, steps)
         chosen = draws.draw(st.sampled_from(sorted(sequences)))

@@ -28,7 +28,7 @@ def test_labels_are_on_first_tokens_and_links_are_positions_of_opinions(tokenize
     (feature,) = featurize([REVIEW], tokenizer, taxonomy, 128, 16)
     tokens = [tokenizer.id_to_token(i) for i in feature["input_ids"]]
 
-    def by_token(label: str) -> dict[str, int]:
+    def by_token(label: str) -> dict[str | None, int]:
         return {token: value for token, value in zip(tokens, feature[label], strict=True) if value > 0}
 
     assert by_token("labels") == {"beef": 3, "stew": 4, "room": 1}

@@ -23,14 +23,14 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     table = rng.normal(size=(50, WIDTH)).astype(np.float32)
     table[:, 7] = 40 + 5 * rng.normal(size=50)  # outlier channels, as in transformers
     table[:, 31] *= 25
-    arrays = {"table": table}
+    arrays: dict[str, np.ndarray] = {"table": table}
     for name in ("q", "k", "v", "up"):
         arrays[name] = rng.normal(size=(WIDTH, WIDTH)).astype(np.float32) / 10
         arrays[f"{name}.bias"] = rng.normal(size=WIDTH).astype(np.float32)
     arrays["head"] = rng.normal(size=(WIDTH, 5)).astype(np.float32) / 10
     nodes = [helper.make_node("Gather", ["table", "input_ids"], ["x"])]
-    for name, source in (("q", "x"), ("k", "x"), ("v", "x"), ("up", "mixed")):
-        nodes.append(helper.make_node("MatMul", [source, name], [f"{name}.raw"]))
+    for name, operand in (("q", "x"), ("k", "x"), ("v", "x"), ("up", "mixed")):
+        nodes.append(helper.make_node("MatMul", [operand, name], [f"{name}.raw"]))
         nodes.append(helper.make_node("Add", [f"{name}.raw", f"{name}.bias"], [f"{name}.out"]))
         if name == "v":
             nodes.append(helper.make_node("Max", ["q.out", "k.out", "v.out"], ["mixed"]))
@@ -52,7 +52,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def run(model: Path, ids: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
-    return session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
+    logits: np.ndarray = session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0]
+    return logits
 
 
 def test_int8_is_close_to_fp32_despite_outlier_channels(models: tuple[Path, Path]) -> None:

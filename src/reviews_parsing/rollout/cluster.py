@@ -43,7 +43,7 @@ class Service:
     def __init__(self, name: str, namespace: str, context: str | None = None) -> None:
         try:
             import lightkube
-            import yaml  # type: ignore[import-untyped]
+            import yaml
             from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG
             from lightkube.generic_resource import create_namespaced_resource
         except ImportError as error:
