@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from tests.insights.making import Row, jsonl, parquet, review
 
+from insights.making import Row, jsonl, parquet, review
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse
 from reviews_parsing.insights.export import to_json
