@@ -23,7 +23,8 @@ BUILD = PROJECT / "build" / "pretrained"
 LIMITS = {"model/model.onnx": 25e6, "checkpoint/model.safetensors": 22e6}
 NOTE = """
 ## Unlabelled text
-Besides the labelled corpus it learnt from {count:,} texts without labels, which teachers answered: {sources}.
+Besides the labelled corpus it learnt from {count:,} texts without labels, which teachers labelled: {sources}. The
+student started from its teacher; at the end the weights of both were averaged.
 """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -18,7 +19,7 @@ from reviews_parsing.insights.report import write_report
 
 def marked_rows() -> list[Row]:
     """Ten English reviews, of which five judge something, three foreign ones and an empty one."""
-    english = {"language": "en", "foreign": False}
+    english: dict[str, Any] = {"language": "en", "foreign": False}
     rows = [review("The [soup](FOOD+) was [lovely](!).", **english) for _ in range(5)]
     rows += [review("We came on a Monday.", **english) for _ in range(5)]
     rows += [review("Das [Essen](FOOD-) war kalt.", score=0.4, language="de", foreign=True) for _ in range(2)]

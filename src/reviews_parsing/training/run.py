@@ -39,6 +39,7 @@ tags: [aspect-based-sentiment-analysis, reviews, onnx]
 
 Reads a public review and returns its aspects: spans of the text, each with a category, a polarity and a probability.
 
+- **Languages**: {languages}
 - **Categories**: {categories}
 - **Categories of implicit aspects** ("Yum!"): {implicit}
 - **Polarities**: {polarities}
@@ -198,7 +199,7 @@ def execute(
     exported = export(fitted.checkpoint, taxonomy, recipe, *labelled, folder / "parser")
     parser = AspectParser(exported.folder)
     validation, test = evaluate(parser, splits["validation"]), evaluate(parser, splits["test"])
-    card = model_card(job, test, exported.precision)
+    card = model_card(job, test, exported.precision, parser.config.languages)
     for target in (exported.folder, fitted.checkpoint):
         (target / CARD_FILE).write_text(card, encoding="utf-8")
     Profile.of(parser, splits["train"], held_out).write(exported.folder)
@@ -232,7 +233,7 @@ def complete_splits(splits: Mapping[str, Sequence[Review]], seed: int) -> dict[s
     return {name: complete[name] for name in SPLITS}
 
 
-def model_card(job: TrainingJob, test: Evaluation, precision: str) -> str:
+def model_card(job: TrainingJob, test: Evaluation, precision: str, languages: Sequence[str] = ()) -> str:
     """Return the model card: Markdown with the front matter of model hubs."""
     taxonomy, metrics = job.taxonomy, test.metrics()
     scores = {**test.scores, "implicit": test.implicit, "tasd": test.tasd, "quad": test.quad}
@@ -240,6 +241,7 @@ def model_card(job: TrainingJob, test: Evaluation, precision: str) -> str:
         f"{name} | {s.precision:.3f} | {s.recall:.3f} | {s.f1:.3f} | {s.support}" for name, s in scores.items() if s
     )
     return CARD.format(
+        languages=", ".join(languages) or "those of the training data",
         categories=", ".join(taxonomy.categories),
         implicit=", ".join(taxonomy.implicit) or "none",
         polarities=", ".join(taxonomy.polarities) or "none",
