@@ -135,7 +135,7 @@ class AspectParser:
 
     @property
     def identifies_languages(self) -> bool:
-        """Whether parsed reviews have a language: models without a list of the languages they read identify none."""
+        """True if parsed reviews have a language: a model without a list of languages identifies none."""
         return bool(self.config.languages)
 
     @property

@@ -4,10 +4,15 @@ from reviews_parsing import data
 def test_public_names() -> None:
     assert data.__all__ == [
         "CORPUS_FOLDER",
+        "Fields",
         "Finding",
+        "LabelWarning",
         "SplitStatistics",
         "TrainingExtension",
         "check",
+        "check_dataset",
+        "check_labelled",
+        "check_own_format",
         "compute_digest",
         "compute_statistics",
         "extend_training_split",

@@ -193,7 +193,7 @@ def test_projects_with_other_control_names_are_read() -> None:
     [
         (b'[{"data": {"text": "x"},\n', r"x\.json: not JSON \(.+ at line 2, column 1\): export it again"),
         (b"[{}]", r"x\.json: task 1: neither a task \('data'\) nor a row of JSON-MIN"),
-        (b'[{"id": "1", "text": "Ours.", "aspects": []}]', "task 1: neither a task"),
+        (b'[{"data": {"text": "x"}}, {"id": "1", "text": "Ours.", "aspects": []}]', "task 2: neither a task"),
         (b"[1]", "x.json:1: a list, not an object|is unknown"),
         (b"[]", "x.json holds no reviews"),
         (b'[{"data": {"text": "x"}}]', "none of its 1 tasks is labelled"),
@@ -250,3 +250,121 @@ def test_impossible_configurations_are_errors() -> None:
 
 def controls_by_name(root: ET.Element) -> dict[str, ET.Element]:
     return {name: element for element in root.iter() if (name := element.get("name"))}
+
+
+def choice(name: str, value: str, control: str) -> dict[str, Any]:
+    return {"id": name, "from_name": control, "to_name": "text", "type": "choices", "value": {"choices": [value]}}
+
+
+def hypertext(start: int, end: int, word: str | None) -> dict[str, Any]:
+    value = {
+        "start": "/p[1]",
+        "end": "/p[1]",
+        "globalOffsets": {"start": start, "end": end},
+        "hypertextlabels": ["FOOD"],
+    }
+    value |= {} if word is None else {"text": word}
+    return {"id": "h", "from_name": "ner", "to_name": "text", "type": "hypertextlabels", "value": value}
+
+
+@pytest.mark.parametrize("form", ["object", "pretty", "lines", "storage"])
+def test_one_task_a_file_and_one_a_line_are_read(tmp_path: Path, form: str) -> None:
+    (task,) = json.loads(export(region("a", 14, 19, "FOOD", text="ramen")))
+    content = json.dumps(task, indent=1 if form == "pretty" else None)
+    if form == "lines":
+        content = f"{content}\n{content}\n"
+    if form == "storage":
+        content = json.dumps({**task["annotations"][0], "task": {"id": 12, "data": task["data"]}})
+    (tmp_path / "x.json").write_text(content)
+    assert [review.aspects for review in data.read(tmp_path / "x.json")] == [(Aspect("FOOD", "ramen", 14, 19),)] * (
+        2 if form == "lines" else 1
+    )
+
+
+def test_hypertext_is_read_by_its_global_offsets() -> None:
+    assert decode_task(export(hypertext(14, 19, "ramen"))).review.aspects == (Aspect("FOOD", "ramen", 14, 19),)
+    minimal = {key: value for key, value in hypertext(14, 19, "ramen")["value"].items() if key != "to_name"}
+    assert decode_task(row(ner=[minimal])).review.aspects == (Aspect("FOOD", "ramen", 14, 19),)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (export(hypertext(13, 18, "ramen")), "offsets of a region of hypertext do not fit"),
+        (export(hypertext(14, 19, None)), "has no 'text' to check"),
+        (export({**hypertext(14, 19, "ramen"), "value": {"start": "/p", "text": "ramen"}}), "no 'globalOffsets'"),
+        (
+            export({"id": "r", "from_name": "box", "type": "rectanglelabels", "value": {}}),
+            "control 'box' gives 'rectangle",
+        ),
+        (export({"id": "r", "from_name": "p", "type": "paragraphlabels", "value": {}}), "gives 'paragraphlabels'"),
+        (export({"id": "r", "from_name": "m", "type": "brush", "value": {}}), "gives 'brush'"),
+        (row(box=[{"x": 1, "y": 2, "ellipselabels": ["Cup"]}]), "gives 'ellipselabels'"),
+        (export(text="/data/upload/3/photo.png"), "its text is an address"),
+        (export(text="https://example.org/a.wav"), "its text is an address"),
+        (
+            export(
+                {**region("a", 14, 19, "X"), "from_name": "dish"}, {**region("b", 35, 39, "Y"), "from_name": "person"}
+            ),
+            "controls dish, person all label spans: rename",
+        ),
+        (
+            export(region("a", 14, 19, "X"), choice("a", "low", "urgency"), choice("a", "big", "size")),
+            "controls size, urgency all choose for spans",
+        ),
+    ],
+)
+def test_a_correction_is_never_read_from_a_part_that_is_not_understood(content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message) as error:
+        labelstudio.decode_tasks(content, "export.json")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("others", "unused"),
+    [
+        ([choice("a", "urgent", "priority")], "choices of control 'priority'"),
+        ([choice("whole", "complaint", "kind")], "choices of control 'kind'"),
+        ([{**region("b", 35, 39, "PERSON"), "from_name": "who"}], "labels of control 'who'"),
+        (
+            [{"id": "n", "from_name": "note", "type": "textarea", "value": {"text": ["x"]}}],
+            "textarea of control 'note'",
+        ),
+        ([{"id": "n", "from_name": "stars", "type": "rating", "value": {"rating": 4}}], "rating of control 'stars'"),
+    ],
+)
+def test_a_control_is_taken_by_its_name_and_the_others_are_counted(others: list[dict[str, Any]], unused: str) -> None:
+    results = (region("a", 14, 19, "FOOD"), choice("a", "negative", "polarity"))
+    for result in ((*results, *others), (*others, *results)):
+        task = decode_task(export(*result))
+        assert task.review.aspects == (Aspect("FOOD", "ramen", 14, 19, "negative"),)
+        assert task.unused == (unused,)
+        with pytest.warns(data.LabelWarning, match=f"not read: 1 {unused}"):
+            list(labelstudio.decode(export(*result), "x"))
+
+
+def test_an_empty_task_is_passed_over_and_counted() -> None:
+    (task,) = json.loads(export(region("a", 14, 19, "FOOD")))
+    empty_tasks = [
+        {"id": 1, "data": {}},
+        {"id": 2, "data": {"text": None}, "annotations": []},
+        {"id": 3, "data": {"text": ""}},
+    ]
+    exported = json.dumps([*empty_tasks, task]).encode()
+    assert decode_task(exported).number == 4
+    with pytest.warns(data.LabelWarning, match="not read: 3 empty tasks"):
+        list(labelstudio.decode(exported, "x"))
+
+
+def test_the_field_of_the_text_is_found_by_the_words_of_the_regions_or_named() -> None:
+    (task,) = json.loads(export(region("a", 14, 19, "FOOD", text="ramen")))
+    columns = {"review": TEXT, "author": "A. Tester", "stars": "5"}
+    plain = {"id": 13, "data": {**columns, "review": "Dull."}, "annotations": [{"result": []}]}
+    tasks = labelstudio.decode_tasks(json.dumps([{**task, "data": columns}, plain]).encode(), "x")
+    assert [task.review.text for task in tasks] == [TEXT, "Dull."]
+    assert tasks[0].review.meta == {"author": "A. Tester", "stars": "5"}
+    with pytest.raises(DataError, match="has no 'text', only review, author, stars: name the right one"):
+        labelstudio.decode_tasks(json.dumps([plain]).encode(), "x")
+    assert labelstudio.decode_tasks(json.dumps([plain]).encode(), "x", "review")[0].review.text == "Dull."
+    with pytest.raises(DataError, match="not all tasks have a text in the field 'body'"):
+        labelstudio.decode_tasks(json.dumps([plain]).encode(), "x", "body")

@@ -9,7 +9,7 @@ import typer
 
 from reviews_parsing import pretrained
 from reviews_parsing.cli import output
-from reviews_parsing.cli.options import AsJson, Model, load_parser
+from reviews_parsing.cli.options import AsJson, Model, TextField, load_parser
 from reviews_parsing.errors import DataError
 
 if TYPE_CHECKING:
@@ -181,6 +181,7 @@ def import_corrections(
     force: Annotated[
         bool, typer.Option("--force", help="Save over corrections made since the export; they stay in the history.")
     ] = False,
+    text_field: TextField = None,
     model: Model = None,
     store: StoreFile = None,
     as_json: AsJson = False,
@@ -203,10 +204,12 @@ def import_corrections(
     if allowed is None and (taxonomy := _load_taxonomy(model)):
         allowed = {*taxonomy.categories, *taxonomy.implicit}
     mapping = read_mapping(map_file) if map_file else None
-    report = import_tasks(CorrectionStore(store), source, mapping=mapping, categories=allowed, force=force)
+    report = import_tasks(
+        CorrectionStore(store), source, mapping=mapping, categories=allowed, force=force, text_field=text_field
+    )
     if as_json:
         counts = {"saved": report.saved, "unchanged": report.unchanged, "conflicts": report.conflicts}
-        output.print_json({**counts, "loose": report.unlinked_opinions})
+        output.print_json({**counts, "loose": report.unlinked_opinions, "unused": dict(report.unused)})
     else:
         output.out.print(f"{report.saved} corrections saved, {report.unchanged} were there already")
         if report.unlinked_opinions:
@@ -214,6 +217,8 @@ def import_corrections(
                 f"{report.unlinked_opinions} opinions left out: no relation links them to an aspect "
                 "(JSON-MIN has no relations; export JSON)"
             )
+    for name, count in report.unused.items() if not as_json else ():
+        output.out.print(f"not read: {count} {name}", markup=False)
     for conflict in report.conflicts:
         output.err.print(conflict, style="yellow", markup=False, soft_wrap=True)
     if report.conflicts:

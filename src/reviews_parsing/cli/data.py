@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import closing
+import warnings
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +14,17 @@ from typing import Annotated
 import typer
 
 from reviews_parsing.cli import output
-from reviews_parsing.cli.options import AsJson, Domain, Format, Map, Model, load_parser, registered_model
+from reviews_parsing.cli.options import (
+    AsJson,
+    Domain,
+    Format,
+    LabelsField,
+    Map,
+    Model,
+    TextField,
+    load_parser,
+    registered_model,
+)
 from reviews_parsing.errors import DataError
 
 data_app = typer.Typer(no_args_is_help=True, help="Check, count, compare and convert labelled reviews.")
@@ -22,15 +34,31 @@ data_app.add_typer(reference_app, name="reference")
 Source = Annotated[str, typer.Argument(help="File, folder or hub dataset of labelled reviews, or 'corpus'.")]
 
 
+@contextmanager
+def _reported_label_warnings() -> Iterator[None]:
+    """Print a line for each part of a file that is not read."""
+    from reviews_parsing.data import LabelWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LabelWarning)
+        yield
+    for warning in caught:
+        output.err.print(f"warning: {warning.message}", markup=False, soft_wrap=True)
+
+
 @data_app.command()
 def check(
     source: Source = "corpus",
     data_format: Format = None,
     map_file: Map = None,
     categories: Annotated[str | None, typer.Option(help="Permitted categories, separated by commas.")] = None,
+    text_field: TextField = None,
+    labels_field: LabelsField = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find wrong offsets, overlaps, duplicates, unknown categories and more; exit status 1 if there are errors.
+    """Find wrong offsets, overlaps, duplicates, unknown or misspelt categories and more; status 1 if there are errors.
+
+    A file or split without one label is an error.
 
     Example:
 
@@ -39,7 +67,9 @@ def check(
     from reviews_parsing import data
 
     permitted = [name.strip() for name in categories.split(",")] if categories else None
-    findings = data.check(source, data.read_mapping(map_file) if map_file else None, data_format, permitted)
+    mapping, fields = data.read_mapping(map_file) if map_file else None, data.Fields(text_field, labels_field)
+    findings = data.check(source, mapping, data_format, permitted, fields)
+    findings += data.check_dataset(source, mapping, data_format, fields)
     errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
         output.print_json([asdict(finding) for finding in findings])
@@ -52,7 +82,14 @@ def check(
 
 
 @data_app.command()
-def stats(source: Source = "corpus", data_format: Format = None, map_file: Map = None, as_json: AsJson = False) -> None:
+def stats(
+    source: Source = "corpus",
+    data_format: Format = None,
+    map_file: Map = None,
+    text_field: TextField = None,
+    labels_field: LabelsField = None,
+    as_json: AsJson = False,
+) -> None:
     """Count reviews, words, aspects, categories and polarities of each split.
 
     Example:
@@ -61,7 +98,9 @@ def stats(source: Source = "corpus", data_format: Format = None, map_file: Map =
     """
     from reviews_parsing import data
 
-    splits = data.read_splits(source, data.read_mapping(map_file) if map_file else None, data_format)
+    mapping, fields = data.read_mapping(map_file) if map_file else None, data.Fields(text_field, labels_field)
+    with _reported_label_warnings():
+        splits = data.read_splits(source, mapping, data_format, fields)
     forms = {name: statistics.to_json() for name, statistics in data.compute_statistics(splits).items()}
     if as_json:
         output.print_json(forms)
@@ -93,11 +132,14 @@ def convert(
     split: Annotated[
         str | None, typer.Option(help="Split to write. Default: all splits to a folder, the only split to a file.")
     ] = None,
+    text_field: TextField = None,
+    labels_field: LabelsField = None,
     as_json: AsJson = False,
 ) -> None:
     """Write labelled reviews in another format, and count what that format cannot hold.
 
-    A folder is written for `datasets.load_dataset`. SemEval XML can be read but not written.
+    A folder is written for `datasets.load_dataset`. SemEval XML and files of other tools (Doccano, Prodigy, spaCy,
+    Rasa, PyABSA and more) can be read but not written.
 
     Examples:
 
@@ -107,7 +149,9 @@ def convert(
     """
     from reviews_parsing import data
 
-    splits = data.read_splits(source, data.read_mapping(map_file) if map_file else None, data_format)
+    mapping, fields = data.read_mapping(map_file) if map_file else None, data.Fields(text_field, labels_field)
+    with _reported_label_warnings():
+        splits = data.read_splits(source, mapping, data_format, fields)
     if split is not None and split not in splits:
         raise DataError(f"{source} has no split '{split}'; it has {', '.join(splits)}")
     if split is not None:

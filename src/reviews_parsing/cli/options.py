@@ -26,9 +26,16 @@ Map = Annotated[
 Format = Annotated[
     str | None,
     typer.Option(
-        "--format", help="jsonl, conll, hf, semeval14, semeval16, acos or label-studio. Default: by the file."
+        "--format",
+        help="jsonl, conll, hf, semeval14, semeval16, acos, label-studio, json-labels or sentence-lines. "
+        "Default: by the file.",
     ),
 ]
+TextField = Annotated[
+    str | None,
+    typer.Option("--text-field", "--text-column", help="Field of the text in JSON of other tools. Default: inferred."),
+]
+LabelsField = Annotated[str | None, typer.Option(help="Field of the labels in JSON of other tools. Default: inferred.")]
 Split = Annotated[str, typer.Option(help="Split to evaluate on, if the data has splits.")]
 Domain = Annotated[
     str | None,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,13 +27,14 @@ from reviews_parsing.schema import Review
 class ImportReport:
     """Numbers of saved and of unchanged corrections, a message per conflict, and the number of unlinked opinions.
 
-    Opinions without a relation to an aspect are not imported.
+    Opinions without a relation to an aspect are not imported. `unused` counts the results that are not labels of spans.
     """
 
     saved: int
     unchanged: int
     conflicts: list[str]
     unlinked_opinions: int
+    unused: Mapping[str, int] = field(default_factory=dict)
 
 
 def to_review(revision: CorrectionRevision) -> Review:
@@ -69,6 +71,7 @@ def import_tasks(
     mapping: Mapping[str, str | None] | None = None,
     categories: Collection[str] | None = None,
     force: bool = False,
+    text_field: str | None = None,
 ) -> ImportReport:
     """Save the annotations of a Label Studio export (JSON or JSON-MIN) as approved corrections.
 
@@ -77,7 +80,9 @@ def import_tasks(
     is invalid, or a category is not in `categories`.
     """
     imports = []
-    for task in labelstudio.decode_tasks(read_bytes(path), str(path)):
+    for task in labelstudio.decode_tasks(read_bytes(path), str(path), text_field):
+        if not task.review.text.strip():
+            continue
         review = map_categories(task.review, mapping or {})
         latest = store.find_latest(review.text)
         try:
@@ -101,7 +106,8 @@ def import_tasks(
             saved += 1
         except CorrectionConflict as conflict:
             conflicts.append(f"{path}: task {task.number}: {conflict}")
-    return ImportReport(saved, unchanged, conflicts, sum(task.unlinked_opinions for task, *_ in imports))
+    unused = Counter(name for task, *_ in imports for name in task.unused)
+    return ImportReport(saved, unchanged, conflicts, sum(task.unlinked_opinions for task, *_ in imports), unused)
 
 
 def _check_categories(review: Review, categories: Collection[str] | None) -> None:

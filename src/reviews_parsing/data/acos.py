@@ -23,15 +23,15 @@ _IMPLICIT = (-1, -1)
 
 
 def is_acos(text: str) -> bool:
-    """Return True if the first non-blank line is a sentence with quads."""
-    _, *quads = next((line for line in text.splitlines() if line.strip()), "").split("\t")
-    return bool(quads) and all(_QUAD.fullmatch(quad) for quad in quads)
+    """Return True if a line is a sentence with quads, and no line has another field."""
+    rows = [line.rstrip("\t\r").split("\t")[1:] for line in text.split("\n")]
+    return any(rows) and all(_QUAD.fullmatch(quad) for quads in rows for quad in quads)
 
 
 def decode(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
     """Yield (line, review) for each non-blank line. Raises DataError naming the invalid line."""
     for line, row in enumerate(decode_utf8(data, name).split("\n"), start=1):
-        text, *quads = row.removesuffix("\r").split("\t")
+        text, *quads = row.rstrip("\t\r").split("\t")
         if text or quads:
             yield line, Review(f"#{line}", text, tuple(_decode_quad(text, quad, f"{name}:{line}") for quad in quads))
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from reviews_parsing.data.dataset_problems import find_dataset_problems
 from reviews_parsing.data.duplicates import find_duplicates
-from reviews_parsing.data.labels import Severity, find_label_problems
+from reviews_parsing.data.formats import FOREIGN_FORMATS
+from reviews_parsing.data.label_fields import Fields
+from reviews_parsing.data.labels import LabelWarning, Severity, find_label_problems
 from reviews_parsing.data.mapping import map_categories
-from reviews_parsing.data.reading import LocatedReview, read_located_splits
+from reviews_parsing.data.reading import LocatedReview, detect_file_format, read_located_splits, read_splits
 from reviews_parsing.schema import Review
 
 
@@ -18,7 +22,9 @@ from reviews_parsing.schema import Review
 class Finding:
     """A defect of a dataset. `review` is the id of the review; `line` is its row in formats without lines.
 
-    Kinds: offsets, opinion, overlap, inside-word, white-space, category, empty, tags, id, duplicate, near-duplicate.
+    A finding about a whole file has no review and the line 0. Kinds: offsets, opinion, overlap, inside-word,
+    white-space, category, empty, tags, id, duplicate, near-duplicate; for files: unlabelled, spelling, small-split,
+    field, format, not-read.
     """
 
     file: str
@@ -29,6 +35,8 @@ class Finding:
     severity: Severity = "error"
 
     def __str__(self) -> str:
+        if not self.line:
+            return f"{self.file}: {self.severity}: {self.kind}: {self.message}"
         return f"{self.file}:{self.line}: {self.severity}: {self.kind}: review {self.review}: {self.message}"
 
 
@@ -37,8 +45,9 @@ def check(
     mapping: Mapping[str, str | None] | None = None,
     format: str | None = None,
     categories: Collection[str] | None = None,
+    fields: Fields = Fields(),  # noqa: B008
 ) -> list[Finding]:
-    """Return the defects of a dataset, in the order of its reviews.
+    """Return the defects of the reviews of a dataset, in the order of its reviews.
 
     `source` is as in `read_splits`, or a mapping of splits; then split names replace files, and positions lines. If
     `categories` are given, other categories are errors. Duplicates across splits leak test reviews into training, so
@@ -53,7 +62,9 @@ def check(
             for split, reviews in source.items()
         }
     else:
-        splits = read_located_splits(source, mapping, format)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", LabelWarning)  # `check_dataset` reports them
+            splits = read_located_splits(source, mapping, format, fields)
     located_reviews = list(chain.from_iterable(splits.values()))
     groups = [split for split, members in splits.items() for _ in members]
     findings = [
@@ -64,6 +75,30 @@ def check(
     findings += chain(_check_ids(located_reviews), _check_duplicates(located_reviews, groups))
     order = {(file, line): position for position, (file, line, _) in enumerate(located_reviews)}
     return sorted(findings, key=lambda finding: order[finding.file, finding.line])
+
+
+def check_dataset(
+    source: str | Path,
+    mapping: Mapping[str, str | None] | None = None,
+    format: str | None = None,
+    fields: Fields = Fields(),  # noqa: B008
+) -> list[Finding]:
+    """Return the defects of a dataset as a whole: splits without labels, misspelt names, small splits, unread parts.
+
+    Also names the form of a file of another tool. Raises DataError if the source cannot be read.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", LabelWarning)
+        splits = read_splits(source, mapping, format, fields)
+    messages = [str(warning.message) for warning in caught if issubclass(warning.category, LabelWarning)]
+    findings = [Finding(str(source), 0, "", "not-read", message, "warning") for message in messages]
+    file_format = format or (None if str(source) == "corpus" else detect_file_format(source))
+    if file_format in FOREIGN_FORMATS:
+        message = (
+            f"labels in the form of another tool, read as {file_format}: look at them with `data convert` to JSON lines"
+        )
+        findings.append(Finding(str(source), 0, "", "format", message, "warning"))
+    return findings + [Finding(str(source), 0, "", *problem) for problem in find_dataset_problems(splits)]
 
 
 def _check_ids(located_reviews: Sequence[LocatedReview]) -> Iterator[Finding]:

@@ -1,7 +1,8 @@
 """Reader and writer for CoNLL files: a token per line with its tag in the last column, a blank line between reviews.
 
 Tabs or spaces separate columns; columns between token and tag are preserved. Comments begin with `#` and precede the
-first token.
+first token. A first column that numbers the tokens, as in CoNLL-U, is dropped; tags may also be in the first of two
+columns, or in the only column that holds tags.
 """
 
 from __future__ import annotations
@@ -19,12 +20,25 @@ from reviews_parsing.schema import Review
 _DOCSTART = "-DOCSTART-"
 
 
+# Categories of syntactic chunks, whose tags CoNLL-2000 and CoNLL-2003 have beside the labels.
+CHUNKS = frozenset("NP VP PP ADJP ADVP SBAR PRT CONJP INTJ LST UCP VC NC PC".split())  # noqa: SIM905
+
+
 class _Block(NamedTuple):
     """Lines of one review; `line` is the number of the first one, 0 for an empty block."""
 
     line: int
     comments: list[str]
     rows: list[list[str]]
+    lines: list[int]
+
+
+class _Layout(NamedTuple):
+    """Indices of the columns of tokens and of tags, and of the first column that is preserved."""
+
+    token: int = 0
+    tag: int = -1
+    first: int = 0
 
 
 def is_conll(text: str) -> bool:
@@ -36,11 +50,18 @@ def is_conll(text: str) -> bool:
 
 def decode(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
     """Yield (line, review) for each block. Raises DataError naming a line that is not a token with a tag."""
-    for number, block in enumerate(_read_blocks(decode_utf8(data, name), name), start=1):
+    blocks = _read_blocks(decode_utf8(data, name), name)
+    layout = _infer_layout(blocks, name)
+    for number, block in enumerate(blocks, start=1):
         comments = parse_comments(block.comments)
-        tokens, tags = [row[0] for row in block.rows], [row[-1] for row in block.rows]
+        for line, row in zip(block.lines, block.rows, strict=True):
+            _check_tag(row[layout.tag], f"{name}:{line}")
+        tokens, tags = [row[layout.token] for row in block.rows], [row[layout.tag] for row in block.rows]
         text, aspects, meta = from_tokens(tokens, tags, comments.text)
-        columns = [row[1:-1] for row in block.rows]
+        columns = [
+            [cell for i, cell in enumerate(row) if i >= layout.first and i not in {layout.token, layout.tag % len(row)}]
+            for row in block.rows
+        ]
         if any(columns):
             meta["columns"] = columns
         review_id = f"#{number}" if comments.id is None else comments.id
@@ -92,22 +113,23 @@ def _choose_comments(review: Review, tokens: Sequence[str], number: int) -> list
 def _read_blocks(text: str, name: str) -> list[_Block]:
     blocks: list[_Block] = []
     pending_comments: list[str] = []  # comments of a block without tokens belong to the next block
-    block = _Block(0, [], [])
+    block = _Block(0, [], [], [])
     rows = (row.rstrip("\r") for row in [*text.split("\n"), ""])
     for line, row in enumerate(rows, start=1):
         if row.strip(" \t"):
-            block = block if block.line else _Block(line, pending_comments, [])
+            block = block if block.line else _Block(line, pending_comments, [], [])
             pending_comments = []
             if not block.rows and _is_comment(row):
                 block.comments.append(row)
             else:
                 block.rows.append(_parse_row(row, f"{name}:{line}"))
+                block.lines.append(line)
             continue
         if block.rows or parse_comments(block.comments).text is not None:
             blocks.append(block)
         elif block.comments:
             pending_comments = block.comments
-        block = _Block(0, [], [])
+        block = _Block(0, [], [], [])
     if pending_comments and blocks:
         blocks[-1].comments.extend(pending_comments)
     return blocks
@@ -129,9 +151,63 @@ def _parse_row(row: str, location: str) -> list[str]:
         raise DataError(
             f"{location}: one column ({row.strip()!r:.40}): give each token and its tag, separated by a tab"
         )
-    if not TAG.fullmatch(cells[-1]):
-        raise DataError(f"{location}: the last column, '{cells[-1]}', is not an IOB2 tag: O, B-CATEGORY or I-CATEGORY")
     return cells
+
+
+def _check_tag(tag: str, location: str) -> None:
+    if not TAG.fullmatch(tag):
+        raise DataError(f"{location}: the last column, '{tag}', is not an IOB2 tag: O, B-CATEGORY or I-CATEGORY")
+
+
+def _infer_layout(blocks: Sequence[_Block], name: str) -> _Layout:
+    """Return the layout of a file. Raises DataError if several columns may hold the tokens or the tags."""
+    rows = [row for block in blocks for row in block.rows]
+    width = min(map(len, rows), default=0)
+    if width < 2:
+        return _Layout()
+    first = int(width > 2 and _is_index(blocks, rows, name))
+    tag_columns = [column for column in range(first, width) if _are_tags([row[column] for row in rows])]
+    if all(TAG.fullmatch(row[-1]) for row in rows):
+        rivals = [column + 1 for column in tag_columns if first < column < width - 1]
+        if rivals and (first or len({len(row) for row in rows}) == 1):
+            numbers = ", ".join(map(str, [*rivals, width]))
+            raise DataError(f"{name}: columns {numbers} all hold tags, as in GermEval: remove all but one of them")
+        return _Layout(first, -1, first)
+    is_regular = len({len(row) for row in rows}) == 1
+    if width == 2 and tag_columns == [0]:
+        return _Layout(1, 0, 0)
+    if is_regular and first and len(tag_columns) == 1 and tag_columns[0] > first:
+        return _Layout(first, tag_columns[0], first)
+    return _Layout(first, -1, first)
+
+
+def _is_index(blocks: Sequence[_Block], rows: Sequence[Sequence[str]], name: str) -> bool:
+    """Return True if the first column numbers the tokens of each review or of the file."""
+    if not all(re.fullmatch(r"[0-9]+([-.][0-9]+)?", row[0]) for row in rows) or len(rows) < 2:
+        return False
+    location = f"{name}:{blocks[0].line}"
+    if any(not row[0].isdecimal() for row in rows):
+        if any(row[0].isdecimal() for row in rows):
+            raise DataError(f"{location}: multiword tokens or empty nodes of CoNLL-U (as 1-2, 8.1): remove those lines")
+        return False
+    steps = [
+        int(later[0]) - int(earlier[0])
+        for block in blocks
+        for earlier, later in zip(block.rows, block.rows[1:], strict=False)
+    ]
+    if steps and all(step == 1 for step in steps):
+        return True
+    if len(rows) > 3 and len({row[0] for row in rows}) > 1:
+        raise DataError(f"{location}: the first column holds numbers that do not count tokens: remove the column")
+    return False
+
+
+def _are_tags(cells: Sequence[str]) -> bool:
+    """Return True if all cells are tags, and some name a category that is not a syntactic chunk."""
+    if not all(TAG.fullmatch(cell) for cell in cells):
+        return False
+    categories = {cell[2:] for cell in cells if len(cell) > 2}
+    return bool(categories) and not categories <= CHUNKS
 
 
 def _split_cells(row: str) -> list[str]:

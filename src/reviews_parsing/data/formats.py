@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from reviews_parsing.data import acos, conll, jsonl, labelstudio, parquet, semeval
+from reviews_parsing.data import acos, conll, jsonl, label_fields, labelstudio, parquet, semeval, sentence_lines
+from reviews_parsing.data.huggingface import TAGS
+from reviews_parsing.data.label_fields import Fields
+from reviews_parsing.data.records import Record, read_records
+from reviews_parsing.data.unreadable import describe_form
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import decode_utf8
 from reviews_parsing.io.formats import JSON, JSON_LINES, PARQUET
@@ -33,7 +38,11 @@ FORMATS = {
     "semeval16": Format(semeval.decode_2016, None, (".xml",)),
     "acos": Format(acos.decode, acos.encode, (".acos",)),
     "label-studio": Format(labelstudio.decode, labelstudio.encode),
+    "json-labels": Format(label_fields.decode, None),
+    "sentence-lines": Format(sentence_lines.decode, None),
 }
+# Formats with the labels of other tools in fields of any name.
+FOREIGN_FORMATS = ("json-labels", "sentence-lines")
 FORMAT_BY_ENDING = {ending: name for name, entry in FORMATS.items() for ending in entry.endings}
 _WRITABLE_FORMATS = ", ".join(name for name, entry in FORMATS.items() if entry.encode)
 _WRITABLE_ENDINGS = ", ".join(entry.endings[0] for entry in FORMATS.values() if entry.encode and entry.endings)
@@ -70,8 +79,23 @@ def infer_target_format(path: Path) -> str:
     return name
 
 
-def detect_format(path: Path, data: bytes) -> str:
-    """Return the format of a file, by its ending and content. Raises DataError if it is unknown."""
+def get_decoder(name: str, fields: Fields) -> Callable[[bytes, str], Iterable[tuple[int, Review]]]:
+    """Return the decoder of a format. Raises DataError if fields are named for a format without fields."""
+    decode = get_format(name).decode
+    if name == "json-labels":
+        return partial(label_fields.decode, fields=fields)
+    if name == "label-studio":
+        return partial(labelstudio.decode, text_field=fields.text)
+    if any(fields):
+        raise DataError(f"format '{name}' has no fields: leave out --text-field and --labels-field")
+    return decode
+
+
+def detect_format(path: Path, data: bytes, fields: Fields = Fields()) -> str:  # noqa: B008
+    """Return the format of a file, by its ending and content; `fields` name fields of JSON.
+
+    Raises DataError if it is unknown.
+    """
     start = data[:4096].lstrip(b"\xef\xbb\xbf \t\r\n")
     ending = path.suffix.lower()
     by_ending = FORMAT_BY_ENDING.get(ending)
@@ -79,13 +103,28 @@ def detect_format(path: Path, data: bytes) -> str:
         return "hf"
     if ending == ".xml" or (by_ending is None and start.startswith(b"<")):
         return _detect_xml_format(path, data)
-    if by_ending == "jsonl" or (by_ending is None and (start.startswith(b"{") or labelstudio.is_export(start))):
-        return "label-studio" if labelstudio.is_export(start) else _detect_jsonl_format(path, data)
-    if by_ending in ("conll", None) and acos.is_acos(decode_utf8(data, str(path))):
+    if by_ending == "jsonl" or (by_ending is None and start.startswith((b"{", b"[{", b"[\n", b"[ "))):
+        return _detect_json_format(path, data, fields)
+    if by_ending in ("conll", None):
+        return _detect_text_format(path, decode_utf8(data, str(path)), by_ending)
+    return by_ending
+
+
+def _detect_text_format(path: Path, text: str, by_ending: str | None) -> str:
+    if sentence_lines.is_sentence_lines(text):
+        return "sentence-lines"
+    if acos.is_acos(text):
         return "acos"
-    if by_ending is None and not conll.is_conll(decode_utf8(data, str(path))):
+    if conll.is_conll(text):
+        return "conll"
+    form = describe_form(text)
+    if form is not None and by_ending is None:
+        raise DataError(f"{path}: unknown format: give one of {', '.join(FORMATS)}; it seems to be {form}")
+    if form is not None:
+        raise DataError(f"{path}: it seems to be {form}")
+    if by_ending is None:
         raise DataError(f"{path}: unknown format: give one of {', '.join(FORMATS)}")
-    return by_ending or "conll"
+    return by_ending
 
 
 def _detect_xml_format(path: Path, data: bytes) -> str:
@@ -95,6 +134,42 @@ def _detect_xml_format(path: Path, data: bytes) -> str:
     return "semeval14" if root == semeval.ROOT_2014 else "semeval16"
 
 
-def _detect_jsonl_format(path: Path, data: bytes) -> str:
-    _, first_object = next(iter(jsonl.decode_objects(data, str(path))), (0, {}))
-    return "hf" if "tokens" in first_object and "text" not in first_object else "jsonl"
+def _detect_json_format(path: Path, data: bytes, fields: Fields) -> str:
+    """Return the format of a JSON file; a damaged one belongs to the format whose reader names the damage."""
+    if labelstudio.is_export(data):
+        return "label-studio"
+    try:
+        records = [record for _, record in read_records(data, str(path))]
+    except DataError:
+        return "jsonl"
+    if not any(fields):
+        if not records or _is_own_form(records):
+            _check_empty_aspects(records, str(path))
+            return "jsonl"
+        if all("tokens" in record and TAGS in record for record in records):
+            return "hf"
+    return "json-labels"
+
+
+def _is_own_form(records: Sequence[Record]) -> bool:
+    """Return True for records of our JSON form: with `aspects` whose items have an `entity_group`, or without items."""
+    lists = [record["aspects"] for record in records if "aspects" in record]
+    items = [item for aspects in lists if isinstance(aspects, list) for item in aspects]
+    is_damaged = any(not isinstance(aspects, list) for aspects in lists)
+    return is_damaged or (bool(lists) and not items) or any(isinstance(i, dict) and "entity_group" in i for i in items)
+
+
+def _check_empty_aspects(records: Sequence[Record], name: str) -> None:
+    """Raise DataError if `aspects` is empty in all records, and another field holds labels."""
+    if not records or any(record.get("aspects") for record in records):
+        return
+    ignored = {"aspects", *label_fields.RESERVED_KEYS}
+    try:
+        shape = label_fields.infer_shape(
+            [{key: value for key, value in record.items() if key not in ignored} for record in records]
+        )
+    except DataError:
+        return
+    if shape.description == "flat records":
+        return
+    raise DataError(f"{name}: 'aspects' is empty, but '{shape.label_field}' holds labels: name it with --labels-field")

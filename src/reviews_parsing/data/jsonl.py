@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from reviews_parsing.errors import DataError
@@ -31,7 +33,14 @@ def encode(reviews: Sequence[Review]) -> bytes:
 
 
 def decode_objects(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (line, object) for each non-blank line of any JSONL file. Raises DataError naming the invalid line."""
+    """Yield (line, object) for each non-blank line of any JSONL file. Raises DataError naming the invalid line.
+
+    Also reads an array of objects, whose positions replace lines, and a pretty-printed object.
+    """
+    document = _parse_document(data, name)
+    if document is not None:
+        yield from enumerate(document, start=1)
+        return
     # str.splitlines() would also split at U+2028 and U+0085, which JSON strings may contain unescaped.
     for line, text in enumerate(decode_utf8(data, name).split("\n"), start=1):
         if text.strip():
@@ -39,6 +48,21 @@ def decode_objects(data: bytes, name: str) -> Iterator[tuple[int, dict[str, Any]
                 yield line, parse_object(text)
             except DataError as error:
                 raise DataError(f"{name}:{line}: {error}") from None
+
+
+def _parse_document(data: bytes, name: str) -> list[dict[str, Any]] | None:
+    """Return the objects of an array, or of one object on several lines; None for any other file."""
+    head = data.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not head.startswith(b"[") and not re.match(rb"\{\s*\n", head):
+        return None
+    try:
+        document = parse_json(decode_utf8(data, name), "correct it")
+    except DataError:
+        if re.match(rb"\[\s*\{", head):
+            raise
+        return None
+    objects = document if isinstance(document, list) else [document]
+    return objects if all(isinstance(item, dict) for item in objects) else None
 
 
 def parse_object(text: str) -> dict[str, Any]:
@@ -86,7 +110,9 @@ def _check_fields(record: Mapping[str, Any]) -> None:
             unknown_fields = sorted(part.keys() - fields) if isinstance(part, dict) else []
             if unknown_fields:
                 names = "', '".join(unknown_fields)
-                raise DataError(f"an aspect has no field '{names}': move it to the review, beside 'aspects'")
+                meant = get_close_matches(unknown_fields[0].casefold(), sorted(fields), n=1, cutoff=0.75)
+                hint = f" ('{meant[0]}' was probably meant)" if meant else ""
+                raise DataError(f"an aspect has no field '{names}'{hint}: move it to the review, beside 'aspects'")
 
 
 def _reject_constant(constant: str) -> None:

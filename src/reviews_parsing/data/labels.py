@@ -12,6 +12,10 @@ from reviews_parsing.tagging import words
 Severity = Literal["error", "warning"]
 
 
+class LabelWarning(UserWarning):
+    """A part of a file of labels that is not read."""
+
+
 class LabelProblem(NamedTuple):
     """A problem of a label; an error makes the label wrong or unusable, a warning needs a look."""
 

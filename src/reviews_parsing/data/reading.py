@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from reviews_parsing.data import folders, formats, parquet
 from reviews_parsing.data.huggingface import decode_rows
+from reviews_parsing.data.label_fields import Fields
 from reviews_parsing.data.mapping import map_categories
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import read_bytes
@@ -30,21 +31,30 @@ class LocatedReview(NamedTuple):
     review: Review
 
 
-def read(path: str | Path, mapping: Mapping[str, str | None] | None = None, format: str | None = None) -> list[Review]:
+def read(
+    path: str | Path,
+    mapping: Mapping[str, str | None] | None = None,
+    format: str | None = None,
+    fields: Fields = Fields(),  # noqa: B008
+) -> list[Review]:
     """Read the reviews of one labelled file, or of one saved dataset split, in order.
 
     `mapping` renames categories, or drops those that map to None. `format` (jsonl, conll, hf, semeval14, semeval16,
-    acos, label-studio) overrides the detection by ending and content. Raises DataError naming the file and line that
-    cannot be read.
+    acos, label-studio, json-labels, sentence-lines) overrides the detection by ending and content; `fields` name the
+    fields of text and labels in JSON files of other tools. Raises DataError naming the file and line that cannot be
+    read.
     """
-    splits = read_splits(path, mapping, format)
+    splits = read_splits(path, mapping, format, fields)
     if len(splits) > 1:
         raise DataError(f"{path} holds several splits ({', '.join(splits)}): give the file of one")
     return next(iter(splits.values()))
 
 
 def read_splits(
-    source: str | Path, mapping: Mapping[str, str | None] | None = None, format: str | None = None
+    source: str | Path,
+    mapping: Mapping[str, str | None] | None = None,
+    format: str | None = None,
+    fields: Fields = Fields(),  # noqa: B008
 ) -> dict[str, list[Review]]:
     """Read the reviews of each split of a dataset: train, validation and test, as far as they exist.
 
@@ -52,17 +62,20 @@ def read_splits(
     `save_to_disk` wrote, the name of a dataset on the hub, the word `corpus` for the shipped corpus, or a single file,
     which becomes the split "all". Raises DataError if there is nothing to read or a file cannot be read.
     """
-    splits = read_located_splits(source, mapping, format)
+    splits = read_located_splits(source, mapping, format, fields)
     return {split: [member.review for member in members] for split, members in splits.items()}
 
 
 def read_located_splits(
-    source: str | Path, mapping: Mapping[str, str | None] | None = None, format: str | None = None
+    source: str | Path,
+    mapping: Mapping[str, str | None] | None = None,
+    format: str | None = None,
+    fields: Fields = Fields(),  # noqa: B008
 ) -> dict[str, list[LocatedReview]]:
     """Read splits like `read_splits`, with the file and line of each review."""
     if format is not None:
         formats.get_format(format)
-    splits = _read_source(source, format)
+    splits = _read_source(source, format, fields)
     for split, members in splits.items():
         if not members:
             raise DataError(f"{source}: {split} holds no reviews: give a file of labelled reviews")
@@ -74,21 +87,23 @@ def read_located_splits(
     }
 
 
-def _read_source(source: str | Path, format: str | None) -> dict[str, list[LocatedReview]]:
+def _read_source(source: str | Path, format: str | None, fields: Fields) -> dict[str, list[LocatedReview]]:
     path = CORPUS_FOLDER if source == "corpus" else Path(source)
     if path.is_dir() and not parquet.is_saved_dataset(path):
         files = folders.find_splits(path)
-        return {split: [review for file in files[split] for review in _read_file(file, format)] for split in files}
+        return {
+            split: [review for file in files[split] for review in _read_file(file, format, fields)] for split in files
+        }
     if not path.exists() and (_is_hub_name(str(source)) or (format == "hf" and len(path.parts) == 1)):
         return _read_hub_dataset(str(source))
-    return {"all": _read_file(path, format)}
+    return {"all": _read_file(path, format, fields)}
 
 
-def _read_file(path: Path, format: str | None) -> list[LocatedReview]:
+def _read_file(path: Path, format: str | None, fields: Fields) -> list[LocatedReview]:
     if path.is_dir():
         return [LocatedReview(str(path), *row) for row in parquet.read_saved_dataset(path)]
     data = read_bytes(path)
-    decode = formats.get_format(format or formats.detect_format(path, data)).decode
+    decode = formats.get_decoder(format or formats.detect_format(path, data, fields), fields)
     located_reviews = [LocatedReview(str(path), *row) for row in decode(data, str(path))]
     if not located_reviews:
         raise DataError(f"{path} holds no reviews: give a file of labelled reviews")
@@ -134,3 +149,19 @@ def _describe_hub_error(error: Exception) -> str:
     if "DatasetNotFoundError" not in names and names & _NETWORK_ERRORS:
         return f"the Hugging Face hub cannot be reached ({reason}): give a local file or folder"
     return f"the Hugging Face hub cannot provide it ({reason}): check the name"
+
+
+def detect_file_format(path: str | Path) -> str | None:
+    """Return the format of a file by ending and content, None for anything that is not a file."""
+    file = Path(path)
+    return formats.detect_format(file, read_bytes(file)) if file.is_file() else None
+
+
+def check_own_format(path: str | Path) -> None:
+    """Raise DataError for a file with the labels of another tool, which is converted and checked before it is added."""
+    file_format = detect_file_format(path)
+    if file_format in formats.FOREIGN_FORMATS:
+        raise DataError(
+            f"{path}: labels in the form of another tool ({file_format}): convert them with "
+            "`reviews-parsing data convert`, look at the result, and add that"
+        )

@@ -73,20 +73,29 @@ def to_tokens(review: Review) -> tuple[list[str], list[str]]:
 
 
 def align(tokens: Sequence[str], text: str) -> Bounds | None:
-    """Return the bounds of each token in the text, None if the text has other words between them."""
+    """Return the bounds of each token in the text, None if the text is not the tokens with white space between.
+
+    Markup and invisible characters, which are not words, may also stand between the words of the text.
+    """
     if text == " ".join(tokens):
         starts = [0]
         for token in tokens:
             starts.append(starts[-1] + len(token) + 1)
         return [(start, next_start - 1) for start, next_start in pairwise(starts)]
+    in_words = {i for start, end in words(text) for i in range(start, end)}
+
+    def is_gap(position: int) -> bool:
+        return text[position].isspace() or position not in in_words
+
     bounds, position = [], 0
     for token in tokens:
-        start = text.find(token, position)
-        if start < 0 or words(text[position:start]):
+        while not text.startswith(token, position) and position < len(text) and is_gap(position):
+            position += 1
+        if not text.startswith(token, position):
             return None
-        position = start + len(token)
-        bounds.append((start, position))
-    return None if words(text[position:]) else bounds
+        bounds.append((position, position + len(token)))
+        position += len(token)
+    return bounds if all(map(is_gap, range(position, len(text)))) else None
 
 
 def split_words(text: str, edges: Iterable[int]) -> Bounds:

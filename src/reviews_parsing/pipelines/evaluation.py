@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from reviews_parsing.data import compute_digest, read_splits
+from reviews_parsing.data import check_labelled, compute_digest, read_splits
 from reviews_parsing.errors import DataError
 from reviews_parsing.registry.runs import run
 from reviews_parsing.training.evaluate import Evaluation, evaluate
@@ -90,6 +90,7 @@ def read_split(
     reviews = splits.get("all") or splits.get(split)
     if not reviews:
         raise DataError(f"{source} has no split '{split}'; it has {', '.join(splits)}")
+    check_labelled(source, reviews)
     return reviews
 
 

@@ -67,7 +67,7 @@ def read_training_texts(run_id: str) -> TrainingTexts | None:
 
 def texts_of_pretrained() -> TrainingTexts:
     """Return the digests of the texts behind the pretrained model and checkpoint: those of the shipped corpus."""
-    unlabelled = data.read(UNLABELLED_FILE) if UNLABELLED_FILE.is_file() else []
+    unlabelled = data.read(UNLABELLED_FILE, format="jsonl") if UNLABELLED_FILE.is_file() else []
     return digest_texts(review.text for review in [*data.read_splits("corpus")["train"], *unlabelled])
 
 

@@ -156,14 +156,26 @@ def prepare(
     Set the number of epochs in the recipe. Reviews of `extra_files` are added to the training split; `texts` that are
     also in `source` are omitted. Raises DataError if a source cannot be read or is too small.
     """
-    splits = complete_splits(data.read_splits(source, mapping, data_format), recipe.seed)
-    additions = [review for file in extra_files for review in data.read(file, mapping)]
+    source_splits = data.read_splits(source, mapping, data_format)
+    data.check_labelled(source, [review for reviews in source_splits.values() for review in reviews])
+    splits = complete_splits(source_splits, recipe.seed)
+    additions = [review for file in extra_files for review in _read_addition(file, mapping)]
     extension = data.extend_training_split(splits, additions) if extra_files else None
     splits = extension.splits if extension else splits
     new_texts = select_new_texts(texts, (review.text for reviews in splits.values() for review in reviews))
     taxonomy = Taxonomy.of(splits["train"])
     recipe = replace(recipe, epochs=recipe.count_epochs(len(splits["train"])))
     return TrainingJob(source, splits, recipe, taxonomy, data.compute_digest(splits), extension, new_texts)
+
+
+def _read_addition(file: str, mapping: Mapping[str, str | None] | None) -> list[Review]:
+    """Read reviews for the training split. Raises DataError if they have no labels or those of another tool."""
+    data.check_own_format(file)
+    reviews = data.read(file, mapping)
+    # A correction states that a text holds no aspect; anywhere else a file without labels is a misread one.
+    if not all("revision" in review.meta for review in reviews):
+        data.check_labelled(file, reviews)
+    return reviews
 
 
 def execute(

@@ -1,17 +1,25 @@
-"""Decoder of Label Studio exports (JSON and JSON-MIN) and of task files for import."""
+"""Decoder of Label Studio exports (JSON and JSON-MIN) and of task files for import.
+
+A list of tasks is read, and tasks or annotations one a file or one a line. Controls are chosen by their names. Results
+that are not labels of spans (ratings, choices for the whole text) are counted; regions of other media are errors.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from reviews_parsing.data.jsonl import parse_json
-from reviews_parsing.data.labelstudio.config import IMPLICIT, OPINION, POLARITY, TEXT
+from reviews_parsing.data import polarities
+from reviews_parsing.data.jsonl import decode_objects, parse_json
+from reviews_parsing.data.labels import LabelWarning
+from reviews_parsing.data.labelstudio.config import CATEGORY, IMPLICIT, JUDGES, OPINION, POLARITY, TEXT
 from reviews_parsing.data.labelstudio.encoding import META, REVIEW_ID
-from reviews_parsing.data.labelstudio.spans import resolve_spans
+from reviews_parsing.data.labelstudio.spans import fits, resolve_spans
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import decode_utf8
 from reviews_parsing.schema import Aspect, Opinion, Review
@@ -20,6 +28,11 @@ _MIN_KEY = "annotation_id"
 # Keys of a JSON-MIN row that describe the annotation; the others are task data and outputs of controls.
 _MIN_METADATA = frozenset((_MIN_KEY, "id", "annotator", "created_at", "updated_at", "lead_time", "agreement"))
 _RESULT_TYPES = ("labels", "choices", "taxonomy")
+# Regions of a <HyperText>, whose global offsets count the characters of its text.
+_HYPERTEXT_LABELS = "hypertextlabels"
+# Results for whole texts, which hold no labels of spans.
+_UNUSED_TYPES = frozenset(("textarea", "rating", "number", "datetime", "ranker", "pairwise"))
+_ADDRESS = re.compile(r"(https?|s3|gs|azure-blob)://\S+|/data/\S+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +40,8 @@ class Task:
     """A task with its labels; `number` counts from 1.
 
     `predicted_aspects` are those of `model_version`, None without a prediction. `labelled_at` and `author` are those of
-    the annotation. `unlinked_opinions` is the number of opinions that judge no labelled aspect.
+    the annotation. `unlinked_opinions` is the number of opinions that judge no labelled aspect. `unused` names each
+    result that is not read.
     """
 
     number: int
@@ -38,19 +52,65 @@ class Task:
     author: str | None = None
     labelled_at: datetime | None = None
     unlinked_opinions: int = 0
+    unused: tuple[str, ...] = ()
+
+
+class _Entry(NamedTuple):
+    """A task before its labels are read."""
+
+    number: int
+    entry: dict[str, Any]
+    data: dict[str, Any]
+    annotation: dict[str, Any]
+    prediction: dict[str, Any]
+
+
+class _Controls(NamedTuple):
+    """Names of the controls of categories and of polarities, and the field of the text."""
+
+    category: Any
+    polarity: Any
+    text_field: str | None
 
 
 def is_export(data: bytes) -> bool:
-    """Return True if the data begins like an export: a JSON list of objects."""
-    return re.match(rb"\[\s*[{\]]", data) is not None
+    """Return True if the data is an export: tasks or annotations in a list, one a line, or one."""
+    start = data.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not start.startswith((b"[", b"{")):
+        return False
+    try:
+        entry = next((entry for _, entry in decode_objects(data, "")), None)
+    except DataError:
+        # Damaged files belong to the format that they begin like.
+        return re.match(rb'\[?\s*\{\s*"(data|annotation_id)"', start) is not None
+    return entry is None or not entry or _is_entry(entry)
 
 
-def decode(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
+def _is_entry(entry: Mapping[str, Any]) -> bool:
+    task = entry.get("task")
+    is_annotation = isinstance(entry.get("result"), list) and isinstance(task, dict) and "data" in task
+    return _is_task(entry) or _MIN_KEY in entry or is_annotation
+
+
+def _is_task(entry: Mapping[str, Any]) -> bool:
+    """Return True for an object with task data; not for a document that nests records under 'data'."""
+    data = entry.get("data")
+    has_labels = any(key in entry for key in ("annotations", "completions", "predictions"))
+    return isinstance(data, dict) and (has_labels or not any(isinstance(value, list) for value in data.values()))
+
+
+def decode(data: bytes, name: str, text_field: str | None = None) -> Iterator[tuple[int, Review]]:
     """Yield (number, review) for each labelled task. If there are only predictions, they replace the labels.
 
-    Raises DataError naming the invalid task, or if no task has labels or predictions.
+    `text_field` names the field of the text. Warns of results that are not read. Raises DataError naming the invalid
+    task, or if no task has labels or predictions.
     """
-    tasks = _read_tasks(data, name)
+    tasks, empty_count = _read_tasks(data, name, text_field)
+    unused = Counter(unused_name for task in tasks for unused_name in task.unused)
+    unused.update({"empty tasks": empty_count} if empty_count else {})
+    if unused:
+        counts = ", ".join(f"{count} {unused_name}" for unused_name, count in unused.items())
+        warnings.warn(f"{name}: not read: {counts}", LabelWarning, stacklevel=2)
     labelled_tasks = [task for task in tasks if task.is_labelled] or [
         replace(task, review=replace(task.review, aspects=task.predicted_aspects))
         for task in tasks
@@ -61,12 +121,12 @@ def decode(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
     yield from ((task.number, task.review) for task in labelled_tasks)
 
 
-def decode_tasks(data: bytes, name: str) -> list[Task]:
+def decode_tasks(data: bytes, name: str, text_field: str | None = None) -> list[Task]:
     """Return each labelled task, with the annotation that is ground truth, else the last one that was not skipped.
 
     Raises DataError naming the invalid task, or if no task is labelled.
     """
-    tasks = _read_tasks(data, name)
+    tasks, _ = _read_tasks(data, name, text_field)
     labelled_tasks = [task for task in tasks if task.is_labelled]
     if not labelled_tasks:
         raise _unlabelled_error(name, len(tasks))
@@ -77,34 +137,140 @@ def _unlabelled_error(name: str, task_count: int) -> DataError:
     return DataError(f"{name}: none of its {task_count} tasks is labelled: label some, then export again")
 
 
-def _read_tasks(data: bytes, name: str) -> list[Task]:
-    try:
-        entries = parse_json(decode_utf8(data, name), "export it again")
-    except DataError as error:
-        raise DataError(f"{name}: {error}") from None
-    if not isinstance(entries, list):
-        raise DataError(f"{name}: a {type(entries).__name__}, not a list of tasks: export JSON or JSON-MIN")
-    tasks = []
-    for number, entry in enumerate(entries, start=1):
+def _read_tasks(data: bytes, name: str, text_field: str | None) -> tuple[list[Task], int]:
+    """Return the tasks, and the number of empty ones that are omitted."""
+    entries = []
+    for number, entry in enumerate(_parse_entries(data, name), start=1):
         try:
-            tasks.append(_read_task(number, entry))
+            entries.append(_read_entry(number, entry))
         except DataError as error:
             raise DataError(f"{name}: task {number}: {error}") from None
-    return tasks
+    task_count = len(entries)
+    entries = [e for e in entries if e.annotation or any(value not in (None, "") for value in e.data.values())]
+    entries = [e for e in entries if any(value is not None for value in e.data.values())]
+    if text_field and not all(isinstance(entry.data.get(text_field), str) for entry in entries):
+        raise DataError(f"{name}: not all tasks have a text in the field '{text_field}': correct the option")
+    try:
+        controls = _choose_controls(entries, text_field)
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
+    tasks = []
+    for entry in entries:
+        try:
+            task = _read_task(entry, controls)
+        except DataError as error:
+            raise DataError(f"{name}: task {entry.number}: {error}") from None
+        if task.review.text.strip() or task.is_labelled:
+            tasks.append(task)
+    return tasks, task_count - len(tasks)
 
 
-def _read_task(number: int, entry: Any) -> Task:
-    if not isinstance(entry, dict) or not (isinstance(entry.get("data"), dict) or _MIN_KEY in entry):
+def _parse_entries(data: bytes, name: str) -> list[Any]:
+    try:
+        document = parse_json(decode_utf8(data, name), "export it again")
+    except DataError as error:
+        if data.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"{"):
+            return [entry for _, entry in decode_objects(data, name)]
+        raise DataError(f"{name}: {error}") from None
+    if isinstance(document, dict):
+        return [document]
+    if not isinstance(document, list):
+        raise DataError(f"{name}: a {type(document).__name__}, not a list of tasks: export JSON or JSON-MIN")
+    return document
+
+
+def _read_entry(number: int, entry: Any) -> _Entry:
+    if not isinstance(entry, dict) or not _is_entry(entry):
         raise DataError(f"neither a task ('data') nor a row of JSON-MIN ('{_MIN_KEY}'): export one of the two")
+    if isinstance(task := entry.get("task"), dict) and isinstance(entry.get("result"), list):
+        entry = {**task, "annotations": [entry]}
     if _MIN_KEY in entry:
         data, annotation = _read_min_row(entry)
     else:
         data = entry["data"]
         annotation = _select_last(_get_list(entry, "annotations") or _get_list(entry, "completions"))
-    text = _find_text(data)
+    if not isinstance(data, dict):
+        raise DataError(f"its 'data' is a {type(data).__name__}, not an object: export JSON again")
     prediction = _select_last(_get_list(entry, "predictions"))
-    predicted_aspects = _read_aspects(text, prediction["result"])[0] if prediction else None
-    aspects, unlinked_opinions = _read_aspects(text, annotation.get("result", ()))
+    for part in (annotation, prediction):
+        if part:
+            part["result"] = [_check_result(item) for item in part["result"]]
+    return _Entry(number, entry, data, annotation, prediction)
+
+
+def _check_result(item: Any) -> dict[str, Any]:
+    """Return the result, with regions of hypertext as regions of text. Raises DataError for other media."""
+    if not isinstance(item, dict) or (item.get("type") != "relation" and not isinstance(item.get("value"), dict)):
+        raise DataError("a result is not an object with a 'value': export JSON again")
+    result_type = item.get("type") or _result_type(item.get("value"))
+    if result_type == _HYPERTEXT_LABELS:
+        value = item["value"]
+        if not isinstance(value.get("globalOffsets"), dict):
+            raise DataError(
+                "a region of hypertext has no 'globalOffsets': label a <Text>, or export with a newer release"
+            )
+        if not isinstance(value.get("text"), str):
+            raise DataError("a region of hypertext has no 'text' to check its offsets with: label a <Text>")
+        value = {**value, "labels": value.get(_HYPERTEXT_LABELS), "is_hypertext": True}
+        return {**item, "type": "labels", "value": value}
+    if result_type not in (*_RESULT_TYPES, *_UNUSED_TYPES, "relation"):
+        control = item.get("from_name")
+        raise DataError(
+            f"control '{control}' gives '{result_type}', not labels of a <Text>: such projects are not read"
+        )
+    return {**item, "type": result_type}
+
+
+def _choose_controls(entries: Sequence[_Entry], text_field: str | None) -> _Controls:
+    """Return the controls by their names, else the only ones. Raises DataError if there are several."""
+    results = [item for entry in entries for item in (*_results(entry.annotation), *_results(entry.prediction))]
+    regions = [item for item in results if item["type"] == "labels"]
+    categories = {item.get("from_name") for item in regions} - {OPINION}
+    region_ids = {item.get("id") for item in regions}
+    choices: dict[Any, list[str]] = {}
+    for item in results:
+        if item["type"] == "choices" and item.get("id") in region_ids:
+            choices.setdefault(item.get("from_name"), []).extend(_get_strings(item["value"], "choices"))
+    named = [control for control, values in choices.items() if polarities.are_polarities(values)]
+    return _Controls(
+        _choose_control(categories, CATEGORY, "label spans"),
+        _choose_control(named if len(choices) > 1 and named else list(choices), POLARITY, "choose for spans"),
+        text_field or _infer_text_field(entries),
+    )
+
+
+def _choose_control(controls: Collection[Any], standard_name: str, action: str) -> Any:
+    if standard_name in controls or len(controls) < 2:
+        return standard_name if standard_name in controls else next(iter(controls), standard_name)
+    names = ", ".join(sorted(map(str, controls)))
+    raise DataError(f"controls {names} all {action}: rename the right one to '{standard_name}'")
+
+
+def _infer_text_field(entries: Sequence[_Entry]) -> str | None:
+    """Return the only field whose texts hold the words of all regions, None if there is no such field."""
+    fields = {key for entry in entries for key, value in entry.data.items() if isinstance(value, str)} - {REVIEW_ID}
+    for entry in entries:
+        regions = [*_results(entry.annotation), *_results(entry.prediction)]
+        values = [item["value"] for item in regions if item["type"] == "labels"]
+        fields = {
+            field
+            for field in fields
+            if not values or (isinstance(entry.data.get(field), str) and fits(entry.data[field], values))
+        }
+    return next(iter(fields)) if len(fields) == 1 else None
+
+
+def _results(annotation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return list(annotation.get("result", ()))
+
+
+def _read_task(source: _Entry, controls: _Controls) -> Task:
+    number, entry, data, annotation, prediction = source
+    text = _find_text(data, controls.text_field)
+    if REVIEW_ID not in data and _ADDRESS.fullmatch(text.strip()):
+        raise DataError(f"its text is an address ({text:.40}): the project labels no <Text>")
+    predicted_aspects = _read_aspects(text, prediction["result"], controls)[0] if prediction else None
+    aspects, unlinked_opinions, unused = _read_aspects(text, _results(annotation), controls)
     author = annotation.get("completed_by")
     if isinstance(author, dict):
         author = author.get("email", author.get("id"))
@@ -114,8 +280,8 @@ def _read_task(number: int, entry: Any) -> Task:
     review = Review(str(data.get(REVIEW_ID, entry.get("id", f"#{number}"))), text, aspects, meta)
     model_version = prediction.get("model_version")
     model_version, author = (None if value is None else str(value) for value in (model_version, author))
-    source = (model_version, author, _read_time(annotation))
-    return Task(number, review, bool(annotation), predicted_aspects, *source, unlinked_opinions)
+    provenance = (model_version, author, _read_time(annotation))
+    return Task(number, review, bool(annotation), predicted_aspects, *provenance, unlinked_opinions, unused)
 
 
 def _read_min_row(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -134,7 +300,7 @@ def _read_min_row(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
             if result_type is None:
                 continue
             start, end = value.get("start"), value.get("end")
-            if result_type == "labels":
+            if result_type.endswith("labels"):
                 region_id: str | None = f"{control}-{len(result)}"
                 region_ids.setdefault((start, end, control == OPINION), str(region_id))
                 aspect_ids += [] if control == OPINION else [str(region_id)]
@@ -154,7 +320,11 @@ def _read_min_row(row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _result_type(value: Any) -> str | None:
-    return next((key for key in _RESULT_TYPES if isinstance(value, dict) and key in value), None)
+    """Return the type of a value: a known one, else the key of the labels of any other medium."""
+    if not isinstance(value, dict):
+        return None
+    known = (key for key in (*_RESULT_TYPES, _HYPERTEXT_LABELS) if key in value)
+    return next(known, next((key for key in value if key.endswith("labels")), None))
 
 
 def _select_last(annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -167,21 +337,33 @@ def _select_last(annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return valid_annotations[max(valid_annotations)] if valid_annotations else {}
 
 
-def _find_text(data: Mapping[str, Any]) -> str:
+def _find_text(data: Mapping[str, Any], text_field: str | None) -> str:
     strings = {key: value for key, value in data.items() if isinstance(value, str) and key != REVIEW_ID}
+    if text_field in strings:
+        return strings[str(text_field)]
     if TEXT in strings or len(strings) == 1:
         return strings[TEXT if TEXT in strings else next(iter(strings))]
-    raise DataError(f"its data has no '{TEXT}', only {', '.join(map(str, data)) or 'nothing'}: rename the right one")
+    raise DataError(
+        f"its data has no '{TEXT}', only {', '.join(map(str, data)) or 'nothing'}: name the right one with --text-field"
+    )
 
 
-def _read_aspects(text: str, result: Sequence[Any]) -> tuple[tuple[Aspect, ...], int]:
-    """Return the aspects of an annotation, and the number of opinions that judge no aspect."""
-    for item in result:
-        if not isinstance(item, dict) or (item.get("type") != "relation" and not isinstance(item.get("value"), dict)):
-            raise DataError("a result is not an object with a 'value': export JSON again")
-    regions = [item for item in result if item.get("type") == "labels"]
+def _read_aspects(
+    text: str, result: Sequence[dict[str, Any]], controls: _Controls
+) -> tuple[tuple[Aspect, ...], int, tuple[str, ...]]:
+    """Return the aspects of an annotation, the number of opinions that judge no aspect, and the unused results."""
+    regions = [item for item in result if item["type"] == "labels"]
     spans = resolve_spans(text, [item["value"] for item in regions])
-    polarity_results = {item["id"]: item for item in result if item.get("type") == "choices" and "id" in item}
+    for item in regions:
+        if item["value"].get("is_hypertext") and not fits(text, [item["value"]]):
+            raise DataError(
+                "the offsets of a region of hypertext do not fit the text, which may hold markup: label a <Text>"
+            )
+    polarity_results = {
+        item["id"]: item
+        for item in result
+        if item["type"] == "choices" and "id" in item and item.get("from_name") == controls.polarity
+    }
     opinions: dict[Any, Opinion] = {}
     for item, span in zip(regions, spans, strict=True):
         if item.get("from_name") == OPINION:
@@ -190,25 +372,44 @@ def _read_aspects(text: str, result: Sequence[Any]) -> tuple[tuple[Aspect, ...],
     linked_ids = set(opinion_ids.values())
     aspects: list[Aspect] = []
     for item, (word, start, end) in zip(regions, spans, strict=True):
-        if item.get("from_name") == OPINION:
+        if item.get("from_name") != controls.category or item.get("from_name") == OPINION:
             continue
         region_id = item.get("id")
         polarity_result = polarity_results.get(region_id, {})
-        polarities = _get_strings(polarity_result.get("value", {}), "choices")
-        if len(polarities) > 1:
-            raise DataError(f"the span at {start}:{end} has {len(polarities)} polarities: choose one")
-        polarity = polarities[0] if polarities else None
+        choices = _get_strings(polarity_result.get("value", {}), "choices")
+        if len(choices) > 1:
+            raise DataError(f"the span at {start}:{end} has {len(choices)} polarities: choose one")
+        polarity = choices[0] if choices else None
         opinion = opinions.get(opinion_ids.get(region_id))
         for category in _get_strings(item["value"], "labels"):
             scores = (_read_score(item), _read_score(polarity_result))
             aspects.append(Aspect(category, word, start, end, polarity, opinion, *scores))
     for item in result:
-        if item.get("type") == "taxonomy":
+        if item["type"] == "taxonomy" and item.get("from_name") in (IMPLICIT, JUDGES, None):
             opinion = opinions.get(item.get("id"))
             paths = item["value"].get("taxonomy") or []
             linked_ids |= {item.get("id")} if opinion and paths else set()
             aspects += [_read_implicit(path, opinion) for path in paths]
-    return tuple(aspects), len(opinions.keys() - linked_ids)
+    return tuple(aspects), len(opinions.keys() - linked_ids), _list_unused(result, controls)
+
+
+def _list_unused(result: Sequence[dict[str, Any]], controls: _Controls) -> tuple[str, ...]:
+    """Return a description of each result that is not read."""
+    region_ids = {item.get("id") for item in result if item["type"] == "labels"}
+    unused = []
+    for item in result:
+        result_type, control = item["type"], item.get("from_name")
+        is_used = {
+            "labels": control in (controls.category, OPINION),
+            "choices": control == controls.polarity and item.get("id") in region_ids,
+            "taxonomy": control in (IMPLICIT, JUDGES, None),
+            "relation": True,
+        }.get(result_type, False)
+        if not is_used:
+            unused.append(f"{result_type} of control '{control}'")
+        elif result_type == "labels" and not item["value"].get("labels"):
+            unused.append(f"regions of control '{control}' without a label")
+    return tuple(unused)
 
 
 def _link_opinions(result: Sequence[Mapping[str, Any]], opinions: Mapping[Any, Opinion]) -> dict[Any, Any]:

@@ -19,6 +19,25 @@ def resolve_spans(text: str, values: Sequence[Mapping[str, Any]]) -> list[tuple[
     """
     offsets = [_read_offsets(value) for value in values]
     region_words = [value.get("text") for value in values]
+    spans = _find_consistent(text, offsets, region_words)
+    if spans is not None:
+        return spans
+    return [
+        (word if isinstance(word, str) else text[start:end], start, end)
+        for word, (start, end) in zip(region_words, offsets, strict=True)
+    ]
+
+
+def fits(text: str, values: Sequence[Mapping[str, Any]]) -> bool:
+    """Return True if the words of the regions are at their offsets in the text. Raises DataError without offsets."""
+    offsets = [_read_offsets(value) for value in values]
+    return _find_consistent(text, offsets, [value.get("text") for value in values]) is not None
+
+
+def _find_consistent(
+    text: str, offsets: Sequence[tuple[int, int]], region_words: Sequence[Any]
+) -> list[tuple[str, int, int]] | None:
+    """Return (word, start, end) of each region by code points, else by UTF-16 code units; None if neither fits."""
     code_points: list[Sequence[int | None]] = [range(len(text) + 1)]
     if len(text) != (units := len(text.encode("utf-16-le", "surrogatepass")) // 2):
         code_points.append(_map_utf16_offsets(text, units))
@@ -30,10 +49,7 @@ def resolve_spans(text: str, values: Sequence[Mapping[str, Any]]) -> list[tuple[
         words = [text[start:end] for start, end in spans]
         if len(words) == len(offsets) and all(map(_is_consistent, words, spans, region_words)):
             return [(word, start or 0, end or 0) for word, (start, end) in zip(words, spans, strict=True)]
-    return [
-        (word if isinstance(word, str) else text[start:end], start, end)
-        for word, (start, end) in zip(region_words, offsets, strict=True)
-    ]
+    return None
 
 
 def _read_offsets(value: Mapping[str, Any]) -> tuple[int, int]:

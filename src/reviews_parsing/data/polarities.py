@@ -1,0 +1,23 @@
+"""Names of polarities in label files, and their standard forms."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+_STANDARD_NAMES = {
+    **dict.fromkeys(("positive", "pos"), "positive"),
+    **dict.fromkeys(("negative", "neg"), "negative"),
+    **dict.fromkeys(("neutral", "neu"), "neutral"),
+    **{name: name for name in ("conflict", "mixed")},
+}
+POLARITIES = tuple(dict.fromkeys(_STANDARD_NAMES.values()))
+
+
+def standardise(name: str) -> str | None:
+    """Return the standard name of a polarity (`POS` is `positive`), None for any other string."""
+    return _STANDARD_NAMES.get(name.strip().casefold())
+
+
+def are_polarities(names: Collection[str]) -> bool:
+    """Return True if there are names, and all are polarities."""
+    return bool(names) and all(standardise(name) is not None for name in names)
