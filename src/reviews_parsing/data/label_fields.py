@@ -475,7 +475,7 @@ def _infer_roles(rows: Sequence[tuple[Item, str]], has_tokens: bool) -> _Roles:
 def _verify_offsets(
     rows: Sequence[tuple[Item, str]], ints: Sequence[str], candidates: Sequence[str], is_only: bool
 ) -> _Roles | None:
-    """Return the roles of offsets that fit the words of a key, None if there are none.
+    """Return the roles of offsets that fit the words of a key, None if no key has such words.
 
     `is_only` tells that the candidates are the only keys of names. Raises DataError if several roles fit.
     """
