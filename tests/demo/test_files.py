@@ -136,7 +136,7 @@ def test_results_come_back_by_their_address_and_belong_to_their_columns(
 
 def test_a_column_must_be_chosen_where_none_is_clear(page: Page, tmp_path: Path) -> None:
     path = tmp_path / "unclear.jsonl"
-    path.write_text('{"p": "The soup was lovely.", "q": "Fine."}\n')
+    path.write_text('{"p": "The soup was lovely.", "q": "Fine bread."}\n')
     upload(page, path)
     expect(page.get_by_label("Column of the texts")).to_have_value("")
     page.get_by_role("button", name="Parse the file").click()
