@@ -75,8 +75,8 @@ def trainings(with_champion: Path, monkeypatch: pytest.MonkeyPatch) -> list[list
     """Replace the training by a stub and the gate by one that always passes; yield the extra files of each call."""
     calls: list[list[str]] = []
 
-    def train(source: str, recipe: Recipe, *, more: Any, on_run: Any, model_name: str, **_: Any) -> Any:
-        calls.append([Path(file).read_text(encoding="utf-8") for file in more])
+    def train(source: str, recipe: Recipe, *, extra_files: Any, on_run: Any, model_name: str, **_: Any) -> Any:
+        calls.append([Path(file).read_text(encoding="utf-8") for file in extra_files])
         with registry.tracking() as client:
             former = client.get_model_version(model_name, "1")
             run = client.create_run(client.get_run(former.run_id).info.experiment_id)
