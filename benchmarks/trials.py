@@ -106,7 +106,7 @@ def of_words(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return logits[labels >= 0], labels[labels >= 0]
 
 
-def word_loss(logits: Tensor, labels: Tensor, **kwargs: Any) -> Tensor:
+def word_loss(logits: Tensor, labels: Tensor, line_starts: Tensor | None = None, **kwargs: Any) -> Tensor:
     """Return the cross entropy of independent words."""
     return cross_entropy(*of_words(logits, labels), **kwargs)
 
@@ -116,7 +116,9 @@ def words(_: float) -> AbstractContextManager[None]:
 
 
 def words_too(weight: float) -> AbstractContextManager[None]:
-    return patch_tag_loss(lambda crf: lambda logits, labels: crf(logits, labels) + weight * word_loss(logits, labels))
+    return patch_tag_loss(
+        lambda crf: lambda logits, labels, *starts: crf(logits, labels, *starts) + weight * word_loss(logits, labels)
+    )
 
 
 def forbidden(_: float) -> AbstractContextManager[None]:
@@ -128,7 +130,7 @@ def label_smoothing(share: float) -> AbstractContextManager[None]:
 
 
 def focal(gamma: float) -> AbstractContextManager[None]:
-    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+    def loss(logits: Tensor, labels: Tensor, *_: Tensor) -> Tensor:
         losses = word_loss(logits, labels, reduction="none")
         return (losses * (1 - torch.exp(-losses)) ** gamma).mean()
 
@@ -143,7 +145,7 @@ def class_weights(power: float, base: type[Any]) -> type[Any]:
             tags = np.concatenate([feature["labels"] for feature in self.train_dataset])
             counts = torch.from_numpy(np.bincount(tags[tags >= 0], minlength=self.model.config.num_labels) + 1)
             weights = (counts.max() / counts).float() ** power
-            self.model.tag_chain.forward = lambda logits, labels: word_loss(logits, labels, weight=weights)
+            self.model.tag_chain.forward = partial(word_loss, weight=weights)
 
     return WeightedTrainer
 
