@@ -15,15 +15,13 @@ def test_every_engine_gives_the_same_answers(champion_folder: Path, parser: Aspe
     texts = [review.text for review in data.read_splits("corpus")["test"]]
     openvino = AspectParser(champion_folder, engine="openvino")
     assert (parser.engine, openvino.engine) == ("onnxruntime", "openvino")
-    equal, differences = 0, []
+    equal, total, differences = 0, 0, []
     for reviews in zip(parser.parse(texts), openvino.parse(texts), strict=True):
-        first, second = ([(a.span, a.entity_group, a.polarity) for a in review.aspects] for review in reviews)
-        if first == second:
-            equal += 1
-            pairs = zip(*(review.aspects for review in reviews), strict=True)
-            differences += [abs((a.score or 0) - (b.score or 0)) for a, b in pairs]
+        first, second = ({(a.span, a.entity_group, a.polarity): a.score or 0 for a in r.aspects} for r in reviews)
+        equal, total = equal + len(first.keys() & second.keys()), total + max(len(first), len(second))
+        differences += [abs(first[key] - second[key]) for key in first.keys() & second.keys()]
     # Activations close to a rounding boundary may be rounded to either side.
-    assert equal >= 0.97 * len(texts)
+    assert equal >= 0.985 * total
     assert sum(differences) / len(differences) < 0.005
     assert max(differences) < 0.1
 

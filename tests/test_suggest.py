@@ -135,6 +135,6 @@ def test_unreadable_pools_are_one_line_errors(champion_folder: Path, tmp_path: P
     (tmp_path / "pool.csv").write_text("a,b\n1,2\n")
     (tmp_path / "numbers.jsonl").write_text('{"text": "Fine."}\n{"text": 7}\n')
     model = ("--model", champion_folder)
-    assert "name the text column, one of a, b" in command(tmp_path / "pool.csv", *model)
-    assert "row 2: 'text' is int, not a string" in command(tmp_path / "numbers.jsonl", *model)
+    assert "name the text column by --text-column, one of a, b" in command(tmp_path / "pool.csv", *model)
+    assert "numbers.jsonl:2: 'text' is a number, not a string" in command(tmp_path / "numbers.jsonl", *model)
     assert "does not exist" in command(tmp_path / "none.csv", *model)
