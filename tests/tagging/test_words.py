@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from itertools import pairwise
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from reviews_parsing.tagging import addresses, covering, special_tokens, tokenize, words
+from reviews_parsing.tagging import addresses, boundaries, covering, special_tokens, tokenize, words
 from reviews_parsing.tagging.words import MAX_TOKENS_PER_WORD
 
 INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
@@ -180,3 +181,37 @@ def test_bounds_are_in_order_for_any_markup(text: str) -> None:
 )
 def test_addresses_are_found(text: str, expected: list[str]) -> None:
     assert [text[start:end] for start, end in addresses(text)] == expected
+
+
+HOSTILE = [
+    "x",
+    "x.",
+    "x@",
+    "@",
+    "<a ",
+    "&#",
+    ".",
+    "a-",
+    "www.",
+    "http://",
+    "1.",
+    "a.b",
+    "x+",
+    "a@b.",
+    "! ",
+    "\u200b",
+    "a_",
+]
+
+
+@pytest.mark.parametrize("pattern", HOSTILE)
+def test_the_time_is_linear_in_the_length_of_the_text(pattern: str) -> None:
+    def measure(length: int) -> float:
+        text = pattern * (length // len(pattern))
+        begin = time.process_time()
+        for function in (addresses, words, boundaries):
+            function(text)
+        return time.process_time() - begin
+
+    # Eight times the length takes 64 times the time if it is quadratic; less than a second is too short to tell.
+    assert measure(160_000) < max(1.0, 30 * measure(20_000))

@@ -43,11 +43,12 @@ def _markup() -> regex.Pattern[str]:
 
 @cache
 def _address() -> regex.Pattern[str]:
-    domain = r"(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+"
+    domain = r"(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.){1,10}"
     endings = "com|org|net|info|io|app|co|uk|us|in|de|fr|it|es|eu|au|ca|sg|my|test|example"
     return regex.compile(
         r"(?:[a-z][a-z0-9+.-]{1,15}://|www\.)[^\s<>\"']+"
-        r"|[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+        # Bounded as in RFC 5321, so that the time is linear in the length of the text.
+        r"|(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"
         r"|(?<![\w@.])@\w[\w.]{0,29}(?<!\.)"
         rf"|(?<![\p{{L}}\p{{N}}@.-]){domain}(?:{endings})(?![\p{{L}}\p{{N}}])(?:[/?\#][^\s<>\"']*)?",
         regex.IGNORECASE,
