@@ -72,7 +72,8 @@ def test_the_shell_completes_commands() -> None:
         "COMP_CWORD": "1",
     }
     assert run(**completing) == (0, "rollback\nrollout\n", "")
-    code, script, _ = run("--show-completion", "bash")
+    # Typer otherwise looks for a shell among the parent processes.
+    code, script, _ = run("--show-completion", "bash", _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
     assert code == 0
     assert "_REVIEWS_PARSING_COMPLETE=complete_bash" in script
 
