@@ -148,9 +148,10 @@ def _locked_folder(location: Path, prefix: str, label: str = "") -> Iterator[Pat
     """Yield a new folder whose lock is held during the block; it is removed after it."""
     _sweep(location, prefix)
     folder = location / f"{prefix}{label}{secrets.token_hex(4)}.new"
-    filesystems.LOCAL.make_staging(folder)
     with ExitStack() as stack:
+        # Before the folder exists, so that an interruption between the two leaves nothing.
         stack.callback(_remove, folder)
+        filesystems.LOCAL.make_staging(folder)
         stack.enter_context(filesystems.try_lock(folder / LOCK_NAME))
         yield folder
 
