@@ -11,11 +11,12 @@ import pytest
 
 from reviews_parsing.io.termination import EXIT_STATUS
 
-START = "from reviews_parsing.io.termination import exit_on_sigterm\nexit_on_sigterm(1.0)\nprint('ready', flush=True)\n"
-SLEEP = "import time\ntry:\n    time.sleep(60)\nfinally:\n    print('cleaned up')\n"
-LONG_CALL = "import hashlib\nhashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)\n"
+START = "from reviews_parsing.io.termination import exit_on_sigterm\nexit_on_sigterm(1.0)\n"
+READY = "print('ready', flush=True)\n"
+SLEEP = f"import time\ntry:\n    {READY}    time.sleep(60)\nfinally:\n    print('cleaned up')\n"
+LONG_CALL = f"import hashlib\n{READY}hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)\n"
 """A call into C that runs for minutes without a look at signals."""
-LONG_CLEAN_UP = "import time\ntry:\n    time.sleep(60)\nfinally:\n    time.sleep(60)\n"
+LONG_CLEAN_UP = f"import time\ntry:\n    {READY}    time.sleep(60)\nfinally:\n    time.sleep(60)\n"
 
 
 @pytest.mark.parametrize(
