@@ -325,7 +325,7 @@ def _key(lemma: str, lemmatise: Lemmatise, language: str) -> str:
 def _head(key: str, sizes: Mapping[str, int]) -> str | None:
     """Return the longest ending of a compound that is a target by itself often enough."""
     words = key.split()
-    if words[-1] in _LIGHT_HEADS:
+    if not words or words[-1] in _LIGHT_HEADS:
         return None
     for n in range(1, len(words)):
         head = " ".join(words[n:])
