@@ -44,7 +44,11 @@ class Site:
         return CorrectionStore(self.home / "corrections.db")
 
     def job_files(self) -> list[Path]:
-        return [path for path in (self.home / "page" / "jobs").rglob("*") if path.is_file()]
+        while True:
+            try:
+                return [path for path in (self.home / "page" / "jobs").rglob("*") if path.is_file()]
+            except FileNotFoundError:
+                continue  # The page deletes a folder while it is listed.
 
 
 @pytest.fixture(scope="package")
