@@ -14,7 +14,7 @@
 # make compose  run that image with MLflow, Prometheus, Grafana and Jaeger; make compose-down ends them
 # make kind-up         the whole system on a local Kind cluster; kind-down deletes it, kind-logins shows who may come in
 # make gke-up ENV=dev  the same on GKE, after terraform apply: deploy/gke/README.md
-# make pretrained  train the model that ships, in hours; texts without labels beside the corpus's: UNLABELLED="FILE ..."
+# make pretrained  train the model that ships, in hours; more texts without labels: UNLABELLED="FILE ..." SOURCES="licence"
 # make dashboards  write Grafana's dashboards anew from scripts/dashboards.py
 
 PYTHON ?= python3
@@ -93,7 +93,7 @@ $(MODEL)/.env:
 	    $(PYTHON) -c "import secrets; print('$$name=' + secrets.token_hex(24))"; done > $@
 
 pretrained: $(STAMP)
-	$(BIN)/python scripts/pretrained.py --unlabelled $(UNLABELLED)
+	$(BIN)/python scripts/pretrained.py --unlabelled $(UNLABELLED) --sources "$(SOURCES)"
 
 dashboards: $(STAMP)
 	$(BIN)/python scripts/dashboards.py

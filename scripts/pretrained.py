@@ -23,9 +23,9 @@ BUILD = PROJECT / "build" / "pretrained"
 LIMITS = {"model/model.onnx": 25e6, "checkpoint/model.safetensors": 22e6}
 NOTE = """
 ## Unlabelled text
-Besides the labelled corpus it learnt from {count:,} texts without labels, which teachers labelled: {sources}. The
-student started from its teacher; at the end the weights of both were averaged.
+Besides the labelled corpus it learnt from {count:,} texts without labels, which teachers labelled: {sources}.{student}
 """
+STUDENT = " The\nstudent started from its teacher; at the end the weights of both were averaged."
 
 
 def main() -> None:
@@ -76,9 +76,9 @@ def pack(run: str, sources: str) -> None:
     shutil.copytree(folder, target / "model")
     checkpoint = fetch_file(run, "checkpoint", BUILD)
     write_compact(checkpoint, target / "checkpoint")
-    backbone = parameters.get("teacher", "None")
+    teacher = parameters.get("teacher", "None")
     facts = {
-        "recipe": {k: v for k, v in parameters.items() if not k.startswith("data_")} | {"teacher": Path(backbone).name},
+        "recipe": {k: v for k, v in parameters.items() if not k.startswith("data_")} | {"teacher": Path(teacher).name},
         "data": {k.removeprefix("data_"): v for k, v in parameters.items() if k.startswith("data_")},
         "test": metrics,
     }
@@ -86,7 +86,10 @@ def pack(run: str, sources: str) -> None:
     card = target / "model" / "README.md"
     count = int(parameters.get("unlabelled_texts", 0))
     project_license = "written for this project, like the corpus (Apache-2.0)"
-    note = NOTE.format(count=count, sources="; ".join(filter(None, (project_license, sources)))) if count else ""
+    note = ""
+    if count:
+        all_sources = "; ".join(filter(None, (project_license, sources)))
+        note = NOTE.format(count=count, sources=all_sources, student=STUDENT if teacher == "None" else "")
     text = card.read_text(encoding="utf-8")
     card.write_text(text.replace("\n## Training\n", f"{note}\n## Training\n"), encoding="utf-8")
     pretrained.write_checksums()

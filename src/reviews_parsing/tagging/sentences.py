@@ -28,6 +28,11 @@ def _ends() -> regex.Pattern[str]:
     )
 
 
+@cache
+def _following() -> regex.Pattern[str]:
+    return regex.compile(r"[ \t\xa0]*+(?P<character>.?)", regex.DOTALL)
+
+
 def sentences(text: str) -> Iterator[tuple[int, int]]:
     """Yield (start, end) of each sentence without the white space around it."""
     start = 0
@@ -51,7 +56,7 @@ def _is_abbreviation(text: str, stop: int, end: int) -> bool:
     begin = stop
     while begin and not text[begin - 1].isspace() and text[begin - 1] not in "(\"'“‘[":
         begin -= 1
-    word, following = text[begin:stop].lower(), text[end:].lstrip(" \t\xa0")[:1]
+    word, following = text[begin:stop].lower(), _following().match(text, end)["character"]
     if word in TITLES or (len(word) == 1 and word.isalpha() and word != "i" and text[begin:stop].isupper()):
         return bool(following) and following not in "\n\r"
     return word in UNITS and bool(following) and not following.isupper() and following not in "\n\r"
