@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from threading import Thread
 
 import pyarrow.fs as pafs
 import pytest
@@ -54,9 +56,13 @@ def google() -> Iterator[str]:
         patch.setenv("STORAGE_EMULATOR_HOST", "")  # the server sets it, for whoever comes later too
         server = FakeGCSServer()
         server.start()
-    with closing(server._process.stderr):  # which the server would leave open
+    # The server logs each request to a pipe of 64 KB that nobody reads: once full, it answers no more.
+    with closing(server._process.stderr) as log:
+        reader = Thread(target=deque, args=(log, 0))
+        reader.start()
         yield server.url
         server.stop()
+        reader.join()
 
 
 def in_amazon(address: str, patch: pytest.MonkeyPatch) -> Store:

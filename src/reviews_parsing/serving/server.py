@@ -37,11 +37,11 @@ def serve(
     than REVIEWS_PARSING_DRAIN_SECONDS.
     Raises ServingError if a port is taken, or the model does not exist or is damaged.
     """
+    require_free(host, {"--http-port": http_port, "--grpc-port": grpc_port, "--metrics-port": metrics_port})
     try:
         import mlserver
     except ModuleNotFoundError as error:
         raise ServingError(f"the server is not installed ({error}); pip install 'reviews-parsing[serve]'") from error
-    require_free(host, {"--http-port": http_port, "--grpc-port": grpc_port, "--metrics-port": metrics_port})
     settings = mlserver.Settings(
         **SETTINGS,
         model_repository_root="",
