@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from insights.making import parquet, review
 from reviews_parsing.errors import DataError
@@ -21,10 +22,6 @@ from reviews_parsing.insights.report import pieces
 from reviews_parsing.insights.results import Span
 
 EVIL = "<script>document.title='gone'</script><img src=http://127.0.0.1:9/x onerror=alert(1)>"
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
-    " --disable-component-update --disable-sync"
-)
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +41,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = folder / "report.html"
     write_report(analyse([parquet(folder / "p.parquet", rows)], ["shop"]), path)
     return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=QUIET.split())
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +106,9 @@ def test_the_keyboard_opens_the_tables(page: tuple[Page, list[str]]) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1280])
-def test_it_fits(page: tuple[Page, list[str]], width: int, scheme: str) -> None:
+def test_it_fits(page: tuple[Page, list[str]], width: int, scheme: Literal["light", "dark"]) -> None:
     opened, _ = page
-    opened.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    opened.emulate_media(color_scheme=scheme)
     opened.set_viewport_size({"width": width, "height": 800})
     assert opened.evaluate("document.documentElement.scrollWidth") <= width
     # Text and paper are far apart in both schemes.
@@ -225,11 +214,11 @@ def test_all_sections_are_there_and_folders_are_not(rated_page: Page, rated_repo
 
 @pytest.mark.parametrize("scheme", ["light", "dark", "forced"])
 @pytest.mark.parametrize("width", [390, 1440])
-def test_axe_has_no_complaint(rated_page: Page, width: int, scheme: str) -> None:
+def test_axe_has_no_complaint(rated_page: Page, width: int, scheme: Literal["light", "dark", "forced"]) -> None:
     if scheme == "forced":
         rated_page.emulate_media(forced_colors="active")
     else:
-        rated_page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        rated_page.emulate_media(color_scheme=scheme)
     rated_page.set_viewport_size({"width": width, "height": 800})
     levels = ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"]
     violations = Axe().run(rated_page, options={"runOnly": levels}).response["violations"]

@@ -13,14 +13,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from insights.making import parquet, review
 from insights.planting import planted
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import Insights, Options, open_analysis, report_server
-
-BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
 @contextmanager
@@ -93,10 +91,9 @@ def expected(document: dict[str, Any], filters: dict[str, str]) -> list[list[int
     return matching
 
 
-def test_the_page_lists_sentences_of_the_server(tmp_path: Path) -> None:
+def test_the_page_lists_sentences_of_the_server(browser: Browser, tmp_path: Path) -> None:
     path = planted(tmp_path, 7, 300)
-    with serving(path, with_evidence=False) as (insights, port), sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=BROWSER)
+    with serving(path, with_evidence=False) as (insights, port):
         opened = browser.new_page()
         errors: list[str] = []
         opened.on("pageerror", lambda error: errors.append(str(error)))
@@ -110,7 +107,7 @@ def test_the_page_lists_sentences_of_the_server(tmp_path: Path) -> None:
         number = insights.topics[0].reviews
         expect(opened.locator("#all-count")).to_contain_text(f"of {number} reviews")
         assert errors == []
-        browser.close()
+        opened.close()
 
 
 def test_mistakes_and_strangers_are_refused(tmp_path: Path) -> None:

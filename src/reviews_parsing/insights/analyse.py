@@ -12,11 +12,12 @@ from typing import Any, cast
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import counts, dates, evidence, groups, quotes, ratings, topics
+from reviews_parsing.insights.candidates import CountTests, Dimension
 from reviews_parsing.insights.dates import Dating
-from reviews_parsing.insights.findings import Dimension, FindingSearch, apply_trends
 from reviews_parsing.insights.ratings import RatingColumn
 from reviews_parsing.insights.results import Comparison, Group, Insights, Topic
 from reviews_parsing.insights.reviews import ASPECTS, Reviews, open_reviews, quoted
+from reviews_parsing.insights.search import FindingSearch, apply_trends
 from reviews_parsing.insights.statistics import wilson
 
 Progress = Callable[[float, str], None]
@@ -138,21 +139,17 @@ def open_analysis(  # noqa: PLR0915  one step after another
         report(0.7, "tests")
         overall = tables.cube(order, None), tables.cube(len(forms), None)
         cubes = [(tables.cube(order, n), tables.cube(len(forms), n)) for n in range(len(columns))]
+        dimensions = [
+            Dimension(name, values, *cube, changes=name not in dates.PARTS)
+            for name, (values, reason), cube in zip(columns, grouped, cubes, strict=True)
+            if reason is None and (name == "weekday" or not groups.is_chronological(reviews, name))
+        ]
         search = FindingSearch(
-            order,
-            subjects,
-            starts,
-            overall,
-            [
-                Dimension(name, values, *cube, changes=name not in dates.PARTS)
-                for name, (values, reason), cube in zip(columns, grouped, cubes, strict=True)
-                if reason is None and (name == "weekday" or not groups.is_chronological(reviews, name))
-            ],
+            CountTests(order, subjects, starts, overall, dimensions),
             stars,
             eligible,
             dating.grain if dating else None,
         )
-        search.run()
         comparisons: list[Comparison] = [
             groups.compare(name, values, reason, cube[0], order)
             for name, (values, reason), cube in zip(by, grouped, cubes, strict=False)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 POSITIVE, NEGATIVE, NEUTRAL = "positive", "negative", "neutral"
+MEASURES = ("mentions", "praise", "blame")
+"""Measures of a category or topic, in the order of the second axis of `Cube.hits`."""
 MAX_CELLS = 100_000
 
 Grouping = tuple[str, ...]
@@ -45,7 +47,7 @@ def create_totals(reviews: Reviews, by: int, has_dates: bool) -> dict[Grouping, 
     """
     groupings: list[Grouping] = [(), *([("period",)] if has_dates else []), *((f"by_{n}",) for n in range(by))]
     if by > 1:
-        groupings.append(tuple(f"by_{n}" for n in range(by)))
+        groupings.append(_crossed(by))
     columns = list(dict.fromkeys(column for grouping in groupings for column in grouping))
     numbers = _numbers(groupings, columns)
     number = f"grouping({', '.join(columns)})" if columns else "0"
@@ -159,7 +161,7 @@ class CountTables:
 
         topics = isinstance(subjects, int)
         count = subjects if isinstance(subjects, int) else len(subjects)
-        number = _numbers([_axis(axis, dimension)], self._columns(topics=topics))[_axis(axis, dimension)]
+        number = self._number(_axis(axis, dimension), topics)
         data = self.reviews.arrays(
             f"SELECT {axis} AS t, {'0' if dimension is None else f'g{dimension}'} AS g, * FROM"
             f" {'topic_counts' if topics else 'counts'} WHERE grouping = {number} AND {axis} IS NOT NULL"
@@ -187,18 +189,20 @@ class CountTables:
 
     def overall_number(self) -> int:
         """Return the value of `grouping` in `counts` for the rows by period alone."""
-        return _numbers([("t",)], self._columns(topics=False))["t",]
+        return self._number(("t",), topics=False)
 
     def crossed_number(self) -> int:
         """Return the value of `grouping` in `counts` for the rows by all of by_0, by_1, ..."""
-        names = tuple(f"by_{n}" for n in range(self.crossed))
-        return _numbers([names], self._columns(topics=False))[names]
+        return self._number(_crossed(self.crossed), topics=False)
+
+    def _number(self, grouping: Grouping, topics: bool) -> int:
+        return _numbers([grouping], self._columns(topics))[grouping]
 
     def _groupings(self, topics: bool) -> list[Grouping]:
         axes = ["t", "side"] if self.compared else ["t"]
         groupings = [_axis(axis, n) for axis in axes for n in (None, *range(len(self.sizes)))]
         if self.crossed > 1 and not topics:
-            groupings.append(tuple(f"by_{n}" for n in range(self.crossed)))
+            groupings.append(_crossed(self.crossed))
         return groupings
 
     def _columns(self, topics: bool) -> list[str]:
@@ -210,6 +214,11 @@ class CountTables:
 
 
 _COUNTS, _STARS = ("total", "mentioning", "praising", "blaming"), ("rated", "stars_sum", "stars_squares")
+
+
+def _crossed(columns: int) -> Grouping:
+    """Return the grouping by all of by_0, by_1, ..."""
+    return tuple(f"by_{n}" for n in range(columns))
 
 
 def _axis(axis: str, dimension: int | None) -> Grouping:
@@ -272,7 +281,7 @@ def periods_of(cube: Cube, starts: Sequence[date], order: Sequence[str]) -> tupl
 
 def read_cells(tables: CountTables, groupings: Mapping[Grouping, int]) -> tuple[Cell, ...]:
     """Return each category in each combination of values of the columns by_0, by_1, ..., the largest first."""
-    names = tuple(f"by_{n}" for n in range(tables.crossed))
+    names = _crossed(tables.crossed)
     join_condition = " AND ".join(f"t.{name} = c.{name}" for name in names)
     rows = tables.reviews.rows(
         f"SELECT [{', '.join(f't.{n}' for n in names)}], category, t.reviews, c.mentioning, praising, blaming"

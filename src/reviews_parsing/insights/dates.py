@@ -8,7 +8,7 @@ from datetime import date, datetime
 from typing import cast
 
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights.reviews import Reviews, literal, quoted
+from reviews_parsing.insights.reviews import Reviews, literal, normalised, quoted
 
 DATE_COLUMNS = (
     *("date", "time", "created_at", "review_date", "timestamp", "datetime", "created", "published_at", "posted_at"),
@@ -116,12 +116,8 @@ def grain(first: date, last: date, dated: int) -> str:
 
 def _candidates(reviews: Reviews) -> Sequence[str]:
     """Return columns that may hold dates: first those with a usual name and a date type."""
-
-    def normal(name: str) -> str:
-        return "_".join(name.lower().replace("-", " ").replace(".", " ").split())
-
     typed = [name for name, kind in reviews.columns.items() if str(kind).lower() in _DATE_TYPES]
-    usual = [name for date_column in DATE_COLUMNS for name in reviews.columns if normal(name) == date_column]
+    usual = [name for date_column in DATE_COLUMNS for name in reviews.columns if normalised(name) == date_column]
     return list(dict.fromkeys([name for name in usual if name in typed] + typed + usual))
 
 

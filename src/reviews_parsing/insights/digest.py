@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights.files import check_folder, write_bytes
+from reviews_parsing.insights.counts import MEASURES
+from reviews_parsing.insights.files import make_folder, write_bytes
 from reviews_parsing.insights.findings import overview, range_sentence, reportable_differences
 from reviews_parsing.insights.report import TEMPLATES
 from reviews_parsing.insights.results import Finding, Insights
-from reviews_parsing.insights.text import day_name, percent, points
+from reviews_parsing.insights.text import VERBS, day_name, percent, points
 
 STATE, HTML, TEXT = "digest.json", "digest.html", "digest.txt"
 """Files of a digest folder: the figures that the next digest compares with, and the summary in two forms."""
 MAX_LINES = 10
 CHANGE_ALERT = "change"
-MEASURES = ("mentions", "praise", "blame")
 ALERT_FORMS = "change, or a threshold such as 'blame:SERVICE>20%' or 'stars<3.8'"
 _THRESHOLD = re.compile(r"(?:(mentions|praise|blame):(.+?)|stars) *([<>]) *(\d+(?:[.,]\d+)?) *(%?)")
 
@@ -87,9 +87,8 @@ def make_digest(insights: Insights, folder: Path | None) -> Digest:
         sections.append(("Unchanged findings", old))
     if insights.compared is not None:
         c = insights.compared
-        heading = f"{day_name(c.first)} to {day_name(c.last)} against {day_name(c.first_before)} to " + day_name(
-            c.last_before
-        )
+        current_days = f"{day_name(c.first)} to {day_name(c.last)}"
+        heading = f"{current_days} against {day_name(c.first_before)} to {day_name(c.last_before)}"
         lines = [range_sentence(insights, d) for d in reportable_differences(c)]
         sections.append((heading, lines or ["No share differs by more than chance would explain."]))
     sections.append(("Overview", overview(insights)))
@@ -107,11 +106,7 @@ def write_digest(digest: Digest, folder: Path) -> None:
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    check_folder(folder)
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder} cannot be made ({error.strerror}): write elsewhere") from None
+    make_folder(folder)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -202,14 +197,15 @@ def _read_state(folder: Path | None) -> dict[str, Any] | None:
     if path is None or not path.exists():
         return None
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if state["version"] != 1 or not isinstance(state["findings"], dict):
             raise ValueError
+        # Looking up what the next digest reads raises an error if it is missing.
         dict.fromkeys((state["reviews"], state["stars"]))
         [[shares[measure] for measure in MEASURES] for shares in state["categories"].values()]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise DataError(f"{path} is not the state of a digest: delete it to begin anew") from None
-    return state  # type: ignore[no-any-return]
+    return state
 
 
 def _figure_lines(state: dict[str, Any], last: dict[str, Any]) -> list[str]:
@@ -224,9 +220,8 @@ def _figure_lines(state: dict[str, Any], last: dict[str, Any]) -> list[str]:
         for measure in MEASURES:
             difference = shares[measure] - last_shares[measure]
             if abs(difference) >= 0.01:
-                verb = {"mentions": "mention"}.get(measure, measure)
                 lines.append(
-                    f"{percent(shares[measure])} of all reviews {verb} {category}, in the last digest"
+                    f"{percent(shares[measure])} of all reviews {VERBS[measure]} {category}, in the last digest"
                     f" {percent(last_shares[measure])} ({points(difference)} points)."
                 )
     return lines

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights.files import check_folder, check_page, replacing, write_bytes
+from reviews_parsing.insights.files import check_folder, check_page, make_folder, replacing, write_bytes
 from reviews_parsing.insights.plots import figures
 from reviews_parsing.insights.results import (
     Category,
@@ -115,7 +115,7 @@ def write_tables(insights: Insights, folder: str | Path) -> list[Path]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    target = _make_folder(folder)
+    make_folder(target := Path(folder))
     paths = []
     for name, rows in tables(insights).items():
         columns = _columns(name)
@@ -164,7 +164,7 @@ def write_pictures(insights: Insights, folder: str | Path) -> list[Path]:
 
     Raises DataError if a file cannot be written.
     """
-    target = _make_folder(folder)
+    make_folder(target := Path(folder))
     paths = []
     for name, figure in figures(insights).items():
         for ending in ("png", "svg"):
@@ -192,16 +192,6 @@ def check_targets(page: Path | None, *folders: Path | None) -> None:
     for folder in folders:
         if folder is not None:
             check_folder(folder)
-
-
-def _make_folder(folder: str | Path) -> Path:
-    target = Path(folder)
-    check_folder(target)
-    try:
-        target.mkdir(exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{target} cannot be made ({error.strerror}): write elsewhere") from None
-    return target
 
 
 def _file_name(plot: str) -> str:

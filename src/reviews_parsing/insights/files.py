@@ -18,6 +18,7 @@ __all__ = [
     "expand",
     "fetch",
     "format_of",
+    "make_folder",
     "modified",
     "replacing",
     "write_bytes",
@@ -115,3 +116,12 @@ def check_folder(target: Path) -> None:
         raise DataError(f"{target} is a file: give the name of a folder")
     else:
         filesystems.require_writable(str(target))
+
+
+def make_folder(target: Path) -> None:
+    """Make a folder for output if it does not exist. Raises DataError if it cannot be made or written to."""
+    check_folder(target)
+    try:
+        target.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{target} cannot be made ({error.strerror}): write elsewhere") from None

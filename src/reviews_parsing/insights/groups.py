@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import dates
+from reviews_parsing.insights.counts import MEASURES, Cube
 from reviews_parsing.insights.results import Comparison, Contrast, Group, RangeComparison, RangeDifference, Test
 from reviews_parsing.insights.reviews import Reviews
 from reviews_parsing.insights.statistics import adjusted, independence, newcombe, two_share_p, wilson
 
 if TYPE_CHECKING:
-    from reviews_parsing.insights.counts import Cube
     from reviews_parsing.insights.dates import Dating
 
 MIN_REVIEWS = 10
 """Groups with fewer reviews are pooled."""
 MAX_GROUPS = 24
 """Number of groups that are not pooled: the largest, or the latest where groups are periods."""
-MEASURES = ("mentions", "praise", "blame")
 
 ALL_REVIEWS = (Group("", 0),)
 """The group of a comparison over all reviews."""

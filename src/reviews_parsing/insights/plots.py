@@ -125,15 +125,13 @@ def impact(drivers: Sequence[Driver]) -> Figure:
     figure, axes = _plot(6.2, 0.9 + 0.36 * len(drivers))
     longest = max(max(abs(d.share * d.low), abs(d.share * d.high)) for d in drivers)
     for row, driver in enumerate(reversed(drivers)):
-        colour = PRAISE if driver.impact > 0 else BLAME
-        (bar,) = axes.barh(row, driver.impact, height=0.62, color=colour, linewidth=0)
+        positive = driver.impact > 0
+        (bar,) = axes.barh(row, driver.impact, height=0.62, color=PRAISE if positive else BLAME, linewidth=0)
         bar.set_url(sentences_url(category=driver.category, polarity=driver.polarity))
         low, high = driver.share * driver.low, driver.share * driver.high
         axes.plot([low, high], [row, row], color=INK, linewidth=1.2, solid_capstyle="butt")
-        positive = driver.impact > 0
-        position = (max(high, driver.impact) if positive else min(low, driver.impact)) + (
-            0.02 if positive else -0.02
-        ) * (longest)
+        gap = 0.02 * longest
+        position = max(high, driver.impact) + gap if positive else min(low, driver.impact) - gap
         axes.text(position, row, stars_text(driver.impact), va="center", ha="left" if positive else "right", color=INK)
     labels = [
         f"{_label(d.category, 20)} {'praised' if d.polarity == 'positive' else 'blamed'}" for d in reversed(drivers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from math import prod
 from pathlib import PurePath
 from typing import Any, cast
 
@@ -80,7 +80,7 @@ def review_name(reviews: Reviews, review: Mapping[str, Any]) -> str:
 def joint_probability(aspect: Mapping[str, Any]) -> float | None:
     """Return the product of the scores of category and polarity, or None if there are no scores."""
     scores = [score for score in (aspect["score"], aspect["polarity_score"]) if score is not None]
-    return None if not scores else scores[0] * (scores[1] if len(scores) == 2 else 1)
+    return prod(scores) if scores else None
 
 
 def _candidates(reviews: Reviews, text: str) -> dict[tuple[str, str], list[_Candidate]]:
@@ -196,7 +196,10 @@ def find_disagreements(reviews: Reviews, text: str | None) -> tuple[tuple[Disagr
         counts.append(count)
         if text is None or not count:
             continue
-        miss = f"list_product(list_transform({ASPECTS}, lambda a: CASE WHEN a.polarity = '{polarity}' THEN 1 - {JOINT_PROBABILITY} ELSE 1 END))"  # noqa: E501
+        miss = (
+            f"list_product(list_transform({ASPECTS}, lambda a:"
+            f" CASE WHEN a.polarity = '{polarity}' THEN 1 - {JOINT_PROBABILITY} ELSE 1 END))"
+        )
         rows = cast(
             list[tuple[dict[str, Any], float]],
             reviews.rows(
@@ -207,12 +210,11 @@ def find_disagreements(reviews: Reviews, text: str | None) -> tuple[tuple[Disagr
         )
         for review, probability in rows:
             readable_text, spans = readable_review(review)
-            day: date | None = review["day"]
             result.append(
                 Disagreement(
                     review_name(reviews, review),
                     review["place"],
-                    day,
+                    review["day"],
                     review["stars"],
                     side,
                     round(probability, 4),

@@ -14,25 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights.results import Driver, Rating
-from reviews_parsing.insights.reviews import ROW_ID, Reviews, literal, quoted
+from reviews_parsing.insights.reviews import ROW_ID, Reviews, literal, normalised, quoted
 from reviews_parsing.insights.statistics import SIGNIFICANCE_LEVEL, adjusted
 
 if TYPE_CHECKING:
     import numpy as np
 
 RATING_COLUMNS = (
-    *(
-        "stars",
-        "rating",
-        "ratings",
-        "score",
-        "star_rating",
-        "review_rating",
-        "review_stars",
-        "overall_rating",
-        "overall",
-    ),
-    *("rating_value", "reviews_rating", "review_score", "rate", "note"),
+    *("stars", "rating", "ratings", "score", "star_rating", "review_rating", "review_stars"),
+    *("overall_rating", "overall", "rating_value", "reviews_rating", "review_score", "rate", "note"),
 )
 MAX_MODEL_REVIEWS = 200_000
 """Reviews of the model; more would not narrow intervals visibly. They are chosen by a hash of their position."""
@@ -66,10 +56,7 @@ def find_rating(reviews: Reviews, name: str | None) -> tuple[RatingColumn | None
     column_name = name and reviews.resolve(name)
     if name is not None and column_name is None:
         raise DataError(f"no column '{name}' of ratings; there are {', '.join(reviews.columns)}")
-    normal = {
-        column: "_".join(column.lower().replace(".", " ").replace("-", " ").split()) for column in reviews.columns
-    }
-    usual = [column for rating in RATING_COLUMNS for column, text in normal.items() if text == rating]
+    usual = [column for usual_name in RATING_COLUMNS for column in reviews.columns if normalised(column) == usual_name]
     notes: list[str] = []
     for column in [column_name] if column_name else usual:
         rating, reason = _read_column(reviews, column)
@@ -304,25 +291,25 @@ def _topic_drivers(
     table = reviews.arrays(
         "SELECT row_id, topic, praise, blame FROM topic_reviews SEMI JOIN rated ON row_id = __row_id"
     )
-    position = np.searchsorted(row_ids, table["row_id"])
+    rows = np.searchsorted(row_ids, table["row_id"])
     drivers = []
     for number, (topic, category) in enumerate(topics):
         chosen = np.asarray(table["topic"]) == number
-        topic_indices = []
+        topic_flags = []
         for kind in ("blame", "praise"):
             flag = np.zeros(len(stars))
-            flag[position[chosen & np.asarray(table[kind], bool)]] = 1
-            topic_indices.append(flag)
-        usable = [n for n in range(2) if _is_usable(topic_indices[n])]
+            flag[rows[chosen & np.asarray(table[kind], bool)]] = 1
+            topic_flags.append(flag)
+        usable = [n for n in range(2) if _is_usable(topic_flags[n])]
         if not usable:
             continue
         other_flags = [
             flag for flag, name in zip(flags, names, strict=True) if name[0] != category and _is_usable(flag)
         ]
-        fit = fit_linear(stars, np.column_stack([*(topic_indices[n] for n in usable), *other_flags]), clusters, fixed)
-        for place, n in enumerate(usable):
-            if np.isfinite(fit.p[place]):
-                drivers.append(_driver((category, topic, POLARITIES[n]), topic_indices[n], fit, place))
+        fit = fit_linear(stars, np.column_stack([*(topic_flags[n] for n in usable), *other_flags]), clusters, fixed)
+        for position, n in enumerate(usable):
+            if np.isfinite(fit.p[position]):
+                drivers.append(_driver((category, topic, POLARITIES[n]), topic_flags[n], fit, position))
     return drivers
 
 

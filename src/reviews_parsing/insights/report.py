@@ -150,8 +150,9 @@ def _distinct_contrasts(comparison: Comparison) -> list[Contrast]:
 def finding_filter(insights: Insights, finding: Finding) -> str:
     """Return the filter of the sentences behind a finding, as a query string."""
     filters = {"category": finding.category or "", "topic": finding.topic or ""}
-    measure = "praise" if finding.kind == "rating" and ":praise:" in finding.id else finding.measure
-    measure = "blame" if finding.kind == "rating" and ":blame:" in finding.id else measure
+    measure = finding.measure
+    if finding.kind == "rating":
+        measure = "blame" if ":blame:" in finding.id else "praise"
     filters["polarity"] = plots.SIDES.get(measure, "")
     if finding.column in insights.by and finding.group is not None:
         filters[f"by:{finding.column}"] = finding.group

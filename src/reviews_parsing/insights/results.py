@@ -278,8 +278,7 @@ class Finding:
     `kind` is change, group, group_change, topic, topic_change, new_topic, rating, rating_change or rating_group. `p` is
     adjusted for all tests of the analysis. `n` reviews of `total` show the fact (in the group, since the date),
     `n_before` of `total_before` the comparison (before the date, or elsewhere). `direction` is worse, better, more or
-    fewer.
-    `excess` is the number of reviews above or below what the comparison would give.
+    fewer. `excess` is the number of reviews above or below what the comparison would give.
     """
 
     id: str

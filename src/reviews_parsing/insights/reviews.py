@@ -61,8 +61,10 @@ FIELDS = {
 }
 """The fields of an aspect with their SQL types."""
 ASPECT_TYPE = f"{_struct(FIELDS)}[]"
-FROM_JSON = f"from_json({ASPECTS}, '{json.dumps([{**FIELDS, 'opinion': OPINION}])}')"
-"""SQL for the aspects of a JSON column; missing fields are NULL."""
+JSON_STRUCTURE = f"'{json.dumps([{**FIELDS, 'opinion': OPINION}])}'"
+"""The structure of aspects for DuckDB's from_json, in SQL; missing fields are NULL."""
+FROM_JSON = f"from_json({ASPECTS}, {JSON_STRUCTURE})"
+"""SQL for the aspects of a JSON column."""
 MEMORY_LIMIT = "1GB"
 """Memory of DuckDB; larger queries spill to disk."""
 MAX_ROW_BYTES = 2**25
@@ -142,6 +144,11 @@ def quoted(name: str) -> str:
 def literal(text: str) -> str:
     """Return a text as an SQL string."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def normalised(column: str) -> str:
+    """Return a column name in lower case with underscores, to compare with usual names."""
+    return "_".join(column.lower().replace("-", " ").replace(".", " ").split())
 
 
 @contextmanager
@@ -252,7 +259,7 @@ def _objects_query(connection: DuckDBPyConnection, table: str) -> str:
     for (key,) in rows:
         path = literal('$."' + key.replace('"', '\\"') + '"')
         if key == ASPECTS:
-            value = f"from_json(json_extract(json, {path}), '{json.dumps([{**FIELDS, 'opinion': OPINION}])}')"
+            value = f"from_json(json_extract(json, {path}), {JSON_STRUCTURE})"
         else:
             value = f"json_extract_string(json, {path})"
         name = key if key.lower() not in {n.lower() for n in names} else _numbered(key, names)

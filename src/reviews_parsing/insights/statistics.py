@@ -1,4 +1,4 @@
-"""Shares with confidence intervals and tests of their differences."""
+"""Shares with confidence intervals, and tests of differences of shares and of means."""
 
 from __future__ import annotations
 
@@ -111,6 +111,24 @@ def two_share_p(hits: np.ndarray, total: np.ndarray, other_hits: np.ndarray, oth
     return p
 
 
+def welch_p(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return p-values of Welch's t-test from (number, sum, sum of squares) of shape [3, tests]."""
+    import numpy as np
+    from scipy import stats
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        means = [part[1] / part[0] for part in (first, second)]
+        variances = [
+            np.maximum(part[2] / part[0] - m * m, 0) * part[0] / (part[0] - 1)
+            for part, m in zip((first, second), means, strict=True)
+        ]
+        errors = [variance / part[0] for variance, part in zip(variances, (first, second), strict=True)]
+        deviation = np.sqrt(errors[0] + errors[1])
+        freedom = (errors[0] + errors[1]) ** 2 / (errors[0] ** 2 / (first[0] - 1) + errors[1] ** 2 / (second[0] - 1))
+        p = 2 * stats.t.sf(np.abs(means[0] - means[1]) / deviation, freedom)
+    return np.where(np.isfinite(p), p, 1.0)
+
+
 def best_splits(hits: np.ndarray, total: np.ndarray, min_reviews: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the most significant change point of each series: p-values, and the first period after it.
 
@@ -149,7 +167,6 @@ def weighted_fdr(families: Sequence[tuple[np.ndarray, float]]) -> list[np.ndarra
     import numpy as np
     from scipy import stats
 
-    families = [(p, share) for p, share in families]
     number = sum(len(p) for p, _ in families)
     shares = sum(share for p, share in families if len(p))
     if not number:

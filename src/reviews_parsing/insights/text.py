@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from datetime import date
 
+VERBS = {"mentions": "mention", "praise": "praise", "blame": "blame"}
+"""The verb of each measure."""
 _ENTITY = re.compile(
     r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});|<br ?/?>|</?[pib]>", re.IGNORECASE
 )
@@ -36,6 +38,11 @@ def period_name(start: date, grain: str | None) -> str:
 def day_name(day: date | None) -> str:
     """Return a date such as `5 Jan 2024`."""
     return f"{day.day} {day:%b %Y}" if day else ""
+
+
+def begin_sentence(scope: str, since: str) -> str:
+    """Return the beginning of a sentence on a change since a period, in a group such as `place Harbour` or overall."""
+    return f"{scope[0].upper() + scope[1:]}: since {since}," if scope else f"Since {since},"
 
 
 def enumeration(parts: Sequence[str]) -> str:

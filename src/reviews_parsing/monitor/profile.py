@@ -105,7 +105,8 @@ def to_parquet(table: pa.Table, metadata: dict[str, Any]) -> bytes:
     sink = pa.BufferOutputStream()
     encoded = json.dumps(metadata, ensure_ascii=True).encode()
     pq.write_table(table.replace_schema_metadata({METADATA_KEY: encoded}), sink, compression="zstd")
-    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def from_parquet(content: bytes) -> tuple[pa.Table, dict[str, Any]]:
