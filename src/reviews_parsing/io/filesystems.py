@@ -31,7 +31,7 @@ SCHEMES = ("s3://", "gs://")
 READ_BUFFER_BYTES = 2**18
 COPY_BUFFER_BYTES = 2**22
 GOOGLE_RETRY_LIMIT = timedelta(seconds=20)
-"""How long Google's client retries when the store does not answer or has no credentials; its own default is 15 min."""
+"""Time for which Google's client retries without an answer or without credentials; its own default is 15 min."""
 STAGED_NAME = re.compile(r"\..+\.new$")
 """A file or folder that is being written; the name of an interrupted run's leftovers."""
 LOCK_NAME = ".lock"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _SAMPLE_ROWS = 200
 _MAX_ROWS, _MAX_COLUMNS = 2**20, 2**14
-"""Of a sheet, by Excel's specification."""
+"""Largest size of a sheet, by Excel's specification."""
 _ERROR_VALUES = {"#N/A", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"}
 _EPOCH = datetime.time()
 
