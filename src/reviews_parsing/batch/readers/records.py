@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from reviews_parsing.batch.arrow_types import Scalar, ValueType, arrow_type, infer_type, merge_types
 from reviews_parsing.batch.columns import Column, ValueSample
@@ -19,9 +18,6 @@ from reviews_parsing.batch.rows import Position, Record, Reject, Row, ValueChunk
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.formats import CSV, EXCEL, TEXT
 from reviews_parsing.parser import CHUNK_TEXTS
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
