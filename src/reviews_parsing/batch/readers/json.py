@@ -15,7 +15,7 @@ from typing import Any
 
 from reviews_parsing.batch.readers import Layout
 from reviews_parsing.batch.readers.lines import HEAD_BYTES, UTF8_BOM, Lines, not_utf8
-from reviews_parsing.batch.rows import Position, Record, Row, english_type
+from reviews_parsing.batch.rows import Position, Record, Row, english_type, length_fault
 from reviews_parsing.errors import DataError
 
 BLOCK_BYTES = 2**20
@@ -143,7 +143,7 @@ def _parsed(record: Record, encoding: str) -> Record:
 
 def _read_lines(lines: Lines, is_bracketed: bool) -> Iterator[Record]:
     """Yield each line that is not blank; with `is_bracketed` without the commas and brackets of the array."""
-    too_long = f"a row of more than {lines.limits.max_cell} bytes"
+    too_long = length_fault(lines.limits.max_cell)
     for line in lines:
         data = line.data
         if is_bracketed:
@@ -278,5 +278,5 @@ class _Cutter:
         raw = head or self._buffer[begin.offset - self._offset : self._index]
         if head or len(raw) > self._max_cell:
             hint = "" if self._path else "; if it holds a list of reviews, name that list by --records"
-            return Record(begin, raw[:HEAD_BYTES], None, f"a row of more than {self._max_cell} bytes{hint}")
+            return Record(begin, raw[:HEAD_BYTES], None, length_fault(self._max_cell) + hint)
         return Record(begin, raw, None)
