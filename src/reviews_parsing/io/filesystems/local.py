@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.filesystems.errors import error_reason, printable
-from reviews_parsing.io.filesystems.protocol import FileSystem, Stat, is_hidden
+from reviews_parsing.io.filesystems.protocol import Stat, is_hidden
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,9 +81,11 @@ class LocalFileSystem:
         return path.parent, staged_prefix(path.name)
 
     def make_staging(self, path: Path) -> None:
+        """Create a staging folder. Raises FileExistsError if it exists."""
         path.mkdir(0o700)
 
     def create(self, path: Path) -> BinaryIO:
+        """Create a file in a staging folder. Raises FileExistsError if it exists."""
         return path.open("xb")
 
     def publish(self, path: Path, name: str) -> None:
@@ -120,7 +122,7 @@ class LocalFileSystem:
             yield
 
 
-LOCAL: FileSystem = LocalFileSystem()
+LOCAL = LocalFileSystem()
 
 
 @contextmanager

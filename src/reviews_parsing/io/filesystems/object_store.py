@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.filesystems.errors import STORE_ERRORS, error_reason
-from reviews_parsing.io.filesystems.local import LOCAL
-from reviews_parsing.io.filesystems.protocol import COPY_BUFFER_BYTES, TEMPORARY_PREFIX, FileSystem, Stat, is_hidden
+from reviews_parsing.io.filesystems.protocol import COPY_BUFFER_BYTES, TEMPORARY_PREFIX, Stat, is_hidden
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -89,12 +88,6 @@ class ObjectStore:
     def staging_location(self, name: str) -> tuple[Path, str]:
         return Path(tempfile.gettempdir()), TEMPORARY_PREFIX
 
-    def make_staging(self, path: Path) -> None:
-        LOCAL.make_staging(path)
-
-    def create(self, path: Path) -> BinaryIO:
-        return LOCAL.create(path)
-
     def publish(self, path: Path, name: str) -> None:
         store, key = _store_of(name)
         with path.open("rb") as source:
@@ -127,7 +120,7 @@ class ObjectStore:
         yield
 
 
-STORE: FileSystem = ObjectStore()
+STORE = ObjectStore()
 
 
 @contextmanager

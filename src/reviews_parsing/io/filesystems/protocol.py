@@ -60,12 +60,6 @@ class FileSystem(Protocol):
     def staging_location(self, name: str) -> tuple[Path, str]:
         """Return the local folder in which to stage new versions of a file, and the prefix of their names."""
 
-    def make_staging(self, path: Path) -> None:
-        """Create a staging folder. Raises FileExistsError if it exists."""
-
-    def create(self, path: Path) -> BinaryIO:
-        """Create a file in a staging folder. Raises FileExistsError if it exists."""
-
     def publish(self, path: Path, name: str) -> None:
         """Move a staged file or folder to its final name, atomically; a file of that name is replaced."""
 
