@@ -23,7 +23,7 @@ _STATUS = {"accept", "reject", "ignore"}
 HINT = "name it with --labels-field, or write one review a line with 'text' and 'aspects'"
 
 
-def decode(data: bytes, name: str, fields: Fields = Fields()) -> Iterator[tuple[int, Review]]:  # noqa: B008
+def decode(data: bytes, name: str, fields: Fields = Fields()) -> Iterator[tuple[int, Review]]:
     """Yield (line, review) for each record. Raises DataError naming the shape or the line that cannot be read."""
     yield from decode_records(read_records(data, name), name, fields)
 
@@ -31,7 +31,7 @@ def decode(data: bytes, name: str, fields: Fields = Fields()) -> Iterator[tuple[
 def decode_records(
     numbered_records: Sequence[tuple[int, Record]],
     name: str,
-    fields: Fields = Fields(),  # noqa: B008
+    fields: Fields = Fields(),
 ) -> Iterator[tuple[int, Review]]:
     """Yield (line, review) like `decode`; flat records of one text in a row become one review."""
     numbered_records = [(line, _parse_embedded(record)) for line, record in numbered_records]
@@ -46,7 +46,7 @@ def decode_records(
         except DataError as error:
             raise DataError(f"{name}:{line}: {error}") from None
         previous = reviews[-1][1] if reviews else None
-        if shape.description == "flat records" and previous is not None and previous.text == review.text:
+        if shape.is_flat and previous is not None and previous.text == review.text:
             joined = Review(previous.id, review.text, (*previous.aspects, *review.aspects), previous.meta)
             reviews[-1] = (reviews[-1][0], joined)
         else:
@@ -56,7 +56,7 @@ def decode_records(
     yield from reviews
 
 
-def infer_shape(records: Sequence[Record], fields: Fields = Fields()) -> Shape:  # noqa: B008
+def infer_shape(records: Sequence[Record], fields: Fields = Fields()) -> Shape:
     """Return the shape of the records. Raises DataError saying what they seem to be."""
     for name in filter(None, fields):
         if not any(name in record for record in records):

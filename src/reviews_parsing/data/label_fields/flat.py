@@ -35,9 +35,9 @@ def infer_flat(records: Sequence[Record], fields: Fields, reasons: list[str]) ->
 
         return Shape(
             _make_flat_reader(text_field, keys, roles),
-            "flat records",
             text_field,
             roles.category or roles.polarity or roles.word,
+            is_flat=True,
         )
     return None
 

@@ -22,12 +22,12 @@ class Fields(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """A recognised shape: its reader, a description, and the fields of text and labels."""
+    """A recognised shape: its reader, the fields of text and labels, and if each record is one aspect of its text."""
 
     read: Read
-    description: str
     text_field: str
     label_field: str
+    is_flat: bool = False
 
 
 def quote(names: Sequence[str]) -> str:

@@ -60,7 +60,7 @@ def infer_spans(records: Sequence[Record], fields: Fields, reasons: list[str]) -
                 raise DataError(f"the spans of '{label_field}' fit {fields_text}: name the text with --text-field")
             continue
         text_field, roles = chosen
-        shape = Shape(_make_span_reader(text_field, label_field, roles), "spans", text_field, label_field)
+        shape = Shape(_make_span_reader(text_field, label_field, roles), text_field, label_field)
         shapes.append((shape, roles, tables))
     return _choose_shape(records, shapes)
 

@@ -80,11 +80,9 @@ def _infer_token_field(records: Sequence[Record], tag_field: str, fields: Fields
 
     def read(record: Record, default_id: str) -> Review:
         tokens, tags = _to_list(record[token_field]), _to_list(record[tag_field])
-        texts = [v for k, v in record.items() if isinstance(v, str) and k != token_field and align(tokens, v)]
-        text, aspects, meta = from_tokens(tokens, tags, texts[0] if texts else None)
-        return build_review(record, default_id, text, aspects, (token_field, tag_field), meta)
+        return _read_tokens(record, default_id, tokens, tags, (token_field, tag_field))
 
-    return Shape(read, "tokens and tags", token_field, tag_field)
+    return Shape(read, token_field, tag_field)
 
 
 def _infer_tagged_rows(records: Sequence[Record], name: str) -> Shape | None:
@@ -102,8 +100,16 @@ def _infer_tagged_rows(records: Sequence[Record], name: str) -> Shape | None:
     def read(record: Record, default_id: str) -> Review:
         table = [flatten(row) for row in record[name]]
         tokens, tags = [row[token_keys[0]] for row in table], [row[tag_keys[0]] for row in table]
-        texts = [value for value in record.values() if isinstance(value, str) and align(tokens, value)]
-        text, aspects, meta = from_tokens(tokens, tags, texts[0] if texts else None)
-        return build_review(record, default_id, text, aspects, (name,), meta)
+        return _read_tokens(record, default_id, tokens, tags, (name,))
 
-    return Shape(read, "tokens and tags", name, name)
+    return Shape(read, name, name)
+
+
+def _read_tokens(
+    record: Record, default_id: str, tokens: Sequence[str], tags: Sequence[str], used: Sequence[str]
+) -> Review:
+    """Return the review of tagged tokens; another field that consists of these tokens holds the text."""
+    token_field, *_ = used
+    texts = [v for k, v in record.items() if isinstance(v, str) and k != token_field and align(tokens, v)]
+    text, aspects, meta = from_tokens(tokens, tags, texts[0] if texts else None)
+    return build_review(record, default_id, text, aspects, used, meta)
