@@ -17,10 +17,10 @@ from reviews_parsing.batch.readers import Layout
 from reviews_parsing.batch.readers.lines import HEAD_BYTES, UTF8_BOM, Lines, not_utf8
 from reviews_parsing.batch.rows import Position, Record, Row, english_type, length_fault
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.json_errors import LONE_SURROGATE, not_json
 
 BLOCK_BYTES = 2**20
 _SAMPLE_LINES = 100
-LONE_SURROGATE = "holds half of a surrogate pair: correct or remove the character"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # A string that ends in its line, a bracket, a colon, the beginning of a string that does not end, or another value.
 _TOKEN = re.compile(rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"|[{}\[\]:]|"|[^\s,:{}\[\]"]+')
@@ -40,11 +40,8 @@ def parse_object(text: str) -> Row:
     """
     try:
         value = json.loads(text, parse_constant=_null, parse_float=_parse_float)
-    except json.JSONDecodeError as error:
-        line = f"line {error.lineno}, " if error.lineno > 1 else ""
-        raise DataError(f"not JSON ({error.msg} at {line}column {error.colno}): correct or remove the line") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON ({error}): correct or remove the line") from None
+        raise not_json(error, "correct or remove the line") from None
     if isinstance(value, str):
         value = {"text": value}
     if not isinstance(value, dict):

@@ -11,12 +11,13 @@ from reviews_parsing.batch.arrow_types import Scalar, ValueType, arrow_type, inf
 from reviews_parsing.batch.columns import Column, ValueSample
 from reviews_parsing.batch.readers import CHUNK_BYTES, PART_BYTES, Input, Limits, Part, Scan, excel
 from reviews_parsing.batch.readers.delimited import read_delimited
-from reviews_parsing.batch.readers.json import LONE_SURROGATE, has_lone_surrogate, read_json, replace_surrogates
+from reviews_parsing.batch.readers.json import has_lone_surrogate, read_json, replace_surrogates
 from reviews_parsing.batch.readers.lines import Lines, not_utf8
 from reviews_parsing.batch.readers.nesting import NestedLists
 from reviews_parsing.batch.rows import Position, Record, Reject, Row, ValueChunk, english_type, length_fault, type_fault
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.formats import CSV, EXCEL, TEXT
+from reviews_parsing.io.json_errors import LONE_SURROGATE
 from reviews_parsing.parser import CHUNK_TEXTS
 
 
