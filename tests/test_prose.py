@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,12 +51,21 @@ class Text(NamedTuple):
 
 
 def docstrings(path: Path) -> Iterator[Text]:
-    """Yield the docstrings of a module, its classes and its functions."""
+    """Yield the docstrings of a module, its classes, its functions, and its constants and attributes."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
             if text:
                 yield Text(str(path), node.body[0].lineno, text)
+            yield from attribute_docstrings(path, node.body)
+
+
+def attribute_docstrings(path: Path, body: list[ast.stmt]) -> Iterator[Text]:
+    """Yield the strings that follow an assignment."""
+    for assignment, statement in pairwise(body):
+        match assignment, statement:
+            case ast.Assign() | ast.AnnAssign(), ast.Expr(ast.Constant(str(text))):
+                yield Text(str(path), statement.lineno, text)
 
 
 def prose(markdown: str) -> str:
@@ -126,6 +136,20 @@ def test_the_checker_finds_phrases_with_their_lines() -> None:
         "page:12'goes on from'",
     ]
     assert OPENER.match("Which column holds the texts.")
+
+
+def test_the_checker_reads_docstrings_of_constants_and_attributes(tmp_path: Path) -> None:
+    module = tmp_path / "module.py"
+    module.write_text(
+        '"""Module."""\nLIMIT = 3\n"""Of a sheet."""\n\n\nclass A:\n    size: int = 0\n    """How large."""\n\n'
+        '    def __init__(self):\n        self.name = ""\n        """Whether it has a name."""\n'
+    )
+    assert sorted((line, text) for _, line, text in docstrings(module)) == [
+        (1, "Module."),
+        (3, "Of a sheet."),
+        (8, "How large."),
+        (12, "Whether it has a name."),
+    ]
 
 
 def test_the_checker_ignores_code_and_quotations() -> None:

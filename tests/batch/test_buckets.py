@@ -16,6 +16,7 @@ from ports import free_port
 from reviews_parsing.batch import parse_files
 from reviews_parsing.errors import DataError
 from reviews_parsing.io import filesystems
+from reviews_parsing.io.filesystems import object_store
 from reviews_parsing.io.globs import translate
 from reviews_parsing.parser import AspectParser
 from stores import Store
@@ -83,7 +84,7 @@ def test_what_is_not_there(parser: AspectParser, bucket: Store, tmp_path: Path) 
 def test_a_store_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     address = f"127.0.0.1:{free_port()}"
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", address)
-    monkeypatch.setattr(filesystems, "GOOGLE_RETRY_LIMIT", timedelta(seconds=0.1))
+    monkeypatch.setattr(object_store, "GOOGLE_RETRY_LIMIT", timedelta(seconds=0.1))
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{address}")
     for file in ("gs://reviews/a.csv", "s3://reviews/a.csv"):
         with pytest.raises(DataError, match=f"^{file} cannot be reached .the store cannot be reached.: check"):

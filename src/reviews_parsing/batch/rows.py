@@ -181,6 +181,11 @@ def type_fault(row: Row, column: str) -> str:
     return "" if value is None or isinstance(value, str) else f"'{column}' is {english_type(value)}, not a string"
 
 
+def length_fault(max_bytes: int) -> str:
+    """Return the fault of a row that is longer than the limit."""
+    return f"a row of more than {max_bytes} bytes"
+
+
 def english_type(value: Any) -> str:
     """Return the JSON type of a value in English."""
     if value is None or isinstance(value, bool):

@@ -45,7 +45,7 @@ def check(
     mapping: Mapping[str, str | None] | None = None,
     format: str | None = None,
     categories: Collection[str] | None = None,
-    fields: Fields = Fields(),  # noqa: B008
+    fields: Fields = Fields(),
 ) -> list[Finding]:
     """Return the defects of the reviews of a dataset, in the order of its reviews.
 
@@ -81,7 +81,7 @@ def check_dataset(
     source: str | Path,
     mapping: Mapping[str, str | None] | None = None,
     format: str | None = None,
-    fields: Fields = Fields(),  # noqa: B008
+    fields: Fields = Fields(),
 ) -> list[Finding]:
     """Return the defects of a dataset as a whole: splits without labels, misspelt names, small splits, unread parts.
 

@@ -91,7 +91,7 @@ def get_decoder(name: str, fields: Fields) -> Callable[[bytes, str], Iterable[tu
     return decode
 
 
-def detect_format(path: Path, data: bytes, fields: Fields = Fields()) -> str:  # noqa: B008
+def detect_format(path: Path, data: bytes, fields: Fields = Fields()) -> str:
     """Return the format of a file, by its ending and content; `fields` name fields of JSON.
 
     Raises DataError if it is unknown.
@@ -170,6 +170,6 @@ def _check_empty_aspects(records: Sequence[Record], name: str) -> None:
         )
     except DataError:
         return
-    if shape.description == "flat records":
+    if shape.is_flat:
         return
     raise DataError(f"{name}: 'aspects' is empty, but '{shape.label_field}' holds labels: name it with --labels-field")

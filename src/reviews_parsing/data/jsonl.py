@@ -10,6 +10,7 @@ from typing import Any
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import decode_utf8, encode_utf8
+from reviews_parsing.io.json_errors import LONE_SURROGATE, not_json
 from reviews_parsing.schema import Aspect, Opinion, Review
 
 _ASPECT_FIELDS = frozenset(Aspect.__dataclass_fields__)
@@ -82,13 +83,10 @@ def parse_json(text: str, remedy: str) -> Any:
         value = json.loads(text, parse_constant=_reject_constant, parse_float=_parse_finite)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except json.JSONDecodeError as error:
-        line = f"line {error.lineno}, " if error.lineno > 1 else ""
-        raise DataError(f"not JSON ({error.msg} at {line}column {error.colno}): {remedy}") from None
     except UnicodeEncodeError:
-        raise DataError("holds half of a surrogate pair: correct or remove the character") from None
+        raise DataError(LONE_SURROGATE) from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON ({error}): {remedy}") from None
+        raise not_json(error, remedy) from None
     return value
 
 

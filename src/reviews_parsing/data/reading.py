@@ -35,7 +35,7 @@ def read(
     path: str | Path,
     mapping: Mapping[str, str | None] | None = None,
     format: str | None = None,
-    fields: Fields = Fields(),  # noqa: B008
+    fields: Fields = Fields(),
 ) -> list[Review]:
     """Read the reviews of one labelled file, or of one saved dataset split, in order.
 
@@ -54,7 +54,7 @@ def read_splits(
     source: str | Path,
     mapping: Mapping[str, str | None] | None = None,
     format: str | None = None,
-    fields: Fields = Fields(),  # noqa: B008
+    fields: Fields = Fields(),
 ) -> dict[str, list[Review]]:
     """Read the reviews of each split of a dataset: train, validation and test, as far as they exist.
 
@@ -70,7 +70,7 @@ def read_located_splits(
     source: str | Path,
     mapping: Mapping[str, str | None] | None = None,
     format: str | None = None,
-    fields: Fields = Fields(),  # noqa: B008
+    fields: Fields = Fields(),
 ) -> dict[str, list[LocatedReview]]:
     """Read splits like `read_splits`, with the file and line of each review."""
     if format is not None:

@@ -20,7 +20,8 @@ def read_records(data: bytes, name: str) -> list[tuple[int, Record]]:
 
     A pair of a text and an object, as in spaCy's training data, becomes the object with the field `text`.
     """
-    lines = [(number, line) for number, line in enumerate(decode_utf8(data, name).split("\n"), 1) if line.strip()]
+    text = decode_utf8(data, name)
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if lines and all(is_complete(line) for _, line in lines[:2]) and (len(lines) > 1 or lines[0][1].lstrip()[0] == "{"):
         numbered_values = []
         for number, line in lines:
@@ -33,7 +34,7 @@ def read_records(data: bytes, name: str) -> list[tuple[int, Record]]:
             return list(enumerate(nested_records, 1)) if nested_records else _to_records(numbered_values, name)
         return _to_records(numbered_values, name)
     try:
-        document = parse_json(decode_utf8(data, name), "correct it")
+        document = parse_json(text, "correct it")
     except DataError as error:
         if lines and lines[0][1].lstrip().startswith("{"):
             return list(decode_objects(data, name))

@@ -28,13 +28,10 @@ def decode_utf8(data: bytes, name: str) -> str:
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        raise not_utf8(error, name, data.count(b"\n", 0, error.start) + 1) from None
-
-
-def not_utf8(error: UnicodeDecodeError, name: str, line: int, offset: int = 0) -> DataError:
-    """Return the error for a line that is not UTF-8; the decoded bytes begin at `offset` of the file."""
-    byte, position = error.object[error.start], offset + error.start
-    return DataError(f"{name}:{line}: byte {byte:#04x} at offset {position} is not UTF-8: save the file as UTF-8")
+        byte, line = data[error.start], data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{name}:{line}: byte {byte:#04x} at offset {error.start} is not UTF-8: save the file as UTF-8"
+        ) from None
 
 
 def encode_utf8(text: str, name: str) -> bytes:

@@ -55,7 +55,7 @@ class StagedFiles:
     @contextmanager
     def create(self, target: str) -> Iterator[BinaryIO]:
         """Create the new version of a target; it is on disk when the block ends."""
-        with filesystem_of(target).create(self.path(target)) as file:
+        with filesystems.LOCAL.create(self.path(target)) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

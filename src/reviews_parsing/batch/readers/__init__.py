@@ -69,7 +69,7 @@ class Layout:
     compression: str = ""
     encoding: str = "utf-8"
     is_encoding_certain: bool = False
-    """True if the encoding was requested or is marked in the file, so that it is not changed by what is read."""
+    """True if the encoding was requested or is marked in the file; the content of the rows then does not change it."""
     delimiter: str = ","
     quote: str = '"'
     escape: str = ""
@@ -80,7 +80,7 @@ class Layout:
     header_line: int = 0
     """Line of the header from 1, 0 without a header."""
     style: str = "lines"
-    """Of JSON: `lines`, `bracketed` (an array with one object a line), `array` or `values` (one after the other)."""
+    """Style of JSON: `lines`, `bracketed` (an array with one object a line), `array` or `values` (consecutive ones)."""
     records: str = ""
     """The list (JSON) or the sheet (spreadsheet) with the reviews."""
 

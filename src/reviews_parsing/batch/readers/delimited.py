@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from reviews_parsing.batch.columns import refuse_duplicate_columns
 from reviews_parsing.batch.readers import Layout
 from reviews_parsing.batch.readers.lines import Line, Lines, not_utf8
-from reviews_parsing.batch.rows import Position, Record, to_text
+from reviews_parsing.batch.rows import Position, Record, length_fault, to_text
 from reviews_parsing.errors import DataError
 
 _QUOTED = re.compile('[\t,;"\r\n]|^[ \ufeff]')
@@ -63,7 +63,7 @@ class DelimitedRows:
         """Lines that were read ahead."""
         self._row: list[Line] = []
         """Lines of the row that is being read."""
-        self._too_long = f"a row of more than {max_cell} bytes"
+        self._too_long = length_fault(max_cell)
 
     def __iter__(self) -> Iterator[Cells]:
         reader = self._reader(self._feed())

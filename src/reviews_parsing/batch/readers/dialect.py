@@ -25,7 +25,7 @@ _SNIFFED_CHARACTERS, _MIN_SNIFFED_ROWS = 2**13, 3
 _MIN_REGULAR = 0.9
 """Share of the sample rows that must have the width of a table without a known header."""
 _MIN_UNEVEN = 0.5
-"""Share of the sample rows with equal widths above which a file is no single column."""
+"""Share of the sample rows with equal widths above which a file is not a single column."""
 _MAX_PREAMBLE_ROWS = 50
 _MAX_LABEL_CHARACTERS, _MAX_LABEL_WORDS = 60, 6
 _SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?\s*', re.IGNORECASE)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from reviews_parsing.batch.columns import refuse_duplicate_columns, text_name
 from reviews_parsing.batch.readers import Input, Layout, Limits, ReadOptions
 from reviews_parsing.batch.readers.dialect import Table, column_names, decide_header, locate_table
-from reviews_parsing.batch.readers.lines import unreadable
-from reviews_parsing.batch.rows import Position, Record
+from reviews_parsing.batch.readers.lines import HEAD_BYTES, unreadable
+from reviews_parsing.batch.rows import Position, Record, length_fault
 from reviews_parsing.errors import DataError
 from reviews_parsing.io import filesystems
 from reviews_parsing.io.filesystems import Stat, first_line
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _SAMPLE_ROWS = 200
 _MAX_ROWS, _MAX_COLUMNS = 2**20, 2**14
-"""Of a sheet, by Excel's specification."""
+"""Largest size of a sheet, by Excel's specification."""
 _ERROR_VALUES = {"#N/A", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"}
 _EPOCH = datetime.time()
 
@@ -106,7 +106,7 @@ def _records(file: Input, limits: Limits, names: Sequence[str], first: int) -> G
             if len(values) > len(names):
                 yield record._replace(reason=f"{len(values)} values where the header has {len(names)}")
             elif len(raw) > limits.max_cell:
-                yield record._replace(raw=raw[:1000], reason=f"a row of more than {limits.max_cell} bytes")
+                yield record._replace(raw=raw[:HEAD_BYTES], reason=length_fault(limits.max_cell))
             else:
                 padded = [*values, *[None] * (len(names) - len(values))]
                 yield record._replace(row=dict(zip(names, padded, strict=True)))

@@ -15,12 +15,12 @@ from typing import Any
 
 from reviews_parsing.batch.readers import Layout
 from reviews_parsing.batch.readers.lines import HEAD_BYTES, UTF8_BOM, Lines, not_utf8
-from reviews_parsing.batch.rows import Position, Record, Row, english_type
+from reviews_parsing.batch.rows import Position, Record, Row, english_type, length_fault
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.json_errors import LONE_SURROGATE, not_json
 
 BLOCK_BYTES = 2**20
 _SAMPLE_LINES = 100
-LONE_SURROGATE = "holds half of a surrogate pair: correct or remove the character"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # A string that ends in its line, a bracket, a colon, the beginning of a string that does not end, or another value.
 _TOKEN = re.compile(rb'"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+"|[{}\[\]:]|"|[^\s,:{}\[\]"]+')
@@ -40,11 +40,8 @@ def parse_object(text: str) -> Row:
     """
     try:
         value = json.loads(text, parse_constant=_null, parse_float=_parse_float)
-    except json.JSONDecodeError as error:
-        line = f"line {error.lineno}, " if error.lineno > 1 else ""
-        raise DataError(f"not JSON ({error.msg} at {line}column {error.colno}): correct or remove the line") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON ({error}): correct or remove the line") from None
+        raise not_json(error, "correct or remove the line") from None
     if isinstance(value, str):
         value = {"text": value}
     if not isinstance(value, dict):
@@ -143,7 +140,7 @@ def _parsed(record: Record, encoding: str) -> Record:
 
 def _read_lines(lines: Lines, is_bracketed: bool) -> Iterator[Record]:
     """Yield each line that is not blank; with `is_bracketed` without the commas and brackets of the array."""
-    too_long = f"a row of more than {lines.limits.max_cell} bytes"
+    too_long = length_fault(lines.limits.max_cell)
     for line in lines:
         data = line.data
         if is_bracketed:
@@ -278,5 +275,5 @@ class _Cutter:
         raw = head or self._buffer[begin.offset - self._offset : self._index]
         if head or len(raw) > self._max_cell:
             hint = "" if self._path else "; if it holds a list of reviews, name that list by --records"
-            return Record(begin, raw[:HEAD_BYTES], None, f"a row of more than {self._max_cell} bytes{hint}")
+            return Record(begin, raw[:HEAD_BYTES], None, length_fault(self._max_cell) + hint)
         return Record(begin, raw, None)

@@ -10,12 +10,15 @@ import lzma
 import re
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Self, cast
 
 from reviews_parsing.batch.readers import Layout, Limits
 from reviews_parsing.batch.rows import Position
 from reviews_parsing.errors import DataError
 from reviews_parsing.io import filesystems
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 HEAD_BYTES = 1000
 """Bytes that are kept of a line that is too long."""
@@ -134,46 +137,55 @@ def unpack(raw: BinaryIO, compression: str) -> BinaryIO:
     return raw
 
 
-class _Counted(io.RawIOBase):
+class _Converted(io.RawIOBase):
+    """A file whose content is converted while it is read."""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._next(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def _next(self, size: int) -> bytes:
+        """Return up to `size` converted bytes, none at the end of the file."""
+        raise NotImplementedError
+
+
+class _Counted(_Converted):
     """An unpacked file that ends with DataError when it is too large for its packed size."""
 
     def __init__(self, file: BinaryIO, name: str, limits: Limits, packed: int) -> None:
         self._file, self._name, self._limits, self._packed = file, name, limits, packed
         self._count = 0
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = self._file.read(len(buffer))
+    def _next(self, size: int) -> bytes:
+        data = self._file.read(size)
         self._count += len(data)
         self._limits.refuse_unpacked(self._name, self._packed, self._count)
-        buffer[: len(data)] = data
-        return len(data)
+        return data
 
 
-class _Transcoded(io.RawIOBase):
+class _Transcoded(_Converted):
     """A text in another encoding as UTF-8; bytes that the encoding does not have stay, and are not UTF-8."""
 
     def __init__(self, file: BinaryIO, encoding: str) -> None:
         self._file = file
-        # Surrogates stand for what cannot be decoded; only the handler of UTF-16 and UTF-32 differs.
+        # Surrogates replace bytes that cannot be decoded; only the handler of UTF-16 and UTF-32 differs.
         self._errors = "surrogatepass" if codecs.lookup(encoding).name.startswith("utf") else "surrogateescape"
         self._decoder = codecs.getincrementaldecoder(encoding)(self._errors)
         self._ready = b""
         self._is_ended = False
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+    def _next(self, size: int) -> bytes:
         while not self._ready and not self._is_ended:
             block = self._file.read(BLOCK_BYTES)
             self._is_ended = not block
             self._ready = self._decode(block)
-        data, self._ready = self._ready[: len(buffer)], self._ready[len(buffer) :]
-        buffer[: len(data)] = data
-        return len(data)
+        data, self._ready = self._ready[:size], self._ready[size:]
+        return data
 
     def _decode(self, block: bytes) -> bytes:
         try:

@@ -6,22 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from reviews_parsing.batch.arrow_types import Scalar, ValueType, arrow_type, infer_type, merge_types
 from reviews_parsing.batch.columns import Column, ValueSample
 from reviews_parsing.batch.readers import CHUNK_BYTES, PART_BYTES, Input, Limits, Part, Scan, excel
 from reviews_parsing.batch.readers.delimited import read_delimited
-from reviews_parsing.batch.readers.json import LONE_SURROGATE, has_lone_surrogate, read_json, replace_surrogates
+from reviews_parsing.batch.readers.json import has_lone_surrogate, read_json, replace_surrogates
 from reviews_parsing.batch.readers.lines import Lines, not_utf8
 from reviews_parsing.batch.readers.nesting import NestedLists
-from reviews_parsing.batch.rows import Position, Record, Reject, Row, ValueChunk, english_type, type_fault
+from reviews_parsing.batch.rows import Position, Record, Reject, Row, ValueChunk, english_type, length_fault, type_fault
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.formats import CSV, EXCEL, TEXT
+from reviews_parsing.io.json_errors import LONE_SURROGATE
 from reviews_parsing.parser import CHUNK_TEXTS
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +211,7 @@ def _read_texts(lines: Lines, encoding: str, start: Position | None) -> Iterator
         lines.seek(start)
     for line in lines:
         if line.data.strip():
-            fault = f"a row of more than {lines.limits.max_cell} bytes" if not line.is_whole else ""
+            fault = length_fault(lines.limits.max_cell) if not line.is_whole else ""
             fault = fault or not_utf8(line.position, line.data, encoding)
             text = line.data.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
             yield Record(line.position, line.data, None if fault else {"text": text}, fault)
