@@ -19,11 +19,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from reviews_parsing.demo import rooms
+from reviews_parsing import batch
+from reviews_parsing.batch.columns import ASPECTS
 from reviews_parsing.demo.client import InferenceClient, RemoteParser
+from reviews_parsing.demo.plots import draw_report
 from reviews_parsing.errors import DataError, ReviewsParsingError
 from reviews_parsing.io.files import write_bytes
 from reviews_parsing.schema import Aspect
+from reviews_parsing.tagging import words as find_words
 
 PREVIEW_REVIEWS = 50
 PREVIEW_CHARACTERS = 5_000
@@ -72,15 +75,20 @@ def describe_memory_limit(name: str, memory_mb: int) -> str:
 
 
 def scan(request: Request) -> dict[str, Any]:
-    """Return the columns of the file."""
-    columns = rooms.scan_columns(request["path"])
-    return {"columns": columns.names, "text_columns": columns.text_names, "guess": columns.text_guess}
+    """Return the columns of the file. Raises DataError if it cannot be read or has no column of texts."""
+    path = request["path"]
+    preview = batch.preview_file(path)
+    if not preview.text_columns:
+        raise DataError(f"{path} has no column of strings, only {', '.join(preview.columns)}: add one with the texts")
+    # A file with predicted aspects, such as one from `data suggest`, has its texts in `text`.
+    guess = preview.text_column or ("text" if "text" in preview.text_columns else None)
+    return {"columns": preview.columns, "text_columns": preview.text_columns, "guess": guess}
 
 
 def build_queue(request: Request) -> dict[str, Any]:
     """Write the distinct texts of the column to queue.json."""
     texts: dict[str, None] = {}
-    for row in rooms.read_rows(request["path"]):
+    for row in batch.read_rows([request["path"]]):
         text = row.get(request["column"])
         if isinstance(text, str) and text.strip() and len(text) <= QUEUE_CHARACTERS:
             texts[text] = None
@@ -99,31 +107,37 @@ def parse(request: Request) -> dict[str, Any]:
     target, report_file = Path(f"{stem}-parsed.parquet"), Path(f"{stem}-insights.html")
     client = InferenceClient(request["server_url"], request["model"])
     parser = RemoteParser(client, threading.Event())
-    totals = {"rows": 0}
-    with _Reporter(lambda: {"phase": "parsing", "done": parser.parsed, "total": totals["rows"]}):
-        report = rooms.parse_file(parser, path, target, column, lambda finished, total: totals.update(rows=total))
+    rows = 0
+
+    def on_progress(_finished: int, total: int, _rows: int) -> None:
+        nonlocal rows
+        rows = total
+
+    with _Reporter(lambda: {"phase": "parsing", "done": parser.parsed, "total": rows}):
+        report = batch.parse_files(parser, [path], target, text_column=column, languages=True, progress=on_progress)
     outcome: dict[str, Any] = {
         "rows": report.rows,
         "parsed": report.parsed,
         "aspects": report.aspects,
-        "foreign": report.foreign,
+        "foreign": sum(report.foreign.values()),
         "seconds": report.seconds,
         "versions": sorted(parser.versions),
         "too_long": parser.too_long,
-        "counts": report.counts,
+        "counts": [(category, polarity, count) for (category, polarity), count in report.counts.items()],
         "rejected": "",
         "downloads": {"parsed": target.name},
         "plots": [],
         "plots_error": "",
     }
     if report.rejects:
-        outcome["rejected"] = str(summarise_rejects(report.rejects, Path(request["name"]).name))
-        outcome["downloads"]["rejects"] = report.rejects.name
+        rejects = Path(report.rejects)
+        outcome["rejected"] = str(summarise_rejects(rejects, Path(request["name"]).name))
+        outcome["downloads"]["rejects"] = rejects.name
     emit(progress={"phase": "drawing", "share": 0.0, "step": "reading"})
     outcome["reviews"] = _index(target, column)
     try:
         group_by = [request["group_by"]] if request.get("group_by") else []
-        plots = rooms.draw_report(
+        plots = draw_report(
             target, report_file, group_by, lambda share, step: emit(progress=_drawing_progress(share, step))
         )
     except (ReviewsParsingError, MemoryError) as error:
@@ -195,17 +209,17 @@ def _index(parsed: Path, column: str) -> list[dict[str, Any]]:
 
     digests: list[int] = []
     with pq.ParquetFile(parsed) as file:
-        for batch in file.iter_batches(columns=[column]):
-            digests.extend(text_digest(str(text or "")) for text in batch.column(0).to_pylist())
+        for part in file.iter_batches(columns=[column]):
+            digests.extend(text_digest(str(text or "")) for text in part.column(0).to_pylist())
     np.save(DIGESTS_FILE, np.array(digests, np.uint64))
-    rows = (row for row in rooms.read_rows(str(parsed)) if row[column])
-    return [_preview(row[column], row[rooms.ASPECTS_COLUMN]) for row in islice(rows, PREVIEW_REVIEWS)]
+    rows = (row for row in batch.read_rows([str(parsed)]) if row[column])
+    return [_preview(row[column], row[ASPECTS]) for row in islice(rows, PREVIEW_REVIEWS)]
 
 
 def _preview(text: str, aspects: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a review for the page; a long one without the aspects behind its cut."""
     if len(text) <= PREVIEW_CHARACTERS:
-        return {"text": text, "aspects": aspects, "words": rooms.find_words(text), "shortened": False}
+        return {"text": text, "aspects": aspects, "words": find_words(text), "shortened": False}
 
     def is_inside(aspect: Aspect) -> bool:
         return all(part.end <= PREVIEW_CHARACTERS for part in (aspect, aspect.opinion) if part and part.end is not None)
