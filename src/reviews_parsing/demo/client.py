@@ -171,7 +171,7 @@ class RemoteParser:
     """Parser of any number of texts by a server, with a few concurrent requests."""
 
     identifies_languages = True
-    """Whether reviews have a language; that of a server that identifies none is None."""
+    """Reviews have a language; it is None if the server identifies no languages."""
 
     def __init__(self, client: InferenceClient, stop: threading.Event) -> None:
         self._client = client
