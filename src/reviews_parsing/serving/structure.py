@@ -134,8 +134,8 @@ def check_message(content: bytes, max_texts: int) -> None:
                         if field is PACKED:
                             count += size
                             check_values(count, limit, max_texts)
-                        elif field is not None:
-                            pending.append((offset, min(offset + size, end), field))  # type: ignore[arg-type]
+                        elif isinstance(field, dict):
+                            pending.append((offset, min(offset + size, end), field))
                         offset += size
                     case _:
                         return
