@@ -23,6 +23,7 @@ from reviews_parsing import batch
 from reviews_parsing.batch.columns import ASPECTS
 from reviews_parsing.demo.client import InferenceClient, RemoteParser
 from reviews_parsing.demo.plots import draw_report
+from reviews_parsing.demo.rejects import summarise_rejects
 from reviews_parsing.errors import DataError, ReviewsParsingError
 from reviews_parsing.io.files import write_bytes
 from reviews_parsing.schema import Aspect
@@ -33,11 +34,8 @@ PREVIEW_CHARACTERS = 5_000
 """Longer reviews are shortened in the preview."""
 QUEUE_REVIEWS, QUEUE_CHARACTERS = 1_000, 20_000
 """Limits of a labelling queue; longer reviews are left out."""
-MAX_REASONS = 3
-"""Reasons of rejected rows that are named; rows with other reasons are counted."""
 REPORT_INTERVAL_SECONDS = 0.25
 DIGESTS_FILE = "digests.npy"
-_NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
 
 Request = dict[str, Any]
 
@@ -148,53 +146,6 @@ def parse(request: Request) -> dict[str, Any]:
         outcome["plots"] = [{"caption": caption, "svg": svg} for caption, svg in plots]
     write_bytes(Path("outcome.json"), json.dumps(outcome).encode())
     return {}
-
-
-class RejectSummary:
-    """Rejected rows counted by reason; reasons that differ only in numbers are one."""
-
-    def __init__(self) -> None:
-        self._reasons: dict[str, tuple[str, int, bool]] = {}
-
-    def add(self, reason: str) -> None:
-        """Count a reason; reasons that differ only in numbers are counted together."""
-        key = _NUMBERS.sub("#", reason)
-        first, count, identical = self._reasons.get(key, (reason, 0, True))
-        self._reasons[key] = first, count + 1, identical and reason == first
-
-    def __str__(self) -> str:
-        """Return the number of rows and the most frequent reasons as a sentence, empty without any rows."""
-        reasons = sorted(self._reasons.values(), key=lambda reason: -reason[1])
-        rows = sum(count for _, count, _ in reasons)
-        if not rows:
-            return ""
-        parts = [
-            f"{first}{'' if identical else ', or the like'} ({plural(count, 'row')})"
-            for first, count, identical in reasons[:MAX_REASONS]
-        ]
-        unnamed = sum(count for _, count, _ in reasons[MAX_REASONS:])
-        if unnamed:
-            parts.append(f"other reasons ({plural(unnamed, 'row')})")
-        verb = "was" if rows == 1 else "were"
-        return f"{plural(rows, 'row')} could not be parsed and {verb} left out: {'; '.join(parts)}."
-
-
-def summarise_rejects(rejects: Path, input_name: str) -> RejectSummary:
-    """Count a file of rejects, and replace the name of the stored file in it by `input_name`; memory is constant."""
-    summary = RejectSummary()
-    rewritten = rejects.with_name(f"{rejects.name}.new")
-    with rejects.open(encoding="utf-8") as lines, rewritten.open("x", encoding="utf-8") as target:
-        for line in lines:
-            reject = json.loads(line)
-            summary.add(reject["reason"])
-            target.write(json.dumps({**reject, "input": input_name}, ensure_ascii=False) + "\n")
-    rewritten.replace(rejects)
-    return summary
-
-
-def plural(number: int, noun: str) -> str:
-    """Return "1 row", "1,200 rows"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def text_digest(text: str) -> int:
