@@ -132,9 +132,7 @@ class Api:
                 "REVIEWS_PARSING_PAGE_STORAGE_MB",
                 507,
             )
-        if self._taxonomy is None:
-            self._remember_taxonomy(await run_in_threadpool(self.client.describe))
-        taxonomy = self._taxonomy or Taxonomy(())
+        taxonomy = self._taxonomy or self._remember_taxonomy(await run_in_threadpool(self.client.describe))
         revision, is_conflict = await run_in_threadpool(save_correction, self._store, body, taxonomy)
         return _json({"correction": describe_correction(revision)}, 409 if is_conflict else 200)
 
