@@ -78,7 +78,7 @@ class Job:
 
     @property
     def file(self) -> str:
-        """Name of the stored file: fixed, because names of strangers may hold patterns or control characters."""
+        """Name of the stored file: fixed, because untrusted names may hold patterns or control characters."""
         match = _EXTENSION.search(self.name)
         return f"upload{match[0].lower()}" if match else "upload"
 

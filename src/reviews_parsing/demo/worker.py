@@ -1,6 +1,6 @@
 """Worker process that reads an uploaded file: its columns, its aspects with plots, or its texts as a labelling queue.
 
-Files come from strangers, so the process has limits of memory, CPU time and file size, runs in the folder of the job,
+The files are untrusted, so the process has limits of memory, CPU time and file size, runs in the folder of the job,
 and ends when the page that started it ends. The request is one line of JSON on stdin; progress and the result are lines
 of JSON on stdout.
 """

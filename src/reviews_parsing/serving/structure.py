@@ -108,7 +108,7 @@ def unpack_texts(raw: bytes, max_texts: int) -> list[bytes]:
 def check_message(content: bytes, max_texts: int) -> None:
     """Raise RequestRefused (413) if a serialized ModelInferRequest holds more values than a legal one.
 
-    Bytes that are no message pass; the parser of protocol buffers refuses them.
+    Bytes that are not a message pass; the parser of protocol buffers refuses them.
     """
     limit = max_texts + OTHER_VALUES
     # Messages that are still to be read: start, end and fields.
