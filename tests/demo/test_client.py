@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 from reviews_parsing.demo import client as client_module
 from reviews_parsing.demo.app import create_app
 from reviews_parsing.demo.client import InferenceClient, RemoteParser
-from reviews_parsing.demo.rooms import split_into_batches
 from reviews_parsing.errors import InferenceError, Stopped
 from reviews_parsing.io.ports import free_port
 from reviews_parsing.parser import AspectParser
+from reviews_parsing.serving.batches import batches
 from reviews_parsing.settings import MODEL_NAME, Settings
 from serving.client import Server
 
@@ -142,7 +142,7 @@ def test_a_second_server_that_is_away_leaves_the_first_answer(server: Server, un
 def test_batches_keep_the_order_and_the_bounds(lengths: list[int]) -> None:
     texts = ["x" * length for length in lengths]
     max_texts, max_characters = client_module.MAX_BATCH_TEXTS, client_module.MAX_BATCH_CHARACTERS
-    batches = list(split_into_batches(texts, max_texts, max_characters))
-    assert [text for batch in batches for text in batch] == texts
-    assert all(batch and len(batch) <= max_texts for batch in batches)
-    assert all(len(batch) == 1 or sum(map(len, batch)) <= max_characters for batch in batches)
+    split = list(batches(texts, max_texts, max_characters))
+    assert [text for batch in split for text in batch] == texts
+    assert all(batch and len(batch) <= max_texts for batch in split)
+    assert all(len(batch) == 1 or sum(map(len, batch)) <= max_characters for batch in split)

@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from reviews_parsing.batch import read_rows
-from reviews_parsing.demo.worker import RejectSummary
+from reviews_parsing.demo.rejects import RejectSummary
 from serving.client import Server
 
 from .conftest import Site, Visit, page_over, save, until, upload, visits, write_csv

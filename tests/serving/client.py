@@ -1,4 +1,4 @@
-"""A server process, and what its REST door answers."""
+"""A server process, and the answers of its REST endpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEADLINE = 90.0
 # Every server of the tests may be managed with this token.
 TOKEN = "a-token-of-the-tests"
 AUTHORIZATION = {"Authorization": f"Bearer {TOKEN}"}
-# Variables that a server reads, by how they begin.
+# Prefixes of the variables that a server reads.
 OURS = ("JAEGER_", "MLFLOW_", "MLSERVER_", "OTEL_", "REVIEWS_PARSING_")
 
 

@@ -1,4 +1,4 @@
-"""A collector of traces that speaks OTLP, over HTTP or gRPC, and keeps what it gets."""
+"""A collector of traces for OTLP over HTTP or gRPC, which stores the requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests that were valid once: strategies that break V2 requests, in their JSON, their tensors and their framing."""
+"""Hypothesis strategies for mutated V2 requests: in their JSON, their tensors and their framing."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ junk = st.recursive(
 
 @dataclass(frozen=True)
 class Exchange:
-    """Bytes for a server; `whole` where they are as many as they say, and so must be answered."""
+    """Bytes for a server; `whole` if their length is as announced, so that they must be answered."""
 
     sent: bytes
     whole: bool
@@ -76,7 +76,7 @@ def pack(elements: list[str]) -> bytes:
 
 
 def _places(form: Any) -> Iterator[tuple[Any, Any]]:
-    """(container, key) of everything in a form."""
+    """Yield (container, key) for each value in a form, at any depth."""
     keys = list(form) if isinstance(form, dict) else range(len(form)) if isinstance(form, list) else ()
     for key in keys:
         yield form, key
@@ -126,7 +126,7 @@ def _chunked(draw: st.DrawFn, content: bytes) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
 
 
-# What frames a body is not for chance to choose: it would make the client wait for what the server waits for.
+# No headers that frame a body: with random ones, client and server would wait for each other.
 header_names = st.one_of(
     st.sampled_from(["Accept", "Accept-Encoding", "Content-Type", "Cookie", "Authorization", "Range", "Ce-Id", HEADER]),
     st.text("abcXYZ-_0!", min_size=1, max_size=12).map(lambda name: f"X{name}"),

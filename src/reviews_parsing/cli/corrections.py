@@ -217,8 +217,8 @@ def import_corrections(
                 f"{report.unlinked_opinions} opinions left out: no relation links them to an aspect "
                 "(JSON-MIN has no relations; export JSON)"
             )
-    for name, count in report.unused.items() if not as_json else ():
-        output.out.print(f"not read: {count} {name}", markup=False)
+        for name, count in report.unused.items():
+            output.out.print(f"not read: {count} {name}", markup=False)
     for conflict in report.conflicts:
         output.err.print(conflict, style="yellow", markup=False, soft_wrap=True)
     if report.conflicts:

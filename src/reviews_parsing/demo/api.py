@@ -14,7 +14,6 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from reviews_parsing.corrections import CorrectionStore
-from reviews_parsing.demo import rooms
 from reviews_parsing.demo.client import InferenceClient, Prediction, ServedModel
 from reviews_parsing.demo.corrections import describe_correction, save_correction
 from reviews_parsing.demo.jobs import Job, JobStore
@@ -22,6 +21,7 @@ from reviews_parsing.demo.security import read_body, stream_body
 from reviews_parsing.errors import DataError, InferenceError, RequestRefused
 from reviews_parsing.schema import Taxonomy
 from reviews_parsing.settings import Settings
+from reviews_parsing.tagging import words as find_words
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -117,7 +117,7 @@ class Api:
             {
                 "model": self.client.model,
                 "answers": [_describe_answer(answer) for answer in (first, *later_answers)],
-                "words": rooms.find_words(text),
+                "words": find_words(text),
                 "correction": describe_correction(revision) if revision else None,
             }
         )
@@ -132,9 +132,7 @@ class Api:
                 "REVIEWS_PARSING_PAGE_STORAGE_MB",
                 507,
             )
-        if self._taxonomy is None:
-            self._remember_taxonomy(await run_in_threadpool(self.client.describe))
-        taxonomy = self._taxonomy or Taxonomy(())
+        taxonomy = self._taxonomy or self._remember_taxonomy(await run_in_threadpool(self.client.describe))
         revision, is_conflict = await run_in_threadpool(save_correction, self._store, body, taxonomy)
         return _json({"correction": describe_correction(revision)}, 409 if is_conflict else 200)
 

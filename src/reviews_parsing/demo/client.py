@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from reviews_parsing.demo.rooms import split_into_batches
 from reviews_parsing.errors import InferenceError, Stopped
 from reviews_parsing.schema import Aspect, ParsedReview, Taxonomy
+from reviews_parsing.serving.batches import batches
 
 if TYPE_CHECKING:
     import httpx
@@ -171,7 +171,7 @@ class RemoteParser:
     """Parser of any number of texts by a server, with a few concurrent requests."""
 
     identifies_languages = True
-    """True: reviews have a language, which is None if the server identifies none."""
+    """Reviews have a language; it is None if the server identifies no languages."""
 
     def __init__(self, client: InferenceClient, stop: threading.Event) -> None:
         self._client = client
@@ -193,7 +193,7 @@ class RemoteParser:
         requests: deque[Future[list[ParsedReview]]] = deque()
         with ThreadPoolExecutor(CONCURRENT_REQUESTS) as pool:
             try:
-                for batch in split_into_batches(texts, MAX_BATCH_TEXTS, MAX_BATCH_CHARACTERS):
+                for batch in batches(texts, MAX_BATCH_TEXTS, MAX_BATCH_CHARACTERS):
                     requests.append(pool.submit(self._parse_batch, batch))
                     if len(requests) > CONCURRENT_REQUESTS:
                         yield from self._first_result(requests, min_score, spans_only)

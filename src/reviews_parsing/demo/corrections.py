@@ -9,8 +9,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from reviews_parsing.batch.columns import ASPECTS
 from reviews_parsing.corrections import Correction, CorrectionConflict, CorrectionRevision, CorrectionStore
-from reviews_parsing.demo import rooms, worker
+from reviews_parsing.demo import worker
 from reviews_parsing.errors import DataError, RequestRefused
 from reviews_parsing.schema import Aspect, Taxonomy
 
@@ -120,7 +121,7 @@ def _read_aspects(parsed: Path, rows: list[int]) -> dict[int, list[dict[str, Any
             end = start + file.metadata.row_group(group).num_rows
             in_group = [row for row in rows if start <= row < end]
             if in_group:
-                table = file.read_row_group(group, columns=[rooms.ASPECTS_COLUMN], use_threads=False)
+                table = file.read_row_group(group, columns=[ASPECTS], use_threads=False)
                 values = table.column(0).take([row - start for row in in_group]).to_pylist()
                 aspects.update(zip(in_group, values, strict=True))
             start = end

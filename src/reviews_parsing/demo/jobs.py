@@ -78,7 +78,7 @@ class Job:
 
     @property
     def file(self) -> str:
-        """Name of the stored file: fixed, because names of strangers may hold patterns or control characters."""
+        """Name of the stored file: fixed, because untrusted names may hold patterns or control characters."""
         match = _EXTENSION.search(self.name)
         return f"upload{match[0].lower()}" if match else "upload"
 
@@ -121,9 +121,9 @@ class JobStore:
         return self.folder / job.id
 
     async def create(self, name: str, chunks: AsyncIterator[bytes]) -> Job:
-        """Store an upload and start to read its columns.
+        """Store an upload, whose size `chunks` bounds, and start to read its columns.
 
-        Raises RequestRefused if the name has an unknown extension, the file is too large, or the disk is full.
+        Raises RequestRefused if the name has an unknown extension or the disk is full, and the errors of `chunks`.
         """
         name = _clean_name(name)
         if not _EXTENSION.search(name):
@@ -259,7 +259,6 @@ class JobStore:
             raise RequestRefused("the page stores too many files: delete one of yours, or try again tomorrow", 507)
 
     async def _write_upload(self, path: Path, chunks: AsyncIterator[bytes]) -> None:
-        limit = self._settings.max_upload_mb * 10**6
         size = next_check = 0
         with path.open("xb") as file:
             async for chunk in chunks:
@@ -268,8 +267,6 @@ class JobStore:
                     # Other uploads grow at the same time.
                     self._check_storage()
                     next_check = size + STORAGE_CHECK_BYTES
-                if size > limit:
-                    raise RequestRefused(f"the file is larger than {self._settings.max_upload_mb:,} MB", 413)
                 file.write(chunk)
 
     def _add(self, job: Job) -> None:

@@ -1,6 +1,6 @@
 """Worker process that reads an uploaded file: its columns, its aspects with plots, or its texts as a labelling queue.
 
-Files come from strangers, so the process has limits of memory, CPU time and file size, runs in the folder of the job,
+The files are untrusted, so the process has limits of memory, CPU time and file size, runs in the folder of the job,
 and ends when the page that started it ends. The request is one line of JSON on stdin; progress and the result are lines
 of JSON on stdout.
 """
@@ -19,22 +19,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from reviews_parsing.demo import rooms
+from reviews_parsing import batch
+from reviews_parsing.batch.columns import ASPECTS
 from reviews_parsing.demo.client import InferenceClient, RemoteParser
+from reviews_parsing.demo.plots import draw_report
+from reviews_parsing.demo.rejects import summarise_rejects
 from reviews_parsing.errors import DataError, ReviewsParsingError
 from reviews_parsing.io.files import write_bytes
 from reviews_parsing.schema import Aspect
+from reviews_parsing.tagging import words as find_words
 
 PREVIEW_REVIEWS = 50
 PREVIEW_CHARACTERS = 5_000
 """Longer reviews are shortened in the preview."""
 QUEUE_REVIEWS, QUEUE_CHARACTERS = 1_000, 20_000
 """Limits of a labelling queue; longer reviews are left out."""
-MAX_REASONS = 3
-"""Reasons of rejected rows that are named; rows with other reasons are counted."""
 REPORT_INTERVAL_SECONDS = 0.25
 DIGESTS_FILE = "digests.npy"
-_NUMBERS = re.compile(r"0x[0-9a-f]+|\d+")
 
 Request = dict[str, Any]
 
@@ -72,15 +73,20 @@ def describe_memory_limit(name: str, memory_mb: int) -> str:
 
 
 def scan(request: Request) -> dict[str, Any]:
-    """Return the columns of the file."""
-    columns = rooms.scan_columns(request["path"])
-    return {"columns": columns.names, "text_columns": columns.text_names, "guess": columns.text_guess}
+    """Return the columns of the file. Raises DataError if it cannot be read or has no column of texts."""
+    path = request["path"]
+    preview = batch.preview_file(path)
+    if not preview.text_columns:
+        raise DataError(f"{path} has no column of strings, only {', '.join(preview.columns)}: add one with the texts")
+    # A file with predicted aspects, such as one from `data suggest`, has its texts in `text`.
+    guess = preview.text_column or ("text" if "text" in preview.text_columns else None)
+    return {"columns": preview.columns, "text_columns": preview.text_columns, "guess": guess}
 
 
 def build_queue(request: Request) -> dict[str, Any]:
     """Write the distinct texts of the column to queue.json."""
     texts: dict[str, None] = {}
-    for row in rooms.read_rows(request["path"]):
+    for row in batch.read_rows([request["path"]]):
         text = row.get(request["column"])
         if isinstance(text, str) and text.strip() and len(text) <= QUEUE_CHARACTERS:
             texts[text] = None
@@ -99,31 +105,37 @@ def parse(request: Request) -> dict[str, Any]:
     target, report_file = Path(f"{stem}-parsed.parquet"), Path(f"{stem}-insights.html")
     client = InferenceClient(request["server_url"], request["model"])
     parser = RemoteParser(client, threading.Event())
-    totals = {"rows": 0}
-    with _Reporter(lambda: {"phase": "parsing", "done": parser.parsed, "total": totals["rows"]}):
-        report = rooms.parse_file(parser, path, target, column, lambda finished, total: totals.update(rows=total))
+    rows = 0
+
+    def on_progress(_finished: int, total: int, _rows: int) -> None:
+        nonlocal rows
+        rows = total
+
+    with _Reporter(lambda: {"phase": "parsing", "done": parser.parsed, "total": rows}):
+        report = batch.parse_files(parser, [path], target, text_column=column, languages=True, progress=on_progress)
     outcome: dict[str, Any] = {
         "rows": report.rows,
         "parsed": report.parsed,
         "aspects": report.aspects,
-        "foreign": report.foreign,
+        "foreign": sum(report.foreign.values()),
         "seconds": report.seconds,
         "versions": sorted(parser.versions),
         "too_long": parser.too_long,
-        "counts": report.counts,
+        "counts": [(category, polarity, count) for (category, polarity), count in report.counts.items()],
         "rejected": "",
         "downloads": {"parsed": target.name},
         "plots": [],
         "plots_error": "",
     }
     if report.rejects:
-        outcome["rejected"] = str(summarise_rejects(report.rejects, Path(request["name"]).name))
-        outcome["downloads"]["rejects"] = report.rejects.name
+        rejects = Path(report.rejects)
+        outcome["rejected"] = str(summarise_rejects(rejects, Path(request["name"]).name))
+        outcome["downloads"]["rejects"] = rejects.name
     emit(progress={"phase": "drawing", "share": 0.0, "step": "reading"})
     outcome["reviews"] = _index(target, column)
     try:
         group_by = [request["group_by"]] if request.get("group_by") else []
-        plots = rooms.draw_report(
+        plots = draw_report(
             target, report_file, group_by, lambda share, step: emit(progress=_drawing_progress(share, step))
         )
     except (ReviewsParsingError, MemoryError) as error:
@@ -134,53 +146,6 @@ def parse(request: Request) -> dict[str, Any]:
         outcome["plots"] = [{"caption": caption, "svg": svg} for caption, svg in plots]
     write_bytes(Path("outcome.json"), json.dumps(outcome).encode())
     return {}
-
-
-class RejectSummary:
-    """Rejected rows counted by reason; reasons that differ only in numbers are one."""
-
-    def __init__(self) -> None:
-        self._reasons: dict[str, tuple[str, int, bool]] = {}
-
-    def add(self, reason: str) -> None:
-        """Count a reason; reasons that differ only in numbers are counted together."""
-        key = _NUMBERS.sub("#", reason)
-        first, count, identical = self._reasons.get(key, (reason, 0, True))
-        self._reasons[key] = first, count + 1, identical and reason == first
-
-    def __str__(self) -> str:
-        """Return the number of rows and the most frequent reasons as a sentence, empty without any rows."""
-        reasons = sorted(self._reasons.values(), key=lambda reason: -reason[1])
-        rows = sum(count for _, count, _ in reasons)
-        if not rows:
-            return ""
-        parts = [
-            f"{first}{'' if identical else ', or the like'} ({plural(count, 'row')})"
-            for first, count, identical in reasons[:MAX_REASONS]
-        ]
-        unnamed = sum(count for _, count, _ in reasons[MAX_REASONS:])
-        if unnamed:
-            parts.append(f"other reasons ({plural(unnamed, 'row')})")
-        verb = "was" if rows == 1 else "were"
-        return f"{plural(rows, 'row')} could not be parsed and {verb} left out: {'; '.join(parts)}."
-
-
-def summarise_rejects(rejects: Path, input_name: str) -> RejectSummary:
-    """Count a file of rejects, and replace the name of the stored file in it by `input_name`; memory is constant."""
-    summary = RejectSummary()
-    rewritten = rejects.with_name(f"{rejects.name}.new")
-    with rejects.open(encoding="utf-8") as lines, rewritten.open("x", encoding="utf-8") as target:
-        for line in lines:
-            reject = json.loads(line)
-            summary.add(reject["reason"])
-            target.write(json.dumps({**reject, "input": input_name}, ensure_ascii=False) + "\n")
-    rewritten.replace(rejects)
-    return summary
-
-
-def plural(number: int, noun: str) -> str:
-    """Return "1 row", "1,200 rows"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def text_digest(text: str) -> int:
@@ -195,17 +160,17 @@ def _index(parsed: Path, column: str) -> list[dict[str, Any]]:
 
     digests: list[int] = []
     with pq.ParquetFile(parsed) as file:
-        for batch in file.iter_batches(columns=[column]):
-            digests.extend(text_digest(str(text or "")) for text in batch.column(0).to_pylist())
+        for part in file.iter_batches(columns=[column]):
+            digests.extend(text_digest(str(text or "")) for text in part.column(0).to_pylist())
     np.save(DIGESTS_FILE, np.array(digests, np.uint64))
-    rows = (row for row in rooms.read_rows(str(parsed)) if row[column])
-    return [_preview(row[column], row[rooms.ASPECTS_COLUMN]) for row in islice(rows, PREVIEW_REVIEWS)]
+    rows = (row for row in batch.read_rows([str(parsed)]) if row[column])
+    return [_preview(row[column], row[ASPECTS]) for row in islice(rows, PREVIEW_REVIEWS)]
 
 
 def _preview(text: str, aspects: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a review for the page; a long one without the aspects behind its cut."""
     if len(text) <= PREVIEW_CHARACTERS:
-        return {"text": text, "aspects": aspects, "words": rooms.find_words(text), "shortened": False}
+        return {"text": text, "aspects": aspects, "words": find_words(text), "shortened": False}
 
     def is_inside(aspect: Aspect) -> bool:
         return all(part.end <= PREVIEW_CHARACTERS for part in (aspect, aspect.opinion) if part and part.end is not None)

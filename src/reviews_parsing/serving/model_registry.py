@@ -24,6 +24,7 @@ from mlserver.types import InferenceRequest, InferenceResponse
 from mlserver.utils import generate_uuid
 
 from reviews_parsing.errors import ServingError
+from reviews_parsing.io.filesystems import first_line
 
 
 class ModelUnavailable(ServingError, MLServerError, ClickException):  # type: ignore[misc]
@@ -54,8 +55,7 @@ class VersionRegistry(SingleModelRegistry):  # type: ignore[misc]
         except MLServerError:
             raise
         except Exception as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ModelUnavailable(f"{model_settings.name} cannot be served: {reason}") from error
+            raise ModelUnavailable(f"{model_settings.name} cannot be served: {first_line(error)}") from error
 
     async def _load_model(self, model: MLModel) -> None:
         """Load a version that is not registered; MLServer replaces a registered one itself."""

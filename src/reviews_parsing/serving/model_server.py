@@ -20,7 +20,7 @@ from reviews_parsing.serving.limits import ByteBudget
 from reviews_parsing.serving.model_registry import DataPlane, ModelRegistry, RepositoryHandlers
 from reviews_parsing.settings import Settings
 
-# Time between looks at the connections of a server that is draining.
+# Interval at which a draining server checks whether connections are left.
 PAUSE_STEP_SECONDS = 0.05
 
 

@@ -104,7 +104,7 @@ def log_failure(error: BaseException) -> None:
 
 
 def check_inputs(count: int) -> None:
-    """Raise RequestRefused (400) if a request has another number of inputs than one."""
+    """Raise RequestRefused (400) unless a request has exactly one input."""
     if count != 1:
         raise RequestRefused(f"the request has {count} inputs; send one, '{INPUT}'")
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from threading import Condition, Thread, get_native_id
 from weakref import WeakSet
 
@@ -30,7 +31,6 @@ from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview
 from reviews_parsing.serving.batches import batches
 
-OVERLOADED = 503
 # Phases of a batch.
 PHASES = ("tokenize", "predict", "decode-spans")
 # Limits of a batch in texts and estimated tokens. A longer text is encoded in slices of about SLICE_TOKENS.
@@ -62,7 +62,7 @@ class BatchTiming:
     texts: int
     tokens: int
     windows: int
-    times: tuple[int, int, int, int]
+    times: tuple[int, ...]
 
     def phases(self) -> Iterator[tuple[str, int, int]]:
         """Yield the name, begin and end of each phase."""
@@ -189,12 +189,13 @@ class ParseQueue:
         A long request also waits for the later parts and slices of others.
         """
         if self._closed:
-            raise RequestRefused("this version is no longer served; try again", OVERLOADED)
+            raise RequestRefused("this version is no longer served; try again", HTTPStatus.SERVICE_UNAVAILABLE)
         # The time until a worker is free, and then until the requests ahead have had their turn.
         ahead = max(self._waiting) if is_long else self._waiting[0]
         pages = min(self._running) + ahead / self._threads
         if self._idle <= len(self._queue) and pages * self._seconds_per_page >= self._max_wait:
-            raise RequestRefused("the server has more requests than it can queue; try again later", OVERLOADED)
+            message = "the server has more requests than it can queue; try again later"
+            raise RequestRefused(message, HTTPStatus.SERVICE_UNAVAILABLE)
 
     async def run(self, texts: Sequence[str]) -> list[ParsedPart]:
         """Return the parsed parts of `texts` in order. Raises RequestRefused as `admit` does.
@@ -333,7 +334,7 @@ class ParseQueue:
         moments = (batch.begin, batch.tokenized, predicted, finished_at)
         # Durations come from the monotonic clock; the wall clock, which may be set, gives the begin alone.
         times = tuple(batch.begin_ns + round((moment - batch.begin) * 1e9) for moment in moments)
-        timing = BatchTiming(len(prepared.texts), prepared.tokens, len(prepared.pieces), times)  # type: ignore[arg-type]
+        timing = BatchTiming(len(prepared.texts), prepared.tokens, len(prepared.pieces), times)
         self._on_batch(timing)
         pages = max(1, sum(part.pages for part in batch.parts))
         self._seconds_per_page += SMOOTHING * (batch.busy / pages - self._seconds_per_page)

@@ -127,7 +127,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
 
     @staticmethod
     def _languages(reviews: Sequence[ParsedReview]) -> dict[str, str]:
-        """Return the response parameter with the languages; parameters of the protocol are no lists, so it is JSON."""
+        """Return the response parameter of the languages: JSON, because a parameter cannot be a list."""
         languages = [{"language": review.language, "foreign": review.foreign} for review in reviews]
         return {LANGUAGES: orjson.dumps(languages).decode()}
 

@@ -108,7 +108,7 @@ def unpack_texts(raw: bytes, max_texts: int) -> list[bytes]:
 def check_message(content: bytes, max_texts: int) -> None:
     """Raise RequestRefused (413) if a serialized ModelInferRequest holds more values than a legal one.
 
-    Bytes that are no message pass; the parser of protocol buffers refuses them.
+    Bytes that are not a message pass; the parser of protocol buffers refuses them.
     """
     limit = max_texts + OTHER_VALUES
     # Messages that are still to be read: start, end and fields.
@@ -134,8 +134,8 @@ def check_message(content: bytes, max_texts: int) -> None:
                         if field is PACKED:
                             count += size
                             check_values(count, limit, max_texts)
-                        elif field is not None:
-                            pending.append((offset, min(offset + size, end), field))  # type: ignore[arg-type]
+                        elif isinstance(field, dict):
+                            pending.append((offset, min(offset + size, end), field))
                         offset += size
                     case _:
                         return

@@ -94,17 +94,16 @@ class Watched(Traffic):
     def _watch(self) -> None:
         lower_priority()
         due = time.monotonic() + PERIOD
-        batch: Answered | None = None
         while True:
             with suppress(Empty):
                 batch = self._batches.get(timeout=max(0, due - time.monotonic()))
                 if batch is None:
                     break
                 self._measure(batch)
-            if self._sample and time.monotonic() >= due:
-                self._sample.flush()
             if time.monotonic() >= due:
                 due += PERIOD
+                if self._sample:
+                    self._sample.flush()
         if self._sample:
             self._sample.flush(include_current=True)
 

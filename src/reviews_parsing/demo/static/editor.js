@@ -2,7 +2,7 @@
 // Offsets count code points; a text area counts UTF-16 units.
 
 import { button, el, time } from "./dom.js";
-import { hasSpan, huesOf, look, nameOf } from "./marks.js";
+import { hasSpan, huesOf, isProbable, look, nameOf } from "./marks.js";
 import * as records from "./records.js";
 
 const MAX_UNDO = 30;
@@ -17,7 +17,7 @@ export const describeAuthor = (correction) => `${authorOf(correction)}, ${time(c
 // Begin an edit on the stored correction, or else on the predicted aspects.
 export const startEdit = (record, threshold = 0) => {
   const { answer } = record;
-  const aspects = answer.correction?.aspects ?? answer.aspects.filter((aspect) => (aspect.score ?? 1) >= threshold).map(withoutScores);
+  const aspects = answer.correction?.aspects ?? answer.aspects.filter((aspect) => isProbable(aspect, threshold)).map(withoutScores);
   record.edit = {
     aspects: copy(aspects),
     undo: [],

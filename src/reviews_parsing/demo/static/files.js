@@ -15,6 +15,12 @@ const BUSY = ["scanning", "waiting", "parsing"];
 // Files of this browser, newest first, as long as the server keeps them.
 export const myFiles = () => (records.setting("files") ?? []).filter((file) => file.created > Date.now() - DAY);
 
+// The links to these files, with their heading; nothing if there are none.
+export const renderMyFiles = () => (myFiles().length ? [
+  el("h2", {}, "Your files"),
+  el("ul", {}, myFiles().map((file) => el("li", {}, el("a", { href: `/files/${file.id}` }, file.name)))),
+] : []);
+
 const remember = (file) => records.setting("files", [file, ...myFiles().filter(({ id }) => id !== file.id)]);
 const forget = (id) => records.setting("files", myFiles().filter((file) => file.id !== id));
 
@@ -34,10 +40,7 @@ const showUpload = async (main) => {
     el("p", { class: "rp-hint" }, "Every review of a file is parsed; the results are a table, plots, a report and a Parquet file. They are kept for a day, and only who has the address of the file can see them."),
     box, message, files);
 
-  const renderFiles = () => files.replaceChildren(...(myFiles().length ? [
-    el("h2", {}, "Your files"),
-    el("ul", {}, myFiles().map((file) => el("li", {}, el("a", { href: `/files/${file.id}` }, file.name)))),
-  ] : []));
+  const renderFiles = () => files.replaceChildren(...renderMyFiles());
 
   const upload = async (file) => {
     message.replaceChildren(note(`Uploading ${file.name} …`));
@@ -91,15 +94,20 @@ const showJob = async (main, id) => {
   let timer = null;
   let model = { categories: [], implicit: [], polarities: [] };
 
-  const ask = async (path, options) => {
+  // Run an action, and show the error if a request fails.
+  const attempt = async (action) => {
     try {
-      await request(`${url}${path}`, { method: "POST", ...options });
-      await refresh();
+      await action();
     } catch (error) {
       if (!(error instanceof ApiError)) throw error;
       message.replaceChildren(note(error.message, "error"));
     }
   };
+
+  const ask = (path, options) => attempt(async () => {
+    await request(`${url}${path}`, { method: "POST", ...options });
+    await refresh();
+  });
 
   // Fetch the state, show it, and look again while the server works on it or cannot be reached.
   const refresh = async () => {
@@ -169,25 +177,19 @@ const showJob = async (main, id) => {
   const startQueue = async () => {
     if (!form.reportValidity()) return;
     message.replaceChildren(note("Reading the reviews …"));
-    try {
+    await attempt(async () => {
       await request(`${url}/queue`, { method: "POST", json: { column: column.value } });
       location.assign(`/label/${id}`);
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      message.replaceChildren(note(error.message, "error"));
-    }
+    });
   };
 
   const deleteFile = async () => {
     if (!window.confirm(`Delete ${job.name} and its results?`)) return;
-    try {
+    await attempt(async () => {
       await request(url, { method: "DELETE" });
       forget(id);
       location.assign("/files");
-    } catch (error) {
-      if (!(error instanceof ApiError)) throw error;
-      message.replaceChildren(note(error.message, "error"));
-    }
+    });
   };
 
   const stop = button("Stop", () => ask("/stop"), { id: "rp-stop" });

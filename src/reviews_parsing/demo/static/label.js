@@ -3,7 +3,7 @@
 import { ApiError, describeModel, request } from "./api.js";
 import { button, el, note, plural, setTitle } from "./dom.js";
 import { createEditor, startEdit } from "./editor.js";
-import { myFiles } from "./files.js";
+import { renderMyFiles } from "./files.js";
 import { legend } from "./marks.js";
 import * as outbox from "./outbox.js";
 import * as records from "./records.js";
@@ -37,8 +37,7 @@ const showChoice = (main) => {
     el("p", {}, "Label reviews one by one: the model's answer is accepted or corrected, and the next review follows. A queue is a file of reviews, best one from ",
       el("code", {}, "reviews-parsing data suggest"), ", which selects the reviews whose labels help the model most."),
     el("p", {}, el("a", { href: "/files" }, "Upload a file"), ", then choose “Label reviews one by one”."),
-    ...(myFiles().length ? [el("h2", {}, "Your files"),
-      el("ul", {}, myFiles().map((file) => el("li", {}, el("a", { href: `/files/${file.id}` }, file.name))))] : []));
+    ...renderMyFiles());
 };
 
 const showQueue = (main, message, id, queue, model) => {

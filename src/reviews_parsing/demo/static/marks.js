@@ -7,6 +7,9 @@ const SIGNS = { positive: "+", negative: "\u2212", neutral: "=", conflict: "\u00
 const OTHER_SIGN = "\u2022";
 const LONGEST_UNBROKEN = 20;
 
+const signOf = (polarity) => SIGNS[polarity] ?? OTHER_SIGN;
+const styleOf = (polarity) => (polarity in SIGNS ? polarity : "other");
+
 // A hue in degrees for each category, as far apart as possible.
 export const hues = (categories) => {
   const names = [...new Set(categories)].sort();
@@ -18,14 +21,17 @@ export const huesOf = (model, ...reviews) =>
 
 export const hasSpan = (aspect) => aspect.start !== null && aspect.start !== undefined;
 
+// Labels of people have no probability.
+export const isProbable = (aspect, threshold) => (aspect.score ?? 1) >= threshold;
+
 export const nameOf = (aspect) => (hasSpan(aspect) ? `“${aspect.word}”` : "the implicit aspect");
 
 export const look = (aspect, hue) => ({
-  class: `rp-aspect rp-${aspect.polarity in SIGNS ? aspect.polarity : "other"}`,
+  class: `rp-aspect rp-${styleOf(aspect.polarity)}`,
   hue: hue[aspect.entity_group] ?? 0,
 });
 
-const sign = (aspect) => (aspect.polarity ? el("b", { class: "rp-sign", "aria-hidden": "true" }, SIGNS[aspect.polarity] ?? OTHER_SIGN) : "");
+const sign = (aspect) => (aspect.polarity ? el("b", { class: "rp-sign", "aria-hidden": "true" }, signOf(aspect.polarity)) : "");
 const number = (score) => (score === undefined || score === null ? "" : el("span", { class: "rp-number" }, ` ${score.toFixed(2)}`));
 
 // A label behind the marked words: short for the eye, in words for a screen reader.
@@ -36,11 +42,11 @@ const tag = (aspect) =>
 
 export const legend = (polarities) =>
   el("p", { class: "rp-legend" },
-    polarities.map((name) => el("span", { class: `rp-key rp-${name in SIGNS ? name : "other"}` },
-      el("b", { class: "rp-sign", "aria-hidden": "true" }, SIGNS[name] ?? OTHER_SIGN), ` ${name}`)),
+    polarities.map((name) => el("span", { class: `rp-key rp-${styleOf(name)}` },
+      el("b", { class: "rp-sign", "aria-hidden": "true" }, signOf(name)), ` ${name}`)),
     el("span", {}, "Opinion words are ", el("i", { class: "rp-opinion" }, "like this"), "."));
 
-export const signed = (polarity) => [el("b", { "aria-hidden": "true" }, SIGNS[polarity] ?? OTHER_SIGN), ` ${polarity}`];
+export const signed = (polarity) => [el("b", { "aria-hidden": "true" }, signOf(polarity)), ` ${polarity}`];
 
 // No line breaks between a tag and the word before it, unless the word is too long for a line.
 const keepTogether = (piece, tags) => {
@@ -100,9 +106,9 @@ export const languageName = (code) => {
   }
 };
 
-// A review: text and list. Aspects less probable than the threshold are left out; labels of people have no probability.
+// A review: text and list. Aspects less probable than the threshold are left out.
 export const renderReview = (text, aspects, hue, { threshold = 0, others = null } = {}) => {
-  const shown = aspects.filter((aspect) => (aspect.score ?? 1) >= threshold);
+  const shown = aspects.filter((aspect) => isProbable(aspect, threshold));
   const hidden = aspects.length - shown.length;
   const count = plural(aspects.length, "aspect") + (hidden ? `, ${hidden} of them less probable than the minimum` : "");
   return el("div", { class: "rp-review" },
