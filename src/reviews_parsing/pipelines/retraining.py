@@ -32,7 +32,7 @@ from reviews_parsing.pipelines.training import train
 from reviews_parsing.pipelines.training_texts import digest_texts
 from reviews_parsing.registry import locate, read_champion, register, rollback, versions
 from reviews_parsing.registry.lease import Lease, lease
-from reviews_parsing.registry.log import WriteOnceLog, find_log_run
+from reviews_parsing.registry.log import WriteOnceLog, choose_log_run, find_log_run
 from reviews_parsing.registry.runs import ensure_experiment, fetch_file
 from reviews_parsing.registry.store import tracking
 from reviews_parsing.registry.versions import run_of
@@ -296,7 +296,7 @@ def _start_cycle(
     words += f", {left_out} are left out because the gate evaluates on their texts" if left_out else ""
     cycle.set("reason.trigger", words)
     cycle.set("step", STEPS[0])
-    log = WriteOnceLog(client, find_log_run(client, name, create=True) or "", LOG_PREFIX)
+    log = WriteOnceLog(client, choose_log_run(client, name), LOG_PREFIX)
     newest = log.newest()
     if log.append(newest.number + 1 if newest else 1, {"run_id": cycle.run_id}):
         report(f"trigger: {words}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reviews_parsing.errors import ChampionChanged, ModelError
-from reviews_parsing.registry.log import LOG_RUN_TAG, WriteOnceLog, find_log_run
+from reviews_parsing.registry.log import LOG_RUN_TAG, WriteOnceLog, choose_log_run
 from reviews_parsing.registry.store import tracking
 from reviews_parsing.registry.versions import MAX_TAG_CHARACTERS, versions
 from reviews_parsing.settings import CHAMPION, Settings
@@ -138,7 +138,7 @@ def _newest(client: MlflowClient, run_id: str | None) -> ChampionState | None:
 
 def _commit(client: MlflowClient, name: str, state: ChampionState, new: ChampionState) -> None:
     """Write the next entry of the log, then show it. Raises ChampionChanged if another process wrote that entry."""
-    run_id = find_log_run(client, name, create=True) or ""
+    run_id = choose_log_run(client, name)
     document = {"version": new.version, "history": new.history}
     if not WriteOnceLog(client, run_id, LOG_PREFIX).append(new.generation, document):
         raise _changed(new.version or "", state, _read(client, name))
