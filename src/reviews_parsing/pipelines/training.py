@@ -15,9 +15,8 @@ from reviews_parsing.errors import ModelError
 from reviews_parsing.pipelines.training_texts import (
     TrainingTexts,
     digest_texts,
+    find_training_texts,
     log_training_texts,
-    read_training_texts,
-    texts_of_pretrained,
 )
 from reviews_parsing.registry.runs import fetch_file, run
 from reviews_parsing.registry.versions import register
@@ -132,12 +131,7 @@ def _require_backbone(name: str) -> None:
 def _foundation_texts(recipe: Recipe) -> TrainingTexts | None:
     """Return the digests of the texts behind the foundation, None if they are unknown."""
     name = recipe.foundation_name
-    if name == NO_FOUNDATION:
-        return TrainingTexts(frozenset())
-    if name == pretrained.NAME:
-        return texts_of_pretrained()
-    match = re.fullmatch(r"runs:/(\w+)", name)
-    return read_training_texts(match[1]) if match else None
+    return TrainingTexts(frozenset()) if name == NO_FOUNDATION else find_training_texts(name)
 
 
 def _warn_of_leakage(splits: Mapping[str, Sequence[Review]], recipe: Recipe, say: Callable[[str], None]) -> None:
