@@ -11,6 +11,7 @@ from typing import Any
 
 from reviews_parsing import data, pretrained
 from reviews_parsing.errors import TrackingError
+from reviews_parsing.io.filesystems import first_line
 from reviews_parsing.model_folder import PROFILE_FILE, TRAINING_FILE
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.pipelines.evaluation import read_split
@@ -76,9 +77,8 @@ def push_to_hub(run_id: str, repository: str) -> str:
             url = hub.create_repo(repository, exist_ok=True)
             hub.upload_folder(repo_id=url.repo_id, folder_path=checkpoint, commit_message=f"run {run_id}")
         except Exception as error:  # besides its own classes, those of its transport
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise TrackingError(
-                f"run {run_id} is logged, but the hub did not take {repository} ({reason}); "
+                f"run {run_id} is logged, but the hub did not take {repository} ({first_line(error)}); "
                 "log in with `hf auth login` or set HF_TOKEN"
             ) from error
     return str(url)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from reviews_parsing import pretrained
 from reviews_parsing.data import read_splits
 from reviews_parsing.errors import ModelError
+from reviews_parsing.io.filesystems import first_line
 from reviews_parsing.pipelines.training_texts import (
     TrainingTexts,
     digest_texts,
@@ -121,10 +122,9 @@ def _require_backbone(name: str) -> None:
     except HFValidationError:
         return  # a path, which loading reports
     except Exception as error:  # besides its own classes, those of its transport
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"backbone {name} cannot be loaded from the hub ({reason}); give {EMBEDDED}, a local folder or the name of "
-            "a model on a hub that can be reached"
+            f"backbone {name} cannot be loaded from the hub ({first_line(error)}); give {EMBEDDED}, a local folder or "
+            "the name of a model on a hub that can be reached"
         ) from error
 
 
