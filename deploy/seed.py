@@ -70,11 +70,11 @@ def make_champion() -> None:
         sys.exit(promoted.returncode)
 
 
-def _ask(method: str, what: str, body: dict[str, str], version: str = "2.0") -> str | None:
+def _ask(method: str, path: str, body: dict[str, str], version: str = "2.0") -> str | None:
     """Send a request about users or permissions; return the code of its error if the object exists, else None."""
     login = f"{os.environ['MLFLOW_TRACKING_USERNAME']}:{os.environ['MLFLOW_TRACKING_PASSWORD']}"
     request = urllib.request.Request(  # noqa: S310  (an address that we were given)
-        f"{os.environ['MLFLOW_TRACKING_URI']}/api/{version}/mlflow/{what}",
+        f"{os.environ['MLFLOW_TRACKING_URI']}/api/{version}/mlflow/{path}",
         method=method,
         data=json.dumps(body).encode(),
         headers={
@@ -86,11 +86,11 @@ def _ask(method: str, what: str, body: dict[str, str], version: str = "2.0") -> 
         with urllib.request.urlopen(request, timeout=30):  # noqa: S310
             return None
     except urllib.error.HTTPError as error:
-        said = error.read().decode(errors="replace")
-        code = str(json.loads(said).get("error_code")) if said.startswith("{") else said.strip()
+        answer = error.read().decode(errors="replace")
+        code = str(json.loads(answer).get("error_code")) if answer.startswith("{") else answer.strip()
         if code == EXISTS:
             return code
-        raise TrackingError(f"MLflow refused {what}: {error.code} {code}") from error
+        raise TrackingError(f"MLflow refused {path}: {error.code} {code}") from error
 
 
 if __name__ == "__main__":

@@ -9,19 +9,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 
 from reviews_parsing import ModelError, registry
 from reviews_parsing.errors import ChampionChanged
 from reviews_parsing.registry.champion import GENERATION_TAG, HISTORY_TAG, read_champion
 from reviews_parsing.settings import CHAMPION
 
+from .kills import Killed, kill_at
+
 NAME = "some-model"
-WRITES = ("log_param", "set_model_version_tag", "set_registered_model_alias", "set_registered_model_tag")
-
-
-class Killed(BaseException):
-    """The end of the process, as far as the code under test can see."""
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "server"])
@@ -105,25 +101,18 @@ def test_of_promotions_at_once_one_wins(store: None, count: int) -> None:
     assert registry.rollback(NAME) == (winner, first)
 
 
-def kill_at(monkeypatch: pytest.MonkeyPatch, number: int, *, after: bool) -> Callable[[], int]:
-    """Raise Killed at the write with that number, before or after it; returns the count of writes so far."""
-    count = [0]
-
-    def wrap(method: Callable[..., object]) -> Callable[..., object]:
-        def call(self: MlflowClient, *arguments: object, **options: object) -> object:
-            count[0] += 1
-            if count[0] == number and not after:
-                raise Killed
-            answer = method(self, *arguments, **options)
-            if count[0] == number:
-                raise Killed
-            return answer
-
-        return call
-
-    for name in WRITES:
-        monkeypatch.setattr(MlflowClient, name, wrap(getattr(MlflowClient, name)))
-    return lambda: count[0]
+def champions_after_kills(change: Callable[[], object], after: bool) -> Iterator[str | None]:
+    """Kill `change` at each of its writes in turn, before or after it; yield the champion that is left each time."""
+    for number in range(1, 20):
+        with pytest.MonkeyPatch.context() as patch:
+            writes = kill_at(patch, number, after=after)
+            with contextlib.suppress(Killed):
+                change()
+            if writes() < number:
+                return
+        champion = registry.champion(NAME)
+        assert consistent(champion or "")
+        yield champion
 
 
 @pytest.mark.parametrize("after", [False, True])
@@ -131,17 +120,13 @@ def test_a_promotion_that_is_killed_anywhere_happened_or_did_not(after: bool) ->
     make_versions(3)
     registry.set_champion("1", {}, NAME)
     registry.set_champion("2", {}, NAME)
+
+    def promote() -> None:
+        registry.set_champion("3", {"gate": "a reason"}, NAME, expected=read_champion(NAME))
+
     ends = []
-    for number in range(1, 20):
-        with pytest.MonkeyPatch.context() as patch:
-            writes = kill_at(patch, number, after=after)
-            with contextlib.suppress(Killed):
-                registry.set_champion("3", {"gate": "a reason"}, NAME, expected=read_champion(NAME))
-            if writes() < number:
-                break
-        champion = registry.champion(NAME)
+    for champion in champions_after_kills(promote, after):
         ends.append(champion)
-        assert consistent(champion or "")
         # Rollback and promotion do what they say.
         if champion == "3":
             assert registry.rollback(NAME) == ("3", "2")
@@ -157,16 +142,8 @@ def test_a_rollback_that_is_killed_anywhere_happened_or_did_not(after: bool) -> 
     registry.set_champion("1", {}, NAME)
     registry.set_champion("2", {}, NAME)
     ends = []
-    for number in range(1, 20):
-        with pytest.MonkeyPatch.context() as patch:
-            writes = kill_at(patch, number, after=after)
-            with contextlib.suppress(Killed):
-                registry.rollback(NAME)
-            if writes() < number:
-                break
-        champion = registry.champion(NAME)
+    for champion in champions_after_kills(lambda: registry.rollback(NAME), after):
         ends.append(champion)
-        assert consistent(champion or "")
         if champion == "1":
             registry.set_champion("2", {}, NAME)
         assert (read_champion(NAME).version, read_champion(NAME).history) == ("2", ("1",))

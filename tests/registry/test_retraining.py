@@ -7,7 +7,6 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +14,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 
 from reviews_parsing import data, pipelines, registry
 from reviews_parsing.corrections import Correction, CorrectionStore
@@ -30,21 +28,9 @@ from reviews_parsing.schema import Aspect
 from reviews_parsing.settings import MODEL_NAME
 from reviews_parsing.training.fit import Recipe
 
+from .kills import Killed, kill_at
+
 NOW = Triggers(now=True)
-WRITES = (
-    "create_run",
-    "log_artifact",
-    "log_param",
-    "set_tag",
-    "set_terminated",
-    "set_model_version_tag",
-    "set_registered_model_alias",
-    "set_registered_model_tag",
-)
-
-
-class Killed(BaseException):
-    """The end of the process, as far as the code under test can see."""
 
 
 @dataclass
@@ -273,26 +259,6 @@ def test_a_champion_that_changed_meanwhile_sends_it_back_to_the_gate(
     assert call(report=lines.append).step == "done"
     assert any("the champion is now version 3" in line for line in lines)
     assert read_champion().history == ("1", "3")
-
-
-def kill_at(monkeypatch: pytest.MonkeyPatch, number: int) -> Callable[[], int]:
-    """Raise Killed before the write with that number; returns the count of writes so far."""
-    count = [0]
-
-    def wrap(method: Callable[..., object]) -> Callable[..., object]:
-        def write(self: MlflowClient, *arguments: object, **options: object) -> object:
-            # The lease of a process that was really killed is taken over, which has a test of its own.
-            if "lease_released" not in arguments:
-                count[0] += 1
-                if count[0] == number:
-                    raise Killed
-            return method(self, *arguments, **options)
-
-        return write
-
-    for name in WRITES:
-        monkeypatch.setattr(MlflowClient, name, wrap(getattr(MlflowClient, name)))
-    return lambda: count[0]
 
 
 def test_a_retraining_that_is_killed_at_any_write_is_continued(trainings: list[list[str]]) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +17,7 @@ from reviews_parsing.cli.options import AsJson, Domain, Split, registered_model
 
 if TYPE_CHECKING:
     from reviews_parsing.pipelines.retraining import Deployment
+    from reviews_parsing.registry import Version
 
 
 def promote(
@@ -128,7 +130,7 @@ def models(domain: Domain = None, as_json: AsJson = False) -> None:
     if as_json:
         output.print_json([asdict(version) for version in versions])
         return
-    output.versions(versions)
+    _print_versions(versions)
 
 
 def retrain(
@@ -207,6 +209,23 @@ def retrain(
         output.print_json(asdict(outcome))
     else:
         output.out.print(f"{outcome.step}: {outcome.reason}", markup=False, soft_wrap=True)
+
+
+def _print_versions(versions: Sequence[Version]) -> None:
+    """Print registered versions, newest first."""
+    rows = [
+        [
+            version.version,
+            ", ".join(version.aliases),
+            *(version.tags.get(f"test_{key}", "") for key in ("aggregated_f1", "span_f1", "with_polarity_f1")),
+            datetime.fromtimestamp(version.created / 1000).strftime("%Y-%m-%d %H:%M"),
+            version.run_id,
+            version.tags.get("gate", ""),
+        ]
+        for version in versions
+    ]
+    columns = ["version", "alias", "F1", "span F1", "with polarity", "created", "run", "gate"]
+    output.table("", columns, rows) if rows else output.out.print("no versions yet: reviews-parsing register, or train")
 
 
 def _deployment(canary: int | None, stack: ExitStack) -> Deployment | None:

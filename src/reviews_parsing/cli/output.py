@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
@@ -31,10 +31,7 @@ from reviews_parsing.schema import Aspect, ParsedReview
 if TYPE_CHECKING:
     from reviews_parsing.batch import Report
     from reviews_parsing.corrections import CorrectionRevision
-    from reviews_parsing.pipelines import EvaluationReport, ReferenceSet, Verdict
-    from reviews_parsing.registry import Version
-    from reviews_parsing.training.evaluate import Mistake
-    from reviews_parsing.training.metrics import Scores
+    from reviews_parsing.pipelines import ReferenceSet, Verdict
 
 POLARITY_STYLES = {"positive": "green", "negative": "red", "neutral": "yellow", "conflict": "magenta"}
 # Polarity is never shown by colour alone; the page has the same signs.
@@ -79,47 +76,6 @@ def scores_table(title: str, metrics: Mapping[str, float]) -> None:
     figures = ("precision", "recall", "f1", "support")
     rows = [[name, *(metrics[f"{name}_{f}"] for f in figures[:3]), int(metrics[f"{name}_support"])] for name in names]
     table(title, ["", *figures], rows)
-
-
-def evaluation(report: EvaluationReport, max_mistakes: int) -> None:
-    """Print the tables of an evaluation and the comparison with another model."""
-    from reviews_parsing.training.evaluate import calibration_line
-    from reviews_parsing.training.metrics import flatten
-
-    result, metrics = report.result, report.result.metrics()
-    scores_table(f"{report.source}, {len(report.reviews):,} reviews, exact match", metrics)
-    out.print()
-    scores_table("By polarity, span and category right too", flatten(result.by_polarity))
-    out.print()
-    scores_table("By words in a review", flatten(result.by_words))
-    out.print()
-    _thresholds("Precision and recall of spans by minimum probability", result.by_score)
-    if result.mistakes and max_mistakes:
-        out.print()
-        _mistakes("The most confident mistakes", result.mistakes[:max_mistakes])
-    out.print(f"\nexpected calibration error: {calibration_line(metrics)}")
-    out.print(f"{metrics['reviews_per_second']:,.0f} reviews a second")
-    if report.difference:
-        mean, low, high = (100 * figure for figure in report.difference)
-        difference = f"F1 of span + category {mean:+.1f} points against {report.against}"
-        out.print(f"{difference}, 95 % interval {low:+.1f} to {high:+.1f}")
-
-
-def _thresholds(title: str, by_score: Mapping[str, Mapping[float, Scores]]) -> None:
-    """Print precision and recall of each category by minimum probability."""
-    thresholds = list(next(iter(by_score.values())))
-    columns = [f"{figure} {threshold:g}" for threshold in thresholds for figure in ("P", "R")]
-    rows = [
-        [name, *(figure for t in thresholds for figure in (scores[t].precision, scores[t].recall))]
-        for name, scores in by_score.items()
-    ]
-    table(title, ["", *columns], rows)
-
-
-def _mistakes(title: str, mistakes: Sequence[Mistake]) -> None:
-    """Print mistakes with the label, the answer and the context."""
-    rows = [[m.kind, f"{m.probability:.2f}", m.gold, m.predicted, m.context.replace("\n", " ")] for m in mistakes]
-    table(title, ["mistake", "probability", "labelled", "answered", "in"], rows)
 
 
 def show(parsed: ParsedReview) -> None:
@@ -352,20 +308,3 @@ def reference_sets(sets: Sequence[ReferenceSet]) -> None:
         for reference in sets
     ]
     table("", ["reference set", "reviews", "spans", "categories", "run"], rows)
-
-
-def versions(versions: Sequence[Version]) -> None:
-    """Print registered versions, newest first."""
-    rows = [
-        [
-            version.version,
-            ", ".join(version.aliases),
-            *(version.tags.get(f"test_{key}", "") for key in ("aggregated_f1", "span_f1", "with_polarity_f1")),
-            datetime.fromtimestamp(version.created / 1000).strftime("%Y-%m-%d %H:%M"),
-            version.run_id,
-            version.tags.get("gate", ""),
-        ]
-        for version in versions
-    ]
-    columns = ["version", "alias", "F1", "span F1", "with polarity", "created", "run", "gate"]
-    table("", columns, rows) if rows else out.print("no versions yet: reviews-parsing register, or train")

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reviews_parsing.cli import output
 from reviews_parsing.cli.options import AsJson, Domain, Format, Map, Split, load_parser, registered_model
+
+if TYPE_CHECKING:
+    from reviews_parsing.pipelines import EvaluationReport
+    from reviews_parsing.training.evaluate import Mistake
+    from reviews_parsing.training.metrics import Scores
 
 
 def train(
@@ -159,9 +165,50 @@ def evaluate(
     if as_json:
         output.print_json(report.to_json(mistakes, run_id))
         return
-    output.evaluation(report, mistakes)
+    _print_evaluation(report, mistakes)
     if run_id:
         output.out.print(f"logged as run {run_id}")
+
+
+def _print_evaluation(report: EvaluationReport, max_mistakes: int) -> None:
+    """Print the tables of an evaluation and the comparison with another model."""
+    from reviews_parsing.training.evaluate import calibration_line
+    from reviews_parsing.training.metrics import flatten
+
+    result, metrics = report.result, report.result.metrics()
+    output.scores_table(f"{report.source}, {len(report.reviews):,} reviews, exact match", metrics)
+    output.out.print()
+    output.scores_table("By polarity, span and category right too", flatten(result.by_polarity))
+    output.out.print()
+    output.scores_table("By words in a review", flatten(result.by_words))
+    output.out.print()
+    _print_thresholds("Precision and recall of spans by minimum probability", result.by_score)
+    if result.mistakes and max_mistakes:
+        output.out.print()
+        _print_mistakes("The most confident mistakes", result.mistakes[:max_mistakes])
+    output.out.print(f"\nexpected calibration error: {calibration_line(metrics)}")
+    output.out.print(f"{metrics['reviews_per_second']:,.0f} reviews a second")
+    if report.difference:
+        mean, low, high = (100 * figure for figure in report.difference)
+        difference = f"F1 of span + category {mean:+.1f} points against {report.against}"
+        output.out.print(f"{difference}, 95 % interval {low:+.1f} to {high:+.1f}")
+
+
+def _print_thresholds(title: str, by_score: Mapping[str, Mapping[float, Scores]]) -> None:
+    """Print precision and recall of each category by minimum probability."""
+    thresholds = list(next(iter(by_score.values())))
+    columns = [f"{figure} {threshold:g}" for threshold in thresholds for figure in ("P", "R")]
+    rows = [
+        [name, *(figure for t in thresholds for figure in (scores[t].precision, scores[t].recall))]
+        for name, scores in by_score.items()
+    ]
+    output.table(title, ["", *columns], rows)
+
+
+def _print_mistakes(title: str, mistakes: Sequence[Mistake]) -> None:
+    """Print mistakes with the label, the answer and the context."""
+    rows = [[m.kind, f"{m.probability:.2f}", m.gold, m.predicted, m.context.replace("\n", " ")] for m in mistakes]
+    output.table(title, ["mistake", "probability", "labelled", "answered", "in"], rows)
 
 
 def _texts(files: list[str], column: str | None) -> list[str]:

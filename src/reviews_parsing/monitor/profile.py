@@ -17,6 +17,7 @@ import numpy as np
 
 from reviews_parsing.errors import ModelError
 from reviews_parsing.io.files import write_bytes
+from reviews_parsing.io.filesystems import first_line
 from reviews_parsing.model_folder import PROFILE_FILE, ParserConfig
 from reviews_parsing.monitor.features import COMPONENTS, FeatureExtractor, Features, Floats
 from reviews_parsing.parser import AspectParser
@@ -78,7 +79,7 @@ class Profile:
             extractor = FeatureExtractor(ParserConfig.read(folder).taxonomy, metadata["alphabet"], centre, components)
             features = from_table(table, extractor.names)
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ModelError(f"{file} is damaged ({_first_line(error)}); fetch the model again") from error
+            raise ModelError(f"{file} is damaged ({first_line(error)}); fetch the model again") from error
         return cls(extractor, features, hashlib.sha256(content).hexdigest()[:16])
 
 
@@ -142,7 +143,3 @@ def _subsample(reviews: Sequence[Review]) -> Sequence[Review]:
 
 def _to_list(values: Floats) -> Any:
     return np.round(values.astype(float), 6).tolist()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,11 @@ from typing import Any
 
 from reviews_parsing import data, pretrained
 from reviews_parsing.errors import TrackingError
+from reviews_parsing.io.filesystems import first_line
 from reviews_parsing.model_folder import PROFILE_FILE, TRAINING_FILE
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.pipelines.evaluation import read_split
-from reviews_parsing.pipelines.training_texts import (
-    TrainingTexts,
-    log_training_texts,
-    read_training_texts,
-    texts_of_pretrained,
-)
+from reviews_parsing.pipelines.training_texts import find_training_texts, log_training_texts
 from reviews_parsing.registry import locate, register
 from reviews_parsing.registry.runs import fetch_file, run
 from reviews_parsing.training.evaluate import Evaluation, evaluate
@@ -47,7 +42,7 @@ def publish(
     parser = AspectParser(folder)
     reviews = read_split(labelled, split)
     result = evaluate(parser, reviews)
-    texts = _training_texts(source)
+    texts = find_training_texts(source)
     with run() as log, tempfile.TemporaryDirectory() as scratch:
         log.parameters({"model": source, "precision": parser.config.precision, **_training_parameters(folder)})
         log.parameters({"data_source": labelled, "data_digest": data.compute_digest({split: reviews})})
@@ -82,20 +77,11 @@ def push_to_hub(run_id: str, repository: str) -> str:
             url = hub.create_repo(repository, exist_ok=True)
             hub.upload_folder(repo_id=url.repo_id, folder_path=checkpoint, commit_message=f"run {run_id}")
         except Exception as error:  # besides its own classes, those of its transport
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise TrackingError(
-                f"run {run_id} is logged, but the hub did not take {repository} ({reason}); "
+                f"run {run_id} is logged, but the hub did not take {repository} ({first_line(error)}); "
                 "log in with `hf auth login` or set HF_TOKEN"
             ) from error
     return str(url)
-
-
-def _training_texts(source: str) -> TrainingTexts | None:
-    """Return the digests of the texts behind a model, None if they are unknown."""
-    if source == pretrained.NAME:
-        return texts_of_pretrained()
-    run_of_source = re.match(r"runs:/(\w+)", source)
-    return read_training_texts(run_of_source[1]) if run_of_source else None
 
 
 def _training_parameters(folder: Path) -> dict[str, Any]:

@@ -112,7 +112,7 @@ def remove_reference_set(name: str, model_name: str | None = None) -> None:
     sets = list_reference_sets(model_name)
     chosen = [reference for reference in sets if reference.name == name]
     if not chosen:
-        names = ", ".join(reference.name for reference in sets) or "there is none"
+        names = ", ".join(reference.name for reference in sets) or "none"
         raise DataError(f"there is no reference set {name}; registered: {names}")
     _delete(chosen)
 

@@ -32,10 +32,10 @@ from reviews_parsing.pipelines.training import train
 from reviews_parsing.pipelines.training_texts import digest_texts
 from reviews_parsing.registry import locate, read_champion, register, rollback, versions
 from reviews_parsing.registry.lease import Lease, lease
-from reviews_parsing.registry.log import WriteOnceLog, find_log_run
+from reviews_parsing.registry.log import WriteOnceLog, choose_log_run, find_log_run
 from reviews_parsing.registry.runs import ensure_experiment, fetch_file
 from reviews_parsing.registry.store import tracking
-from reviews_parsing.registry.versions import run_of
+from reviews_parsing.registry.versions import MAX_TAG_CHARACTERS, run_of, tag
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.fit import Recipe
 
@@ -110,7 +110,7 @@ class Cycle:
 
     def set(self, key: str, value: str) -> None:
         """Set a tag."""
-        self.client.set_tag(self.run_id, f"retraining.{key}", value[:5000])
+        self.client.set_tag(self.run_id, f"retraining.{key}", value[:MAX_TAG_CHARACTERS])
 
     def advance(self, step: str, reason: str, report: Report) -> None:
         """Record the reason of the step that ends and the step that comes next."""
@@ -149,8 +149,8 @@ def retrain(
     """Continue an unfinished cycle, or start one if a trigger says so, and take it as far as possible.
 
     `source` and `recipe` are those of the training, `store` the file of corrections. With `approval` a cycle waits
-    after the gate until a call has a `decision`. Raises PromotionRefused if the gate refuses the
-    challenger, RetrainingFailed if there is no champion, and the errors of the steps.
+    after the gate until a call has a `decision`. Raises PromotionRefused if the gate refuses the challenger,
+    RetrainingFailed if there is no champion, and the errors of the steps.
     """
     name = model_name or Settings().model_name
     with tracking() as client:
@@ -296,7 +296,7 @@ def _start_cycle(
     words += f", {left_out} are left out because the gate evaluates on their texts" if left_out else ""
     cycle.set("reason.trigger", words)
     cycle.set("step", STEPS[0])
-    log = WriteOnceLog(client, find_log_run(client, name, create=True) or "", LOG_PREFIX)
+    log = WriteOnceLog(client, choose_log_run(client, name), LOG_PREFIX)
     newest = log.newest()
     if log.append(newest.number + 1 if newest else 1, {"run_id": cycle.run_id}):
         report(f"trigger: {words}")
@@ -352,8 +352,6 @@ def _check(cycle: Cycle, version: str) -> str:
     """Let the gate judge; a refusal is recorded with the version."""
     verdict = promote(version=version, dry_run=True, name=cycle.model_name)
     if not verdict.promoted:
-        from reviews_parsing.registry.versions import tag
-
         tag(version, {"gate": verdict.reason}, cycle.model_name)
     require(verdict)
     sets = ", ".join(comparison.name for comparison in verdict.comparisons)

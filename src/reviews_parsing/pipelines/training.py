@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from reviews_parsing import pretrained
 from reviews_parsing.data import read_splits
 from reviews_parsing.errors import ModelError
+from reviews_parsing.io.filesystems import first_line
 from reviews_parsing.pipelines.training_texts import (
     TrainingTexts,
     digest_texts,
+    find_training_texts,
     log_training_texts,
-    read_training_texts,
-    texts_of_pretrained,
 )
 from reviews_parsing.registry.runs import fetch_file, run
 from reviews_parsing.registry.versions import register
@@ -122,22 +122,16 @@ def _require_backbone(name: str) -> None:
     except HFValidationError:
         return  # a path, which loading reports
     except Exception as error:  # besides its own classes, those of its transport
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(
-            f"backbone {name} cannot be loaded from the hub ({reason}); give {EMBEDDED}, a local folder or the name of "
-            "a model on a hub that can be reached"
+            f"backbone {name} cannot be loaded from the hub ({first_line(error)}); give {EMBEDDED}, a local folder or "
+            "the name of a model on a hub that can be reached"
         ) from error
 
 
 def _foundation_texts(recipe: Recipe) -> TrainingTexts | None:
     """Return the digests of the texts behind the foundation, None if they are unknown."""
     name = recipe.foundation_name
-    if name == NO_FOUNDATION:
-        return TrainingTexts(frozenset())
-    if name == pretrained.NAME:
-        return texts_of_pretrained()
-    match = re.fullmatch(r"runs:/(\w+)", name)
-    return read_training_texts(match[1]) if match else None
+    return TrainingTexts(frozenset()) if name == NO_FOUNDATION else find_training_texts(name)
 
 
 def _warn_of_leakage(splits: Mapping[str, Sequence[Review]], recipe: Recipe, say: Callable[[str], None]) -> None:

@@ -7,13 +7,14 @@ texts themselves are not stored.
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reviews_parsing import data
+from reviews_parsing import data, pretrained
 from reviews_parsing.data.reading import UNLABELLED_FILE
 from reviews_parsing.errors import ModelError
 from reviews_parsing.registry.runs import fetch_file
@@ -65,8 +66,15 @@ def read_training_texts(run_id: str) -> TrainingTexts | None:
     return TrainingTexts(frozenset(line for line in lines if not line.startswith("#")), INCOMPLETE not in lines)
 
 
-def texts_of_pretrained() -> TrainingTexts:
-    """Return the digests of the texts behind the pretrained model and checkpoint: those of the shipped corpus."""
+def find_training_texts(source: str) -> TrainingTexts | None:
+    """Return the digests of the texts behind a model or checkpoint: `pretrained` or `runs:/ID`; None for others.
+
+    Those of the pretrained model and checkpoint are the texts of the shipped corpus.
+    """
+    if match := re.match(r"runs:/(\w+)", source):
+        return read_training_texts(match[1])
+    if source != pretrained.NAME:
+        return None
     unlabelled = data.read(UNLABELLED_FILE, format="jsonl") if UNLABELLED_FILE.is_file() else []
     return digest_texts(review.text for review in [*data.read_splits("corpus")["train"], *unlabelled])
 

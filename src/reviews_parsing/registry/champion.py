@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reviews_parsing.errors import ChampionChanged, ModelError
-from reviews_parsing.registry.log import LOG_RUN_TAG, WriteOnceLog, find_log_run
+from reviews_parsing.errors import ChampionChanged, ModelError, NoSuchAlias
+from reviews_parsing.registry.log import LOG_RUN_TAG, WriteOnceLog, choose_log_run
+from reviews_parsing.registry.resolution import ModelReference, resolve_with_client
 from reviews_parsing.registry.store import tracking
 from reviews_parsing.registry.versions import MAX_TAG_CHARACTERS, versions
 from reviews_parsing.settings import CHAMPION, Settings
@@ -119,14 +120,10 @@ def _read(client: MlflowClient, name: str) -> ChampionState:
 
 
 def _alias(client: MlflowClient, name: str) -> str | None:
-    from mlflow.exceptions import MlflowException
-
     try:
-        return str(client.get_model_version_by_alias(name, CHAMPION).version)
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
+        return resolve_with_client(client, ModelReference(name, CHAMPION, None)).version
+    except NoSuchAlias:
+        return None
 
 
 def _newest(client: MlflowClient, run_id: str | None) -> ChampionState | None:
@@ -138,7 +135,7 @@ def _newest(client: MlflowClient, run_id: str | None) -> ChampionState | None:
 
 def _commit(client: MlflowClient, name: str, state: ChampionState, new: ChampionState) -> None:
     """Write the next entry of the log, then show it. Raises ChampionChanged if another process wrote that entry."""
-    run_id = find_log_run(client, name, create=True) or ""
+    run_id = choose_log_run(client, name)
     document = {"version": new.version, "history": new.history}
     if not WriteOnceLog(client, run_id, LOG_PREFIX).append(new.generation, document):
         raise _changed(new.version or "", state, _read(client, name))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reviews_parsing.errors import TrackingError
@@ -88,7 +89,6 @@ def _is_abandoned(
 def _start_of(pid: int) -> str | None:
     """Return the start time of a process, which tells it from a later one with its number; None if it has ended."""
     with suppress(OSError, IndexError):
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:  # noqa: PTH123
-            fields = file.read().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         return fields[19] if fields[0] != "Z" else None
     return None

@@ -67,20 +67,28 @@ class WriteOnceLog:
         return f"{self.prefix}.{number:06d}"
 
 
-def find_log_run(client: MlflowClient, name: str, create: bool = False) -> str | None:
-    """Return the run that holds the logs of a registered model, None if no log exists yet.
+def find_log_run(client: MlflowClient, name: str) -> str | None:
+    """Return the run that holds the logs of a registered model, None if no log exists yet."""
+    run_id = client.get_registered_model(name).tags.get(LOG_RUN_TAG)
+    return str(run_id) if run_id else None
 
-    With `create` it is chosen if necessary: the run of the oldest version, so that all processes choose the same.
+
+def choose_log_run(client: MlflowClient, name: str) -> str:
+    """Return the run that the logs of a registered model are written to.
+
+    If there is none yet, or it was deleted, it is the run of the oldest version, so that all processes choose the same.
     Raises ModelError if no version has a run.
     """
-    run_id = client.get_registered_model(name).tags.get(LOG_RUN_TAG)
-    if run_id and (not create or client.get_run(run_id).info.lifecycle_stage == "active"):
-        return str(run_id)
-    if not create:
-        return None
+    run_id = find_log_run(client, name)
+    if run_id and _is_active(client, run_id):
+        return run_id
     versions = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda version: int(version.version))
     for version in versions:
-        if version.run_id and client.get_run(version.run_id).info.lifecycle_stage == "active":
+        if version.run_id and _is_active(client, version.run_id):
             client.set_registered_model_tag(name, LOG_RUN_TAG, version.run_id)
             return str(version.run_id)
     raise ModelError(f"no version of {name} has a run, which would keep the log of champions; register a trained model")
+
+
+def _is_active(client: MlflowClient, run_id: str) -> bool:
+    return bool(client.get_run(run_id).info.lifecycle_stage == "active")

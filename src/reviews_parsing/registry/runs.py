@@ -39,9 +39,6 @@ def run(state: Path | None = None, experiment: str | None = None) -> Iterator[Ru
         yield RunLog(active.info.run_id)
 
 
-_run = run  # its former name, for one release
-
-
 def ensure_experiment(client: MlflowClient, name: str) -> str:
     """Return the id of an experiment, which is created if it does not exist."""
     from mlflow.exceptions import MlflowException

@@ -97,15 +97,10 @@ class Service:
 
     def read_route(self) -> dict[str, Any] | None:
         """Return the HTTPRoute of the service's host: the chart's, else KServe's own, None if there is neither."""
-        from lightkube import ApiError
-
         for name in (f"{self.name}{ROUTE_SUFFIX}", self.name):
-            with self._translated_errors("read the HTTPRoute of"):
-                try:
-                    return dict(self._client.get(self._route, name))
-                except ApiError as error:
-                    if error.status.code != 404:
-                        raise
+            route = self._find(self._route, name, "read the HTTPRoute of")
+            if route is not None:
+                return dict(route)
         return None
 
     def apply_route(self, rules: list[dict[str, Any]], resource_version: str, force: bool) -> dict[str, Any]:
@@ -133,12 +128,18 @@ class Service:
         return deployment["spec"]["template"]["spec"]["containers"][0].get("image") if deployment else None
 
     def _deployment(self, predictor: str | None) -> dict[str, Any] | None:
-        from lightkube import ApiError
         from lightkube.resources.apps_v1 import Deployment
 
-        with self._translated_errors("read deployments of"):
+        deployment = self._find(Deployment, self.predictor_name(predictor), "read deployments of")
+        return None if deployment is None else dict(deployment.to_dict())
+
+    def _find(self, kind: Any, name: str, verb: str) -> Any:
+        """Return an object of the namespace, None if it does not exist."""
+        from lightkube import ApiError
+
+        with self._translated_errors(verb):
             try:
-                return dict(self._client.get(Deployment, self.predictor_name(predictor)).to_dict())
+                return self._client.get(kind, name)
             except ApiError as error:
                 if error.status.code != 404:
                     raise

@@ -1,9 +1,16 @@
+{{/* Labels of an object of the inference service. */}}
 {{- define "reviews-parsing.labels" -}}
-app.kubernetes.io/name: {{ .Values.name }}
+{{- include "reviews-parsing.tool-labels" (list . .Values.name) -}}
+{{- end }}
+
+{{/* Labels of an object that belongs to a tool: (list ROOT NAME). */}}
+{{- define "reviews-parsing.tool-labels" -}}
+{{- $root := first . -}}
+app.kubernetes.io/name: {{ last . }}
 app.kubernetes.io/part-of: reviews-parsing
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- end }}
 
 {{/* What KServe writes on every pod and Service of the predictor, a canary's too. */}}
@@ -12,9 +19,11 @@ serving.kserve.io/inferenceservice: {{ .Values.name }}
 component: predictor
 {{- end }}
 
+{{/* Name of an image, by default of the chart's appVersion: (list ROOT IMAGE). */}}
 {{- define "reviews-parsing.image" -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
-{{- with .Values.image.digest }}@{{ . }}{{ end }}
+{{- $image := last . -}}
+{{ $image.repository }}:{{ $image.tag | default (first .).Chart.AppVersion }}
+{{- with $image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
 {{/*
@@ -36,23 +45,17 @@ S3 offers addresses of the store itself, which its clients here cannot reach; no
     matchLabels: {{- toYaml .podLabels | nindent 6 }}
 {{- end }}
 
-{{/* DNS, as a network policy's peer. */}}
+{{/* Queries of DNS, as a network policy's rule of egress. */}}
 {{- define "reviews-parsing.dns" -}}
-- namespaceSelector:
-    matchLabels: {kubernetes.io/metadata.name: {{ .Values.network.dns.namespace }}}
-  podSelector:
-    matchExpressions:
-      - {key: k8s-app, operator: In, values: {{ toJson .Values.network.dns.apps }}}
-{{- end }}
-
-{{/* Labels of an object that belongs to a tool: (list ROOT NAME). */}}
-{{- define "reviews-parsing.tool-labels" -}}
-{{- $root := first . -}}
-app.kubernetes.io/name: {{ last . }}
-app.kubernetes.io/part-of: reviews-parsing
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
+- to:
+    - namespaceSelector:
+        matchLabels: {kubernetes.io/metadata.name: {{ .Values.network.dns.namespace }}}
+      podSelector:
+        matchExpressions:
+          - {key: k8s-app, operator: In, values: {{ toJson .Values.network.dns.apps }}}
+  ports:
+    - {protocol: UDP, port: 53}
+    - {protocol: TCP, port: 53}
 {{- end }}
 
 {{/* Page and report: the pod. */}}
@@ -79,8 +82,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 
 {{/* Page and report: what their containers share; (list ROOT RESOURCES). */}}
 {{- define "reviews-parsing.tool-container" -}}
-{{- $image := (first .).Values.tools.image -}}
-image: {{ $image.repository }}:{{ $image.tag | default (first .).Chart.AppVersion }}{{ with $image.digest }}@{{ . }}{{ end }}
+image: {{ include "reviews-parsing.image" (list (first .) (first .).Values.tools.image) }}
 imagePullPolicy: IfNotPresent
 resources: {{- toYaml (last .) | nindent 2 }}
 securityContext:
