@@ -1,7 +1,7 @@
 """Measure the effect of a change of the training recipe over several seeds.
 
-    python benchmarks/recipes.py DATA [--map FILE.json] [--seeds 1 2 3] [--share 0.5] [--set noisy_share=0 ...]
-        [--trial NAME[=VALUE] ...] [--json]
+    python benchmarks/recipes.py DATA [--map FILE.json] [--seeds 1 2 3] [--share 0.5 | --reviews 200]
+        [--unlabelled FILE ...] [--set noisy_share=0 ...] [--trial NAME[=VALUE] ...] [--json]
 
 For each seed the data is split and a model trained. The development split is the validation split, or a fifth of the
 reviews of data without splits. A twentieth of the other reviews calibrates. Figures are exact-match F1 in points, fp32.
@@ -10,9 +10,12 @@ reviews of data without splits. A twentieth of the other reviews calibrates. Fig
 from __future__ import annotations
 
 import json
+import random
 import statistics
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -23,11 +26,13 @@ from rich.table import Table
 from trials import TRIALS, trial
 
 from reviews_parsing import data
+from reviews_parsing.batch import read_texts
 from reviews_parsing.errors import ReviewsParsingError
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.pipelines import foundation_checkpoint
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.training import fit as fitting
+from reviews_parsing.training.distillation import distill
 from reviews_parsing.training.evaluate import evaluate
 from reviews_parsing.training.export import calibrate, write_fp32
 from reviews_parsing.training.fit import Recipe
@@ -47,13 +52,28 @@ def development(splits: dict[str, list[Review]], seed: int) -> tuple[list[Review
 
 
 def measure(
-    splits: dict[str, list[Review]], recipe: Recipe, folder: Path, share: float = 1.0, foundation: Path | None = None
+    splits: dict[str, list[Review]],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    share: float = 1.0,
+    count: int | None = None,
+    texts: Sequence[str] = (),
+    foundation: Path | None = None,
 ) -> dict[str, float]:
-    """Train on the given share of the training reviews and return the figures of the development split."""
+    """Train on a part of the training reviews, and texts without labels, and return figures of the development split.
+
+    The part is `count` labelled reviews, a tenth of which calibrates, or the given share of the training reviews.
+    """
     train, validation, scored = development(splits, recipe.seed)
-    if share < 1:
+    if count is not None:
+        calibrating = max(1, count // 10)
+        pool = [*train, *validation]
+        random.Random(recipe.seed).shuffle(pool)  # noqa: S311
+        train, validation = pool[calibrating:count], pool[:calibrating]
+    elif share < 1:
         train = data.split(train, recipe.seed, {"train": share, "unused": 1 - share})["train"]
-    parser, seconds = train_parser(train, validation, recipe, folder, foundation)
+    parser, seconds = train_parser(train, validation, recipe, folder, foundation, texts)
     evaluation = evaluate(parser, scored)
     metrics = evaluation.metrics()
     names = ("tasd_f1", "implicit_f1", "quad_f1", "span_ece", "polarity_ece")
@@ -62,14 +82,24 @@ def measure(
 
 
 def train_parser(
-    train: list[Review], validation: list[Review], recipe: Recipe, folder: Path, foundation: Path | None = None
+    train: list[Review],
+    validation: list[Review],
+    recipe: Recipe,
+    folder: Path,
+    foundation: Path | None = None,
+    texts: Sequence[str] = (),
 ) -> tuple[AspectParser, float]:
-    """Return a calibrated fp32 parser and the seconds of fitting it."""
+    """Return a calibrated fp32 parser, distilled if there are texts without labels, and the seconds of fitting it."""
     taxonomy = Taxonomy.of(train)
-    result = fitting.fit(train, validation, taxonomy, recipe, folder, foundation=foundation)
+    begin = time.monotonic()
+    if texts:
+        result = distill(train, validation, texts, taxonomy, recipe, folder, foundation=foundation)
+    else:
+        result = fitting.fit(train, validation, taxonomy, recipe, folder, foundation=foundation)
+    seconds = time.monotonic() - begin
     write_fp32(result.checkpoint, taxonomy, recipe, folder)
     calibrate(folder, validation)
-    return AspectParser(folder), result.seconds
+    return AspectParser(folder), seconds
 
 
 def change(recipe: Recipe, settings: list[str]) -> Recipe:
@@ -91,15 +121,22 @@ def main() -> None:
     parser.add_argument("--map", type=Path, help="JSON file that renames or drops categories")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="seeds of splits and trainings")
     parser.add_argument("--share", type=float, default=1.0, help="share of the training reviews, for learning curves")
+    parser.add_argument("--reviews", type=int, metavar="N", help="labelled reviews in all, in place of --share")
+    parser.add_argument(
+        "--unlabelled", nargs="+", default=[], metavar="FILE", help="texts without labels, as in `train`"
+    )
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of the recipe to change")
     trials_help = f"changes that are not in the package (trials.py): {', '.join(TRIALS)}"
     parser.add_argument("--trial", nargs="*", default=[], metavar="NAME[=VALUE]", help=trials_help)
     options = parser.parse_args()
     if not 0 < options.share <= 1:
         parser.error("--share must be above 0 and at most 1")
+    if options.reviews is not None and options.reviews < 2:
+        parser.error("--reviews must be at least 2")
     try:
         recipe = change(Recipe(), options.set)
         splits = data.read_splits(options.data, data.read_mapping(options.map) if options.map else {})
+        texts = [text for text, _ in read_texts(options.unlabelled)] if options.unlabelled else []
         runs = []
         for seed in options.seeds:
             seeded = replace(recipe, seed=seed)
@@ -107,7 +144,8 @@ def main() -> None:
                 foundation = foundation_checkpoint(seeded, Path(folder))
                 for setting in options.trial:
                     trials.enter_context(trial(setting))
-                runs.append(measure(splits, seeded, Path(folder), options.share, foundation))
+                part = {"share": options.share, "count": options.reviews}
+                runs.append(measure(splits, seeded, Path(folder), **part, texts=texts, foundation=foundation))
             print(f"seed {seed}: {runs[-1]}", file=sys.stderr)
     except (ReviewsParsingError, ValueError) as error:
         sys.exit(f"error: {error}")
