@@ -51,15 +51,16 @@ def main() -> None:
             mlflow = start(services, mlflow_page(mlflow_port), settings.home / "mlflow.log")
         if registry.champion() is None:
             make_champion()
-        parsed = settings.home / "examples.parquet"
-        step("parsing examples/reviews.csv", ["parse", str(EXAMPLES), "-o", str(parsed)])
-        sample(parsed)
+        # The server and the page load while the examples are parsed.
         ports = [port(name, preferred) for name, preferred in (("REST", 8080), ("gRPC", 8081), ("metrics", 8082))]
         options = [f"--{name}-port={number}" for name, number in zip(("http", "grpc", "metrics"), ports, strict=True)]
         server = start(services, [*COMMAND, "serve", *options], settings.home / "server.log")
         demo_port = port("the page", 8000)
         url = f"http://127.0.0.1:{ports[0]}"
         demo = start(services, [*COMMAND, "demo", f"--port={demo_port}", "--server", url], settings.home / "demo.log")
+        parsed = settings.home / "examples.parquet"
+        step("parsing examples/reviews.csv", ["parse", str(EXAMPLES), "-o", str(parsed)])
+        sample(parsed)
         wait(server, f"{url}/v2/health/ready", settings.home / "server.log")
         wait(demo, f"http://127.0.0.1:{demo_port}/healthz", settings.home / "demo.log")
         if mlflow_port is not None:
