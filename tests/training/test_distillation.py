@@ -12,9 +12,10 @@ from reviews_parsing import data, pipelines, registry
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
 from reviews_parsing.tagging import LinearChainCRF
+from reviews_parsing.training import distillation
 from reviews_parsing.training.backbone import WEIGHTS, average_weights, build_tagger, load_tokenizer
 from reviews_parsing.training.crf import crf_layer
-from reviews_parsing.training.distillation import predict_soft_labels, select_new_texts
+from reviews_parsing.training.distillation import distill, predict_soft_labels, select_new_texts
 from reviews_parsing.training.export import write_fp32
 from reviews_parsing.training.features import IGNORE, collate, featurize, soft_features
 from reviews_parsing.training.fit import Recipe
@@ -153,6 +154,18 @@ def test_weights_are_averaged(small_backbone: str, tmp_path: Path) -> None:
     assert any(not torch.equal(first[name], second[name]) for name in first)
     for name, weight in means.items():
         torch.testing.assert_close(weight, (first[name] + second[name]) / 2)
+
+
+@pytest.mark.parametrize("polarity", [None, "positive"], ids=["categories", "categories and polarities"])
+def test_labels_may_lack_polarities_and_opinions(
+    small_backbone: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, polarity: str | None
+) -> None:
+    monkeypatch.setattr(distillation, "MIN_CERTAIN_SHARE", 0.0)
+    reviews = [Review("", f"The pool {n} was lovely.", (Aspect("POOL", "pool", 4, 8, polarity),)) for n in "ab"]
+    recipe = Recipe(backbone=small_backbone, epochs=3, learning_rate=1e-2, polish_epochs=1, teachers=1)
+    texts = [f"We liked the pool on day {n}." for n in range(3)]
+    result = distill(reviews, reviews, texts, Taxonomy.of(reviews), recipe, tmp_path)
+    assert (result.checkpoint / WEIGHTS).is_file()
 
 
 def test_training_with_unlabelled_reviews_registers_a_version(small_backbone: str, tmp_path: Path) -> None:

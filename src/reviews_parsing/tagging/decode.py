@@ -31,8 +31,8 @@ class Spans:
 
 
 def softmax(logits: Floats) -> Floats:
-    """Return the softmax over the last axis, in float64."""
-    exp = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    """Return the softmax over the last axis, which may be empty, in float64."""
+    exp = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True, initial=-np.inf))
     return exp / exp.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
 
 

@@ -127,12 +127,15 @@ def predict_soft_labels(
 def _predict(teacher: AspectParser, texts: Sequence[str]) -> Iterator[SoftReview]:
     """Yield the probabilities of one teacher for each text."""
     for prepared, logits in teacher.encoded(texts):
+        opinion_tags = logits.opinions  # [words, 0] if the labels have no opinions
+        if teacher.taxonomy.opinions:
+            opinion_tags = teacher.opinion_tags(prepared, logits).probabilities
         tags, polarities, opinions, implicit = (
             array.astype(np.float16)
             for array in (
                 teacher.tags(prepared, logits).probabilities,
                 teacher.polarity_scores(logits),
-                teacher.opinion_tags(prepared, logits).probabilities,
+                opinion_tags,
                 teacher.implicit_scores(prepared, logits),
             )
         )
