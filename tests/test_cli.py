@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 import reviews_parsing
 from reviews_parsing import data, registry
-from reviews_parsing.cli import output
+from reviews_parsing.cli import main, output
 from reviews_parsing.schema import Aspect, ParsedReview
 
 TEXT = "The ramen was great but the waiter was rude."
@@ -379,3 +380,32 @@ def test_the_shipped_corpus_is_clean() -> None:
     code, out, _ = run("data", "check", "corpus", "--json")
     assert code == 0
     assert json.loads(out) == []
+
+
+def test_commands_that_read_labels_name_fields_and_print_warnings_as_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    region = {"id": "a", "from_name": "category", "to_name": "text", "type": "labels"}
+    labels = [
+        {**region, "value": {"start": 4, "end": 9, "labels": ["FOOD"]}},
+        {"id": "n", "from_name": "stars", "to_name": "text", "type": "rating", "value": {"rating": 4}},
+    ]
+    task = {"id": 1, "data": {"note": TEXT, "title": f"{TEXT} "}, "annotations": [{"id": 1, "result": labels}]}
+    file = tmp_path / "export.json"
+    file.write_text(json.dumps([task]))
+    warning = f"warning: {file}: not read: 1 rating of control 'stars'"
+
+    def stderr(*arguments: str) -> list[str]:
+        monkeypatch.setattr(sys, "argv", ["reviews-parsing", *arguments])
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", data.LabelWarning)
+            with pytest.raises(SystemExit):
+                main()
+        return capsys.readouterr().err.splitlines()
+
+    named = ("--text-field", "note")
+    assert stderr("evaluate", "pretrained", str(file), *named) == [warning]
+    assert stderr("data", "stats", str(file), *named) == [warning]
+    first, error = stderr("train", str(file), *named)
+    assert (first, "split is empty" in error) == (warning, True)
+    assert "in the field 'notes'" in stderr("evaluate", "pretrained", str(file), "--text-field", "notes")[-1]

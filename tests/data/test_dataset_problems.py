@@ -49,6 +49,37 @@ def test_corrections_may_state_that_a_text_holds_no_aspect(tmp_path: Path) -> No
     assert extension.added_count == 1
 
 
+TWO_TEXTS = {"title": "The plum tart was superb.", "note": "The plum tart was superb!", "first": [[4, 13, "FOOD"]]}
+TWO_TEXTS["second"] = [[9, 13, "PIE"]]
+
+
+def test_fields_are_named_for_training_and_evaluation(tmp_path: Path) -> None:
+    rows = [{**TWO_TEXTS, "note": f"The plum tart was superb, {number}"} for number in range(9)]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    file, fields = str(tmp_path / "x.jsonl"), data.Fields("note", "second")
+    splits = prepare(file, Recipe(), fields=fields).splits
+    reviews = read_split(file, "test", fields=fields)
+    assert sorted(r.text for split in splits.values() for r in split) == [row["note"] for row in rows]
+    assert {(a.entity_group, a.word) for r in [*splits["train"], *reviews] for a in r.aspects} == {("PIE", "tart")}
+    with pytest.raises(DataError, match="--text-field"):
+        read_split(file, "test")
+
+
+def test_fields_are_those_of_the_additions_if_the_corpus_is_trained_on(tmp_path: Path) -> None:
+    region = {"id": "a", "from_name": "category", "to_name": "text", "type": "labels"}
+    value = {"start": 4, "end": 13, "labels": ["FOOD"]}
+    texts = {"title": TWO_TEXTS["title"], "note": TWO_TEXTS["note"]}
+    task = {"id": 1, "data": texts, "annotations": [{"id": 1, "result": [{**region, "value": value}]}]}
+    file = tmp_path / "export.json"
+    file.write_text(json.dumps([task]))
+    with pytest.raises(DataError, match="--text-field"):
+        prepare("corpus", Recipe(), extra_files=[str(file)])
+    job = prepare("corpus", Recipe(), extra_files=[str(file)], fields=data.Fields("note"))
+    assert TWO_TEXTS["note"] in [review.text for review in job.splits["train"]]
+    with pytest.raises(DataError, match="leave out --labels-field"):
+        prepare("corpus", Recipe(), extra_files=[str(file)], fields=data.Fields("note", "first"))
+
+
 def test_a_split_without_one_label_is_an_error() -> None:
     problems = find_dataset_problems({"train": [tart(1, "FOOD")], "test": PLAIN})
     assert [(problem.kind, "split test" in problem.message) for problem in problems] == [("unlabelled", True)]

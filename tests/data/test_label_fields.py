@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from reviews_parsing import data
 from reviews_parsing.errors import DataError
 
+EXAMPLES = int(os.environ.get("DIALECT_EXAMPLES", "2000"))
 TEXT = "The plum tart was superb though the cashier was rude."
 TART, CASHIER = (4, 13), (36, 43)
 TOKENS = TEXT.split()
@@ -21,13 +23,13 @@ TAGS = ["O", "B-FOOD", "I-FOOD", *["O"] * 4, "B-STAFF", "O", "O"]
 FOOD, STAFF = ("FOOD", "plum tart"), ("STAFF", "cashier")
 
 
-def read(folder: Path, content: Any, fields: data.Fields = data.Fields(), name: str = "x.json") -> list[Any]:  # noqa: B008
+def read(folder: Path, content: Any, fields: data.Fields = data.Fields(), name: str = "x.json") -> list[Any]:
     file = folder / name
     file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return data.read(file, fields=fields)
 
 
-def labels(folder: Path, content: Any, fields: data.Fields = data.Fields()) -> list[tuple[Any, ...]]:  # noqa: B008
+def labels(folder: Path, content: Any, fields: data.Fields = data.Fields()) -> list[tuple[Any, ...]]:
     return [(a.entity_group, a.word) for review in read(folder, content, fields) for a in review.aspects]
 
 
@@ -269,7 +271,7 @@ def label_files(draw: st.DrawFn) -> tuple[str, list[tuple[str, list[tuple[int, i
     return json.dumps(records, indent=1 if container == "pretty" else None), reviews
 
 
-@settings(deadline=None, max_examples=2000)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(label_files())
 def test_a_file_in_a_random_form_is_read_back_or_refused(
     file: tuple[str, list[tuple[str, list[tuple[int, int, str]]]]],

@@ -37,6 +37,9 @@ def test_no_drift_exits_with_0(with_champion: Path, profile: Profile, write_fold
     assert (result.returncode, result.stderr) == (0, ANSWERS)
     assert f"{len(window)} reviews" in result.stdout
     assert "no drift" in result.stdout
+    assert (
+        f"0 of {len(window)} reviews in a language that the model does not read (0.0%; 0.0% expected)" in result.stdout
+    )
 
 
 def test_drift_exits_with_3_and_writes_a_report(
@@ -44,12 +47,14 @@ def test_drift_exits_with_3_and_writes_a_report(
 ) -> None:
     capitals = profile.features.copy()
     capitals[:, profile.extractor.names.index("capitals")] = 1
+    capitals[:7, profile.extractor.names.index("foreign")] = 1
     folder, page = write_folder(capitals), tmp_path / "drift.html"
     result = monitor(folder, "-o", page, "--json")
     assert (result.returncode, result.stderr) == (3, ANSWERS)
     document = json.loads(result.stdout)
     assert (document["drifted"], document["reviews"]) == (True, len(capitals))
     assert (document["versions"], document["report"]) == (["1"], str(page))
+    assert document["foreign"] == {"reviews": 7, "of": len(capitals), "expected": 0}
     first, *rest = document["changes"]
     assert (first["number"], first["seen"], first["drifted"]) == ("capitals", 1, True)
     assert not any(change["drifted"] for change in rest)

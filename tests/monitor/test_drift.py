@@ -28,8 +28,10 @@ def test_another_domain_is_flagged(profile: Profile, parser: AspectParser) -> No
 
 
 def test_another_language_is_flagged(profile: Profile, parser: AspectParser) -> None:
-    features = drifted(detect(profile, parser, german_reviews(WINDOW)))
-    assert {"tokens_per_word", "foreign_characters", "embedding_distance"} <= set(features)
+    result = detect(profile, parser, german_reviews(WINDOW))
+    assert {"tokens_per_word", "foreign_characters", "foreign", "embedding_distance"} <= set(drifted(result))
+    assert result.foreign is not None
+    assert (result.foreign.expected, result.foreign.count > 0.9 * WINDOW) == (0, True)
 
 
 def test_capitals_are_flagged(profile: Profile, parser: AspectParser) -> None:

@@ -46,6 +46,15 @@ def test_features_of_the_prediction(parser: AspectParser, profile: Profile) -> N
     assert np.isnan([empty[name] for name in ("score", "polarity_score", "capitals", "tokens_per_word")]).all()
 
 
+def test_foreign_texts_are_counted_if_the_model_identifies_languages(parser: AspectParser, profile: Profile) -> None:
+    texts = ["The ramen was great but the waiter was rude.", "Die Suppe war kalt, aber der Kellner war sehr nett."]
+    assert [features["foreign"] for features in extract(parser, profile.extractor, *texts)] == [0, 1]
+    ((prepared, logits),) = parser.encoded(texts)
+    reviews = [replace(review, language=None, foreign=False) for review in parser.finish(prepared, logits)]
+    features = profile.extractor.from_predictions(parser, prepared, logits, reviews)
+    assert np.isnan(features[:, profile.extractor.names.index("foreign")]).all()
+
+
 @settings(max_examples=15, deadline=None)
 @given(TEXTS)
 def test_features_do_not_depend_on_the_batch(parser: AspectParser, profile: Profile, texts: list[str]) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from reviews_parsing import DataError, ModelError
-from reviews_parsing.monitor import Profile, Quintiles, read_traffic, write_traffic
+from reviews_parsing.monitor import Profile, Quintiles, detect_drift, read_traffic, write_traffic
 
 from .conftest import WriteTraffic
 
@@ -91,6 +93,40 @@ def test_profile_round_trip(profile: Profile, champion_folder: Path, tmp_path: P
     copy = Profile.read(tmp_path)
     np.testing.assert_array_equal(copy.features, profile.features)
     assert (copy.extractor.names, copy.extractor.alphabet) == (profile.extractor.names, profile.extractor.alphabet)
+
+
+def _without_foreign(file: Path) -> None:
+    """Write a file as versions did that identified no languages."""
+    with pq.ParquetFile(pa.BufferReader(file.read_bytes())) as content:
+        table = content.read()
+    pq.write_table(table.drop_columns(["foreign"]), file)
+
+
+@pytest.mark.parametrize("languages", ["en", ""])
+def test_a_profile_of_an_older_version_expects_no_foreign_texts(
+    profile: Profile, champion_folder: Path, tmp_path: Path, languages: str
+) -> None:
+    config = json.loads((champion_folder / "parser.json").read_text())
+    (tmp_path / "parser.json").write_text(json.dumps({**config, "languages": languages.split()}))
+    profile.write(tmp_path)
+    _without_foreign(tmp_path / "profile.parquet")
+    foreign = Profile.read(tmp_path).features[:, profile.extractor.names.index("foreign")]
+    assert not foreign.any() if languages else np.isnan(foreign).all()
+
+
+def test_traffic_of_an_older_version_is_read(profile: Profile, write_folder: WriteTraffic) -> None:
+    column = profile.extractor.names.index("foreign")
+    features = profile.features[:40].copy()
+    features[:, column] = 1
+    (file,) = write_folder(features).iterdir()
+    _without_foreign(file)
+    window = read_traffic(file.parent, profile)
+    assert np.isnan(window.features[:, column]).all()
+    assert detect_drift(profile.extractor.names, profile.features, window.features).foreign is None
+    window = read_traffic(write_folder(features), profile)
+    foreign = detect_drift(profile.extractor.names, profile.features, window.features).foreign
+    assert foreign is not None
+    assert (foreign.reviews, foreign.count) == (40, 40)
 
 
 def test_quintiles_hold_a_fifth_each_and_every_review_once(profile: Profile) -> None:

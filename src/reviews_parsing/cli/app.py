@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from typing import Annotated
+import warnings
+from typing import Annotated, TextIO
 
 import typer
 from rich.markup import escape
@@ -100,7 +101,8 @@ app.add_typer(rollout_app, name="rollout")
 
 
 def main() -> None:
-    """Run the command; a user's mistake is one line on stderr and exit status 1."""
+    """Run the command; a user's mistake is one line on stderr and exit status 1, a warning of the package one line."""
+    warnings.showwarning = _print_warning
     for stream in (sys.stdout, sys.stderr):
         # File names need not be valid Unicode.
         if hasattr(stream, "reconfigure"):
@@ -123,6 +125,21 @@ def main() -> None:
             raise
         place = f"{error.filename}: " if error.filename else ""
         _fail(f"{place}{error.strerror}; check that the path is there, writable, and has free space (or set TMPDIR)")
+
+
+def _print_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning; one of this package is about the user's data, not about a line of code."""
+    if category.__module__.startswith("reviews_parsing."):
+        output.print_line(f"warning: {message}")
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _fail(message: str) -> None:

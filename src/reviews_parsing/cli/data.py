@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -32,18 +30,6 @@ reference_app = typer.Typer(no_args_is_help=True, help="Reference sets, on which
 data_app.add_typer(reference_app, name="reference")
 
 Source = Annotated[str, typer.Argument(help="File, folder or hub dataset of labelled reviews, or 'corpus'.")]
-
-
-@contextmanager
-def _reported_label_warnings() -> Iterator[None]:
-    """Print a line for each part of a file that is not read."""
-    from reviews_parsing.data import LabelWarning
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", LabelWarning)
-        yield
-    for warning in caught:
-        output.err.print(f"warning: {warning.message}", markup=False, soft_wrap=True)
 
 
 @data_app.command()
@@ -99,8 +85,7 @@ def stats(
     from reviews_parsing import data
 
     mapping, fields = data.read_mapping(map_file) if map_file else None, data.Fields(text_field, labels_field)
-    with _reported_label_warnings():
-        splits = data.read_splits(source, mapping, data_format, fields)
+    splits = data.read_splits(source, mapping, data_format, fields)
     forms = {name: statistics.to_json() for name, statistics in data.compute_statistics(splits).items()}
     if as_json:
         output.print_json(forms)
@@ -150,8 +135,7 @@ def convert(
     from reviews_parsing import data
 
     mapping, fields = data.read_mapping(map_file) if map_file else None, data.Fields(text_field, labels_field)
-    with _reported_label_warnings():
-        splits = data.read_splits(source, mapping, data_format, fields)
+    splits = data.read_splits(source, mapping, data_format, fields)
     if split is not None and split not in splits:
         raise DataError(f"{source} has no split '{split}'; it has {', '.join(splits)}")
     if split is not None:

@@ -39,8 +39,8 @@ def monitor(
 ) -> None:
     """Compare live traffic with the training data. Exit status: 0 no drift, 3 drift, 1 no comparison possible.
 
-    Features of a sample of the reviews are compared: lengths, tokens, categories, polarities, scores, and the position
-    in the embedding space. No text is stored.
+    Features of a sample of the reviews are compared: lengths, tokens, languages, categories, polarities, scores, and
+    the position in the embedding space. No text is stored.
 
     Examples:
 
@@ -103,6 +103,11 @@ def _print(source: str, window: TrafficWindow, result: DriftResult, report: Path
     output.out.print(f"{result.reviews:,} reviews, {times}, compared with {reference}\n", markup=False)
     output.table("", ["feature", "expected", "observed", "reviews that differ", "p-value", ""], rows)
     output.out.print()
+    if foreign := result.foreign:
+        output.out.print(
+            f"{foreign.count:,} of {foreign.reviews:,} reviews in a language that the model does not read "
+            f"({foreign.observed:.1%}; {foreign.expected:.1%} expected)"
+        )
     if result.drifted:
         count = f"{len(result.drifted)} of {len(result.features)} features drifted"
         output.out.print(f"[red]{count}[/]: the traffic differs from the training data")
@@ -118,6 +123,7 @@ def _to_json(source: str, window: TrafficWindow, result: DriftResult, report: Pa
     for feature in result.features:
         fields = asdict(feature)
         changes.append({"number": fields.pop("feature"), "seen": fields.pop("observed"), **fields})
+    foreign = result.foreign
     return {
         "model": source,
         "versions": window.versions,
@@ -126,6 +132,7 @@ def _to_json(source: str, window: TrafficWindow, result: DriftResult, report: Pa
         "drifted": bool(result.drifted),
         "reviews": result.reviews,
         "profile_reviews": result.profile_reviews,
+        "foreign": {"reviews": foreign.count, "of": foreign.reviews, "expected": foreign.expected} if foreign else None,
         "alarm": result.false_alarm_rate,
         "effect": result.min_effect,
         "changes": changes,

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviews_parsing.cli import output
-from reviews_parsing.cli.options import AsJson, Domain, Format, Map, Split, load_parser, registered_model
+from reviews_parsing.cli.options import (
+    AsJson,
+    Domain,
+    Format,
+    LabelsField,
+    Map,
+    Split,
+    TextField,
+    load_parser,
+    registered_model,
+)
 
 if TYPE_CHECKING:
     from reviews_parsing.pipelines import EvaluationReport
@@ -23,6 +33,13 @@ def train(
     ] = "corpus",
     data_format: Format = None,
     map_file: Map = None,
+    text_field: Annotated[
+        str | None,
+        typer.Option(
+            help="Field of the text in JSON of other tools; of --add, if DATA is the corpus. Default: inferred."
+        ),
+    ] = None,
+    labels_field: LabelsField = None,
     add: Annotated[
         list[Path] | None, typer.Option("--add", help="Labelled reviews for the training split alone; repeatable.")
     ] = None,
@@ -70,6 +87,8 @@ def train(
 
         reviews-parsing train restaurants.xml --map categories.json --backbone ./my-encoder
 
+        reviews-parsing train annotations.jsonl --text-field comment --labels-field gold
+
         reviews-parsing train corpus --add corrections.jsonl
 
         reviews-parsing train my-reviews.jsonl --unlabelled all-reviews.csv --foundation none
@@ -77,7 +96,7 @@ def train(
         reviews-parsing train gym-reviews.jsonl --domain gym
     """
     from reviews_parsing import pipelines
-    from reviews_parsing.data import read_mapping
+    from reviews_parsing.data import Fields, read_mapping
     from reviews_parsing.training.fit import Recipe
 
     options: dict[str, Any] = {
@@ -97,6 +116,7 @@ def train(
             recipe,
             mapping=read_mapping(map_file) if map_file else None,
             data_format=data_format,
+            fields=Fields(text_field, labels_field),
             extra_files=[str(file) for file in add or ()],
             texts=_texts([str(file) for file in unlabelled or ()], text_column),
             resume=resume,
@@ -132,6 +152,8 @@ def evaluate(
     ] = "corpus",
     data_format: Format = None,
     map_file: Map = None,
+    text_field: TextField = None,
+    labels_field: LabelsField = None,
     split: Split = "test",
     against: Annotated[str | None, typer.Option(help="Another model to compare with on the same reviews.")] = None,
     mistakes: Annotated[int, typer.Option(min=0, help="Number of most confident mistakes to print.")] = 10,
@@ -149,7 +171,7 @@ def evaluate(
         reviews-parsing evaluate models:/reviews-parsing-ner-aspects/3 --against models:/reviews-parsing-ner-aspects/2
     """
     from reviews_parsing import pipelines
-    from reviews_parsing.data import read_mapping
+    from reviews_parsing.data import Fields, read_mapping
 
     report = pipelines.evaluate_model(
         load_parser(model),
@@ -157,6 +179,7 @@ def evaluate(
         split=split,
         mapping=read_mapping(map_file) if map_file else None,
         data_format=data_format,
+        fields=Fields(text_field, labels_field),
         model=model,
         against_parser=load_parser(against) if against else None,
         against=against,

@@ -85,6 +85,8 @@ def get_decoder(name: str, fields: Fields) -> Callable[[bytes, str], Iterable[tu
     if name == "json-labels":
         return partial(label_fields.decode, fields=fields)
     if name == "label-studio":
+        if fields.labels:
+            raise DataError("Label Studio's labels are chosen by the names of its controls: leave out --labels-field")
         return partial(labelstudio.decode, text_field=fields.text)
     if any(fields):
         raise DataError(f"format '{name}' has no fields: leave out --text-field and --labels-field")

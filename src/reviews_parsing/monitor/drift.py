@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reviews_parsing.errors import DataError
-from reviews_parsing.monitor.features import Features, is_binary
+from reviews_parsing.monitor.features import FOREIGN, Features, is_binary
 
 FALSE_ALARM_RATE, MIN_EFFECT = 0.01, 0.1
 MIN_REVIEWS = 30
@@ -37,6 +37,11 @@ class FeatureDrift:
     p_value: float
     drifted: bool
 
+    @property
+    def count(self) -> int:
+        """Number of reviews that have a binary feature."""
+        return round(self.observed * self.reviews)
+
 
 @dataclass(frozen=True, slots=True)
 class DriftResult:
@@ -52,6 +57,11 @@ class DriftResult:
     def drifted(self) -> tuple[FeatureDrift, ...]:
         """Features with drift."""
         return tuple(feature for feature in self.features if feature.drifted)
+
+    @property
+    def foreign(self) -> FeatureDrift | None:
+        """Texts in a language that the model does not read, None if the model identifies no languages."""
+        return next((feature for feature in self.features if feature.feature == FOREIGN), None)
 
 
 def detect_drift(

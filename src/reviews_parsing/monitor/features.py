@@ -24,6 +24,8 @@ Features = npt.NDArray[np.float32]
 
 TEXT_FEATURES = ("words", "tokens_per_word", "unknown_tokens", "capitals", "foreign_characters")
 PREDICTION_FEATURES = ("aspects", "score", "polarity_score")
+FOREIGN = "foreign"
+"""1 if the text is in a language that the model does not read, else 0; nan if the model identifies no languages."""
 COMPONENTS = 8
 """Principal components of the embedding that become features."""
 CATEGORY_PREFIX, POLARITY_PREFIX = "category ", "polarity "
@@ -33,8 +35,8 @@ IN_ALPHABET, UPPER, LOWER = 1, 2, 4
 
 
 def is_binary(feature: str) -> bool:
-    """Return whether the feature is 0 or 1: the presence of a category or polarity."""
-    return feature.startswith((CATEGORY_PREFIX, POLARITY_PREFIX))
+    """Return whether the feature is 0 or 1: a foreign language, or the presence of a category or polarity."""
+    return feature == FOREIGN or feature.startswith((CATEGORY_PREFIX, POLARITY_PREFIX))
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class FeatureExtractor:
         return (
             *TEXT_FEATURES,
             *PREDICTION_FEATURES,
+            FOREIGN,
             *components,
             *(["embedding_distance"] if components else []),
             *(f"{CATEGORY_PREFIX}{name}" for name in self._categories),
@@ -79,6 +82,7 @@ class FeatureExtractor:
             _token_features(prepared, parser.unknown_id),
             self._character_features(prepared.texts),
             _prediction_features(reviews),
+            _foreign_feature(reviews),
         ]
         if len(self.components):
             parts.append(self._embedding_features(parser.embeddings(prepared, logits)))
@@ -145,6 +149,11 @@ def _prediction_features(reviews: Sequence[ParsedReview]) -> Floats:
         polarity_scores = [a.polarity_score for a in review.aspects if a.polarity_score is not None]
         rows.append((len(review.aspects), _mean(scores), _mean(polarity_scores)))
     return np.array(rows, np.float32).reshape(len(reviews), len(PREDICTION_FEATURES))
+
+
+def _foreign_feature(reviews: Sequence[ParsedReview]) -> Floats:
+    values = [float("nan") if review.language is None else float(review.foreign) for review in reviews]
+    return np.array(values, np.float32)[:, None]
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from reviews_parsing.errors import ModelError
 from reviews_parsing.io.files import write_bytes
 from reviews_parsing.io.filesystems import first_line
 from reviews_parsing.model_folder import PROFILE_FILE, ParserConfig
-from reviews_parsing.monitor.features import COMPONENTS, FeatureExtractor, Features, Floats
+from reviews_parsing.monitor.features import COMPONENTS, FOREIGN, FeatureExtractor, Features, Floats
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review
 
@@ -63,7 +64,10 @@ class Profile:
 
     @classmethod
     def read(cls, folder: Path) -> Profile:
-        """Read the profile of a model folder. Raises ModelError if it is missing, as in older models, or damaged."""
+        """Read the profile of a model folder. Raises ModelError if it is missing, as in older models, or damaged.
+
+        An older profile has no foreign texts: its reviews are in the languages that the model reads.
+        """
         file = folder / PROFILE_FILE
         if not file.is_file():
             raise ModelError(f"the model in {folder} has no {PROFILE_FILE} to compare with; train it again")
@@ -76,8 +80,9 @@ class Profile:
                 )
             centre = np.array(metadata["centre"], np.float32)
             components = np.array(metadata["directions"], np.float32).reshape(len(metadata["directions"]), len(centre))
-            extractor = FeatureExtractor(ParserConfig.read(folder).taxonomy, metadata["alphabet"], centre, components)
-            features = from_table(table, extractor.names)
+            config = ParserConfig.read(folder)
+            extractor = FeatureExtractor(config.taxonomy, metadata["alphabet"], centre, components)
+            features = from_table(table, extractor.names, foreign=0.0 if config.languages else math.nan)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ModelError(f"{file} is damaged ({first_line(error)}); fetch the model again") from error
         return cls(extractor, features, hashlib.sha256(content).hexdigest()[:16])
@@ -93,9 +98,16 @@ def to_table(names: Sequence[str], features: Features, **columns: Any) -> pa.Tab
     return pa.table({**columns, **arrays})
 
 
-def from_table(table: pa.Table, names: Sequence[str]) -> Features:
-    """Return the features of a table. Raises KeyError if a column is missing."""
-    return np.stack([table.column(name).to_numpy().astype(np.float32) for name in names], axis=1)
+def from_table(table: pa.Table, names: Sequence[str], foreign: float = math.nan) -> Features:
+    """Return the features of a table. Raises KeyError if a column is missing.
+
+    `foreign` is the value of the feature of that name in tables of older versions, which have no such column.
+    """
+    older = np.full(len(table), foreign, np.float32)
+    columns = [
+        older if name == FOREIGN and name not in table.column_names else table.column(name).to_numpy() for name in names
+    ]
+    return np.stack(columns, axis=1, dtype=np.float32)
 
 
 def to_parquet(table: pa.Table, metadata: dict[str, Any]) -> bytes:

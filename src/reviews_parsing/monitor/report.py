@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import write_bytes
 from reviews_parsing.monitor.drift import DriftResult
@@ -70,5 +68,5 @@ def _to_frame(names: Sequence[str], columns: Sequence[str], rows: Features) -> p
 
     frame = pd.DataFrame(rows[:: -(-len(rows) // MAX_ROWS)].astype(float), columns=list(names))[list(columns)]
     for name in filter(is_binary, columns):
-        frame[name] = np.where(frame[name] > 0, "yes", "no")
+        frame[name] = frame[name].map({1.0: "yes", 0.0: "no"})
     return frame

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from reviews_parsing.data import check_labelled, compute_digest, read_splits
+from reviews_parsing.data import Fields, check_labelled, compute_digest, read_splits
 from reviews_parsing.errors import DataError
 from reviews_parsing.registry.runs import run
 from reviews_parsing.training.evaluate import Evaluation, evaluate
@@ -66,16 +66,18 @@ def evaluate_model(
     split: str = "test",
     mapping: Mapping[str, str | None] | None = None,
     data_format: str | None = None,
+    fields: Fields = Fields(),
     model: str | None = None,
     against_parser: AspectParser | None = None,
     against: str | None = None,
 ) -> EvaluationReport:
     """Evaluate `parser` on a split of `source`, or on all of it if it has no splits.
 
-    `mapping` renames or drops categories of the labels and of the answers. `model` and `against` are the names of the
+    `mapping` renames or drops categories of the labels and of the answers, `fields` name the fields of text and labels
+    in files of other tools. `model` and `against` are the names of the
     models in the report. Raises DataError.
     """
-    reviews = read_split(source, split, mapping, data_format)
+    reviews = read_split(source, split, mapping, data_format, fields)
     result = evaluate(parser, reviews, mapping)
     rival = evaluate(against_parser, reviews, mapping) if against_parser else None
     difference = paired_bootstrap(result.counts, rival.counts) if rival else None
@@ -83,10 +85,14 @@ def evaluate_model(
 
 
 def read_split(
-    source: str, split: str, mapping: Mapping[str, str | None] | None = None, data_format: str | None = None
+    source: str,
+    split: str,
+    mapping: Mapping[str, str | None] | None = None,
+    data_format: str | None = None,
+    fields: Fields = Fields(),
 ) -> list[Review]:
     """Return the reviews of a split of `source`, or all of them if it has no splits. Raises DataError."""
-    splits = read_splits(source, mapping, data_format)
+    splits = read_splits(source, mapping, data_format, fields)
     reviews = splits.get("all") or splits.get(split)
     if not reviews:
         raise DataError(f"{source} has no split '{split}'; it has {', '.join(splits)}")

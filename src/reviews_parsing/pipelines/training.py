@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reviews_parsing import pretrained
-from reviews_parsing.data import read_splits
+from reviews_parsing.data import Fields, read_splits
 from reviews_parsing.errors import ModelError
 from reviews_parsing.io.filesystems import first_line
 from reviews_parsing.pipelines.training_texts import (
@@ -47,6 +47,7 @@ def train(
     *,
     mapping: Mapping[str, str | None] | None = None,
     data_format: str | None = None,
+    fields: Fields = Fields(),
     extra_files: Sequence[str] = (),
     texts: Sequence[str] = (),
     resume: bool = False,
@@ -57,13 +58,14 @@ def train(
 ) -> TrainedRun:
     """Train on `source` ("corpus", a file, a folder, a hub dataset), log one run and register it as a version.
 
-    The reviews in `extra_files` are added to the training split; `texts` are unlabelled reviews to learn from. `say` is
-    called with lines about both, `on_run` with the id of the run before training begins. With `resume`, the same call
-    continues an interrupted training in the same run. Raises DataError, ModelError or TrackingError.
+    `fields` name the fields of text and labels in files of other tools. The reviews in `extra_files` are added to the
+    training split; `texts` are unlabelled reviews to learn from. `say` is called with lines about both, `on_run` with
+    the id of the run before training begins. With `resume`, the same call continues an interrupted training in the
+    same run. Raises DataError, ModelError or TrackingError.
     """
     for backbone in {recipe.backbone, recipe.teacher or recipe.backbone}:
         _require_backbone(backbone)
-    job = prepare(source, recipe, mapping, data_format, extra_files, texts)
+    job = prepare(source, recipe, mapping, data_format, extra_files, texts, fields)
     if job.extension:
         say(str(job.extension))
     if texts:

@@ -150,16 +150,20 @@ def prepare(
     data_format: str | None = None,
     extra_files: Sequence[str] = (),
     texts: Sequence[str] = (),
+    fields: data.Fields = data.Fields(),
 ) -> TrainingJob:
     """Read `source` and complete its splits, see `complete_splits`.
 
     Set the number of epochs in the recipe. Reviews of `extra_files` are added to the training split; `texts` that are
-    also in `source` are omitted. Raises DataError if a source cannot be read or is too small.
+    also in `source` are omitted. `fields` name the fields of text and labels in `source`, or in `extra_files` if
+    `source` is the shipped corpus, whose fields are known. Raises DataError if a source cannot be read or is too small.
     """
-    source_splits = data.read_splits(source, mapping, data_format)
+    names_extra = source == "corpus" and bool(extra_files)
+    source_fields, extra_fields = (data.Fields(), fields) if names_extra else (fields, data.Fields())
+    source_splits = data.read_splits(source, mapping, data_format, source_fields)
     data.check_labelled(source, [review for reviews in source_splits.values() for review in reviews])
     splits = complete_splits(source_splits, recipe.seed)
-    additions = [review for file in extra_files for review in _read_addition(file, mapping)]
+    additions = [review for file in extra_files for review in _read_addition(file, mapping, extra_fields)]
     extension = data.extend_training_split(splits, additions) if extra_files else None
     splits = extension.splits if extension else splits
     new_texts = select_new_texts(texts, (review.text for reviews in splits.values() for review in reviews))
@@ -168,10 +172,10 @@ def prepare(
     return TrainingJob(source, splits, recipe, taxonomy, data.compute_digest(splits), extension, new_texts)
 
 
-def _read_addition(file: str, mapping: Mapping[str, str | None] | None) -> list[Review]:
+def _read_addition(file: str, mapping: Mapping[str, str | None] | None, fields: data.Fields) -> list[Review]:
     """Read reviews for the training split. Raises DataError if they have no labels or those of another tool."""
     data.check_own_format(file)
-    reviews = data.read(file, mapping)
+    reviews = data.read(file, mapping, fields=fields)
     # A correction states that a text holds no aspect; anywhere else a file without labels is a misread one.
     if not all("revision" in review.meta for review in reviews):
         data.check_labelled(file, reviews)
