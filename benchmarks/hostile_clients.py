@@ -2,7 +2,8 @@
 
     python benchmarks/hostile_clients.py KIND HTTP_PORT GRPC_PORT SECONDS CLIENTS
 
-`benchmarks/server.py --attack` runs it in a process beside honest clients.
+`benchmarks/server.py --attack` runs it in a process beside honest clients. It prints a line before it begins, and at the end
+the number of exchanges: requests with an answer, or connections that ended.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 import gzip
 import itertools
 import json
-import os
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -26,8 +26,8 @@ UNLOAD = f"/v2/repository/models/{MODEL_NAME}/unload"
 GRPC_INFER = "/inference.GRPCInferenceService/ModelInfer"
 # Connections that each client holds open, more than the server admits in all.
 HELD_CONNECTIONS = 20
-# The attack shares the cores with the server, which comes first.
-NICENESS = 19
+# Number of exchanges of all clients.
+exchanges = [0]
 
 
 class Target(NamedTuple):
@@ -67,6 +67,7 @@ def repeat(*requests: bytes) -> Client:
                 await writer.drain()
                 head = await reader.readuntil(b"\r\n\r\n")
                 await reader.readexactly(int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0]))
+                exchanges[0] += 1
                 if b"connection: close" in head.lower():
                     return
         finally:
@@ -119,6 +120,7 @@ def call(message: bytes) -> Client:
             while True:
                 with suppress(grpc.aio.AioRpcError):
                     await infer(message, compression=grpc.Compression.Gzip)
+                exchanges[0] += 1
 
     return client
 
@@ -147,12 +149,14 @@ def kinds() -> dict[str, Client]:
 async def attack(kind: str, http: int, grpc: int, seconds: float, clients: int) -> None:
     """Run `clients` of a kind at the same time for `seconds`."""
     client = kinds()[kind]
+    print("ready", flush=True)
 
     async def persist(target: Target) -> None:
         while True:
             # The server refuses or closes; the client comes again.
             with suppress(OSError, EOFError):
                 await client(target)
+            exchanges[0] += 1
 
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -160,7 +164,7 @@ async def attack(kind: str, http: int, grpc: int, seconds: float, clients: int) 
 
 
 if __name__ == "__main__":
-    os.nice(NICENESS)
     name, *numbers = sys.argv[1:]
     http_port, grpc_port, duration, count = map(int, numbers)
     asyncio.run(attack(name, http_port, grpc_port, duration, count))
+    print(exchanges[0])

@@ -172,16 +172,20 @@ def measure_attacks(model: str, seconds: int, clients: int) -> dict[str, Any]:
         asyncio.run(run_honest(http, texts, clients, seconds))
         for kind in track(list(kinds()), "measuring", console=Console(stderr=True)):
             alone = asyncio.run(run_honest(http, texts, clients, seconds))
-            command = [sys.executable, HOSTILE, kind, *map(str, (http, grpc, seconds + 2 * LEAD_SECONDS, clients))]
-            hostile = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            duration = seconds + 2 * LEAD_SECONDS
+            command = [sys.executable, HOSTILE, kind, *map(str, (http, grpc, duration, clients))]
+            hostile = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert hostile.stdout
+            assert hostile.stdout.readline() == "ready\n"
             time.sleep(LEAD_SECONDS)
             beside = asyncio.run(run_honest(http, texts, clients, seconds))
-            hostile.wait()
+            exchanges = int(hostile.communicate()[0])
             figures[kind] = {
                 "alone_per_second": alone["reviews_per_second"],
                 "beside_per_second": beside["reviews_per_second"],
                 "ratio": beside["reviews_per_second"] / alone["reviews_per_second"],
                 "beside_p99_ms": beside["p99_ms"],
+                "hostile_per_second": exchanges / duration,
                 "server_rss_mb": resident_mb(pid),
             }
     return {"figures": figures, "clients": clients, "seconds": seconds, **about()}
@@ -393,11 +397,11 @@ def show(report: dict[str, Any]) -> None:
 def show_attacks(report: dict[str, Any]) -> None:
     """Print the report of attacks as a table."""
     table = Table(title=f"{report['clients']} honest clients beside {report['clients']} hostile ones, {report['date']}")
-    for name in ("hostile clients", "alone, reviews/s", "beside them", "ratio", "p99 ms", "server MB"):
+    for name in ("hostile clients", "alone, reviews/s", "beside them", "ratio", "p99 ms", "hostile/s", "server MB"):
         table.add_column(name, justify="left" if name == "hostile clients" else "right")
     for kind, figures in report["figures"].items():
-        alone, beside, ratio, p99, rss = figures.values()
-        table.add_row(kind, f"{alone:.0f}", f"{beside:.0f}", f"{ratio:.0%}", f"{p99:.0f}", f"{rss:.0f}")
+        alone, beside, ratio, *others = figures.values()
+        table.add_row(kind, f"{alone:.0f}", f"{beside:.0f}", f"{ratio:.0%}", *(f"{number:.0f}" for number in others))
     console = Console(width=120)
     console.print(table)
     console.print(report["command"])

@@ -178,7 +178,7 @@ def test_invented_credentials_are_shed_as_one_address() -> None:
     asyncio.run(check())
 
 
-def test_a_long_text_that_was_begun_gives_way_and_its_slices_end() -> None:
+def test_a_long_text_gives_way_to_a_shorter_one() -> None:
     parser = FakeParser(Clock())
     long = "!" * (20 * WINDOW)
 
