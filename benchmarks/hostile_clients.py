@@ -2,8 +2,8 @@
 
     python benchmarks/hostile_clients.py KIND HTTP_PORT GRPC_PORT SECONDS CLIENTS
 
-`benchmarks/server.py --attack` runs it in a process beside honest clients. It prints a line before it begins, and at the end
-the number of exchanges: requests with an answer, or connections that ended.
+`benchmarks/server.py --attack` runs it in a process beside honest clients. It prints a line before it begins, and at
+the end the number of exchanges: requests with an answer, or connections that ended.
 """
 
 from __future__ import annotations

@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     model_control: SecretStr | None = Field(
         default=None,
         description="token that clients must send to load, unload and list models, or unix:/PATH of a local socket for "
-        "that; unset: nobody may",
+        "that; unset: off",
     )
     allowed_hosts: str = Field(
         default="",
@@ -188,13 +188,13 @@ class Settings(BaseSettings):
 
     @property
     def control_token(self) -> str | None:
-        """The token in `model_control`; None if there is none."""
+        """The token in `model_control`; None if unset or a socket."""
         control = self.model_control.get_secret_value() if self.model_control else SOCKET
         return None if control.startswith(SOCKET) else control
 
     @property
     def control_socket(self) -> Path | None:
-        """The path of the socket in `model_control`; None if there is none."""
+        """The path of the socket in `model_control`; None if unset or a token."""
         control = self.model_control.get_secret_value() if self.model_control else ""
         return Path(control.removeprefix(SOCKET)) if control.startswith(SOCKET) else None
 

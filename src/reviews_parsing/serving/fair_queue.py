@@ -64,7 +64,7 @@ class FairQueue(Generic[Work]):
         self._count(entry, 1)
 
     def take(self, fits: Callable[[Work], bool] | None = None) -> Work | None:
-        """Remove and return the next work; None if there is none, or it does not fit."""
+        """Remove and return the next work; None if the queue is empty, or it does not fit."""
         first, later = self._classes
         next_later = later.head()
         # A batch that was begun is completed with first work.

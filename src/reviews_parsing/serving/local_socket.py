@@ -19,7 +19,7 @@ BACKLOG = 16
 def local_socket(path: Path) -> Iterator[socket.socket]:
     """Yield a listening socket at `path`, which replaces that of a server that was killed; remove it at the end.
 
-    Raises ServingError if another server uses `path`, it is no socket, or it cannot be created.
+    Raises ServingError if another server uses `path`, it is not a socket, or it cannot be created.
     """
     try:
         _remove_stale(path)
@@ -46,7 +46,7 @@ def local_socket(path: Path) -> Iterator[socket.socket]:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove a socket on which nobody listens. Raises ServingError if somebody does, or it is no socket."""
+    """Remove a socket without a listener. Raises ServingError if it has one, or is not a socket."""
     if not os.path.lexists(path):
         return
     if not path.is_socket() or path.is_symlink():

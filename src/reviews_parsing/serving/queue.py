@@ -82,7 +82,7 @@ class ParsedPart:
 
 @dataclass(eq=False, slots=True)
 class _Request:
-    """A request of a client. `dropped` is True once nobody waits for the answer."""
+    """A request of a client. `dropped` is True once no client waits for the answer."""
 
     client: Client
     number: int
