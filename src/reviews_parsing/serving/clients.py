@@ -70,7 +70,7 @@ class ClientIdentity:
     def identify(self, peer: str, credential: str, forwarded: str) -> Client:
         """Return the client at address `peer`, or the one that a trusted proxy at `peer` forwards for.
 
-        Each proxy appends the address of its own client to `forwarded`: the last one that is not a trusted proxy counts.
+        Each proxy appends the address of its client to `forwarded`: the last one that is not a trusted proxy counts.
         """
         address = _parse(peer)
         hops = forwarded.split(",")
