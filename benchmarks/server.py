@@ -2,9 +2,11 @@
 
     python benchmarks/server.py [--json] [--runs 5] [--seconds 4] [--clients 64] [--model models:/NAME@ALIAS]
     python benchmarks/server.py --overload 600
+    python benchmarks/server.py --attack 5
 
 Server, in-process parser and load generator share the cores of this machine; runs are interleaved. `--overload` sends
-requests at twice the capacity of the server (open loop).
+requests at twice the capacity of the server (open loop). `--attack` measures honest clients, alone and beside as many
+hostile clients of each kind.
 """
 
 from __future__ import annotations
@@ -36,6 +38,9 @@ from reviews_parsing.parser import AspectParser
 from reviews_parsing.settings import MODEL_NAME, Settings
 
 OK, SHED = 200, 503
+HOSTILE = str(Path(__file__).with_name("hostile_clients.py"))
+# Time that hostile clients run before and after honest ones are measured.
+LEAD_SECONDS = 1
 INFER = f"/v2/models/{MODEL_NAME}/infer"
 SERVE = "import sys; from reviews_parsing.serving import serve; serve(*map(int, sys.argv[1:4]), model_uri=sys.argv[4])"
 
@@ -48,12 +53,19 @@ def main() -> None:
     parser.add_argument("--model", default=Settings().champion_uri, help="model to serve, as in `serve`")
     overload_help = "length in seconds of a run at twice the capacity, instead of the other runs"
     parser.add_argument("--overload", type=float, metavar="SECONDS", help=overload_help)
+    attack_help = "length in seconds of the runs beside hostile clients of each kind, instead of the other runs"
+    parser.add_argument("--attack", type=int, metavar="SECONDS", help=attack_help)
     options = parser.parse_args()
-    if options.overload:
+    if options.attack:
+        report = measure_attacks(options.model, options.attack, options.clients)
+        if not options.json:
+            show_attacks(report)
+            return
+    elif options.overload:
         report = measure_overload(options.model, options.overload, options.clients)
     else:
         report = measure(options.model, options.runs, options.seconds, options.clients)
-    if options.json or options.overload:
+    if options.json or options.overload or options.attack:
         print(json.dumps(report, indent=2))
     else:
         show(report)
@@ -148,6 +160,69 @@ async def run_open_loop(port: int, texts: Sequence[str], rate: float, seconds: f
         "accepted_p99_ms": accepted["p99_ms"],
         "shed_p99_ms": shed["p99_ms"],
     }
+
+
+def measure_attacks(model: str, seconds: int, clients: int) -> dict[str, Any]:
+    """Return the goodput of honest clients, alone and then beside hostile clients, for each kind of attack."""
+    from hostile_clients import kinds
+
+    texts = sample()
+    figures: dict[str, dict[str, float]] = {}
+    with start_server(model) as (http, grpc, pid):
+        asyncio.run(run_honest(http, texts, clients, seconds))
+        for kind in track(list(kinds()), "measuring", console=Console(stderr=True)):
+            alone = asyncio.run(run_honest(http, texts, clients, seconds))
+            duration = seconds + 2 * LEAD_SECONDS
+            command = [sys.executable, HOSTILE, kind, *map(str, (http, grpc, duration, clients))]
+            hostile = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            assert hostile.stdout
+            assert hostile.stdout.readline() == "ready\n"
+            time.sleep(LEAD_SECONDS)
+            beside = asyncio.run(run_honest(http, texts, clients, seconds))
+            exchanges = int(hostile.communicate()[0])
+            figures[kind] = {
+                "alone_per_second": alone["reviews_per_second"],
+                "beside_per_second": beside["reviews_per_second"],
+                "ratio": beside["reviews_per_second"] / alone["reviews_per_second"],
+                "beside_p99_ms": beside["p99_ms"],
+                "hostile_per_second": exchanges / duration,
+                "server_rss_mb": resident_mb(pid),
+            }
+    return {"figures": figures, "clients": clients, "seconds": seconds, **about()}
+
+
+async def run_honest(port: int, texts: Sequence[str], clients: int, seconds: float) -> dict[str, float]:
+    """Run clients as `run_rest` does, each from an address of its own; they connect again if they are refused."""
+    requests = [request(text) for text in texts]
+    waits: list[float] = []
+
+    async def exchange(number: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(f"127.0.2.{number + 1}", 0))
+        try:
+            for body in itertools.islice(itertools.cycle(requests), number * 7 + len(waits), None):
+                begin = time.perf_counter()
+                writer.write(body)
+                status, _ = await read_response(reader)
+                if status == OK:
+                    waits.append(time.perf_counter() - begin)
+                else:
+                    await asyncio.sleep(0.05)
+        finally:
+            writer.close()
+
+    async def client(number: int) -> None:
+        while True:
+            try:
+                await exchange(number)
+            except (OSError, EOFError):
+                await asyncio.sleep(0.05)
+
+    try:
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*map(client, range(clients)))
+    except TimeoutError:
+        return summary(waits or [seconds], seconds)
+    raise AssertionError
 
 
 async def read_response(reader: asyncio.StreamReader) -> tuple[int, bytes]:
@@ -317,6 +392,19 @@ def show(report: dict[str, Any]) -> None:
     console.print(f"memory of the server: {report['server_rss_mb']:.0f} MB")
     console.print(", ".join(f"{name} {number}" for name, number in versions.items()))
     console.print(f"medians of {report['runs']} runs: {report['command']}")
+
+
+def show_attacks(report: dict[str, Any]) -> None:
+    """Print the report of attacks as a table."""
+    table = Table(title=f"{report['clients']} honest clients beside {report['clients']} hostile ones, {report['date']}")
+    for name in ("hostile clients", "alone, reviews/s", "beside them", "ratio", "p99 ms", "hostile/s", "server MB"):
+        table.add_column(name, justify="left" if name == "hostile clients" else "right")
+    for kind, figures in report["figures"].items():
+        alone, beside, ratio, *others = figures.values()
+        table.add_row(kind, f"{alone:.0f}", f"{beside:.0f}", f"{ratio:.0%}", *(f"{number:.0f}" for number in others))
+    console = Console(width=120)
+    console.print(table)
+    console.print(report["command"])
 
 
 if __name__ == "__main__":

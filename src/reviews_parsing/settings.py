@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
 
@@ -13,6 +14,8 @@ from reviews_parsing.errors import ModelError
 
 MODEL_NAME = "reviews-parsing-ner-aspects"
 CHAMPION = "champion"
+# Forms of `model_control`. macOS has the shortest limit of a socket's path.
+SOCKET, MAX_SOCKET_PATH, MIN_TOKEN = "unix:", 103, 16
 
 
 def _default_home() -> Path:
@@ -24,6 +27,11 @@ def _default_home() -> Path:
     from platformdirs import user_data_path
 
     return user_data_path("reviews-parsing")
+
+
+def split(value: str) -> list[str]:
+    """Return the items of a setting that is a list separated by commas."""
+    return list(filter(None, map(str.strip, value.split(","))))
 
 
 class Settings(BaseSettings):
@@ -82,8 +90,8 @@ class Settings(BaseSettings):
     body_seconds: float = Field(default=30, gt=0, description="maximum time for the body of a request; beyond: 408")
     model_control: SecretStr | None = Field(
         default=None,
-        min_length=16,
-        description="token that clients must send to load, unload and list models; unset: nobody may",
+        description="token that clients must send to load, unload and list models, or unix:/PATH of a local socket for "
+        "that; unset: off",
     )
     allowed_hosts: str = Field(
         default="",
@@ -92,6 +100,10 @@ class Settings(BaseSettings):
     allowed_origins: str = Field(
         default="",
         description="origins, separated by commas, whose pages may send requests, beside the server's own",
+    )
+    trusted_proxies: str = Field(
+        default="",
+        description="addresses or networks, separated by commas, of proxies whose X-Forwarded-For names the client",
     )
     max_grpc_answer_bytes: int = Field(
         default=4 * 1024 * 1024 - 4096,
@@ -154,6 +166,37 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None
+
+    @field_validator("model_control")
+    @classmethod
+    def _check_control(cls, value: SecretStr | None) -> SecretStr | None:
+        control = value.get_secret_value() if value else ""
+        if control.startswith(SOCKET):
+            path = control.removeprefix(SOCKET)
+            if not path.startswith("/") or len(path.encode()) > MAX_SOCKET_PATH:
+                raise ValueError(f"a socket is {SOCKET} and an absolute path of at most {MAX_SOCKET_PATH} bytes")
+        elif value and len(control) < MIN_TOKEN:
+            raise ValueError(f"a token has at least {MIN_TOKEN} characters, a socket is {SOCKET} and a path")
+        return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_networks(cls, value: str) -> str:
+        for network in split(value):
+            ip_network(network)
+        return value
+
+    @property
+    def control_token(self) -> str | None:
+        """The token in `model_control`; None if unset or a socket."""
+        control = self.model_control.get_secret_value() if self.model_control else SOCKET
+        return None if control.startswith(SOCKET) else control
+
+    @property
+    def control_socket(self) -> Path | None:
+        """The path of the socket in `model_control`; None if unset or a token."""
+        control = self.model_control.get_secret_value() if self.model_control else ""
+        return Path(control.removeprefix(SOCKET)) if control.startswith(SOCKET) else None
 
     @property
     def champion_uri(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ import pytest
 from serving.client import Server
 from serving.conftest import Start, start  # noqa: F401  a fixture
 
+# The benchmark of attacks sends the same requests.
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 MEGABYTE = 1 << 20
 ENOUGH_POLLS = 10
 # Growth and time that have nothing to do with the attack: a first use of a code path, a busy machine.

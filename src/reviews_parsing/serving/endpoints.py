@@ -28,6 +28,7 @@ from starlette.types import Message, Receive, Scope, Send
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.serving import tracing
 from reviews_parsing.serving.body import CHUNK_BYTES, Reserve, content_encoding, read_body, receive_body
+from reviews_parsing.serving.clients import ClientIdentity
 from reviews_parsing.serving.codec import decode, encode_binary, encode_event, encode_json, first_error, wants_binary
 from reviews_parsing.serving.limits import ByteBudget, limit_log
 from reviews_parsing.serving.metrics import observed
@@ -42,7 +43,7 @@ from reviews_parsing.serving.protocol import (
     max_body_bytes,
     one_line,
 )
-from reviews_parsing.settings import Settings
+from reviews_parsing.settings import Settings, split
 
 INFERENCE = ("infer", "generate", "infer_stream", "generate_stream")
 # Methods of requests that change nothing and cost little.
@@ -61,7 +62,8 @@ class RestApp:
         self._max_texts = settings.max_texts
         self._budget = budget
         self._control = ModelControl(settings)
-        self._origins = tuple(filter(None, map(str.strip, settings.allowed_origins.split(","))))
+        self._identity = ClientIdentity(settings)
+        self._origins = split(settings.allowed_origins)
         self._router = Router(self._routes(), redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,6 +123,11 @@ class RestApp:
             Route("/v2/docs", self.docs),
             Route("/v2/docs/dataplane.json", self.document),
             Route("/openapi.json", self.document),
+            *self._management_routes(),
+        ]
+
+    def _management_routes(self) -> list[Route]:
+        return [
             Route("/v2/repository/index", self.index, methods=["POST"]),
             Route("/v2/repository/models/{model_name}/load", self.load, methods=["POST"]),
             Route("/v2/repository/models/{model_name}/unload", self.unload, methods=["POST"]),
@@ -128,7 +135,11 @@ class RestApp:
 
     async def infer(self, request: Request, route: str, stream: bool) -> Response:
         """Answer an inference request, and observe its outcome, errors included."""
-        with observed("rest") as outcome, tracing.rest_request(request.scope, route, outcome):
+        with (
+            observed("rest") as outcome,
+            tracing.rest_request(request.scope, route, outcome),
+            self._identity.of_rest(request),
+        ):
             try:
                 response = await self._infer(request, stream)
             except asyncio.CancelledError:
@@ -208,9 +219,13 @@ class RestApp:
         await self._data_plane.model_metadata(*model)
         return _json(document(self._max_texts, *model))
 
+    def _check_control(self, request: Request) -> None:
+        """Raise RequestRefused unless the request may manage models."""
+        self._control.check_request(request)
+
     async def index(self, request: Request) -> Response:
         """Answer the index of the model repository."""
-        self._control.check_request(request)
+        self._check_control(request)
         with self._budget.reservation() as reserve:
             body = await self._body(request, reserve)
             content = read_body(body, content_encoding(request), self._max_bytes, 0, None, reserve)
@@ -224,15 +239,25 @@ class RestApp:
 
     async def load(self, request: Request) -> Response:
         """Load the current version of a model."""
-        self._control.check_request(request)
+        self._check_control(request)
         await self._repository.load(_model(request)[0])
         return Response()
 
     async def unload(self, request: Request) -> Response:
         """Unload a model."""
-        self._control.check_request(request)
+        self._check_control(request)
         await self._repository.unload(_model(request)[0])
         return Response()
+
+
+class ManagementApp(RestApp):
+    """ASGI app of the local socket: management of models, permitted by the mode of the socket."""
+
+    def _routes(self) -> list[Route]:
+        return self._management_routes()
+
+    def _check_control(self, request: Request) -> None:
+        pass
 
 
 async def unless_disconnected(request: Request, inference: Coroutine[Any, Any, InferenceResponse]) -> InferenceResponse:

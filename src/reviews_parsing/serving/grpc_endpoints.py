@@ -35,6 +35,7 @@ from mlserver.types import InferenceRequest, Parameters
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.serving import tracing
 from reviews_parsing.serving.body import decompress
+from reviews_parsing.serving.clients import ClientIdentity
 from reviews_parsing.serving.limits import ByteBudget
 from reviews_parsing.serving.metrics import observed
 from reviews_parsing.serving.model_control import ModelControl
@@ -104,6 +105,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
         self._budget = budget
         settings = Settings()
         self._control = ModelControl(settings)
+        self._identity = ClientIdentity(settings)
         self._max_texts, self._max_answer_bytes = settings.max_texts, settings.max_grpc_answer_bytes
         self.last_call = -math.inf
 
@@ -134,7 +136,11 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Answer an inference request."""
         self.last_call = time.monotonic()
-        with observed("grpc") as outcome, tracing.grpc_request(context, outcome, status_code):
+        with (
+            observed("grpc") as outcome,
+            tracing.grpc_request(context, outcome, status_code),
+            self._identity.of_grpc(context),
+        ):
             try:
                 model = request.model_name, request.model_version or None
                 await self._data_plane.admit(*model)  # before any work on the tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -23,9 +24,11 @@ OTHER_FILES = 256
 
 
 class HttpServer:
-    """A uvicorn server on one port."""
+    """A uvicorn server on one port, or on a listening socket."""
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, port: int) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: ServerSettings, port: int = 0, listener: socket.socket | None = None
+    ) -> None:
         logging_options = {"log_config": settings.logging_settings} if settings.logging_settings else {}
         config = uvicorn.Config(
             app,
@@ -33,13 +36,16 @@ class HttpServer:
             port=port,
             http=BoundedProtocol,
             root_path=settings.root_path,
+            # Addresses of clients come from REVIEWS_PARSING_TRUSTED_PROXIES alone.
+            proxy_headers=False,
             access_log=settings.debug,
             timeout_graceful_shutdown=Settings().drain_seconds,  # type: ignore[arg-type]
             **logging_options,
         )
         self.stopped = asyncio.Event()
         self._server = _UvicornServer(config)
-        self._address = f"http://{settings.host}:{port}"
+        self._sockets = [listener] if listener else None
+        self._address = f"socket {listener.getsockname()}" if listener else f"http://{settings.host}:{port}"
         if not settings.debug:
             disable_health_access_logs()
 
@@ -52,7 +58,7 @@ class HttpServer:
         """Serve until stopped, then wait for requests in progress, but no longer than the drain timeout."""
         logger.info("HTTP server running on %s", self._address)
         try:
-            await self._server.serve()
+            await self._server.serve(self._sockets)
         finally:
             self.stopped.set()
 

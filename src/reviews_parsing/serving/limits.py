@@ -1,4 +1,4 @@
-"""Limits on bytes, time and connections. Each is a setting; reaching one is counted and logged."""
+"""Limits on bytes, time, connections and the queue. Each is a setting; reaching one is counted and logged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from reviews_parsing.settings import Settings
 
 LOG_INTERVAL_SECONDS = 60.0
 # Names of limits, which are the settings in lower case: values of the metric's label `limit`.
-LIMITS = ("max_connections", "max_bytes_in_flight", "max_header_bytes", "header_seconds", "body_seconds")
+LIMITS = ("max_connections", "max_bytes_in_flight", "max_header_bytes", "header_seconds", "body_seconds", "max_wait")
 
 log = logging.getLogger("mlserver")
 

@@ -78,6 +78,11 @@ def count_batch(batch: BatchTiming) -> None:
         metrics.phases.labels(name).observe((end - begin) / 1e9)
 
 
+def count_displaced() -> None:
+    """Count a waiting request that was shed for a client with less work."""
+    _metrics().displaced.inc()
+
+
 def count_limit(limit: str) -> None:
     """Count a request or connection that reached the limit of this name."""
     _metrics().limits.labels(limit).inc()
@@ -131,6 +136,7 @@ def _metrics() -> SimpleNamespace:
         requests=requests,
         in_progress=Gauge(f"{p}requests_in_progress", "inference requests in progress"),
         shed=Counter(f"{p}requests_shed", "inference requests shed with status 503"),
+        displaced=Counter(f"{p}requests_displaced", "waiting requests shed for a request of a client with less work"),
         latency=Histogram(f"{p}request_seconds", "latency of a request", ["door", "texts"], buckets=latency),
         phases=Histogram(f"{p}phase_seconds", "time of a phase of a request or batch", ["phase"], buckets=latency),
         batch_size=Histogram(f"{p}batch_texts", "texts in a batch", buckets=BATCH_SIZE_BUCKETS),
@@ -140,6 +146,6 @@ def _metrics() -> SimpleNamespace:
         without_aspect=Counter(f"{p}reviews_without_aspect", "parsed reviews without an aspect", version),
         aspects=Counter(f"{p}aspects", "aspects in parsed reviews", ["version", "category", "polarity"]),
         score=Histogram(f"{p}aspect_score", "scores of aspects", version, buckets=SCORE_BUCKETS),
-        limits=Counter(f"{p}limit_reached", "times that a limit of bytes, time or connections was reached", ["limit"]),
+        limits=Counter(f"{p}limit_reached", "times that a limit was reached, by setting", ["limit"]),
         model=Gauge(f"{p}model_info", "number of times that a model version is loaded", ["version", "precision"]),
     )

@@ -9,28 +9,30 @@ from ipaddress import ip_address
 from starlette.requests import Request
 
 from reviews_parsing.errors import RequestRefused
-from reviews_parsing.settings import Settings
+from reviews_parsing.settings import Settings, split
 
 SCHEME = "Bearer "
 
 
 class ModelControl:
-    """Management is off without REVIEWS_PARSING_MODEL_CONTROL; with it, each request must bring the token.
+    """Management over the network is off without a token in REVIEWS_PARSING_MODEL_CONTROL.
+
+    With it, each request must bring the token. With a local socket instead, models are managed there alone.
 
     The token decides, not the path: a gateway that forwards a path in an unusual encoding changes nothing.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._token = settings.model_control.get_secret_value() if settings.model_control else ""
-        self._hosts = {"localhost", *filter(None, map(str.strip, settings.allowed_hosts.lower().split(",")))}
+        self._token = settings.control_token
+        self._has_socket = settings.control_socket is not None
+        self._hosts = {"localhost", *split(settings.allowed_hosts.lower())}
 
     def check(self, authorization: str | None) -> None:
         """Raise RequestRefused unless `authorization` is `Bearer` and the token: 403 if it is off, else 401."""
         if not self._token:
-            raise RequestRefused(
-                "models cannot be managed over the network; set REVIEWS_PARSING_MODEL_CONTROL to a token on the server",
-                HTTPStatus.FORBIDDEN,
-            )
+            way = "use the socket" if self._has_socket else "set REVIEWS_PARSING_MODEL_CONTROL to a token"
+            message = f"models cannot be managed over the network; {way} on the server"
+            raise RequestRefused(message, HTTPStatus.FORBIDDEN)
         if not hmac.compare_digest((authorization or "").encode(), f"{SCHEME}{self._token}".encode()):
             message = "models are managed with a token; send the header 'Authorization: Bearer TOKEN'"
             raise RequestRefused(message, HTTPStatus.UNAUTHORIZED)

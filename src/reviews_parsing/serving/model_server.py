@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from socket import socket
 
 from mlserver import MLServer, ModelSettings
 from mlserver.metrics.prometheus import PrometheusEndpoint
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from reviews_parsing.errors import ServingError
 from reviews_parsing.serving import tracing
-from reviews_parsing.serving.endpoints import RestApp
+from reviews_parsing.serving.endpoints import ManagementApp, RestApp
 from reviews_parsing.serving.grpc_endpoints import GrpcServer
 from reviews_parsing.serving.http_server import HttpServer, raise_file_limit
 from reviews_parsing.serving.limits import ByteBudget
-from reviews_parsing.serving.model_registry import DataPlane, ModelRegistry, RepositoryHandlers
+from reviews_parsing.serving.local_socket import local_socket
+from reviews_parsing.serving.model_registry import DataPlane, ModelRegistry, ModelUnavailable, RepositoryHandlers
 from reviews_parsing.settings import Settings
 
 # Interval at which a draining server checks whether connections are left.
@@ -41,13 +44,31 @@ class ModelServer(MLServer):  # type: ignore[misc]
         self._grpc_server = GrpcServer(settings, *handlers)
         metrics = Starlette(routes=[Route(settings.metrics_endpoint, PrometheusEndpoint(settings).handle_metrics)])
         self._metrics_server = HttpServer(metrics, settings, settings.metrics_port)
+        # Created at the start, if REVIEWS_PARSING_MODEL_CONTROL names a socket.
+        self._management_server: HttpServer | None = None
+        self._management = ManagementApp(*handlers)
 
     async def start(self, models_settings: Sequence[ModelSettings] = ()) -> None:
-        """Serve until stopped. Raises ModelUnavailable, with all ports closed, if a model cannot be loaded."""
+        """Serve until stopped.
+
+        Raises ModelUnavailable, with all ports closed, if a model cannot be loaded or the local socket not be used.
+        """
         tracing.start()
         raise_file_limit()
-        servers = (self._rest_server, self._grpc_server, self._metrics_server)
-        serving = asyncio.gather(*(server.start() for server in servers))
+        path = Settings().control_socket
+        with ExitStack() as stack:
+            try:
+                listener = stack.enter_context(local_socket(path)) if path else None
+            except ServingError as error:
+                raise ModelUnavailable(str(error)) from error
+            await self._serve(models_settings, listener)
+
+    async def _serve(self, models_settings: Sequence[ModelSettings], listener: socket | None) -> None:
+        starts = [self._rest_server.start(), self._grpc_server.start(), self._metrics_server.start()]
+        if listener:
+            self._management_server = HttpServer(self._management, self._settings, listener=listener)
+            starts.append(self._management_server.start())
+        serving = asyncio.gather(*starts)
         try:
             await asyncio.sleep(0)
             await self._model_repository_handlers.load_initial(models_settings)
@@ -72,6 +93,8 @@ class ModelServer(MLServer):  # type: ignore[misc]
         self._rest_server.stop()
         await asyncio.gather(self._rest_server.stopped.wait(), self._grpc_server.stop(Settings().drain_seconds))
         self._metrics_server.stop()
+        if self._management_server:
+            self._management_server.stop()
 
     async def _pause(self) -> None:
         """Go on answering while clients have connections, so that none sends a request into a closing connection.

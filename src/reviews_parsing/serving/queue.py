@@ -2,7 +2,8 @@
 
 An idle worker takes the waiting requests, up to a batch, without a delay; under load the batches grow. A long request
 is split into parts, and a long text is encoded in slices of its windows. Later parts and slices have a lower priority
-than first parts, so that long requests do not delay short ones.
+than first parts, so that long requests do not delay short ones. Batches are composed of the requests of all clients in
+turn, and when the queue is full, a request of the client with most work waiting is shed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import atexit
 import ctypes
-import heapq
 import itertools
 import os
 import string
@@ -30,6 +30,8 @@ from reviews_parsing.errors import RequestRefused
 from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview
 from reviews_parsing.serving.batches import batches
+from reviews_parsing.serving.clients import UNKNOWN, Client
+from reviews_parsing.serving.fair_queue import FairQueue
 
 # Phases of a batch.
 PHASES = ("tokenize", "predict", "decode-spans")
@@ -78,28 +80,45 @@ class ParsedPart:
     waited: float
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
+class _Request:
+    """A request of a client. `dropped` is True once no client waits for the answer."""
+
+    client: Client
+    number: int
+    parts: list[_Part] = field(default_factory=list)
+    dropped: bool = False
+
+
+@dataclass(eq=False, slots=True)
 class _Part:
     """Texts of a request that wait together."""
 
+    request: _Request
     texts: list[str]
     future: asyncio.Future[ParsedPart]
     queued: float
+    # The batch of a long text that is encoded in part.
+    progress: _Batch | None = None
     tokens: int = field(init=False)
-    # Work in all, and until a worker looks at the queue again.
     pages: int = field(init=False)
-    next_pages: int = field(init=False)
 
     def __post_init__(self) -> None:
         tokens = [estimate_tokens(text) for text in self.texts]
         self.tokens = sum(tokens)
         self.pages = sum(1 + size // PAGE_TOKENS for size in tokens)
-        self.next_pages = SLICE_PAGES if self.is_long else self.pages
 
     @property
     def is_long(self) -> bool:
         """True if the part is a single text that is encoded in slices."""
         return self.tokens > BATCH_TOKENS
+
+    @property
+    def turn_and_rest(self) -> tuple[int, int]:
+        """Pages until a worker looks at the queue again, and pages that remain then."""
+        remaining = self.progress.remaining_pages if self.progress else self.pages
+        turn = min(remaining, SLICE_PAGES) if self.is_long else remaining
+        return turn, remaining - turn
 
 
 @dataclass(slots=True)
@@ -117,28 +136,22 @@ class _Batch:
 
     @property
     def is_abandoned(self) -> bool:
-        """True if all requests of the batch were cancelled."""
-        return all(part.future.cancelled() for part in self.parts)
+        """True if all requests of the batch were dropped."""
+        return all(part.request.dropped for part in self.parts)
 
     @property
-    def pages(self) -> int:
+    def remaining_pages(self) -> int:
         """Remaining work of a batch in progress."""
         assert self.prepared is not None
         return 1 + sum(len(piece.ids) for piece in self.prepared.pieces[self.encoded_windows :]) // PAGE_TOKENS
-
-    @property
-    def next_pages(self) -> int:
-        """Work until a worker looks at the queue again."""
-        if self.prepared is None:
-            return sum(part.next_pages for part in self.parts)
-        return min(self.pages, SLICE_PAGES)
 
 
 class ParseQueue:
     """Parses requests in `threads` threads. Thread-safe.
 
     `max_wait` is the longest expected wait, in seconds, of a request that is admitted. `on_batch` is called after each
-    batch, and `on_answer` once its requests are answered. `clock` returns seconds and never goes back.
+    batch, and `on_answer` once its requests are answered. `on_shed` is called for each request that is shed, with True
+    if it was waiting. `clock` returns seconds and never goes back.
     """
 
     def __init__(
@@ -149,18 +162,19 @@ class ParseQueue:
         on_batch: Callable[[BatchTiming], None] = lambda batch: None,
         on_answer: Callable[[Prepared, Logits, list[ParsedReview]], None] = lambda prepared, logits, reviews: None,
         clock: Callable[[], float] = time.monotonic,
+        on_shed: Callable[[bool], None] = lambda displaced: None,
     ) -> None:
         self._parser = parser
         self._threads = threads
         self._max_wait = max_wait
         self._on_batch = on_batch
         self._on_answer = on_answer
+        self._on_shed = on_shed
         self._clock = clock
-        # Entries are (later, number, work); `later` is True for parts after a request's first, and for later slices.
-        self._queue: list[tuple[bool, int, _Part | _Batch]] = []
+        # Later work is that of parts after a request's first, and of later slices.
+        self._queue: FairQueue[_Part] = FairQueue()
         self._numbers = itertools.count()
-        # Pages that wait, first parts and later ones, and pages that each worker parses.
-        self._waiting = [0, 0]
+        # Pages that each worker parses.
         self._running = [0] * threads
         self._seconds_per_page = SECONDS_PER_PAGE
         self._idle = 0
@@ -176,54 +190,51 @@ class ParseQueue:
     @property
     def waiting(self) -> int:
         """Number of waiting pages."""
-        return sum(self._waiting)
+        return sum(self._queue.pages)
 
     @property
     def alive(self) -> bool:
         """True unless a worker thread has died."""
         return self._closed or all(worker.is_alive() for worker in self._workers)
 
-    def admit(self, is_long: bool = False) -> None:
-        """Raise RequestRefused (503) if a request would wait longer than `max_wait`.
+    def admit(self, client: Client = UNKNOWN) -> None:
+        """Raise RequestRefused (503) if a single review of `client` would be shed now."""
+        with self._changed:
+            if self._full_class(is_long=False) is not None and not self._queue.displaceable(client, 1, later=False):
+                raise self._overload(displaced=False)
 
-        A long request also waits for the later parts and slices of others.
-        """
-        if self._closed:
-            raise RequestRefused("this version is no longer served; try again", HTTPStatus.SERVICE_UNAVAILABLE)
-        # The time until a worker is free, and then until the requests ahead have had their turn.
-        ahead = max(self._waiting) if is_long else self._waiting[0]
-        pages = min(self._running) + ahead / self._threads
-        if self._idle <= len(self._queue) and pages * self._seconds_per_page >= self._max_wait:
-            message = "the server has more requests than it can queue; try again later"
-            raise RequestRefused(message, HTTPStatus.SERVICE_UNAVAILABLE)
-
-    async def run(self, texts: Sequence[str]) -> list[ParsedPart]:
-        """Return the parsed parts of `texts` in order. Raises RequestRefused as `admit` does.
+    async def run(self, texts: Sequence[str], client: Client = UNKNOWN) -> list[ParsedPart]:
+        """Return the parsed parts of `texts` in order. Raises RequestRefused as `stream` does.
 
         Cancellation drops the parts and slices that have not begun.
         """
-        return [part async for part in self.stream(texts)]
+        return [part async for part in self.stream(texts, client)]
 
-    async def stream(self, texts: Sequence[str]) -> AsyncGenerator[ParsedPart, None]:
-        """Yield the parsed parts of `texts` in order. Raises RequestRefused as `admit` does.
+    async def stream(self, texts: Sequence[str], client: Client = UNKNOWN) -> AsyncGenerator[ParsedPart, None]:
+        """Yield the parsed parts of `texts` in order.
 
+        Raises RequestRefused (503) if the request would wait longer than `max_wait` and no client has more work
+        waiting, or later if it has to give way to a client with less work.
         If the iteration is cancelled or closed, the parts and slices that have not begun are dropped.
         """
         loop = asyncio.get_running_loop()
+        request = _Request(client, next(self._numbers))
         # A request without texts is a batch too.
         split = list(batches(texts, BATCH_TEXTS, BATCH_TOKENS, estimate_tokens)) or [[]]
         queued = self._clock()
-        parts = [_Part(part, loop.create_future(), queued) for part in split]
+        request.parts = [_Part(request, part, loop.create_future(), queued) for part in split]
         with self._changed:
-            self.admit(is_long=len(parts) > 1 or parts[0].is_long)
-            for turn, part in enumerate(parts):
-                self._push(turn > 0, part)
-            self._changed.notify(len(parts))
+            self._make_room(request)
+            for turn, part in enumerate(request.parts):
+                self._push(part, later=turn > 0)
+            self._changed.notify(len(request.parts))
         try:
-            for part in parts:
+            for part in request.parts:
                 yield await part.future
         finally:
-            for part in parts:
+            with self._changed:
+                self._drop(request)
+            for part in request.parts:
                 part.future.cancel()
 
     def close(self) -> None:
@@ -241,24 +252,55 @@ class ParseQueue:
         for worker in self._workers:
             worker.join()
 
-    def _push(self, later: bool, work: _Part | _Batch) -> None:
-        heapq.heappush(self._queue, (later, next(self._numbers), work))
-        self._count_waiting(later, work, 1)
+    def _full_class(self, is_long: bool) -> bool | None:
+        """Return the class of work, first or later, of which too much is waiting; None if there is room for a request.
 
-    def _count_waiting(self, later: bool, work: _Part | _Batch, sign: int) -> None:
-        """Count work that enters (1) or leaves (-1) the queue; slices after the first count as later work."""
-        self._waiting[later] += sign * work.next_pages
-        self._waiting[True] += sign * (work.pages - work.next_pages)
+        A long request also waits for the later parts and slices of others. Raises RequestRefused after `close`.
+        """
+        if self._closed:
+            raise RequestRefused("this version is no longer served; try again", HTTPStatus.SERVICE_UNAVAILABLE)
+        first, later = self._queue.pages
+        # The time until a worker is free, and then until the requests ahead have had their turn.
+        pages = min(self._running) + (max(first, later) if is_long else first) / self._threads
+        if self._idle > len(self._queue) or pages * self._seconds_per_page < self._max_wait:
+            return None
+        return is_long and later > first
+
+    def _make_room(self, request: _Request) -> None:
+        """Shed requests of clients with more work, newest first. Raises RequestRefused if that is not enough."""
+        parts = request.parts
+        is_long = len(parts) > 1 or parts[0].is_long
+        first = parts[0].turn_and_rest[0]
+        later = sum(part.pages for part in parts) - first
+        while (full := self._full_class(is_long)) is not None:
+            heaviest = self._queue.displaceable(request.client, later if full else first, full)
+            if heaviest is None:
+                raise self._overload(displaced=False)
+            self._drop(heaviest.request)
+            _deliver(heaviest.request.parts, self._overload(displaced=True))
+
+    def _overload(self, displaced: bool) -> RequestRefused:
+        self._on_shed(displaced)
+        message = "the server has more requests than it can queue; try again later"
+        return RequestRefused(message, HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def _push(self, part: _Part, later: bool) -> None:
+        self._queue.push(part, part.request.client, part.request.number, later, *part.turn_and_rest)
+
+    def _drop(self, request: _Request) -> None:
+        request.dropped = True
+        for part in request.parts:
+            self._queue.remove(part)
 
     def _serve(self, number: int) -> None:
         lower_priority()
         while batch := self._take():
-            self._running[number] = batch.next_pages
+            self._running[number] = sum(part.turn_and_rest[0] for part in batch.parts)
             try:
                 is_complete = self._advance(batch)
                 if is_complete:
                     self._complete(batch)
-                elif not batch.is_abandoned:
+                else:
                     self._continue(batch)
             except Exception as error:  # reported to the callers; the thread goes on
                 _deliver(batch.parts, error)
@@ -266,44 +308,41 @@ class ParseQueue:
                 self._running[number] = 0
 
     def _take(self) -> _Batch | None:
-        """Return the next batch, without parts whose callers have gone; None when it is time to end."""
+        """Return the next batch; None when it is time to end."""
         with self._changed:
             while True:
-                parts: list[_Part] = []
-                texts = tokens = 0
-                while self._queue:
-                    work = self._queue[0][2]
-                    if isinstance(work, _Batch):
-                        if parts:
-                            break
-                        self._pop()
-                        if not work.is_abandoned:
-                            return work
-                        continue
-                    if parts and (texts + len(work.texts) > BATCH_TEXTS or tokens + work.tokens > BATCH_TOKENS):
-                        break
-                    self._pop()
-                    if not work.future.cancelled():
-                        parts.append(work)
-                        texts += len(work.texts)
-                        tokens += work.tokens
-                if parts:
-                    return _Batch(parts, self._clock())
+                if part := self._queue.take():
+                    return part.progress or self._filled(part)
                 if self._closed:
                     return None
                 self._idle += 1
                 self._changed.wait()
                 self._idle -= 1
 
-    def _pop(self) -> None:
-        later, _, work = heapq.heappop(self._queue)
-        self._count_waiting(later, work, -1)
+    def _filled(self, part: _Part) -> _Batch:
+        """Return a batch of `part` and of the next ones that fit."""
+        parts, texts, tokens = [part], len(part.texts), part.tokens
+
+        def fits(other: _Part) -> bool:
+            return (
+                other.progress is None
+                and texts + len(other.texts) <= BATCH_TEXTS
+                and tokens + other.tokens <= BATCH_TOKENS
+            )
+
+        while other := self._queue.take(fits):
+            parts.append(other)
+            texts += len(other.texts)
+            tokens += other.tokens
+        return _Batch(parts, self._clock())
 
     def _continue(self, batch: _Batch) -> None:
-        """Put a batch whose windows are not all encoded back into the queue, behind the first parts."""
+        """Put a long text whose windows are not all encoded back into the queue, behind the first parts."""
         with self._changed:
-            if not self._ended:
-                self._push(True, batch)
+            if not self._ended and not batch.is_abandoned:
+                [part] = batch.parts
+                part.progress = batch
+                self._push(part, later=True)
                 self._changed.notify()
 
     def _advance(self, batch: _Batch) -> bool:

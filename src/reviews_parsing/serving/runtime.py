@@ -26,7 +26,9 @@ from reviews_parsing.errors import RequestRefused
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import ParsedReview
 from reviews_parsing.serving import tracing
-from reviews_parsing.serving.metrics import ModelMetrics, count_batch, phase
+from reviews_parsing.serving.clients import current_client
+from reviews_parsing.serving.limits import limit_log
+from reviews_parsing.serving.metrics import ModelMetrics, count_batch, count_displaced, phase
 from reviews_parsing.serving.model_resolution import resolve
 from reviews_parsing.serving.protocol import (
     DATATYPE,
@@ -73,7 +75,9 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         self._limits = RequestLimits(settings.max_texts, settings.max_characters)
         self._traffic = await asyncio.to_thread(watch, parser, folder, self.version, settings)
         threads = settings.threads or usable_cores()
-        self._queue = ParseQueue(parser, threads, settings.max_wait, count_batch, self._traffic.observe)
+        self._queue = ParseQueue(
+            parser, threads, settings.max_wait, count_batch, self._traffic.observe, on_shed=_record_shed
+        )
         self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._queue.waiting)
         await asyncio.to_thread(return_free_memory)
         return True
@@ -89,7 +93,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
     def admit(self) -> None:
         """Raise MLServerError (503) if a request would wait too long."""
         try:
-            self._queue.admit()
+            self._queue.admit(current_client())
         except RequestRefused as refused:
             raise MLServerError(str(refused), refused.status) from None
 
@@ -136,7 +140,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         reviews: list[ParsedReview] = []
         aspects = 0
         try:
-            async with aclosing(self._queue.stream(request.texts)) as stream:
+            async with aclosing(self._queue.stream(request.texts, current_client())) as stream:
                 async for part in stream:
                     parts.append(part)
                     reviews += [review.only(request.min_score, request.spans_only) for review in part.reviews]
@@ -151,3 +155,10 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         tracing.record_batches(parts)
         self._metrics.count(parts, reviews)
         return reviews
+
+
+def _record_shed(displaced: bool) -> None:
+    """Count and log a request that was shed, without its client."""
+    limit_log.record("max_wait")
+    if displaced:
+        count_displaced()
