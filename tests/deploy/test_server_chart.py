@@ -124,6 +124,22 @@ def test_pods_share_fetched_versions_where_there_is_a_volume_for_it() -> None:
     assert "PersistentVolumeClaim" not in {m["kind"] for m in rendered("reviews-parsing", "gke")}
 
 
+def test_a_claim_that_exists_is_used_instead() -> None:
+    manifests = rendered("reviews-parsing", "gke", {"cache": {"enabled": True, "existingClaim": "models"}})
+    assert not of_kind(manifests, "PersistentVolumeClaim")
+    (volume,) = [v for v in predictor(manifests)["volumes"] if "persistentVolumeClaim" in v]
+    assert volume["persistentVolumeClaim"]["claimName"] == "models"
+
+
+@pytest.mark.parametrize("budget", [60, 601])
+def test_a_pod_waits_for_mlflow_within_the_budget_of_its_start(budget: int) -> None:
+    server = container(rendered("reviews-parsing", "gke", {"startup": {"budgetSeconds": budget}}))
+    probe = server["startupProbe"]
+    (waits,) = [int(e["value"]) for e in server["env"] if e["name"] == "REVIEWS_PARSING_START_SECONDS"]
+    assert budget <= probe["periodSeconds"] * probe["failureThreshold"] <= budget + 1
+    assert budget / 2 < waits <= budget * 3 / 4
+
+
 def test_every_variable_is_one_that_the_server_knows() -> None:
     known = {name for name in vars(environment_variables) if name.startswith("MLFLOW_")}
     for name, field in Settings.model_fields.items():

@@ -70,7 +70,8 @@ class Status:
         if canary is not None:
             return f"version {canary.version} gets {canary.percent} % of the requests since {canary.since}"
         if not self.champion.rolled:
-            return f"version {champion.version} is being rolled out: {self.champion.words}"
+            subject = f"version {champion.version}" if champion.version else "the first version"
+            return f"{subject} is being rolled out: {self.champion.words}"
         return None
 
 
@@ -125,7 +126,8 @@ def start(
         plan = _apply(service, former, Plan(_successor(service, former, uri, image)), force)
         champion = plan.champion
         change = f"version {champion.version}" if former.champion.uri != uri else f"image {image}"
-        report(f"{change} is written to {service.words}, which served {former.champion.version}")
+        before = f", which served {former.champion.version}" if former.champion.uri else ""
+        report(f"{change} is written to {service.words}{before}")
         failure = _wait(service, champion.name, uri, image, timeout, report)
         if failure:
             _apply(service, plan, former)
@@ -233,7 +235,8 @@ def undo(service: Service, *, timeout: float = 600, force: bool = False, report:
         report(f"version {canary.version} is gone; version {champion.version} serves all requests")
         return status(service)
     if champion.previous_uri is None:
-        raise RolloutRefused(f"{service.words} knows no version before {champion.version}: nothing to undo")
+        served = f"no version before {champion.version}" if champion.version else "no version yet"
+        raise RolloutRefused(f"{service.words} knows {served}: nothing to undo")
     previous = _predecessor(champion, _timestamp())
     plan = _apply(service, plan, replace(plan, champion=previous), force)
     report(f"version {previous.version} returns to {service.words}, which served {champion.version}")
