@@ -209,6 +209,32 @@ def model() -> Board:
             "What the encoder read, of all versions.",
         ),
     )
+    compared = "reviews_parsing_compared"
+    agree, differ = (
+        rate(f"{compared}_aspects_total", SERVED, f'result="{result}"', by="version, part")
+        for result in ("agree", "differ")
+    )
+    board.row(
+        "Compared on live reviews",
+        series(
+            "Agreement with the champion",
+            "percentunit",
+            {"version {{version}}, {{part}}": f"2 * {agree} / (2 * {agree} + {differ})"},
+            "Of the aspects of both versions. `rollout compare` starts it.",
+        ),
+        stacked(
+            "Reviews, a second",
+            "short",
+            {"version {{version}}, {{result}}": rate(f"{compared}_reviews_total", SERVED, by="version, result")},
+            "shed: dropped, since a server was busy. failed: no answer.",
+        ),
+        series(
+            "Time of an answer, p95",
+            "s",
+            {"version {{version}}": quantile(0.95, f"{compared}_seconds_bucket", SERVED, by="version")},
+            "As the champion sees it, the network included.",
+        ),
+    )
     of_number, increase = "namespace, version, number", f"increase(reviews_parsing_traffic_total{{{SERVED}}}[1h])"
     expected = f"max by ({of_number}, bin) (reviews_parsing_traffic_expected{{{SERVED}}})"
     share = f"sum by ({of_number}, bin) ({increase}) / on ({of_number}) group_left sum by ({of_number}) ({increase})"

@@ -108,6 +108,10 @@ class Settings(BaseSettings):
     traffic_rows: int = Field(default=100, ge=1, description="maximum reviews per minute in that sample")
     traffic_files: int = Field(default=2016, ge=1, description="maximum files in that folder; the oldest are deleted")
 
+    comparison: Path | None = Field(
+        default=None, description="file that names another version to compare with; `rollout compare` writes it"
+    )
+
     server_url: str = Field(default="http://127.0.0.1:8080", description="V2 server behind the page")
     compare_url: str | None = Field(
         default=None, description="second V2 server, such as a canary, whose answers the page shows beside"

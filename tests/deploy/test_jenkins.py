@@ -720,8 +720,9 @@ def asked(cluster: Cluster) -> set[tuple[str, str, str, str]]:
     found = set()
     for request in cluster.requests:
         method, path = request.split("?")[0].split()
-        _, apis, group, _, namespaces, namespace, resource, name = path.split("/")
-        assert (apis, namespaces, namespace) == ("apis", "namespaces", NAMESPACE)
+        group, _, rest = path.removeprefix("/apis/").partition("/") if path.startswith("/apis/") else ("", "", path[5:])
+        _, namespaces, namespace, resource, name = rest.split("/")
+        assert (namespaces, namespace) == ("namespaces", NAMESPACE)
         found.add((verbs[method], group, resource, name))
     return found
 
@@ -768,6 +769,7 @@ def test_canary_promotion_and_undo_need_exactly_the_rights_that_they_have(
     assert cluster.pods() == {"predictor": model("1")}
 
     make("ci-canary", **told)
+    cluster.comparison = {"comparison.json": '{"version": "2"}'}
     assert "there is nothing to undo" in make("ci-undo", CHALLENGER="3").stdout
     make("ci-promote", **told)
     assert cluster.pods() == {"predictor": model("2")}

@@ -126,6 +126,8 @@ def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: s
             for rest in [*names, ("mlflow", 5000), ("jaeger", 4317)]
         ),
         *(("gateway", target, port) for target in servers for port in (8080, 8081)),
+        ("champion", "canary", 8080),
+        ("canary", "champion", 8080),
         *(("prometheus", target, 8082) for target in servers),
         ("prometheus", "gateway", 15020),
         *(("gateway", *rest) for rest in [*names, ("istiod", 15012)]),
@@ -137,7 +139,7 @@ def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: s
     if tools:
         expected |= {("gateway", "demo", 8000), *(("demo", target, 8080) for target in servers)}
         expected |= {(source, *rest) for source in ("demo", "report", "retrain") for rest in names}
-        expected.add(("retrain", "mlflow", 5000))
+        expected |= {("retrain", "mlflow", 5000), ("retrain", "prometheus", 9090)}
         # The object store and the cluster's API are anywhere, at one port.
         everywhere = {target for target in WORLD if target not in {*guarded} - {"gateway"}}
         expected |= {(source, target, 443) for source in ("report", "retrain") for target in everywhere}
@@ -168,7 +170,7 @@ def test_services_of_others_are_reached_by_those_who_need_them_and_by_nobody_els
         *((source, "jaeger", 4317) for source in ours),
         *((source, "jaeger", 16686) for source in ("gateway", "grafana")),
         ("prometheus", "jaeger", 8888),
-        *((source, "prometheus", 9090) for source in ("grafana", "keda", "rollout")),
+        *((source, "prometheus", 9090) for source in ("grafana", "keda", "rollout", "retrain")),
         *((source, "alertmanager", port) for source in ("grafana", "prometheus") for port in (8080, 9093)),
         ("prometheus", "state-metrics", 8080),
         *((source, "grafana", 3000) for source in ("gateway", "prometheus")),

@@ -13,7 +13,8 @@ import yaml
 from mlflow import environment_variables
 
 import kserve
-from reviews_parsing.rollout import route
+from reviews_parsing.rollout import comparison, route
+from reviews_parsing.rollout.cluster import COMPARISON_SUFFIX
 from reviews_parsing.settings import Settings
 
 from .complaints import pods
@@ -122,6 +123,17 @@ def test_pods_share_fetched_versions_where_there_is_a_volume_for_it() -> None:
     assert mount["mountPath"] == f"{home}/models"
     assert claim["spec"]["accessModes"] == ["ReadWriteMany"]
     assert "PersistentVolumeClaim" not in {m["kind"] for m in rendered("reviews-parsing", "gke")}
+
+
+def test_a_comparison_reaches_pods_without_a_restart() -> None:
+    """A ConfigMap that is mounted as a folder: the kubelet updates its files."""
+    manifests = rendered("reviews-parsing", "gke")
+    (file,) = [e["value"] for e in container(manifests)["env"] if e["name"] == "REVIEWS_PARSING_COMPARISON"]
+    (mount,) = [m for m in container(manifests)["volumeMounts"] if file == f"{m['mountPath']}/{comparison.KEY}"]
+    assert "subPath" not in mount
+    (volume,) = [v for v in predictor(manifests)["volumes"] if v["name"] == mount["name"]]
+    assert volume["configMap"] == {"name": f"{NAME}{COMPARISON_SUFFIX}", "optional": True}
+    assert "data" not in one(manifests, "ConfigMap", f"{NAME}{COMPARISON_SUFFIX}"), "the data is the rollout's"
 
 
 def test_a_claim_that_exists_is_used_instead() -> None:
@@ -242,4 +254,5 @@ def test_rules_and_dashboards_are_loaded_as_they_are(tmp_path: Path) -> None:
         assert loaded["metadata"]["namespace"] == "monitoring"
         assert loaded["data"] == {file.name: file.read_text(encoding="utf-8")}
     assert len(of_kind(manifests, "PrometheusRule")) == len(list((folder / "rules").iterdir()))
-    assert len(of_kind(manifests, "ConfigMap")) == len(list((folder / "dashboards").iterdir()))
+    maps = [m for m in of_kind(manifests, "ConfigMap") if not m["metadata"]["name"].endswith(COMPARISON_SUFFIX)]
+    assert len(maps) == len(list((folder / "dashboards").iterdir()))

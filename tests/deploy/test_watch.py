@@ -12,7 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from reviews_parsing.io.ports import free_port
+from reviews_parsing.schema import Aspect
 from reviews_parsing.serving.metrics import LATENCY_BUCKETS_SECONDS
 from serving.client import Server
 from serving.conftest import start  # noqa: F401  a fixture
+from serving.other_server import other_server, response
 
 from .promql import Selector, grouped_by, selectors
 
@@ -322,7 +324,12 @@ class Told:
 @pytest.fixture(scope="module")
 def told(start: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:  # noqa: F811
     folder = tmp_path_factory.mktemp("prometheus")
-    with start(REVIEWS_PARSING_MAX_WAIT="0", REVIEWS_PARSING_THREADS="1") as server:
+    answer = response("2", Aspect("FOOD", "pho", 7, 10, "positive"))
+    with ExitStack() as stack:
+        target = {"url": stack.enter_context(other_server(lambda: answer)), "version": "2", "percent": 100}
+        (folder / "comparison.json").write_text(json.dumps(target), encoding="utf-8")
+        variables = {"REVIEWS_PARSING_COMPARISON": str(folder / "comparison.json")}
+        server = stack.enter_context(start(REVIEWS_PARSING_MAX_WAIT="0", REVIEWS_PARSING_THREADS="1", **variables))
         config = {
             "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
             "rule_files": [str(CHART / "rules" / "*.yaml")],
@@ -331,8 +338,7 @@ def told(start: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) ->
             ],
         }
         (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
-        with prometheus(folder) as address:
-            yield Told(server, address)
+        yield Told(server, stack.enter_context(prometheus(folder)))
 
 
 @contextmanager

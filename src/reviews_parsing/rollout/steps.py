@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from reviews_parsing.errors import ClusterError, ReviewsParsingError, RolloutRefused, RolloutReverted
 from reviews_parsing.registry.resolution import ModelReference, resolve
 from reviews_parsing.rollout.cluster import ObjectModified, Progress, Service
+from reviews_parsing.rollout.comparison import stop_comparison
 from reviews_parsing.rollout.plan import Canary, Plan, Predictor, build_spec, read_plan, replicas_for
 from reviews_parsing.rollout.route import (
     VERSION_HEADER,
@@ -252,10 +253,15 @@ def undo(service: Service, *, timeout: float = 600, force: bool = False, report:
 def end_canary(service: Service, plan: Plan, report: Report, force: bool = False) -> None:
     """End the canary of a plan: first its traffic, then its pods, so that no request reaches a deleted service.
 
-    If the change of traffic is not confirmed in time, the pods end nevertheless.
+    If the change of traffic is not confirmed in time, the pods end nevertheless. A comparison ends with the canary.
     """
     if plan.canary is None:
         return
+    try:
+        if ended := stop_comparison(service):
+            report(ended)
+    except ReviewsParsingError as error:
+        report(f"warning: {error}")
     if plan.canary.percent:
         version = plan.canary.version
         plan = _apply(service, plan, replace(plan, canary=replace(plan.canary, percent=0)), force)
