@@ -259,7 +259,9 @@ def authorization(policy: Manifest) -> dict[str, Any]:
     """Return the RBAC filter of an authorization policy for a gateway."""
     policies = {
         f"rule-{number}": {
-            "permissions": [_all(_operation(to["operation"])) for to in rule["to"]],
+            "permissions": [_all(_operation(to["operation"])) for to in rule["to"]]
+            if "to" in rule
+            else [{"any": True}],
             "principals": [{"and_ids": {"ids": list(_source(rule))}}],
         }
         for number, rule in enumerate(policy["spec"]["rules"])
@@ -277,8 +279,9 @@ def _source(rule: Manifest) -> Iterator[dict[str, Any]]:
     """Yield the conditions of a rule on the request's sender."""
     yield {"any": True}
     for source in (entry["source"] for entry in rule.get("from", [])):
-        assert source.keys() == {"notRequestPrincipals"}
-        yield {"not_id": {"or_ids": {"ids": [_token(value) for value in source["notRequestPrincipals"]]}}}
+        for name, values in source.items():
+            known = {"or_ids": {"ids": [_token(value) for value in values]}}
+            yield {"requestPrincipals": known, "notRequestPrincipals": {"not_id": known}}[name]
     for condition in rule.get("when", []):
         assert condition["key"] == "request.headers[authorization]"
         yield {"or_ids": {"ids": [_header("authorization", value) for value in condition["values"]]}}

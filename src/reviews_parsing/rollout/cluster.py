@@ -113,7 +113,7 @@ class Service:
             return dict(self._client.apply(body, force=force))
 
     def read_comparison(self) -> dict[str, str] | None:
-        """Return the data of the chart's ConfigMap for comparisons, None if there is none."""
+        """Return the data of the chart's ConfigMap for comparisons, None if it does not exist."""
         from lightkube.resources.core_v1 import ConfigMap
 
         found = self._find(ConfigMap, f"{self.name}{COMPARISON_SUFFIX}", "read the comparison of")

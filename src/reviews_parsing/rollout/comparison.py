@@ -65,7 +65,7 @@ def start_comparison(service: Service, version: str, percent: float) -> str:
 
 
 def stop_comparison(service: Service) -> str | None:
-    """End a comparison; returns a line about it, None if there was none. Raises ClusterError."""
+    """End a comparison; returns a line about it, None without a comparison. Raises ClusterError."""
     data = service.read_comparison()
     if not data or not data.get(KEY):
         return None
