@@ -281,7 +281,11 @@ def _source(rule: Manifest) -> Iterator[dict[str, Any]]:
     for source in (entry["source"] for entry in rule.get("from", [])):
         for name, values in source.items():
             known = {"or_ids": {"ids": [_token(value) for value in values]}}
-            yield {"requestPrincipals": known, "notRequestPrincipals": {"not_id": known}}[name]
+            conditions: dict[str, dict[str, Any]] = {
+                "requestPrincipals": known,
+                "notRequestPrincipals": {"not_id": known},
+            }
+            yield conditions[name]
     for condition in rule.get("when", []):
         assert condition["key"] == "request.headers[authorization]"
         yield {"or_ids": {"ids": [_header("authorization", value) for value in condition["values"]]}}
