@@ -10,6 +10,7 @@
 # make lock  pin the newest dependencies that pyproject.toml allows
 # make image    build the server's image, and list what is in it beside it
 # make tools-image  build the image of page and report: TOOLS_IMAGE=reviews-parsing-tools:1
+# make train-image  build the image of the chart's retraining: TRAIN_IMAGE=reviews-parsing-train:1
 # make audit    look the locked packages up among the known vulnerabilities
 # make compose  run that image with MLflow, Prometheus, Grafana and Jaeger; make compose-down ends them
 # make kind-up         the whole system on a local Kind cluster; kind-down deletes it, kind-logins shows who may come in
@@ -21,10 +22,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: install up test coverage test-lowest test-newest lint docs docs-serve lock pretrained dashboards clean image tools-image audit
+.PHONY: install up test coverage test-lowest test-newest lint docs docs-serve lock pretrained dashboards clean image tools-image train-image audit
 .PHONY: compose compose-down
 .PHONY: kind-up kind-down kind-logins gke-up gke-down gke-logins
 .PHONY: agent-image ci-check ci-test ci-image ci-gate ci-deploy ci-canary ci-smoke ci-promote ci-undo ci-notify
+.PHONY: ci-retrain ci-champion
 
 install: $(STAMP)
 
@@ -68,12 +70,16 @@ image: $(STAMP)
 	@$(BIN)/python scripts/image.py
 
 TOOLS_IMAGE ?= reviews-parsing-tools:1
+TRAIN_IMAGE ?= reviews-parsing-train:1
 ENGINE = $(or $(CONTAINER_ENGINE),$(shell command -v docker),podman)
-
 # BuildKit reads the ignore file beside a Dockerfile by itself; podman is told.
+IGNORE_FILE = $(if $(findstring podman,$(ENGINE)),--ignorefile $(1).dockerignore)
+
 tools-image:
-	$(ENGINE) build -f deploy/tools/Dockerfile \
-	    $(if $(findstring podman,$(ENGINE)),--ignorefile deploy/tools/Dockerfile.dockerignore) -t $(TOOLS_IMAGE) .
+	$(ENGINE) build -f deploy/tools/Dockerfile $(call IGNORE_FILE,deploy/tools/Dockerfile) -t $(TOOLS_IMAGE) .
+
+train-image:
+	$(ENGINE) build -f deploy/train/Dockerfile $(call IGNORE_FILE,deploy/train/Dockerfile) -t $(TRAIN_IMAGE) .
 
 audit: $(STAMP)
 	$(BIN)/pip-audit --strict --disable-pip --requirement requirements.lock \
@@ -113,7 +119,7 @@ kind-up kind-down kind-logins: kind-%: $(STAMP)
 gke-up gke-down gke-logins: gke-%: $(STAMP)
 	@deploy/cluster.sh gke $* $(ENV)
 
-# The stages of the Jenkinsfile. SIGNED_IMAGE is what ci-image signed, CHALLENGER the version that ci-gate found; what sets
+# The stages of the Jenkinsfiles. SIGNED_IMAGE is what ci-image signed, CHALLENGER the version that ci-gate found; what sets
 # the other variables is deploy/services/jenkins/values.yaml.
 CANARY ?= 10
 AGENT_IMAGE ?= reviews-parsing-ci:1
@@ -145,6 +151,14 @@ ci-promote: $(STAMP)
 	$(BIN)/python -m reviews_parsing.cli rollout promote $(if $(WATCH),--auto --for $(WATCH))
 	mkdir -p build && touch build/promoted
 	$(BIN)/python -m reviews_parsing.cli promote --version $(CHALLENGER)
+
+# deploy/services/jenkins/retrain.Jenkinsfile: RETRAIN holds triggers and recipe.
+ci-retrain: $(STAMP)
+	$(BIN)/python -m reviews_parsing.cli retrain $(RETRAIN)
+
+# deploy/services/jenkins/champion.Jenkinsfile: the version that is champion now, and nothing where it is served.
+ci-champion: $(STAMP)
+	$(BIN)/python -m reviews_parsing.cli rollout start $(if $(WATCH),--canary $(CANARY) --auto --for $(WATCH))
 
 agent-image:
 	$(ENGINE) build -f deploy/services/jenkins/agent/Dockerfile -t $(AGENT_IMAGE) .ci

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import quote
 
 PROJECT = Path(__file__).resolve().parent.parent
 DOCKERFILE = PROJECT / "models" / "reviews-parsing-ner-aspects"
@@ -25,6 +26,7 @@ SCANNER = (
     "@sha256:ae4f3b554449e7e25548e7d8ccc029d17357348e30c6e3df01b92bc93654d6a9"
 )
 TIMEOUT = 20.0
+STS = "https://sts.googleapis.com/v1/token"
 
 
 def image() -> None:
@@ -68,19 +70,40 @@ def image() -> None:
 
 
 def log_in(registry: str) -> None:
-    """Write a registry token from REGISTRY_TOKEN_URL (a cloud's metadata server, valid for an hour) to DOCKER_CONFIG.
+    """Write a registry token to DOCKER_CONFIG, whose mounted credentials are used if there is nothing to get one from.
 
-    Without REGISTRY_TOKEN_URL, the credentials in the mounted DOCKER_CONFIG are used.
+    A token, valid for an hour, comes from REGISTRY_TOKEN_URL (a cloud's metadata server), or from Google in exchange
+    for that of a job of GitHub Actions, if GOOGLE_PROVIDER names the provider of a workload identity pool.
     """
-    address = os.environ.get("REGISTRY_TOKEN_URL")
-    if not address:
+    if provider := os.environ.get("GOOGLE_PROVIDER"):
+        token = exchange_token(provider)
+    elif address := os.environ.get("REGISTRY_TOKEN_URL"):
+        token = json.loads(ask(address, headers={"Metadata-Flavor": "Google"}))["access_token"]
+    else:
         return
-    token = json.loads(ask(address, headers={"Metadata-Flavor": "Google"}))["access_token"]
     user = base64.b64encode(f"oauth2accesstoken:{token}".encode()).decode()
     target = Path(require_variable("DOCKER_CONFIG")) / "config.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.touch(mode=0o600)
     target.write_text(json.dumps({"auths": {registry: {"auth": user}}}), encoding="utf-8")
+
+
+def exchange_token(provider: str) -> str:
+    """Return Google's access token for this job of GitHub Actions, whose permissions include `id-token: write`."""
+    audience = f"//iam.googleapis.com/{provider}"
+    address = f"{require_variable('ACTIONS_ID_TOKEN_REQUEST_URL')}&audience={quote(f'https:{audience}', safe='')}"
+    authorization = f"Bearer {require_variable('ACTIONS_ID_TOKEN_REQUEST_TOKEN')}"
+    identity = json.loads(ask(address, headers={"Authorization": authorization}))["value"]
+    request = {
+        "audience": audience,
+        "grantType": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "requestedTokenType": "urn:ietf:params:oauth:token-type:access_token",
+        "scope": "https://www.googleapis.com/auth/cloud-platform",
+        "subjectToken": identity,
+        "subjectTokenType": "urn:ietf:params:oauth:token-type:jwt",
+    }
+    headers = {"Content-Type": "application/json"}
+    return str(json.loads(ask(STS, json.dumps(request).encode(), headers))["access_token"])
 
 
 def gate() -> None:

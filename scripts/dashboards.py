@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from panels import QUANTILES, Board, grown, heatmap, quantile, quantiles, rate, series, stacked, stat, variable
+from panels import QUANTILES, Board, grown, heatmap, price, quantile, quantiles, rate, series, stacked, stat, variable
 
 FOLDER = Path(__file__).parent.parent / "deploy" / "charts" / "reviews-parsing" / "dashboards"
 
@@ -209,6 +209,32 @@ def model() -> Board:
             "What the encoder read, of all versions.",
         ),
     )
+    compared = "reviews_parsing_compared"
+    agree, differ = (
+        rate(f"{compared}_aspects_total", SERVED, f'result="{result}"', by="version, part")
+        for result in ("agree", "differ")
+    )
+    board.row(
+        "Compared on live reviews",
+        series(
+            "Agreement with the champion",
+            "percentunit",
+            {"version {{version}}, {{part}}": f"2 * {agree} / (2 * {agree} + {differ})"},
+            "Of the aspects of both versions. `rollout compare` starts it.",
+        ),
+        stacked(
+            "Reviews, a second",
+            "short",
+            {"version {{version}}, {{result}}": rate(f"{compared}_reviews_total", SERVED, by="version, result")},
+            "shed: dropped, since a server was busy. failed: no answer.",
+        ),
+        series(
+            "Time of an answer, p95",
+            "s",
+            {"version {{version}}": quantile(0.95, f"{compared}_seconds_bucket", SERVED, by="version")},
+            "As the champion sees it, the network included.",
+        ),
+    )
     of_number, increase = "namespace, version, number", f"increase(reviews_parsing_traffic_total{{{SERVED}}}[1h])"
     expected = f"max by ({of_number}, bin) (reviews_parsing_traffic_expected{{{SERVED}}})"
     share = f"sum by ({of_number}, bin) ({increase}) / on ({of_number}) group_left sum by ({of_number}) ({increase})"
@@ -228,7 +254,12 @@ def model() -> Board:
 def cluster() -> Board:
     """Return the dashboard of pods and nodes."""
     board = Board(
-        "reviews-parsing-cluster", "Reviews Parsing: cluster", present="kube_pod_info", default="reviews-parsing"
+        "reviews-parsing-cluster",
+        "Reviews Parsing: cluster",
+        price("core_hour", "Euro per core and hour", "0.03"),
+        price("gib_hour", "Euro per GiB and hour", "0.004"),
+        present="kube_pod_info",
+        default="reviews-parsing",
     )
     # Without the sums over a pod, which have no container.
     containers, by_pod = f'{HERE}, container!=""', "namespace, pod"
@@ -323,6 +354,28 @@ def cluster() -> Board:
         ),
         series("CPU asked for, of the node's", "percentunit", of_node("cpu"), "At 1 no more pods can be placed there."),
         series("Memory asked for, of the node's", "percentunit", of_node("memory")),
+    )
+    cost = " + ".join(
+        f'{scale} * sum(kube_pod_container_resource_requests{{{HERE}, resource="{resource}"}})'
+        for resource, scale in (("cpu", "$core_hour"), ("memory", "$gib_hour / 2 ^ 30"))
+    )
+    answered, parsed = rate(REQUESTS, HERE, 'status=~"2.."'), rate("reviews_parsing_reviews_total", HERE)
+    asked = "What pods ask for, at the prices above: those of your cloud, for a node divided by its cores and memory."
+    board.row(
+        "Cost",
+        series("Euro an hour", "currencyEUR", {"of the namespaces": cost}, asked),
+        series(
+            "Requests for a euro",
+            "short",
+            {"answered": f"3600 * {answered} / ({cost})"},
+            "Requests that were answered, at the rate of the moment.",
+        ),
+        series(
+            "Euro for a million reviews",
+            "currencyEUR",
+            {"at the rate of the moment": f"1e6 * ({cost}) / (3600 * {parsed})"},
+            "Less under load: pods cost the same while they wait.",
+        ),
     )
     return board
 

@@ -165,3 +165,14 @@ def variable(name: str, label: str, query: str, default: str = ALL) -> dict[str,
         "sort": 1,
         "current": {"text": ["All" if default == ALL else default], "value": [default]},
     }
+
+
+def price(name: str, label: str, default: str) -> dict[str, Any]:
+    """Return a dashboard variable for a number that the reader types."""
+    return {
+        "name": name,
+        "label": label,
+        "type": "textbox",
+        "query": default,
+        "current": {"text": default, "value": default},
+    }

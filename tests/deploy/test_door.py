@@ -17,6 +17,7 @@ from reviews_parsing.rollout import route
 
 from .gateway import API, DOMAIN, PASSWORD, READY, SERVICE, USER, Gateway, basic, opened
 from .rendering import NAME, rendered
+from .tokens import Issuer
 
 KNOWN = basic(USER, PASSWORD)
 CANARY = f"{NAME}-v3-predictor"
@@ -80,6 +81,71 @@ def test_too_many_requests_to_the_api_are_turned_away_and_to_others_not(tmp_path
         codes = [narrow.code(KNOWN) for _ in range(5)]
         assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) >= 3
         assert {narrow.get(f"jaeger.{DOMAIN}", KNOWN)[0] for _ in range(20)} == {200}
+
+
+# Tokens of an identity provider
+
+ISSUER = Issuer("https://login.example.com")
+OIDC: dict[str, Any] = {"enabled": True, "issuer": ISSUER.name, "audiences": ["reviews"]}
+
+
+@pytest.fixture(scope="module")
+def with_tokens(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    folder = tmp_path_factory.mktemp("oidc")
+    with opened(folder, manifests({"oidc": OIDC}), keys=ISSUER.keys) as ready:
+        yield ready
+
+
+@pytest.mark.parametrize("host", [API, f"jaeger.{DOMAIN}"])
+def test_a_token_is_as_good_as_a_password_and_ends_at_the_gateway(with_tokens: Gateway, host: str) -> None:
+    status, _, arrived = with_tokens.get(host, ISSUER.token())
+    assert (status, arrived["authorization"]) == (200, None)
+    assert with_tokens.get(host, KNOWN)[0] == 200
+    for wrong in (None, basic(USER, "wrong"), "Basic !"):
+        status, headers, _ = with_tokens.get(host, wrong)
+        assert (status, headers["www-authenticate"].split()[0]) == (401, "Basic")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Issuer(ISSUER.name).token(),
+        Issuer("https://elsewhere.example.com").token(),
+        ISSUER.token(aud="others"),
+        ISSUER.token(exp=1_000_000_000),
+        ISSUER.token(iss="https://elsewhere.example.com"),
+        "Bearer x",
+        "Bearer ",
+        "Bearer  ",
+        f"bearer {ISSUER.token().split()[1]}",
+        f"Bearer x, {KNOWN}",
+    ],
+)
+def test_a_token_that_is_not_the_issuers_is_refused(with_tokens: Gateway, wrong: str) -> None:
+    backend = with_tokens.backends[SERVICE]
+    backend.paths.clear()
+    for host in (API, API.upper(), f"jaeger.{DOMAIN}", f"jaeger.{DOMAIN}:443", f"nobody.{DOMAIN}"):
+        assert with_tokens.get(host, wrong)[0] in (401, 403, 404)
+    assert with_tokens.code(wrong) in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED)
+    assert backend.paths == []
+
+
+def test_grpc_takes_the_same_token_and_the_allow_list_stays(with_tokens: Gateway) -> None:
+    assert with_tokens.call(ISSUER.token()) == SERVICE.encode()
+    assert with_tokens.get(API, ISSUER.token(), UNLOAD)[0] in (403, 404)
+
+
+@pytest.mark.parametrize("host", ["mlflow", "grafana", "jenkins"])
+def test_a_token_of_a_tool_with_its_own_login_arrives(with_tokens: Gateway, host: str) -> None:
+    status, _, arrived = with_tokens.get(f"{host}.{DOMAIN}", "Bearer of-the-tool")
+    assert (status, arrived["authorization"]) == (200, "Bearer of-the-tool")
+
+
+def test_only_the_principals_that_are_named_come_in(tmp_path: Path) -> None:
+    one = {"oidc": {**OIDC, "principals": [f"{ISSUER.name}/robot"]}}
+    with opened(tmp_path, manifests(one), keys=ISSUER.keys) as narrow:
+        assert narrow.get(API, ISSUER.token())[0] == 200
+        assert narrow.get(API, ISSUER.token(sub="somebody"))[0] == 403
 
 
 # Shares of canaries, counted

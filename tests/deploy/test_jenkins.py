@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
 import re
@@ -12,19 +13,23 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
 import helm_python
 import kubernetes_validate
 import pytest
 import yaml
+from mlflow.entities.webhook import WebhookAction, WebhookEntity, WebhookEvent
+from mlflow.webhooks.types import get_example_payload_for_event
 
 from ports import free_port
 from reviews_parsing import registry
-from reviews_parsing.settings import MODEL_NAME
+from reviews_parsing.settings import CHAMPION, MODEL_NAME
 from rollout.api import NAMESPACE, TOKEN, Cluster, model
 from rollout.conftest import known_to
 
@@ -72,6 +77,12 @@ def commands(calls: list[Call]) -> list[str]:
     return [call["arguments"][0] for call in deep(calls, "sh")]
 
 
+# Jobs beside the pipeline, by the names of their files.
+JOBS: dict[str, Callable[[], list[Call]]] = {
+    name: cache(partial(walked, JENKINS / f"{name}.Jenkinsfile")) for name in ("retrain", "champion")
+}
+
+
 @pytest.fixture(scope="module")
 def pipeline() -> list[Call]:
     [call] = walked(PROJECT / "Jenkinsfile")
@@ -111,9 +122,19 @@ def test_each_stage_runs_one_target_of_the_makefile(pipeline: list[Call], stages
     targets = [re.fullmatch(r"make (ci-[a-z]+)", command) for command in commands(pipeline)]
     assert all(targets)
     called = [target[1] for target in targets if target]
+    called += [command.removeprefix("make ") for calls in JOBS.values() for command in commands(calls())]
     assert len(set(called)) == len(called)
     made = re.findall(r"^((?:ci-[a-z]+ ?)+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
     assert set(called) == set(" ".join(made).split())
+
+
+def test_the_other_jobs_are_declarative_and_run_one_target_each() -> None:
+    targets = {}
+    for name, calls in JOBS.items():
+        [inside] = [call["calls"] for call in calls()]
+        assert {call["name"] for call in inside} == {"agent", "options", "stages"}
+        [targets[name]] = commands(inside)
+    assert targets == {"retrain": "make ci-retrain", "champion": "make ci-champion"}
 
 
 def test_nothing_is_rolled_out_before_a_person_has_seen_the_comparison(
@@ -388,6 +409,38 @@ def test_image_is_pushed_with_an_sbom_and_its_digest_signed(builders: Callable[[
     assert left("image.txt") == f"{repository}@{DIGEST}\n"
 
 
+def test_a_job_of_github_pushes_with_a_token_of_google_in_exchange_for_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = "projects/1/locations/global/workloadIdentityPools/p/providers/actions"
+
+    def answer(path: str, body: bytes) -> tuple[int, object]:
+        return 200, {"access_token": "google's"} if body else {"value": "github's"}
+
+    specification = importlib.util.spec_from_file_location("stages", PROJECT / "scripts" / "ci.py")
+    assert specification is not None
+    assert specification.loader is not None
+    stages = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(stages)
+    with answering(answer) as (address, requests):
+        monkeypatch.setattr(stages, "STS", f"{address}/v1/token")
+        monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{address}/token?api-version=2.0")
+        monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "of the job")
+        monkeypatch.setenv("GOOGLE_PROVIDER", provider)
+        monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
+        stages.log_in("europe-docker.pkg.dev")
+    of_github, of_google = requests
+    assert of_github["headers"]["Authorization"] == "Bearer of the job"
+    [audience] = parse_qs(urlsplit(of_github["path"]).query)["audience"]
+    assert audience == f"https://iam.googleapis.com/{provider}"
+    exchanged = json.loads(of_google["body"])
+    assert (exchanged["audience"], exchanged["subjectToken"]) == (f"//iam.googleapis.com/{provider}", "github's")
+    file = tmp_path / "docker" / "config.json"
+    login = json.loads(file.read_text())["auths"]["europe-docker.pkg.dev"]["auth"]
+    assert base64.b64decode(login) == b"oauth2accesstoken:google's"
+    assert file.stat().st_mode & 0o077 == 0
+
+
 def test_image_goes_to_a_registry_without_tls_only_where_told(
     builders: Callable[[], list[str]], tmp_path: Path
 ) -> None:
@@ -405,6 +458,7 @@ GIVEN = {
     "image": "registry.example/reviews-parsing-ner-aspects",
     "repository": {"url": "https://git.example/reviews-parsing.git", "branch": "main", "private": True},
 }
+JOBS_ON = {"retrain": {"schedule": "H 2 * * *", "options": "--every 7d"}, "championWebhook": True}
 
 
 @pytest.fixture(scope="module")
@@ -414,9 +468,12 @@ def values() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def expanded(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def expanded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the texts that the chart passes through `tpl`, rendered by Helm."""
-    chart = tmp_path_factory.mktemp("chart")
+    return expand(tmp_path_factory.mktemp("chart"), GIVEN)
+
+
+def expand(chart: Path, given: Mapping[str, Any]) -> dict[str, str]:
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: jenkins\nversion: 1.0.0\n")
     (chart / "values.yaml").write_text((JENKINS / "values.yaml").read_text(encoding="utf-8"))
     (chart / "templates").mkdir()
@@ -425,7 +482,7 @@ def expanded(values: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -
     for name, text in texts.items():
         (chart / "templates" / f"{name}.yaml").write_text(f"text: |-\n{{{{ tpl {text} $ | indent 2 }}}}\n")
     with helm_python.Chart.load(str(chart)) as loaded:
-        rendered = loaded.render(GIVEN, name="jenkins", namespace="jenkins")
+        rendered = loaded.render(dict(given), name="jenkins", namespace="jenkins")
     return {Path(name).stem: yaml.safe_load(text)["text"] for name, text in rendered.items()}
 
 
@@ -445,6 +502,7 @@ def test_agents_are_those_that_the_jenkinsfile_asks_for(
 ) -> None:
     asked = {call["arguments"][0] for call in deep(pipeline, "label")}
     asked |= {call["arguments"][0] for call in deep(pipeline, "node")}
+    asked |= {call["arguments"][0] for calls in JOBS.values() for call in deep(calls(), "label")}
     assert asked == set(pods)
 
 
@@ -494,6 +552,7 @@ def test_agents_have_only_the_secrets_of_their_stages(pods: Mapping[str, dict[st
         "image": {"cosign", "registry-credentials"},
         "gate": {"mlflow-gate"},
         "rollout": {"mlflow-rollout"},
+        "retrain": {"mlflow-retrain"},
         "notify": {"notify"},
     }
 
@@ -525,6 +584,56 @@ def test_the_job_comes_from_the_repository_and_its_webhook(expanded: dict[str, s
     [trigger] = deep(inside, "genericTrigger")
     assert [call["arguments"] for call in named(trigger["calls"], "tokenCredentialId")] == [["repository-webhook"]]
     assert [call["arguments"] for call in named(trigger["calls"], "regexpFilterExpression")] == [["^refs/heads/main$"]]
+
+
+def test_a_schedule_makes_the_job_that_retrains(tmp_path: Path) -> None:
+    texts = expand(tmp_path, {**GIVEN, **JOBS_ON})
+    scripts = [job["script"] for job in yaml.safe_load(texts["script-jobs"])["jobs"]]
+    assert len(scripts) == 3
+    (tmp_path / "job.groovy").write_text(scripts[1])
+    [job] = walked(tmp_path / "job.groovy")
+    assert job["arguments"][0] == "reviews-parsing-retrain"
+    assert [call["arguments"] for call in deep(job["calls"], "spec")] == [["H 2 * * *"]]
+    [script] = [call["arguments"][0] for call in deep(job["calls"], "scriptPath")]
+    assert (PROJECT / script).is_file()
+    [pod] = [yaml.safe_load(t["yaml"]) for t in yaml.safe_load(texts["pods"]) if t["name"].endswith("-retrain")]
+    variables = {e["name"]: e.get("value") for e in pod["spec"]["containers"][0]["env"]}
+    assert variables["RETRAIN"] == "--every 7d"
+
+
+def test_the_webhook_of_mlflow_starts_the_job_that_rolls_out_the_champion(tmp_path: Path) -> None:
+    """The variables and the filter of the job, on the payload that MLflow sends."""
+    texts = expand(tmp_path, {**GIVEN, **JOBS_ON})
+    (tmp_path / "job.groovy").write_text(yaml.safe_load(texts["script-jobs"])["jobs"][2]["script"])
+    [job] = walked(tmp_path / "job.groovy")
+    assert job["arguments"][0] == "reviews-parsing-champion"
+    [trigger] = deep(job["calls"], "genericTrigger")
+    paths = [
+        (named(variable["calls"], "key")[0]["arguments"][0], named(variable["calls"], "value")[0]["arguments"][0])
+        for variable in deep(trigger["calls"], "genericVariable")
+    ]
+    [text] = [call["arguments"][0] for call in named(trigger["calls"], "regexpFilterText")]
+    [expression] = [call["arguments"][0] for call in named(trigger["calls"], "regexpFilterExpression")]
+    event = WebhookEvent(WebhookEntity.MODEL_VERSION_ALIAS, WebhookAction.CREATED)
+
+    def starts(**changes: str) -> bool:
+        data = {**get_example_payload_for_event(event), "name": MODEL_NAME, "alias": CHAMPION, **changes}
+        payload = {"entity": event.entity.value, "action": event.action.value, "data": data}
+        filled = text
+        for key, path in paths:
+            value: Any = payload
+            for part in path.removeprefix("$.").split("."):
+                value = value[part]
+            filled = filled.replace(f"${key}", value)
+        return re.search(expression, filled) is not None
+
+    assert starts()
+    assert not starts(alias="challenger")
+    assert not starts(name=f"{MODEL_NAME}-gym")
+    secrets = yaml.safe_load(texts["script-credentials"])["credentials"]["system"]["domainCredentials"][0]
+    tokens = {form["id"]: form["secret"] for e in secrets["credentials"] for form in e.values() if "secret" in form}
+    [credential] = [call["arguments"][0] for call in named(trigger["calls"], "tokenCredentialId")]
+    assert tokens[credential] == "${mlflow-webhook-token}"
 
 
 def test_controller_and_plugins_are_pinned(values: dict[str, Any]) -> None:
@@ -611,8 +720,9 @@ def asked(cluster: Cluster) -> set[tuple[str, str, str, str]]:
     found = set()
     for request in cluster.requests:
         method, path = request.split("?")[0].split()
-        _, apis, group, _, namespaces, namespace, resource, name = path.split("/")
-        assert (apis, namespaces, namespace) == ("apis", "namespaces", NAMESPACE)
+        group, _, rest = path.removeprefix("/apis/").partition("/") if path.startswith("/apis/") else ("", "", path[5:])
+        _, namespaces, namespace, resource, name = rest.split("/")
+        assert (namespaces, namespace) == ("namespaces", NAMESPACE)
         found.add((verbs[method], group, resource, name))
     return found
 
@@ -637,6 +747,18 @@ def test_what_was_signed_is_what_pods_run(cluster: Cluster, stages: dict[str, Ca
     assert cluster.pods() == {"predictor": model("2")}
 
 
+def test_the_champion_is_rolled_out_and_a_second_call_changes_nothing(cluster: Cluster) -> None:
+    registry.set_champion("2", {})
+    make("ci-champion")
+    assert cluster.pods() == {"predictor": model("2")}
+    assert "serves version 2 already" in make("ci-champion").stderr
+
+
+def test_retrain_without_a_trigger_does_nothing(with_champion: Path) -> None:
+    done = make("ci-retrain", REVIEWS_PARSING_HOME=str(with_champion), RETRAIN="--every 3650d")
+    assert "idle: the last training was" in done.stdout
+
+
 def test_canary_promotion_and_undo_need_exactly_the_rights_that_they_have(
     cluster: Cluster, rights: list[dict[str, Any]]
 ) -> None:
@@ -647,6 +769,7 @@ def test_canary_promotion_and_undo_need_exactly_the_rights_that_they_have(
     assert cluster.pods() == {"predictor": model("1")}
 
     make("ci-canary", **told)
+    cluster.comparison = {"comparison.json": '{"version": "2"}'}
     assert "there is nothing to undo" in make("ci-undo", CHALLENGER="3").stdout
     make("ci-promote", **told)
     assert cluster.pods() == {"predictor": model("2")}

@@ -13,7 +13,7 @@ from .rendering import (
     NAME,
     NAMESPACE,
     PROJECT,
-    TOOLS,
+    RETRAIN,
     Manifest,
     container,
     defaults,
@@ -33,23 +33,30 @@ WORLD: dict[str, tuple[str, dict[str, str]]] = {
     "istiod": ("istio-system", {"app": "istiod"}),
     "prometheus": ("monitoring", {"app.kubernetes.io/name": "prometheus"}),
     "grafana": ("monitoring", {"app.kubernetes.io/name": "grafana"}),
+    "alertmanager": ("monitoring", {"app.kubernetes.io/name": "alertmanager"}),
+    "state-metrics": ("monitoring", {"app.kubernetes.io/name": "kube-state-metrics"}),
+    "prometheus-operator": ("monitoring", {"app": "kube-prometheus-stack-operator"}),
+    "keda": ("keda", {"app.kubernetes.io/name": "keda-operator"}),
     "mlflow": ("mlflow", {"app.kubernetes.io/name": "mlflow"}),
     "postgresql": ("mlflow", {"cnpg.io/cluster": "mlflow-postgres"}),
     "s3": ("mlflow", {"app.kubernetes.io/name": "seaweedfs", "app.kubernetes.io/component": "seaweedfs-all-in-one"}),
     "operator": ("cnpg-system", {"app.kubernetes.io/name": "cloudnative-pg"}),
     "gate": ("jenkins-agents", {"app.kubernetes.io/component": "gate"}),
     "rollout": ("jenkins-agents", {"app.kubernetes.io/component": "rollout"}),
+    "trainer": ("jenkins-agents", {"app.kubernetes.io/component": "retrain"}),
     "build": ("jenkins-agents", {"app.kubernetes.io/component": "test"}),
     "jaeger": ("jaeger", {"app.kubernetes.io/name": "jaeger"}),
     "jenkins": ("jenkins", {"app.kubernetes.io/name": "jenkins"}),
     "demo": ("reviews-parsing", {"app.kubernetes.io/name": "reviews-parsing-demo"}),
     "report": ("reviews-parsing", {"app.kubernetes.io/name": "reviews-parsing-report"}),
+    "retrain": ("reviews-parsing", {"app.kubernetes.io/name": "reviews-parsing-retrain"}),
     "dns": ("kube-system", {"k8s-app": "kube-dns"}),
     "node-dns": ("kube-system", {"k8s-app": "node-local-dns"}),
     "stranger": ("default", GATEWAY | predictor_labels(NAME)),
     "internet": ("", {}),
 }
-PORTS = [53, 80, 443, 3000, 4317, 5000, 5432, 8000, 8080, 8081, 8082, 8089, 8333, 8888, 9090, 15012, 15020, 16686]
+PORTS = [53, 80, 443, 3000, 4317, 5000, 5432, 8000, 8080, 8081, 8082, 8089, 8333, 8888]
+PORTS += [9090, 9093, 9094, 10250, 15012, 15020, 16686]
 
 
 def _selected(selector: dict[str, Any] | None, labels: dict[str, str]) -> bool:
@@ -95,11 +102,11 @@ def policy_namespace(policies: list[Manifest]) -> str:
 
 @pytest.mark.parametrize(("environment", "tools"), [("kind", False), ("gke", False), ("gke", True)])
 def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: str, tools: bool) -> None:
-    extra = {"reviews-parsing": TOOLS if tools else {}}
+    extra = {"reviews-parsing": RETRAIN if tools else {}}
     policies = [
         p for chart in NAMESPACE for p in of_kind(rendered(chart, environment, extra.get(chart)), "NetworkPolicy")
     ]
-    guarded = {"champion", "canary", "neighbour", "demo", "gateway", "report"}
+    guarded = {"champion", "canary", "neighbour", "demo", "gateway", "report", "retrain"}
     seen = {
         (source, target, port)
         for source in WORLD
@@ -119,6 +126,8 @@ def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: s
             for rest in [*names, ("mlflow", 5000), ("jaeger", 4317)]
         ),
         *(("gateway", target, port) for target in servers for port in (8080, 8081)),
+        ("champion", "canary", 8080),
+        ("canary", "champion", 8080),
         *(("prometheus", target, 8082) for target in servers),
         ("prometheus", "gateway", 15020),
         *(("gateway", *rest) for rest in [*names, ("istiod", 15012)]),
@@ -129,38 +138,50 @@ def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: s
         expected.add(("gateway", "solver", 8089))
     if tools:
         expected |= {("gateway", "demo", 8000), *(("demo", target, 8080) for target in servers)}
-        expected |= {(source, *rest) for source in ("demo", "report") for rest in names}
-        # The object store is anywhere, at one port.
-        expected |= {("report", target, 443) for target in WORLD if target not in {*guarded} - {"gateway"}}
+        expected |= {(source, *rest) for source in ("demo", "report", "retrain") for rest in names}
+        expected |= {("retrain", "mlflow", 5000), ("retrain", "prometheus", 9090)}
+        # The object store and the cluster's API are anywhere, at one port.
+        everywhere = {target for target in WORLD if target not in {*guarded} - {"gateway"}}
+        expected |= {(source, target, 443) for source in ("report", "retrain") for target in everywhere}
     assert seen == expected
 
 
+MONITORING = ("prometheus", "alertmanager", "state-metrics", "grafana", "prometheus-operator")
+SERVICES = ("mlflow", "jaeger", "prometheus")
+
+
 def test_services_of_others_are_reached_by_those_who_need_them_and_by_nobody_else() -> None:
-    files = (PROJECT / "deploy" / "services" / name / "network.yaml" for name in ("mlflow", "jaeger"))
+    files = (PROJECT / "deploy" / "services" / name / "network.yaml" for name in SERVICES)
     policies = [p for file in files for p in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
     for policy in policies:
         kubernetes_validate.validate(policy, KUBERNETES, strict=True)
     seen = {
         (source, target, port)
-        for target in ("mlflow", "postgresql", "s3", "jaeger")
+        for target in ("mlflow", "postgresql", "s3", "jaeger", *MONITORING)
         for source in WORLD
         for port in PORTS
         if source != target and _allowed(policies, "Ingress", target, source, port)
     }
-    ours = ("champion", "canary", "neighbour", "demo", "report")
+    ours = ("champion", "canary", "neighbour", "demo", "report", "retrain")
     assert seen == {
-        *((source, "mlflow", 5000) for source in (*ours, "gateway", "gate", "rollout")),
+        *((source, "mlflow", 5000) for source in (*ours, "gateway", "gate", "rollout", "trainer")),
         *((source, "postgresql", port) for source in ("mlflow", "s3", "operator") for port in (5432, 8000)),
         *((source, "s3", port) for source in ("mlflow", "postgresql") for port in PORTS),
         *((source, "jaeger", 4317) for source in ours),
         *((source, "jaeger", 16686) for source in ("gateway", "grafana")),
         ("prometheus", "jaeger", 8888),
+        *((source, "prometheus", 9090) for source in ("grafana", "keda", "rollout", "retrain")),
+        *((source, "alertmanager", port) for source in ("grafana", "prometheus") for port in (8080, 9093)),
+        ("prometheus", "state-metrics", 8080),
+        *((source, "grafana", 3000) for source in ("gateway", "prometheus")),
+        # The API server is no pod: its webhook is reached from anywhere.
+        *((source, "prometheus-operator", 10250) for source in WORLD if source != "prometheus-operator"),
     }
 
 
 def test_labels_of_pipelines_are_those_of_their_pods() -> None:
     pods = yaml.safe_load((PROJECT / "deploy/services/jenkins/values.yaml").read_text(encoding="utf-8"))["pods"]
-    assert {"gate", "rollout"} <= set(pods)
+    assert {"gate", "rollout", "retrain"} <= set(pods)
     text = (PROJECT / "deploy/services/jenkins/values.yaml").read_text(encoding="utf-8")
     assert "app.kubernetes.io/component: {{ $name }}" in text
 

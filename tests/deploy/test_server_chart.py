@@ -13,7 +13,8 @@ import yaml
 from mlflow import environment_variables
 
 import kserve
-from reviews_parsing.rollout import route
+from reviews_parsing.rollout import comparison, route
+from reviews_parsing.rollout.cluster import COMPARISON_SUFFIX
 from reviews_parsing.settings import Settings
 
 from .complaints import pods
@@ -124,6 +125,33 @@ def test_pods_share_fetched_versions_where_there_is_a_volume_for_it() -> None:
     assert "PersistentVolumeClaim" not in {m["kind"] for m in rendered("reviews-parsing", "gke")}
 
 
+def test_a_comparison_reaches_pods_without_a_restart() -> None:
+    """A ConfigMap that is mounted as a folder: the kubelet updates its files."""
+    manifests = rendered("reviews-parsing", "gke")
+    (file,) = [e["value"] for e in container(manifests)["env"] if e["name"] == "REVIEWS_PARSING_COMPARISON"]
+    (mount,) = [m for m in container(manifests)["volumeMounts"] if file == f"{m['mountPath']}/{comparison.KEY}"]
+    assert "subPath" not in mount
+    (volume,) = [v for v in predictor(manifests)["volumes"] if v["name"] == mount["name"]]
+    assert volume["configMap"] == {"name": f"{NAME}{COMPARISON_SUFFIX}", "optional": True}
+    assert "data" not in one(manifests, "ConfigMap", f"{NAME}{COMPARISON_SUFFIX}"), "the data is the rollout's"
+
+
+def test_a_claim_that_exists_is_used_instead() -> None:
+    manifests = rendered("reviews-parsing", "gke", {"cache": {"enabled": True, "existingClaim": "models"}})
+    assert not of_kind(manifests, "PersistentVolumeClaim")
+    (volume,) = [v for v in predictor(manifests)["volumes"] if "persistentVolumeClaim" in v]
+    assert volume["persistentVolumeClaim"]["claimName"] == "models"
+
+
+@pytest.mark.parametrize("budget", [60, 601])
+def test_a_pod_waits_for_mlflow_within_the_budget_of_its_start(budget: int) -> None:
+    server = container(rendered("reviews-parsing", "gke", {"startup": {"budgetSeconds": budget}}))
+    probe = server["startupProbe"]
+    (waits,) = [int(e["value"]) for e in server["env"] if e["name"] == "REVIEWS_PARSING_START_SECONDS"]
+    assert budget <= probe["periodSeconds"] * probe["failureThreshold"] <= budget + 1
+    assert budget / 2 < waits <= budget * 3 / 4
+
+
 def test_every_variable_is_one_that_the_server_knows() -> None:
     known = {name for name in vars(environment_variables) if name.startswith("MLFLOW_")}
     for name, field in Settings.model_fields.items():
@@ -226,4 +254,5 @@ def test_rules_and_dashboards_are_loaded_as_they_are(tmp_path: Path) -> None:
         assert loaded["metadata"]["namespace"] == "monitoring"
         assert loaded["data"] == {file.name: file.read_text(encoding="utf-8")}
     assert len(of_kind(manifests, "PrometheusRule")) == len(list((folder / "rules").iterdir()))
-    assert len(of_kind(manifests, "ConfigMap")) == len(list((folder / "dashboards").iterdir()))
+    maps = [m for m in of_kind(manifests, "ConfigMap") if not m["metadata"]["name"].endswith(COMPARISON_SUFFIX)]
+    assert len(maps) == len(list((folder / "dashboards").iterdir()))

@@ -27,7 +27,9 @@ def page(found: list[Manifest]) -> dict[str, Any]:
 
 
 def report(found: list[Manifest]) -> dict[str, Any]:
-    spec: dict[str, Any] = one(found, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    spec: dict[str, Any] = one(found, "CronJob", "reviews-parsing-report")["spec"]["jobTemplate"]["spec"]["template"][
+        "spec"
+    ]
     return spec
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import helm_python
 import pytest
 
-from .rendering import CHARTS, CLASSIC, NAMESPACE, SECRET_STORE, TOOLS, defaults, merged
+from .rendering import CHARTS, CLASSIC, NAMESPACE, OIDC, RETRAIN, SECRET_STORE, defaults, merged
 
 # Keys below these are the user's own words.
 FREE = {"podLabels", "labels", "annotations", "nodeSelector"}
@@ -27,12 +27,13 @@ WHOLE: dict[str, dict[str, Any]] = {
         "serviceAccount": {"annotations": {"a": "b"}},
         "route": {"host": "api.example.com"},
         "cache": {"enabled": True, "storageClass": "standard-rwx"},
-        **TOOLS,
+        **RETRAIN,
     },
     "ingress": {
         "gateway": {"service": "NodePort", "address": "203.0.113.7"},
         "certificates": {"acme": {"email": "a@example.com"}},
         "monitoring": {"labels": {"release": "prometheus"}},
+        **OIDC,
     },
 }
 
@@ -102,6 +103,12 @@ def test_typos_and_wrong_types_are_turned_away(chart: str) -> None:
         ("ingress", {"routes": {"jaeger": {"login": "none"}}}),
         ("ingress", {"gateway": {"nodePorts": {"http": 80}}}),
         ("ingress", {"users": "a:b"}),
+        ("ingress", {"oidc": {"audiences": []}}),
+        ("ingress", {"oidc": {"issuer": "http://login.example.com"}}),
+        ("ingress", {"controller": "ingress", "oidc": {"enabled": True}}),
+        ("reviews-parsing", {"retrain": {"options": []}}),
+        ("reviews-parsing", {"retrain": {"data": "/etc"}}),
+        ("reviews-parsing", {"page": {"enabled": False}}),
     ],
 )
 def test_values_that_would_do_harm_are_turned_away(chart: str, mistake: dict[str, Any]) -> None:
@@ -131,6 +138,10 @@ OTHER: dict[str, Any] = {
     "pullSecrets": [{"name": "other"}],
     "tolerations": [{"key": "other"}],
     "server": "https://acme.example.com",
+    "jwksUri": "https://other.example.com/keys",
+    "audiences": ["other"],
+    "principals": ["https://login.example.com/other"],
+    "data": "/data/other",
 }
 
 
@@ -139,6 +150,8 @@ def _other(path: tuple[str, ...], value: Any) -> Any:
         return "LoadBalancer"
     if path[-1] == "login":
         return {"own": "gateway", "gateway": "own"}[value]
+    if path == ("oidc", "issuer"):
+        return "https://other.example.com"
     if path[-1] in OTHER:
         return OTHER[path[-1]]
     if isinstance(value, int):
@@ -147,10 +160,13 @@ def _other(path: tuple[str, ...], value: Any) -> Any:
     return next(other for kind, other in kinds.items() if re.fullmatch(kind, value))
 
 
+# A classic Ingress knows users and passwords only; corrections are on the volume of the page.
+PASSWORDS = {"oidc": {"enabled": False}}
+NO_PAGE = {"retrain": {"corrections": False}}
 # Some values count for one of these only.
 WAYS: dict[str, list[dict[str, Any]]] = {
     "reviews-parsing": [{}],
-    "ingress": [{}, CLASSIC, {"certificates": {"issuer": "acme"}}],
+    "ingress": [{}, {**CLASSIC, **PASSWORDS}, {"certificates": {"issuer": "acme"}}],
 }
 
 
@@ -168,5 +184,9 @@ def test_every_value_changes_what_is_rendered(chart: str, tmp_path: Path) -> Non
         settings = _settings(chart)
         for path, value in _leaves(settings):
             changed = merged(settings, _with(path, _other(path, value)))
+            if changed.get("controller") == "ingress":
+                changed = merged(changed, PASSWORDS)
+            if changed.get("page", {}).get("enabled") is False:
+                changed = merged(changed, NO_PAGE)
             loaded.validate_schema(changed)
             assert any(render(settings, way) != render(changed, way) for way in WAYS[chart]), path

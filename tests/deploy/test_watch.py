@@ -12,7 +12,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,11 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from reviews_parsing.io.ports import free_port
+from reviews_parsing.schema import Aspect
 from reviews_parsing.serving.metrics import LATENCY_BUCKETS_SECONDS
 from serving.client import Server
 from serving.conftest import start  # noqa: F401  a fixture
+from serving.other_server import other_server, response
 
 from .promql import Selector, grouped_by, selectors
 
@@ -57,6 +59,8 @@ CLUSTER = {
     "kube_pod_info": "namespace pod node",
     "kube_pod_status_ready": "namespace pod condition",
 }
+# What the cost of requests is reckoned from, beside these.
+COUNTED = {"reviews_parsing_requests_total": "namespace status", "reviews_parsing_reviews_total": "namespace"}
 DEADLINE = 60.0
 
 Target = tuple[dict[str, Any], dict[str, Any]]
@@ -72,8 +76,9 @@ def queries(*names: str) -> list[Target]:
 
 
 def filled(query: str) -> str:
-    """As Grafana sends it when all is chosen."""
+    """As Grafana sends it when all is chosen, and a price is given."""
     query = query.replace("$__rate_interval", "1m").replace("$__range", "1h")
+    query = re.sub(r"\$(core|gib)_hour\b", "0.03", query)
     return re.sub(r"\$(namespace|version)\b", ".*", query)
 
 
@@ -112,7 +117,7 @@ def test_a_dashboard_is_whole(name: str) -> None:
     source, *variables = board["templating"]["list"]
     assert (source["type"], source["query"]) == ("datasource", "prometheus")
     chosen = {"type": "prometheus", "uid": f"${{{source['name']}}}"}
-    assert all(variable["datasource"] == chosen for variable in variables)
+    assert all(variable["datasource"] == chosen for variable in variables if variable["type"] == "query")
     used = set(re.findall(r"\$(\w+)", " ".join(target["expr"] for _, target in queries(name))))
     assert used - {"__rate_interval", "__range"} == {variable["name"] for variable in variables}
     titles = [panel["title"] for panel in panels(board)]
@@ -225,7 +230,8 @@ def test_nothing_of_a_cluster_is_used_that_it_does_not_tell() -> None:
             assert selector.labels <= set(CLUSTER[selector.metric].split()), selector
     assert found == set(CLUSTER)
     for _, target in queries("cluster"):
-        known = {label for selector in selectors(target["expr"]) for label in CLUSTER[selector.metric].split()}
+        told = {**CLUSTER, **COUNTED}
+        known = {label for selector in selectors(target["expr"]) for label in told[selector.metric].split()}
         assert grouped_by(target["expr"]) <= known, target["expr"]
 
 
@@ -234,11 +240,11 @@ def test_the_cluster_dashboard_finds_what_a_cluster_tells(tmp_path: Path) -> Non
         "namespace": ["reviews-parsing"],
         "pod": ["one", "two"],
         "condition": ["true", "Ready"],
-        "status": ["true", "false", "unknown"],
+        "status": ["true", "false", "unknown", "200"],
         "resource": ["cpu", "memory"],
     }
     told = []
-    for metric, labels in CLUSTER.items():
+    for metric, labels in {**CLUSTER, **COUNTED}.items():
         pairs = [[f'{label}="{value}"' for value in values.get(label, ["x"])] for label in labels.split()]
         told += [{"series": f"{metric}{{{', '.join(p)}}}", "values": "0+1x20"} for p in itertools.product(*pairs)]
     found = [
@@ -252,6 +258,40 @@ def test_the_cluster_dashboard_finds_what_a_cluster_tells(tmp_path: Path) -> Non
     case = {"interval": "15s", "input_series": told, "promql_expr_test": found}
     (tmp_path / "cluster.test.yaml").write_text(yaml.safe_dump({"tests": [case]}), encoding="utf-8")
     promtool("test", "rules", tmp_path / "cluster.test.yaml")
+
+
+def test_requests_for_a_euro_and_the_price_of_reviews_are_those_of_the_pods(tmp_path: Path) -> None:
+    """Two pods of one core and 1 GiB, at 3 cents a core and 3 a GiB: 12 cents an hour."""
+    both = ("one", "two")
+    told = [
+        {
+            "series": f'kube_pod_container_resource_requests{{namespace="a", pod="{pod}", resource="{name}"}}',
+            "values": v,
+        }
+        for pod in both
+        for name, v in (("cpu", "1x20"), ("memory", f"{2**30}x20"))
+    ]
+    # Ten requests a second, two of which fail, and a hundred reviews.
+    for series, a_quarter in (
+        ('reviews_parsing_requests_total{namespace="a", status="200"}', 120),
+        ('reviews_parsing_requests_total{namespace="a", status="503"}', 30),
+        ('reviews_parsing_reviews_total{namespace="a"}', 1500),
+    ):
+        told.append({"series": series, "values": f"0+{a_quarter}x20"})
+    expected = {"Euro an hour": 0.12, "Requests for a euro": 240_000.0, "Euro for a million reviews": 0.333}
+    found = [
+        {
+            "expr": f"round({filled(target['expr'])}, 0.001)",
+            "eval_time": "5m",
+            "exp_samples": [{"labels": "{}", "value": expected.pop(panel["title"])}],
+        }
+        for panel, target in queries("cluster")
+        if panel["title"] in expected
+    ]
+    assert expected == {}
+    case = {"interval": "15s", "input_series": told, "promql_expr_test": found}
+    (tmp_path / "cost.test.yaml").write_text(yaml.safe_dump({"tests": [case]}), encoding="utf-8")
+    promtool("test", "rules", tmp_path / "cost.test.yaml")
 
 
 class Told:
@@ -284,7 +324,12 @@ class Told:
 @pytest.fixture(scope="module")
 def told(start: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Told]:  # noqa: F811
     folder = tmp_path_factory.mktemp("prometheus")
-    with start(REVIEWS_PARSING_MAX_WAIT="0", REVIEWS_PARSING_THREADS="1") as server:
+    answer = response("2", Aspect("FOOD", "pho", 7, 10, "positive"))
+    with ExitStack() as stack:
+        target = {"url": stack.enter_context(other_server(lambda: answer)), "version": "2", "percent": 100}
+        (folder / "comparison.json").write_text(json.dumps(target), encoding="utf-8")
+        variables = {"REVIEWS_PARSING_COMPARISON": str(folder / "comparison.json")}
+        server = stack.enter_context(start(REVIEWS_PARSING_MAX_WAIT="0", REVIEWS_PARSING_THREADS="1", **variables))
         config = {
             "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "500ms"},
             "rule_files": [str(CHART / "rules" / "*.yaml")],
@@ -293,8 +338,7 @@ def told(start: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) ->
             ],
         }
         (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
-        with prometheus(folder) as address:
-            yield Told(server, address)
+        yield Told(server, stack.enter_context(prometheus(folder)))
 
 
 @contextmanager

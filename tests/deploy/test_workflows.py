@@ -64,7 +64,7 @@ def test_a_job_may_read_the_repository_and_only_image_may_push(jobs: dict[str, A
     assert workflow["permissions"] == {}
     rights = {name: job["permissions"] for name, job in jobs.items()}
     read = {"contents": "read"}
-    assert rights == {"check": read, "test": read, "image": read | {"packages": "write"}}
+    assert rights == {"check": read, "test": read, "image": read | {"packages": "write", "id-token": "write"}}
     secrets = {name for name, job in jobs.items() if "secrets." in str(job)}
     assert secrets == {"image"}
     assert "github.event_name == 'push'" in jobs["image"]["if"]

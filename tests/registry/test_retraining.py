@@ -49,6 +49,9 @@ class FakeCanary:
     def start(self, version: str) -> str:
         return self._call("start", version)
 
+    def evidence(self, version: str) -> str:
+        return f"version {version} agrees on 98 of 100 reviews"
+
     def promote(self, version: str) -> str:
         return self._call("promote", version)
 
@@ -204,7 +207,8 @@ def test_it_waits_for_a_persons_approval(trainings: list[list[str]]) -> None:
 
 def test_what_a_person_rejects_is_not_promoted(trainings: list[list[str]]) -> None:
     canary = FakeCanary()
-    call(approval=True, deployment=canary)
+    outcome = call(approval=True, deployment=canary)
+    assert outcome.reason.splitlines()[1:] == ["version 2 agrees on 98 of 100 reviews"]
     with pytest.raises(PromotionRefused, match="version 2 was rejected: too many mistakes"):
         call(approval=True, deployment=canary, decision=Decision("2", False, "too many mistakes"))
     assert registry.champion() == "1"

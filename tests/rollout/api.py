@@ -23,6 +23,7 @@ NAME, NAMESPACE, TOKEN = "reviews-parsing-ner-aspects", "reviews-parsing", "let-
 HOST = "api.reviews.localhost"
 SERVICES = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/"
 DEPLOYMENTS = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/"
+COMPARISON = f"/api/v1/namespaces/{NAMESPACE}/configmaps/{NAME}-comparison"
 ROUTES = f"/apis/gateway.networking.k8s.io/v1/namespaces/{NAMESPACE}/httproutes/"
 KEYED = ("spec", "predictor", "model", "env")  # x-kubernetes-list-type: map, by name; other lists are atomic
 VARIABLE = "REVIEWS_PARSING_MODEL_URI"
@@ -128,6 +129,8 @@ class Cluster:
         self.routes: dict[str, Stored] = {}
         self.weights: dict[str, int] = {}
         self.requests: list[str] = []
+        # The chart's ConfigMap for comparisons; None: a chart of before has none.
+        self.comparison: dict[str, str] | None = {}
         labels = {} if route == "kserve" else {kserve.VISIBILITY: "cluster-local"}
         self.service = Stored(
             {
@@ -227,6 +230,8 @@ class Cluster:
     def get(self, path: str) -> dict[str, Any]:
         with self._lock:
             kind, name = path.rsplit("/", 1)
+            if path == COMPARISON and self.comparison is not None:
+                return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": self.comparison}
             routes = {name: stored.object for name, stored in self.routes.items()}
             stores = {SERVICES: {NAME: self.object}, DEPLOYMENTS: self.deployments, ROUTES: routes}
             store = stores.get(f"{kind}/", {})
@@ -236,6 +241,9 @@ class Cluster:
 
     def patch(self, path: str, config: dict[str, Any], manager: str, force: bool) -> dict[str, Any]:
         with self._changed:
+            if path == COMPARISON:
+                self.comparison = dict(config["data"])
+                return config
             stored = self.routes[path.removeprefix(ROUTES)] if path.startswith(ROUTES) else self.service
             answer = stored.patch(config, manager, force)
             self._changed.notify_all()

@@ -79,7 +79,10 @@ class PrometheusServer:
 
     def scrape(self, namespace: str, exporters: list[Exporter]) -> None:
         """Until each of these, and nothing else, has been scraped."""
-        targets = [one.target for one in exporters]
+        self.scrape_targets(namespace, [one.target for one in exporters])
+
+    def scrape_targets(self, namespace: str, targets: list[str]) -> None:
+        """Scrape these addresses, and nothing else, and return when each has been."""
         groups = [{"targets": targets, "labels": {"namespace": namespace}}]
         swap = self._targets.with_suffix(".new")
         swap.write_text(json.dumps(groups), encoding="utf-8")

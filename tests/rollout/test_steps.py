@@ -211,7 +211,10 @@ def test_the_first_version_needs_no_champion_and_no_canary(
     known_to(cluster.url, TOKEN, tmp_path, monkeypatch)
     try:
         assert "no version yet" in run(*CANARY).error
-        assert run("start", "--json").json["champion"]["version"] == "2"
+        assert "no version yet" in run("undo").error
+        first = run("start", "--json")
+        assert first.json["champion"]["version"] == "2"
+        assert "None" not in first.err
         assert "nothing to undo" in run("undo").error
     finally:
         cluster.close()

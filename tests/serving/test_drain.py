@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import signal
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Event
 
 import numpy as np
@@ -16,76 +21,129 @@ from tritonclient.utils import InferenceServerException
 
 from reviews_parsing.settings import MODEL_NAME
 
-from .client import DEADLINE, MODEL, Server, tensor
+from .balancer import balanced
+from .client import DEADLINE, MODEL, tensor
 from .conftest import Start
 
 BODY = json.dumps({"inputs": [tensor(data=["Fine."])]}).encode()
-CLIENTS = 4
 PATIENT = {"REVIEWS_PARSING_MAX_WAIT": "60"}
+# REVIEWS_PARSING_DRAIN_REQUESTS=10000 rolls the server nineteen times.
+REQUESTS = int(os.environ.get("REVIEWS_PARSING_DRAIN_REQUESTS", "1000"))
+REQUESTS_A_SERVER = 500
 
 
-class KeptConnection:
-    """A client that keeps its connection until it is asked to close it, and then connects to the next server."""
+@dataclass
+class Client:
+    """A client that never retries: it counts answers, and keeps what failed."""
 
-    def __init__(self, servers: list[Server]) -> None:
-        self._servers = servers
-        self.answers = 0
+    answers: int = 0
+    failures: list[str] = field(default_factory=list)
 
     def run(self, over: Event) -> None:
-        """Send requests until `over`. Raises what fails, without a retry."""
-        connection = None
-        while not over.is_set():
-            if connection is None:
-                # A balancer leads new connections to the newest server.
-                connection = http.client.HTTPConnection("127.0.0.1", self._servers[-1].http, timeout=DEADLINE)
-            connection.request("POST", f"{MODEL}/infer", BODY)
-            response = connection.getresponse()
-            content = response.read()
-            assert response.status == 200, content
-            self.answers += 1
-            if response.headers.get("Connection") == "close":
-                connection.close()
-                connection = None
-            over.wait(0.005)
-        if connection:
+        """Send requests until `over`."""
+        with ExitStack() as stack:
+            while not over.is_set():
+                try:
+                    self.ask(stack)
+                    self.answers += 1
+                except (OSError, AssertionError, http.client.HTTPException, InferenceServerException) as error:
+                    self.failures.append(repr(error))
+                over.wait(0.005)
+
+    def ask(self, stack: ExitStack) -> None:
+        """Send a request. Raises what fails; `stack` closes the connection at the end."""
+        raise NotImplementedError
+
+
+@dataclass
+class KeptConnection(Client):
+    """A client over REST that keeps its connection until it is asked to close it, and then connects to `port`."""
+
+    port: Callable[[], int] = int
+    connection: http.client.HTTPConnection | None = None
+
+    def ask(self, stack: ExitStack) -> None:
+        if self.connection is None:
+            self.connection = http.client.HTTPConnection("127.0.0.1", self.port(), timeout=DEADLINE)
+            stack.callback(self.connection.close)
+        connection, self.connection = self.connection, None
+        connection.request("POST", f"{MODEL}/infer", BODY)
+        response = connection.getresponse()
+        content = response.read()
+        assert response.status == 200, content
+        if response.headers.get("Connection") == "close":
             connection.close()
+        else:
+            self.connection = connection
 
 
-def test_no_request_fails_while_servers_roll_under_kept_connections(start: Start) -> None:
+@dataclass
+class KeptChannel(Client):
+    """A client over gRPC that keeps its channel."""
+
+    port: Callable[[], int] = int
+    channel: tritonclient.grpc.InferenceServerClient | None = None
+
+    def ask(self, stack: ExitStack) -> None:
+        if self.channel is None:
+            self.channel = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{self.port()}")
+            stack.callback(self.channel.close)
+        self.channel.infer(MODEL_NAME, [fine()])
+
+
+def test_no_request_fails_while_servers_roll_under_kept_connections(start: Start, tmp_path: Path) -> None:
+    """Clients of the gateway, whose endpoints change before SIGTERM, by REST and gRPC, and clients of the server."""
     over = Event()
-    with start(**PATIENT) as first, start(**PATIENT) as second, start(**PATIENT) as third:
-        servers = [first]
-        clients = [KeptConnection(servers) for _ in range(CLIENTS)]
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            running = [pool.submit(client.run, over) for client in clients]
-            try:
-                for following in (second, third):
-                    wait_for_answers(clients, 20)
-                    ending = servers[-1]
-                    servers.append(following)
-                    ending.process.send_signal(signal.SIGTERM)
-                    assert ending.process.wait(DEADLINE) == 0
-                wait_for_answers(clients, 20)
-            finally:
-                over.set()
-            for each in running:
-                each.result()
-        assert "Traceback" not in first.log + second.log
+    with ExitStack() as running:
+        servers = [running.enter_context(start(**PATIENT))]
+        balancer = running.enter_context(balanced(tmp_path, servers))
+        clients: list[Client] = [
+            *(KeptConnection(port=lambda: balancer.port) for _ in range(2)),
+            *(KeptChannel(port=lambda: balancer.port) for _ in range(2)),
+            # A balancer leads new connections to the newest server.
+            *(KeptConnection(port=lambda: servers[-1].http) for _ in range(2)),
+        ]
+        pool = running.enter_context(ThreadPoolExecutor(len(clients)))
+        running.callback(over.set)
+        threads = [pool.submit(client.run, over) for client in clients]
+        for phase in range(1, REQUESTS // REQUESTS_A_SERVER + 1):
+            wait_for_answers(clients, phase * REQUESTS_A_SERVER)
+            if phase * REQUESTS_A_SERVER < REQUESTS:
+                ending = servers[-1]
+                servers.append(running.enter_context(start(**PATIENT)))
+                balancer.lead_to(servers[-1:])
+                ending.process.send_signal(signal.SIGTERM)
+                assert ending.process.wait(DEADLINE) == 0
+                assert "Traceback" not in ending.log
+        over.set()
+        for thread in threads:
+            thread.result()
+    assert [failure for client in clients for failure in client.failures] == []
+    assert sum(client.answers for client in clients) >= REQUESTS
+    assert all(client.answers for client in clients)
 
 
-def wait_for_answers(clients: list[KeptConnection], more: int) -> None:
-    goals = [client.answers + more for client in clients]
-    deadline = time.monotonic() + DEADLINE
-    while any(client.answers < goal for client, goal in zip(clients, goals, strict=True)):
+def wait_for_answers(clients: Sequence[Client], count: int) -> None:
+    """Wait until there are `count` answers in all; the limit is for one answer."""
+    last, deadline = -1, 0.0
+    while (answers := sum(client.answers for client in clients)) < count:
+        if answers > last:
+            last, deadline = answers, time.monotonic() + DEADLINE
         assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def fine() -> tritonclient.grpc.InferInput:
+    text = tritonclient.grpc.InferInput("text", [1], "BYTES")
+    text.set_data_from_numpy(np.array(["Fine."], dtype=np.object_))
+    return text
 
 
 def test_a_draining_server_is_unready_answers_and_asks_to_close(start: Start) -> None:
     with start(REVIEWS_PARSING_DRAIN_PAUSE_SECONDS="60", **PATIENT) as server:
         kept = http.client.HTTPConnection("127.0.0.1", server.http, timeout=DEADLINE)
         assert get(kept, "/v2/health/ready") == (200, None)
-        text = tritonclient.grpc.InferInput("text", [1], "BYTES")
-        text.set_data_from_numpy(np.array(["Fine."], dtype=np.object_))
+        text = fine()
         with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{server.grpc}") as client:
             client.infer(MODEL_NAME, [text])
             server.process.send_signal(signal.SIGTERM)

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import groupby
 from pathlib import Path
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 from urllib.error import URLError
 
@@ -101,13 +102,13 @@ def status_line(server: Server, name: str) -> int:
 
 
 @contextmanager
-def starting(home: Path, folder: Path) -> Iterator[Server]:
+def starting(home: Path, folder: Path, **variables: str) -> Iterator[Server]:
     """Yield a server that has just been started; its log goes to `folder`."""
     http, grpc, metrics = (free_port() for _ in range(3))
     command = [sys.executable, "-c", SERVE, *map(str, (http, grpc, metrics))]
     with (
         (folder / "log").open("wb") as log,
-        subprocess.Popen(command, env=environment(home), stdout=log, stderr=log) as process,
+        subprocess.Popen(command, env=environment(home, **variables), stdout=log, stderr=log) as process,
     ):
         yield Server(process, http, grpc, metrics, folder / "log")
         process.kill()
@@ -444,3 +445,80 @@ def test_while_the_tracking_server_is_away_the_last_version_is_served(start: Sta
         assert rest_version(server) == "1"
         assert "tracking" not in server.log
         assert server.ask({}, LOAD).status == 200
+
+
+class Registry:
+    """An MLflow server that knows the champion of a home, and never answers anything else."""
+
+    def __init__(self, port: int, run_id: str) -> None:
+        self.waiting, ended = Event(), Event()
+        version = {"name": MODEL_NAME, "version": "1", "run_id": run_id, "creation_timestamp": 0}
+        waiting = self.waiting
+
+        class Handler(BaseHTTPRequestHandler):
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                if not self.path.partition("?")[0].endswith(("/registered-models/alias", "/model-versions/get")):
+                    waiting.set()
+                    ended.wait()
+                    return
+                body = json.dumps({"model_version": version}).encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+        self._ended = ended
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+        Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def test_a_server_waits_for_a_registry_that_is_away_and_says_so_once(champion_folder: Path, tmp_path: Path) -> None:
+    """The version is on the shared volume; what the alias means is not known there."""
+    run_id = champion_folder.name.partition("-")[2]
+    shutil.copytree(champion_folder.parents[1], tmp_path / "models")
+    port = free_port()
+    away = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}", "REVIEWS_PARSING_START_SECONDS": str(DEADLINE)}
+    with starting(tmp_path, tmp_path, **away) as server:
+        until(lambda: "waiting up to" in server.log or server.process.poll() is not None, "the line about the wait")
+        answering = Registry(port, run_id)
+        try:
+            until(lambda: readiness(server) == (200, 200, 200), "readiness")
+        finally:
+            answering.close()
+        [line] = [line for line in server.log.splitlines() if "cannot be used" in line]
+        assert f"waiting up to {DEADLINE:g} seconds for the model: tracking store http://127.0.0.1:{port}" in line
+
+
+def test_a_server_that_has_waited_long_enough_ends_with_one_line(tmp_path: Path) -> None:
+    away = {"MLFLOW_TRACKING_URI": f"http://127.0.0.1:{free_port()}", "REVIEWS_PARSING_START_SECONDS": "1.5"}
+    code, log = run_to_its_end(False, tmp_path, **away)
+    assert code == 1
+    assert "waiting up to 1.5 seconds" in log[-2]
+    assert log[-1].startswith("error: tracking store")
+
+
+def test_sigterm_during_a_fetch_ends_the_server_and_what_it_fetches(tmp_path: Path) -> None:
+    """No request of the fetch is ever answered: a server that waited for it would not end before the test does."""
+    stalling = Registry(0, "0123456789abcdef")
+    limits = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "600", "REVIEWS_PARSING_FETCH_TIMEOUT": "600"}
+    try:
+        with starting(tmp_path, tmp_path, MLFLOW_TRACKING_URI=stalling.address, **limits) as server:
+            until(stalling.waiting.is_set, "the fetch")
+            assert list(tmp_path.glob("models/*/.fetching-*"))
+            server.process.send_signal(signal.SIGTERM)
+            assert server.process.wait(DEADLINE) == 0
+            assert "Traceback" not in server.log
+            until(lambda: not list(tmp_path.glob("models/*/.fetching-*")), "the removal of what was fetched")
+    finally:
+        stalling.close()

@@ -68,3 +68,8 @@ output "jenkins_service_account" {
   description = "Google service account of the stage that builds images: pushes and pulls them."
   value       = google_service_account.workload["jenkins"].email
 }
+
+output "github_provider" {
+  description = "Variable GOOGLE_PROVIDER of the GitHub repository; null without github_repository."
+  value       = one(google_iam_workload_identity_pool_provider.github[*].name)
+}

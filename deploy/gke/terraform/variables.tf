@@ -149,3 +149,14 @@ variable "spot_pool" {
     error_message = "No fewer than none, and no more at least than at most."
   }
 }
+
+variable "github_repository" {
+  type        = string
+  description = "Repository, OWNER/NAME, whose workflow on its main branch may push images. Unset: none."
+  default     = null
+
+  validation {
+    condition     = var.github_repository == null || can(regex("^[A-Za-z0-9-]+/[A-Za-z0-9._-]+$", var.github_repository))
+    error_message = "A repository is OWNER/NAME, without a host."
+  }
+}

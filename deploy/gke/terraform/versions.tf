@@ -40,6 +40,7 @@ resource "google_project_service" "api" {
     "iamcredentials.googleapis.com",
     "servicemanagement.googleapis.com",
     "storage.googleapis.com",
+    "sts.googleapis.com",
   ])
 
   service = each.key

@@ -231,12 +231,13 @@ def _print_versions(versions: Sequence[Version]) -> None:
 def _deployment(canary: int | None, stack: ExitStack) -> Deployment | None:
     if canary is None:
         return None
-    from reviews_parsing.rollout import CanaryDeployment, Service
+    from reviews_parsing.rollout import CanaryDeployment, Prometheus, Service
     from reviews_parsing.settings import Settings
 
     settings = Settings()
     service = stack.enter_context(Service(settings.service, settings.namespace))
-    return CanaryDeployment(service, canary, report=output.print_line)
+    prometheus = Prometheus(settings.prometheus_url, settings.namespace) if settings.prometheus_url else None
+    return CanaryDeployment(service, canary, report=output.print_line, prometheus=prometheus)
 
 
 def _period(text: str | None, option: str) -> timedelta | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reviews_parsing.cli import output
 from reviews_parsing.cli.options import AsJson
+from reviews_parsing.errors import RolloutRefused
 
 if TYPE_CHECKING:
     from reviews_parsing.rollout import Prometheus, Service, Status
@@ -23,7 +25,7 @@ Timeout = Annotated[str, typer.Option(help="Time limit for pods to become ready:
 Force = Annotated[bool, typer.Option("--force", help="Take over fields of other managers.")]
 Auto = Annotated[bool, typer.Option("--auto", help="Watch the canary, then promote it or undo it.")]
 WatchFor = Annotated[str, typer.Option("--for", help="Duration of the watch of --auto: 90s, 10m, 1h.")]
-PrometheusUrl = Annotated[str | None, typer.Option("--prometheus", help="URL for --auto. Default: PROMETHEUS_URL.")]
+PrometheusUrl = Annotated[str | None, typer.Option("--prometheus", help="URL of Prometheus. Default: PROMETHEUS_URL.")]
 MinRequests = Annotated[int, typer.Option(min=1, help="Minimum requests of each version for --auto to decide.")]
 
 
@@ -153,6 +155,52 @@ def undo(
         _show(rollout.undo(target, timeout=limit, force=force, report=output.print_line), as_json)
 
 
+@rollout_app.command()
+def compare(
+    version: Annotated[str | None, typer.Argument(help="Version of the canary to start comparing with.")] = None,
+    percent: Annotated[
+        float, typer.Option(min=0.01, max=100, help="Percent of the champion's reviews that it parses too.")
+    ] = 10,
+    stop: Annotated[bool, typer.Option("--stop", help="End the comparison.")] = False,
+    window: Annotated[str, typer.Option("--for", help="Time that counts are shown for: 30m, 1h, 24h.")] = "1h",
+    prometheus: PrometheusUrl = None,
+    service: Name = None,
+    namespace: Namespace = None,
+    context: Context = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a canary, dark or not, with the champion on live reviews: counts of agreement, and no texts.
+
+    With a version the comparison starts; without one its counts are shown. It ends with the canary.
+
+    Examples:
+
+        reviews-parsing rollout compare 7 --percent 10
+
+        reviews-parsing rollout compare --for 24h --prometheus http://127.0.0.1:9090
+
+        reviews-parsing rollout compare --stop
+    """
+    from reviews_parsing import rollout
+
+    if stop and version:
+        raise typer.BadParameter("--stop ends the comparison that runs: leave the version out")
+    seconds = _seconds(window, "--for")
+    with _service(service, namespace, context) as target:
+        if version or stop:
+            line = rollout.start_comparison(target, version, percent) if version else rollout.stop_comparison(target)
+            output.print_line(line or f"{target.words} compares no version")
+            return
+        compared = rollout.compared_version(target)
+        if compared is None:
+            raise RolloutRefused(f"{target.words} compares no version; begin with: rollout compare 7")
+        agreement = rollout.read_agreement(_prometheus(prometheus, target, "compare"), compared, seconds)
+    if as_json:
+        output.print_json(asdict(agreement))
+    else:
+        output.out.print(agreement.words, markup=False, soft_wrap=True)
+
+
 def _service(name: str | None, namespace: str | None, context: str | None) -> Service:
     from reviews_parsing.rollout import Service
     from reviews_parsing.settings import Settings
@@ -161,13 +209,13 @@ def _service(name: str | None, namespace: str | None, context: str | None) -> Se
     return Service(name or settings.service, namespace or settings.namespace, context)
 
 
-def _prometheus(url: str | None, service: Service) -> Prometheus:
+def _prometheus(url: str | None, service: Service, subject: str = "--auto") -> Prometheus:
     from reviews_parsing.rollout import Prometheus
     from reviews_parsing.settings import Settings
 
     url = url or Settings().prometheus_url
     if not url:
-        raise typer.BadParameter("--auto needs --prometheus URL (or PROMETHEUS_URL)")
+        raise typer.BadParameter(f"{subject} needs --prometheus URL (or PROMETHEUS_URL)")
     return Prometheus(url, service.namespace)
 
 

@@ -78,6 +78,9 @@ class Deployment(Protocol):
     def start(self, version: str) -> str:
         """Start the canary and check it."""
 
+    def evidence(self, version: str) -> str:
+        """Return what is known of the canary for the approval, or an empty string."""
+
     def promote(self, version: str) -> str:
         """Give the version all requests."""
 
@@ -193,6 +196,8 @@ def _run_steps(
             elif step == "approval":
                 if not (approved := _approved(cycle, approval)):
                     words = f"version {version} passed the gate and waits: reviews-parsing retrain --approve {version}"
+                    if deployment and (evidence := deployment.evidence(version)):
+                        words = f"{words}\n{evidence}"
                     return Outcome("waiting", cycle.run_id, version, words)
                 cycle.advance("promote", approved, report)
             else:

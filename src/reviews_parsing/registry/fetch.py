@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -211,7 +212,7 @@ def _transfer(artifact: Artifact, partial: Path) -> Path:
     """Download the files of a model into `partial`; returns their folder. Raises ModelError or TrackingError.
 
     A remote store is read by a process of its own, which can be ended: the time limit holds for a connection that hangs
-    or trickles, and no thread of it delays the end of this process.
+    or trickles, and no thread of it delays the end of this process. It ends, and removes its files, with this process.
     """
     if sqlite_file(store_uri()):
         download_files(artifact, partial)
@@ -223,9 +224,18 @@ def _transfer(artifact: Artifact, partial: Path) -> Path:
         "from reviews_parsing.registry.fetch import main; main(*sys.argv[2:])"
     )
     arguments = [json.dumps(sys.path), artifact.uri, artifact.title, str(partial)]
-    with subprocess.Popen(
-        [sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+    reading, writing = os.pipe()
+    with (
+        os.fdopen(writing, "wb"),
+        os.fdopen(reading, "rb") as lifeline,
+        subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            stdin=lifeline,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
         try:
             output, errors = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
@@ -250,11 +260,19 @@ def main(uri: str, title: str, partial: str) -> None:
     """Run `download_files` in the process that `_transfer` starts; an error is a JSON document on stdout."""
     # The server is up, but may itself have to fetch a file before it sends the first byte.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    threading.Thread(target=_end_with_parent, args=(Path(partial),), daemon=True).start()
     try:
         download_files(Artifact(uri, title, Path()), Path(partial))
     except (ModelError, TrackingError) as error:
         print(json.dumps({"class": type(error).__name__, "message": str(error)}))
         sys.exit(1)
+
+
+def _end_with_parent(partial: Path) -> None:
+    """Wait for the end of stdin, a pipe whose other end only the parent process holds; then delete and end."""
+    os.read(0, 1)
+    shutil.rmtree(partial, ignore_errors=True)
+    os._exit(1)
 
 
 def download_files(artifact: Artifact, partial: Path) -> None:

@@ -12,6 +12,13 @@ from reviews_parsing.rollout.plan import Canary, Plan, Predictor
 
 if TYPE_CHECKING:
     from reviews_parsing.rollout.cluster import Service
+    from reviews_parsing.rollout.comparison import (
+        Agreement,
+        compared_version,
+        read_agreement,
+        start_comparison,
+        stop_comparison,
+    )
     from reviews_parsing.rollout.deployment import CanaryDeployment
     from reviews_parsing.rollout.prometheus import Prometheus
     from reviews_parsing.rollout.steps import Status, promote, start, status, undo
@@ -19,6 +26,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Service": "cluster",
+    **dict.fromkeys(
+        ("Agreement", "compared_version", "read_agreement", "start_comparison", "stop_comparison"), "comparison"
+    ),
     "CanaryDeployment": "deployment",
     "Prometheus": "prometheus",
     **dict.fromkeys(("Status", "promote", "start", "status", "undo"), "steps"),
@@ -26,6 +36,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Agreement",
     "Canary",
     "CanaryDeployment",
     "Plan",
@@ -33,10 +44,14 @@ __all__ = [
     "Prometheus",
     "Service",
     "Status",
+    "compared_version",
     "duration",
     "promote",
+    "read_agreement",
     "start",
+    "start_comparison",
     "status",
+    "stop_comparison",
     "undo",
     "watch_canary",
 ]

@@ -14,6 +14,7 @@ from reviews_parsing.rollout.route import ROUTE_SUFFIX
 from reviews_parsing.settings import Settings
 
 FIELD_MANAGER = "reviews-parsing-rollout"
+COMPARISON_SUFFIX = "-comparison"
 STANDARD_MODES = ("Standard", "RawDeployment")
 MODE_ANNOTATION = "serving.kserve.io/deploymentMode"
 MAX_REASON_CHARACTERS = 300
@@ -110,6 +111,22 @@ class Service:
         body = self._route({"metadata": metadata, "spec": {"rules": rules}})
         with self._translated_errors("change the HTTPRoute of"):
             return dict(self._client.apply(body, force=force))
+
+    def read_comparison(self) -> dict[str, str] | None:
+        """Return the data of the chart's ConfigMap for comparisons, None if it does not exist."""
+        from lightkube.resources.core_v1 import ConfigMap
+
+        found = self._find(ConfigMap, f"{self.name}{COMPARISON_SUFFIX}", "read the comparison of")
+        return None if found is None else dict(found.data or {})
+
+    def apply_comparison(self, data: Mapping[str, str]) -> None:
+        """Apply the data of the ConfigMap for comparisons."""
+        from lightkube.models.meta_v1 import ObjectMeta
+        from lightkube.resources.core_v1 import ConfigMap
+
+        metadata = ObjectMeta(name=f"{self.name}{COMPARISON_SUFFIX}", namespace=self.namespace)
+        with self._translated_errors("change the comparison of"):
+            self._client.apply(ConfigMap(metadata=metadata, data=dict(data)))
 
     def predictor_name(self, name: str | None) -> str:
         """Return the name of the Deployment and the Service of a predictor; the champion's predictor may have none."""

@@ -39,13 +39,7 @@ class Prometheus:
         info = f"max by (job, instance, version) (reviews_parsing_model_info{{{matcher}}} > 0)"
 
         def total(series: str, labels: str, matchers: str = "") -> str:
-            selector = f"{series}{{{self._namespace_matcher}{matchers}}}"
-            window = f"{max(1, math.ceil(seconds))}s"
-            # A series that is younger than the window began at zero; `increase` would omit its first value.
-            increase = (
-                f"((increase({selector}[{window}]) and {selector} offset {window}) "
-                f"or ({selector} unless {selector} offset {window}))"
-            )
+            increase = self._increase(series, matchers, seconds)
             return f"sum by (version, door{labels}) ({increase} * on (job, instance) group_left (version) {info})"
 
         requests = self._query(total("reviews_parsing_requests_total", ""))
@@ -55,7 +49,42 @@ class Prometheus:
         p95 = self._query(f"histogram_quantile(0.95, {buckets})")
         return {key: EndpointStatistics(count, failed.get(key, 0.0), p95.get(key)) for key, count in requests.items()}
 
+    def sums(self, series: str, labels: str, version: str, seconds: float) -> dict[tuple[str, ...], float]:
+        """Return the increase of a counter with a label `version`, by the values of `labels`, over all pods.
+
+        Raises PrometheusUnavailable.
+        """
+        names = labels.split(", ")
+        rows = self._rows(self._sum(series, labels, version, seconds))
+        return {tuple(metric[name] for name in names): value for metric, value in rows}
+
+    def quantile(self, series: str, version: str, seconds: float, share: float) -> float | None:
+        """Return a quantile of the buckets of a histogram with a label `version`. Raises PrometheusUnavailable."""
+        rows = self._rows(f"histogram_quantile({share}, {self._sum(series, 'le', version, seconds)})")
+        return next((value for _, value in rows if not math.isnan(value)), None)
+
+    def _sum(self, series: str, labels: str, version: str, seconds: float) -> str:
+        matcher = f', version="{version}"'
+        return f"sum by ({labels}) ({self._increase(series, matcher, seconds)})"
+
+    def _increase(self, series: str, matchers: str, seconds: float) -> str:
+        """Return the query for the increase of a counter.
+
+        A series that is younger than the window began at zero; `increase` would omit its first value.
+        """
+        selector = f"{series}{{{self._namespace_matcher}{matchers}}}"
+        window = f"{max(1, math.ceil(seconds))}s"
+        return (
+            f"((increase({selector}[{window}]) and {selector} offset {window}) "
+            f"or ({selector} unless {selector} offset {window}))"
+        )
+
     def _query(self, query: str) -> dict[tuple[str, str], float]:
+        """Return the rows of a query by version and endpoint."""
+        rows = self._rows(query)
+        return {(metric["version"], metric["door"]): value for metric, value in rows if not math.isnan(value)}
+
+    def _rows(self, query: str) -> list[tuple[dict[str, str], float]]:
         import httpx2
 
         try:
@@ -65,7 +94,6 @@ class Prometheus:
                 raise PrometheusUnavailable(
                     f"Prometheus at {self.url} reports: {document.get('error', response.status_code)}"
                 )
-            rows = [(row["metric"], float(row["value"][1])) for row in document["data"]["result"]]
+            return [(row["metric"], float(row["value"][1])) for row in document["data"]["result"]]
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, KeyError, TypeError) as error:
             raise PrometheusUnavailable(f"Prometheus at {self.url} does not answer ({error})") from error
-        return {(metric["version"], metric["door"]): value for metric, value in rows if not math.isnan(value)}

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from reviews_parsing.errors import ClusterError, ReviewsParsingError, RolloutRefused, RolloutReverted
 from reviews_parsing.registry.resolution import ModelReference, resolve
 from reviews_parsing.rollout.cluster import ObjectModified, Progress, Service
+from reviews_parsing.rollout.comparison import stop_comparison
 from reviews_parsing.rollout.plan import Canary, Plan, Predictor, build_spec, read_plan, replicas_for
 from reviews_parsing.rollout.route import (
     VERSION_HEADER,
@@ -70,7 +71,8 @@ class Status:
         if canary is not None:
             return f"version {canary.version} gets {canary.percent} % of the requests since {canary.since}"
         if not self.champion.rolled:
-            return f"version {champion.version} is being rolled out: {self.champion.words}"
+            subject = f"version {champion.version}" if champion.version else "the first version"
+            return f"{subject} is being rolled out: {self.champion.words}"
         return None
 
 
@@ -125,7 +127,8 @@ def start(
         plan = _apply(service, former, Plan(_successor(service, former, uri, image)), force)
         champion = plan.champion
         change = f"version {champion.version}" if former.champion.uri != uri else f"image {image}"
-        report(f"{change} is written to {service.words}, which served {former.champion.version}")
+        before = f", which served {former.champion.version}" if former.champion.uri else ""
+        report(f"{change} is written to {service.words}{before}")
         failure = _wait(service, champion.name, uri, image, timeout, report)
         if failure:
             _apply(service, plan, former)
@@ -233,7 +236,8 @@ def undo(service: Service, *, timeout: float = 600, force: bool = False, report:
         report(f"version {canary.version} is gone; version {champion.version} serves all requests")
         return status(service)
     if champion.previous_uri is None:
-        raise RolloutRefused(f"{service.words} knows no version before {champion.version}: nothing to undo")
+        served = f"no version before {champion.version}" if champion.version else "no version yet"
+        raise RolloutRefused(f"{service.words} knows {served}: nothing to undo")
     previous = _predecessor(champion, _timestamp())
     plan = _apply(service, plan, replace(plan, champion=previous), force)
     report(f"version {previous.version} returns to {service.words}, which served {champion.version}")
@@ -249,10 +253,15 @@ def undo(service: Service, *, timeout: float = 600, force: bool = False, report:
 def end_canary(service: Service, plan: Plan, report: Report, force: bool = False) -> None:
     """End the canary of a plan: first its traffic, then its pods, so that no request reaches a deleted service.
 
-    If the change of traffic is not confirmed in time, the pods end nevertheless.
+    If the change of traffic is not confirmed in time, the pods end nevertheless. A comparison ends with the canary.
     """
     if plan.canary is None:
         return
+    try:
+        if ended := stop_comparison(service):
+            report(ended)
+    except ReviewsParsingError as error:
+        report(f"warning: {error}")
     if plan.canary.percent:
         version = plan.canary.version
         plan = _apply(service, plan, replace(plan, canary=replace(plan.canary, percent=0)), force)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -121,6 +121,26 @@ class ModelMetrics:
         self._info.dec()
 
 
+class ComparisonMetrics:
+    """Metrics of the comparison with another version."""
+
+    def __init__(self, version: str) -> None:
+        self._version = version
+
+    def count(self, result: str) -> None:
+        """Count a review of the sample: same, differ, shed or failed."""
+        _metrics().compared_reviews.labels(self._version, result).inc()
+
+    def aspects(self, part: str, counts: Mapping[str, int]) -> None:
+        """Count aspects, by result, whose `part` both versions have, or only one has."""
+        for result, count in counts.items():
+            _metrics().compared_aspects.labels(self._version, part, result).inc(count)
+
+    def latency(self, seconds: float) -> None:
+        """Record the time of an answer of the other version, the network included."""
+        _metrics().compared_latency.labels(self._version).observe(seconds)
+
+
 @cache
 def _metrics() -> SimpleNamespace:
     """Return the metrics of this process; all versions of the model share them."""
@@ -147,5 +167,14 @@ def _metrics() -> SimpleNamespace:
         aspects=Counter(f"{p}aspects", "aspects in parsed reviews", ["version", "category", "polarity"]),
         score=Histogram(f"{p}aspect_score", "scores of aspects", version, buckets=SCORE_BUCKETS),
         limits=Counter(f"{p}limit_reached", "times that a limit was reached, by setting", ["limit"]),
+        compared_reviews=Counter(
+            f"{p}compared_reviews", "reviews that another version parsed too", ["version", "result"]
+        ),
+        compared_aspects=Counter(
+            f"{p}compared_aspects", "aspects of those reviews, of both versions", ["version", "part", "result"]
+        ),
+        compared_latency=Histogram(
+            f"{p}compared_seconds", "time of an answer of the other version", version, buckets=latency
+        ),
         model=Gauge(f"{p}model_info", "number of times that a model version is loaded", ["version", "precision"]),
     )

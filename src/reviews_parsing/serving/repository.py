@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
+import time
 from collections.abc import Sequence
 
 from mlserver import ModelSettings
 from mlserver.errors import ModelNotFound
+from mlserver.logging import logger
 from mlserver.repository import SchemalessModelRepository
 from mlserver.settings import ModelParameters
 from pydantic import ValidationError
 
-from reviews_parsing.errors import ReviewsParsingError
+from reviews_parsing.errors import NoSuchAlias, ReviewsParsingError, TrackingError
 from reviews_parsing.serving.model_registry import ModelUnavailable
 from reviews_parsing.serving.model_resolution import resolve
 from reviews_parsing.serving.model_server import ModelServer
 from reviews_parsing.settings import MODEL_NAME, Settings
 
 RUNTIME = "reviews_parsing.serving.runtime.AspectRuntime"
+FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS = 1.0, 30.0
+"""Pauses between attempts to reach the registry: doubled each time, and shortened by chance."""
 
 # `mlserver start` has no option for its server class. It reads settings.json, and so imports this module, first.
 if command := sys.modules.get("mlserver.cli.main"):
@@ -37,9 +42,10 @@ class Repository(SchemalessModelRepository):  # type: ignore[misc]
     async def list(self) -> Sequence[ModelSettings]:
         """Return each model with its current version, or the last known one if the registry cannot be reached.
 
-        Raises ModelUnavailable if there is no version.
+        Without a last known version, it waits for the registry up to `Settings.start_seconds`. Raises ModelUnavailable
+        if there is no version.
         """
-        return await _resolved(await self._models(), stale_ok=True)
+        return await _await_resolution(await self._models())
 
     async def find(self, name: str) -> Sequence[ModelSettings]:
         """Return the models of this name, for a reload: never a last known version.
@@ -55,6 +61,25 @@ class Repository(SchemalessModelRepository):  # type: ignore[misc]
         if self._root:
             return await super().list()  # type: ignore[no-any-return]
         return [ModelSettings(name=MODEL_NAME, implementation=RUNTIME, parameters=ModelParameters(uri=self._uri))]
+
+
+async def _await_resolution(models: Sequence[ModelSettings]) -> Sequence[ModelSettings]:
+    """Resolve the models, and repeat it while the registry is unreachable or has no such alias yet.
+
+    The first failure is logged. Raises ModelUnavailable with the last one after `Settings.start_seconds`.
+    """
+    limit = Settings().start_seconds
+    deadline, delay = time.monotonic() + limit, FIRST_DELAY_SECONDS
+    while True:
+        try:
+            return await _resolved(models, stale_ok=True)
+        except ModelUnavailable as error:
+            if not isinstance(error.__cause__, (TrackingError, NoSuchAlias)) or time.monotonic() + delay > deadline:
+                raise
+            if delay == FIRST_DELAY_SECONDS:
+                logger.warning("waiting up to %g seconds for the model: %s", limit, error)
+        await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311
+        delay = min(2 * delay, MAX_DELAY_SECONDS)
 
 
 async def _resolved(models: Sequence[ModelSettings], stale_ok: bool) -> Sequence[ModelSettings]:

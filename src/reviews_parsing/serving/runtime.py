@@ -22,11 +22,13 @@ from mlserver.types import (
 )
 
 from reviews_parsing.cores import usable_cores
+from reviews_parsing.encoder import Logits
 from reviews_parsing.errors import RequestRefused
-from reviews_parsing.parser import AspectParser
+from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview
 from reviews_parsing.serving import tracing
 from reviews_parsing.serving.clients import current_client
+from reviews_parsing.serving.comparison import Comparison
 from reviews_parsing.serving.limits import limit_log
 from reviews_parsing.serving.metrics import ModelMetrics, count_batch, count_displaced, phase
 from reviews_parsing.serving.model_resolution import resolve
@@ -55,6 +57,8 @@ WARM_UP = "The soup was warm and the waiter was not."
 class AspectRuntime(MLModel):  # type: ignore[misc]
     """Runtime of MLServer that parses texts into JSON arrays of aspects; its version is resolved at creation."""
 
+    _comparison: Comparison | None = None
+
     def __init__(self, settings: ModelSettings) -> None:
         """Create a runtime. Raises ModelError or TrackingError if the model does not exist."""
         # MLServer registers a model under its version before it calls `load`.
@@ -75,12 +79,18 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         self._limits = RequestLimits(settings.max_texts, settings.max_characters)
         self._traffic = await asyncio.to_thread(watch, parser, folder, self.version, settings)
         threads = settings.threads or usable_cores()
-        self._queue = ParseQueue(
-            parser, threads, settings.max_wait, count_batch, self._traffic.observe, on_shed=_record_shed
-        )
+        self._queue = ParseQueue(parser, threads, settings.max_wait, count_batch, self._observe, on_shed=_record_shed)
+        if settings.comparison:
+            self._comparison = Comparison(settings.comparison, self.version, lambda: self._queue.waiting > 0)
         self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._queue.waiting)
         await asyncio.to_thread(return_free_memory)
         return True
+
+    def _observe(self, prepared: Prepared, logits: Logits, reviews: list[ParsedReview]) -> None:
+        """Take a batch whose requests are answered."""
+        self._traffic.observe(prepared, logits, reviews)
+        if self._comparison:
+            self._comparison.observe(prepared.texts, reviews)
 
     async def metadata(self) -> MetadataModelResponse:
         """Return the metadata, with the model's taxonomy once it is loaded."""
@@ -107,6 +117,8 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         self._queue.close()
         self._metrics.retire()
         await asyncio.to_thread(self._traffic.close)
+        if self._comparison:
+            await asyncio.to_thread(self._comparison.close)
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from reviews_parsing.io.ports import require_free
@@ -33,7 +36,7 @@ def serve(
 
     `model_uri` is a folder, `models:/NAME@ALIAS`, `models:/NAME/3` or `runs:/ID`, resolved once; the default is
     REVIEWS_PARSING_MODEL_URI, else the champion. Returns after the requests in progress are answered, but no later
-    than REVIEWS_PARSING_DRAIN_SECONDS.
+    than REVIEWS_PARSING_DRAIN_SECONDS, and ends the process at SIGTERM before the model is fetched.
     Raises ServingError if a port is taken, or the model does not exist or is damaged.
     """
     require_free(host, {"--http-port": http_port, "--grpc-port": grpc_port, "--metrics-port": metrics_port})
@@ -57,6 +60,9 @@ async def _serve(settings: Settings) -> None:
 
     from reviews_parsing.serving.model_server import ModelServer
 
+    with suppress(NotImplementedError):  # on Windows
+        # Until the server's own handler replaces it. Nothing is served yet, and a download in a thread would go on.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, os._exit, 0)
     models = await ModelRepositoryFactory.resolve_model_repository(settings).list()
     await ModelServer(settings).start(models)
 

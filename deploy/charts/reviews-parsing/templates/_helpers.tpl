@@ -58,7 +58,7 @@ S3 offers addresses of the store itself, which its clients here cannot reach; no
     - {protocol: TCP, port: 53}
 {{- end }}
 
-{{/* Page and report: the pod. */}}
+{{/* Page, report and retraining: the pod. */}}
 {{- define "reviews-parsing.tool-pod" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -80,11 +80,11 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Page and report: what their containers share; (list ROOT RESOURCES). */}}
+{{/* Page, report and retraining: what their containers share; (list ROOT RESOURCES IMAGE). */}}
 {{- define "reviews-parsing.tool-container" -}}
-image: {{ include "reviews-parsing.image" (list (first .) (first .).Values.tools.image) }}
+image: {{ include "reviews-parsing.image" (list (first .) (last .)) }}
 imagePullPolicy: IfNotPresent
-resources: {{- toYaml (last .) | nindent 2 }}
+resources: {{- toYaml (index . 1) | nindent 2 }}
 securityContext:
   allowPrivilegeEscalation: false
   readOnlyRootFilesystem: true

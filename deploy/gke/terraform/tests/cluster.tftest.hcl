@@ -75,6 +75,11 @@ run "every_environment" {
     error_message = "Another Kubernetes service account may act as a Google one."
   }
 
+  assert {
+    condition     = length(google_iam_workload_identity_pool.github) == 0
+    error_message = "GitHub may push images though no repository was named."
+  }
+
   # Nodes.
   assert {
     condition = alltrue([for pool in google_container_node_pool.this :
@@ -152,6 +157,27 @@ run "with_networks_and_a_domain" {
   }
 }
 
+run "one_repository_pushes_images_without_a_key" {
+  variables {
+    github_repository = "someone/reviews-parsing"
+  }
+
+  assert {
+    condition = (google_iam_workload_identity_pool_provider.github[0].attribute_condition ==
+    "assertion.repository == 'someone/reviews-parsing' && assertion.ref == 'refs/heads/main'")
+    error_message = "Jobs of other repositories or branches get in."
+  }
+  assert {
+    condition = (google_artifact_registry_repository_iam_member.github[0].role == "roles/artifactregistry.writer" &&
+    endswith(google_artifact_registry_repository_iam_member.github[0].member, "/attribute.repository/someone/reviews-parsing"))
+    error_message = "GitHub may do more than push images."
+  }
+  assert {
+    condition     = length(google_iam_workload_identity_pool.github[0].workload_identity_pool_id) <= 32
+    error_message = "The name of the pool is longer than Google allows."
+  }
+}
+
 run "mistakes_are_named_before_anything_is_made" {
   command = plan
 
@@ -166,6 +192,7 @@ run "mistakes_are_named_before_anything_is_made" {
     network_ranges             = { control_plane = "172.16.0.0/24" }
     stable_pool                = { min_nodes = 4, max_nodes = 3 }
     spot_pool                  = { min_nodes = -1 }
+    github_repository          = "https://github.com/someone/reviews-parsing"
   }
 
   expect_failures = [
@@ -179,6 +206,7 @@ run "mistakes_are_named_before_anything_is_made" {
     var.network_ranges,
     var.stable_pool,
     var.spot_pool,
+    var.github_repository,
   ]
 }
 

