@@ -9,7 +9,24 @@ import json
 import sys
 from pathlib import Path
 
-from panels import QUANTILES, Board, grown, heatmap, price, quantile, quantiles, rate, series, stacked, stat, variable
+from panels import (
+    QUANTILES,
+    RUNBOOK_NAMES,
+    RUNBOOKS_UID,
+    Board,
+    alert_list,
+    grown,
+    heatmap,
+    price,
+    quantile,
+    quantiles,
+    rate,
+    runbook,
+    series,
+    stacked,
+    stat,
+    variable,
+)
 
 FOLDER = Path(__file__).parent.parent / "deploy" / "charts" / "reviews-parsing" / "dashboards"
 
@@ -18,6 +35,12 @@ SERVED = f'{HERE}, version=~"$version"'
 REQUESTS, SECONDS = "reviews_parsing_requests_total", "reviews_parsing_request_seconds"
 # Process metrics are everybody's: those of instances that serve a model.
 OURS = f"and on (job, instance) reviews_parsing_model_info{{{HERE}}}"
+# Rates at which an error budget is spent: within 30 days, and those of the alerts.
+BURN_LIMITS = (1, 6, 14.4)
+AVAILABILITY, LATENCY, SHEDDING, DRIFT = (
+    f"ReviewsParsing{name}" for name in ("AvailabilityBudgetBurn", "LatencyBudgetBurn", "Shedding", "TrafficDrift")
+)
+NO_POD, CRASHES = "ReviewsParsingNoReadyPod", "ReviewsParsingCrashLooping"
 BURN = "1 spends all of it in 30 days. A page: 14.4 over 1 h and 5 min, or 6 over 6 h and 30 min."
 
 
@@ -53,8 +76,27 @@ def service() -> Board:
     )
     board.row(
         "",
-        series("Availability: how fast its error budget is spent", "short", burn("requests_failed", 0.001), BURN),
-        series("Latency: how fast its error budget is spent", "short", burn("single_reviews_slow", 0.05), BURN),
+        series(
+            "Availability: how fast its error budget is spent",
+            "short",
+            burn("requests_failed", 0.001),
+            BURN,
+            limits=BURN_LIMITS,
+            runbooks=[AVAILABILITY],
+        ),
+        series(
+            "Latency: how fast its error budget is spent",
+            "short",
+            burn("single_reviews_slow", 0.05),
+            BURN,
+            limits=BURN_LIMITS,
+            runbooks=[LATENCY],
+        ),
+        alert_list(
+            "Alerts",
+            f'ALERTS{{{HERE}, alertname=~"ReviewsParsing.*"}}',
+            "Alerts that fire or are pending; a click leads to their runbooks.",
+        ),
     )
     board.row(
         "Rate and errors",
@@ -69,18 +111,28 @@ def service() -> Board:
             "Failed",
             "percentunit",
             {"{{status}}": f"{rate(REQUESTS, HERE, failed, by='status')} / scalar({rate(REQUESTS, HERE)})"},
-            "Share of all requests.",
+            "Share of all requests; at most 0.1 % is promised.",
+            limits=[0.001],
+            runbooks=[AVAILABILITY],
         ),
         series(
             "Shed, by pod",
             "reqps",
             {"{{instance}}": rate("reviews_parsing_requests_shed_total", HERE, by="instance")},
             "Where the 503s come from; they are among the requests by status.",
+            runbooks=[SHEDDING],
         ),
     )
     board.row(
         "Duration",
-        series("Single reviews", "s", quantiles(f"{SECONDS}_bucket", single), "From request to answer."),
+        series(
+            "Single reviews",
+            "s",
+            quantiles(f"{SECONDS}_bucket", single),
+            "From request to answer; p95 within 100 ms is promised.",
+            limits=[0.1],
+            runbooks=[LATENCY],
+        ),
         series("Requests with many reviews", "s", quantiles(f"{SECONDS}_bucket", batch), "From request to answer."),
         series(
             "p95 by door",
@@ -154,6 +206,7 @@ def model() -> Board:
             "short",
             f"count by (version, precision) (reviews_parsing_model_info{{{SERVED}}} > 0)",
             legend="version {{version}} ({{precision}})",
+            runbooks=["ReviewsParsingVersionsDiffer"],
         ),
         stat("Reviews", "short", grown(reviews, SERVED)),
         stat("Aspects", "short", grown(aspects, SERVED)),
@@ -246,6 +299,8 @@ def model() -> Board:
             {"{{number}}": f"max by (number) (sum by ({of_number}) (abs({share} - {expected})) / 2)"},
             "Of the last hour. Chance alone makes a few per cent of many reviews, and more of few; the alert comes at "
             "20 % of six hours.",
+            limits=[0.2],
+            runbooks=[DRIFT],
         ),
     )
     return board
@@ -298,6 +353,7 @@ def cluster() -> Board:
                 "{{deployment}} ready": f"sum by (deployment) (kube_deployment_status_replicas_ready{{{HERE}}})",
                 "{{deployment}} wanted": f"sum by (deployment) (kube_deployment_spec_replicas{{{HERE}}})",
             },
+            runbooks=[NO_POD],
         ),
         series(
             "Autoscaler",
@@ -311,6 +367,7 @@ def cluster() -> Board:
             "Restarts",
             "short",
             {"{{pod}}": f"sum by (pod) (increase({restarts}{{{HERE}}}[$__rate_interval]))"},
+            runbooks=[CRASHES],
         ),
         series(
             "Why containers ended or wait",
@@ -331,6 +388,7 @@ def cluster() -> Board:
             "CPU, of the limit",
             "percentunit",
             of_limit("cpu", rate("container_cpu_usage_seconds_total", containers, by=by_pod)),
+            limits=[1],
         ),
         series(
             "CPU throttled",
@@ -342,6 +400,7 @@ def cluster() -> Board:
             "Memory, of the limit",
             "percentunit",
             of_limit("memory", f"sum by ({by_pod}) (container_memory_working_set_bytes{{{containers}}})"),
+            limits=[1],
         ),
     )
     board.row(
@@ -352,8 +411,14 @@ def cluster() -> Board:
             {"{{node}}": f"count by (node) (kube_pod_info{{{HERE}}})"},
             "Those on one node end together.",
         ),
-        series("CPU asked for, of the node's", "percentunit", of_node("cpu"), "At 1 no more pods can be placed there."),
-        series("Memory asked for, of the node's", "percentunit", of_node("memory")),
+        series(
+            "CPU asked for, of the node's",
+            "percentunit",
+            of_node("cpu"),
+            "At 1 no more pods can be placed there.",
+            limits=[1],
+        ),
+        series("Memory asked for, of the node's", "percentunit", of_node("memory"), limits=[1]),
     )
     cost = " + ".join(
         f'{scale} * sum(kube_pod_container_resource_requests{{{HERE}, resource="{resource}"}})'
@@ -380,10 +445,18 @@ def cluster() -> Board:
     return board
 
 
+def runbooks() -> Board:
+    """Return the dashboard of the runbooks, two side by side; panels are numbered as `panels.runbook_address` does."""
+    board = Board(RUNBOOKS_UID, "Reviews Parsing: runbooks", has_queries=False)
+    for first in range(0, len(RUNBOOK_NAMES), 2):
+        board.row("", *map(runbook, RUNBOOK_NAMES[first : first + 2]))
+    return board
+
+
 def main(folder: Path = FOLDER) -> None:
     """Write all dashboards to a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for build in (service, model, cluster):
+    for build in (service, model, cluster, runbooks):
         text = json.dumps(build().json, indent=1)
         (folder / f"{build.__name__}.json").write_text(f"{text}\n", encoding="utf-8")
 

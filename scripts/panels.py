@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 DATA_SOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -11,6 +13,9 @@ SCHEMA = 42
 WIDTH, HEIGHT, STAT_HEIGHT = 24, 8, 4
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 ALL = "$__all"
+RUNBOOKS = Path(__file__).parent.parent / "docs" / "runbooks"
+RUNBOOK_NAMES = sorted(path.stem for path in RUNBOOKS.glob("ReviewsParsing*.md"))
+RUNBOOKS_UID = "reviews-parsing-runbooks"
 
 Panel = dict[str, Any]
 
@@ -25,8 +30,12 @@ class Board:
         *variables: dict[str, Any],
         present: str = "reviews_parsing_model_info",
         default: str = ALL,
+        has_queries: bool = True,
     ) -> None:
-        """Create a dashboard; the namespaces of the metric `present` can be selected, `default` is selected first."""
+        """Create a dashboard; the namespaces of the metric `present` can be selected, `default` is selected first.
+
+        Without queries, there is nothing to select.
+        """
         source = {"name": "datasource", "label": "Data source", "type": "datasource", "query": "prometheus"}
         namespace = variable("namespace", "Namespace", f"label_values({present}, namespace)", default)
         self.panels: list[Panel] = []
@@ -39,8 +48,9 @@ class Board:
             "graphTooltip": 1,
             "refresh": "30s",
             "time": {"from": "now-3h", "to": "now"},
-            "templating": {"list": [source, namespace, *variables]},
-            # Links to the other two dashboards.
+            "templating": {"list": [source, namespace, *variables] if has_queries else []},
+            "annotations": {"list": [_rollout("starts", "green"), _rollout("ends", "purple")] if has_queries else []},
+            # Links to the other dashboards.
             "links": [{"type": "dashboards", "title": "", "tags": ["reviews-parsing"], "keepTime": True}],
             "panels": self.panels,
         }
@@ -51,10 +61,11 @@ class Board:
         if title:
             self._place({"type": "row", "title": title, "collapsed": False, "panels": []}, 0, WIDTH, 1)
             self._y += 1
-        height = max(STAT_HEIGHT if panel["type"] == "stat" else HEIGHT for panel in panels)
+        height = max({"stat": STAT_HEIGHT, "text": 2 * HEIGHT}.get(panel["type"], HEIGHT) for panel in panels)
         width = WIDTH // len(panels)
         for number, panel in enumerate(panels):
-            self._place({**panel, "datasource": DATA_SOURCE}, number * width, width, height)
+            source = {} if panel["type"] == "text" else {"datasource": DATA_SOURCE}
+            self._place({**panel, **source}, number * width, width, height)
         self._y += height
 
     def _place(self, panel: Panel, x: int, width: int, height: int) -> None:
@@ -62,15 +73,33 @@ class Board:
         self.panels.append({"id": len(self.panels) + 1, **panel, "gridPos": place})
 
 
-def series(title: str, unit: str, queries: Mapping[str, str], description: str = "", **custom: object) -> Panel:
-    """Return a panel of lines over time, from queries by legend; `custom` are Grafana's drawing options."""
+def series(
+    title: str,
+    unit: str,
+    queries: Mapping[str, str],
+    description: str = "",
+    limits: Sequence[float] = (),
+    runbooks: Sequence[str] = (),
+    **custom: object,
+) -> Panel:
+    """Return a panel of lines over time, from queries by legend; `custom` are Grafana's drawing options.
+
+    `limits` are drawn as dashed lines, the first in orange and the others in red. The names of `runbooks` become links.
+    """
     custom_options = {"fillOpacity": 10, "showPoints": "never", **custom}
+    defaults: dict[str, Any] = {"unit": unit, "min": 0, "custom": custom_options}
+    if limits:
+        custom_options["thresholdsStyle"] = {"mode": "dashed"}
+        colours = ["orange", *["red"] * len(limits)]
+        steps = [{"color": colour, "value": limit} for colour, limit in zip(colours, limits, strict=False)]
+        defaults["thresholds"] = {"mode": "absolute", "steps": [{"color": "transparent", "value": None}, *steps]}
     return {
         "type": "timeseries",
         "title": title,
         "description": description,
         "targets": _targets(queries),
-        "fieldConfig": {"defaults": {"unit": unit, "min": 0, "custom": custom_options}, "overrides": []},
+        "links": _links(runbooks),
+        "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": {
             "legend": {"displayMode": "list", "placement": "bottom"},
             "tooltip": {"mode": "multi", "sort": "desc"},
@@ -84,7 +113,13 @@ def stacked(title: str, unit: str, queries: Mapping[str, str], description: str 
 
 
 def stat(
-    title: str, unit: str, query: str, description: str = "", legend: str = "", good: float | None = None
+    title: str,
+    unit: str,
+    query: str,
+    description: str = "",
+    legend: str = "",
+    good: float | None = None,
+    runbooks: Sequence[str] = (),
 ) -> Panel:
     """Return a panel of one number for the selected time range; green from `good` on, red below."""
     steps: list[dict[str, object]] = [{"color": "text" if good is None else "red", "value": None}]
@@ -94,12 +129,82 @@ def stat(
         "type": "stat",
         "title": title,
         "description": description,
+        "links": _links(runbooks),
         "targets": [{**target, "instant": True, "range": False} for target in _targets({legend: query})],
         "fieldConfig": {
             "defaults": {"unit": unit, "noValue": "-", "thresholds": {"mode": "absolute", "steps": steps}},
             "overrides": [],
         },
         "options": {"graphMode": "none", "textMode": "value_and_name" if legend else "value"},
+    }
+
+
+def alert_list(title: str, query: str, description: str) -> Panel:
+    """Return a table of alerts, a row for each series of `query`, with links to the runbooks."""
+    hidden = ("Time", "Value", "__name__", "job", "instance")
+    link = {"title": "Runbooks", "url": f"/d/{RUNBOOKS_UID}"}
+    return {
+        "type": "table",
+        "title": title,
+        "description": description,
+        "targets": [{**_targets({"": query})[0], "instant": True, "range": False, "format": "table"}],
+        "transformations": [
+            {
+                "id": "organize",
+                "options": {
+                    "excludeByName": dict.fromkeys(hidden, True),
+                    "indexByName": {"alertname": 0, "alertstate": 1, "severity": 2},
+                    "renameByName": {"alertname": "alert", "alertstate": "state"},
+                },
+            }
+        ],
+        "fieldConfig": {
+            "defaults": {"unit": "none", "noValue": "No alert fires."},
+            "overrides": [
+                {
+                    "matcher": {"id": "byName", "options": "alert"},
+                    "properties": [{"id": "links", "value": [link]}],
+                }
+            ],
+        },
+        "options": {"showHeader": True},
+    }
+
+
+def text(title: str, content: str) -> Panel:
+    """Return a panel of Markdown."""
+    return {"type": "text", "title": title, "options": {"mode": "markdown", "content": content}}
+
+
+def runbook(name: str) -> Panel:
+    """Return a panel with a runbook, whose links lead to the panels of other runbooks."""
+    _, _, content = (RUNBOOKS / f"{name}.md").read_text(encoding="utf-8").partition("\n")
+    linked = re.sub(r"\]\((ReviewsParsing\w+)\.md\)", lambda match: f"]({runbook_address(match[1])})", content)
+    # Pages outside of the runbooks are not in Grafana.
+    return text(name, re.sub(r"\[([^\]]*)\]\(\.\.?/[^)]*\)", r"\1", linked).strip())
+
+
+def runbook_address(name: str) -> str:
+    """Return the address of the panel with a runbook."""
+    return f"/d/{RUNBOOKS_UID}?viewPanel={RUNBOOK_NAMES.index(name) + 1}"
+
+
+def _links(runbooks: Sequence[str]) -> list[dict[str, str]]:
+    return [{"title": f"Runbook: {name}", "url": runbook_address(name)} for name in runbooks]
+
+
+def _rollout(event: str, colour: str) -> dict[str, Any]:
+    """Return an annotation of the five minutes after a version was first served (`starts`), or no longer (`ends`)."""
+    versions = 'max by (version) (reviews_parsing_model_info{{namespace=~"$namespace"}}{} > 0)'
+    now, before = versions.format(""), versions.format(" offset 5m")
+    return {
+        "name": f"A version {event}",
+        "datasource": DATA_SOURCE,
+        "enable": True,
+        "iconColor": colour,
+        "expr": f"{now} unless {before}" if event == "starts" else f"{before} unless {now}",
+        "step": "30s",
+        "titleFormat": f"Version {{{{version}}}} {event}",
     }
 
 

@@ -10,6 +10,7 @@ import warnings
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -186,6 +187,40 @@ def test_a_long_run_says_in_a_log_how_far_it_is(
     with output.progress_bar("parsing", lines=True) as update:
         update(0.25, "1,000 reviews, 620 a second")
     assert capfd.readouterr().err == "parsing 25.0%, 1,000 reviews, 620 a second, 0:00:00 left\n"
+
+
+def test_an_epoch_of_a_training_says_how_long_the_others_take(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from rich.console import Console
+
+    seconds = iter((100.0, 160.0, 200.0))
+    monkeypatch.setattr(output, "time", SimpleNamespace(monotonic=lambda: next(seconds)))
+    monkeypatch.setattr(output, "err", Console(file=sys.stderr, highlight=False))
+    progress = output.epoch_progress(lambda *_: None)
+    progress(0.4, {})  # a resumed training
+    for share, epoch in ((0.6, 3), (1.0, 5)):
+        progress(share, {"epoch": epoch, "epochs": 5, "loss": 0.5, "eval_aggregated_f1": 0.75})
+    assert capfd.readouterr().err.splitlines() == [
+        "epoch 3/5  loss 0.500  validation F1 0.750  0:02:00 left",
+        "epoch 5/5  loss 0.500  validation F1 0.750",
+    ]
+
+
+def test_versions_fit_into_100_columns(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    from rich.console import Console
+
+    from reviews_parsing.cli import models
+    from reviews_parsing.registry import Version
+
+    monkeypatch.setattr(output, "out", Console(file=sys.stdout, highlight=False, width=100))
+    tags = {f"test_{name}_f1": "0.8123" for name in ("aggregated", "span", "with_polarity")}
+    tags["gate"] = "not worse than version 1 on " + "a set of reviews, " * 10
+    models._print_versions([Version(str(n), f"{n}" * 32, ("champion",) * (n == 2), 10**12, tags) for n in (2, 1)])
+    lines = capfd.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 100
+    assert [line.split()[-1] for line in lines[:3]] == ["run", "2" * 32, "1" * 32]
+    assert any(line.startswith("version 2: not worse than version 1") for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,12 @@ TAXONOMY = {
 
 
 class FakeServer:
-    """Server on a fixed port; `delay` seconds pass before an answer."""
+    """Server on a fixed port; `delay` seconds pass before an answer, and with `is_broken` each answer is status 500."""
 
     def __init__(self) -> None:
         self.requests: list[str] = []
         self.delay = 0.0
+        self.is_broken = False
         self.port = 0
         self._server: ThreadingHTTPServer | None = None
 
@@ -47,8 +48,8 @@ class FakeServer:
                 self._answer({"model_version": "7", "outputs": [{"name": "predictions", "data": data}]})
 
             def _answer(self, document: dict[str, Any]) -> None:
-                body = json.dumps(document).encode()
-                self.send_response(200)
+                body = json.dumps({"error": "broken"} if fake.is_broken else document).encode()
+                self.send_response(500 if fake.is_broken else 200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

@@ -66,8 +66,12 @@ DEADLINE = 60.0
 Target = tuple[dict[str, Any], dict[str, Any]]
 
 
+MEASURED = ("cluster", "model", "service")
+
+
 def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
-    return [panel for panel in board["panels"] if panel["type"] != "row"]
+    """Return the panels that show queries."""
+    return [panel for panel in board["panels"] if panel["type"] not in ("row", "text")]
 
 
 def queries(*names: str) -> list[Target]:
@@ -102,15 +106,15 @@ def test_the_dashboards_are_those_that_the_code_writes(tmp_path: Path) -> None:
     subprocess.run([sys.executable, PROJECT / "scripts" / "dashboards.py", tmp_path], check=True)
     written = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.iterdir()}
     assert written == {path.name: path.read_text(encoding="utf-8") for path in (CHART / "dashboards").iterdir()}
-    assert sorted(BOARDS) == ["cluster", "model", "service"]
+    assert sorted(BOARDS) == ["cluster", "model", "runbooks", "service"]
 
 
 def test_dashboards_have_addresses_of_their_own() -> None:
-    assert len({board["uid"] for board in BOARDS.values()}) == len({board["title"] for board in BOARDS.values()}) == 3
+    assert len({board["uid"] for board in BOARDS.values()}) == len({board["title"] for board in BOARDS.values()}) == 4
     assert all(re.fullmatch(r"[\w-]{1,40}", board["uid"]) for board in BOARDS.values())
 
 
-@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("name", MEASURED)
 def test_a_dashboard_is_whole(name: str) -> None:
     board = BOARDS[name]
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
@@ -152,6 +156,7 @@ def test_a_legend_names_what_its_query_keeps(name: str) -> None:
 
 def test_every_query_parses(tmp_path: Path) -> None:
     every = [filled(target["expr"]) for _, target in queries(*BOARDS)]
+    every += [filled(entry["expr"]) for board in BOARDS.values() for entry in board["annotations"]["list"]]
     assert not [query for query in every if "$" in query]
     group = {"name": "dashboards", "rules": [{"record": f"q{n}", "expr": query} for n, query in enumerate(every)]}
     (tmp_path / "queries.yaml").write_text(yaml.safe_dump({"groups": [group]}), encoding="utf-8")
@@ -184,6 +189,33 @@ def test_each_alert_says_what_is_wrong_and_where_to_read_on() -> None:
         assert sorted(rule["annotations"]) == ["description", "runbook_url", "summary"]
         assert rule["annotations"]["runbook_url"] == f"docs/runbooks/{rule['alert']}.md"
     assert sorted(path.stem for path in RUNBOOKS.glob("ReviewsParsing*.md")) == ALERT_NAMES
+
+
+def test_each_runbook_is_a_panel_that_panels_and_other_runbooks_link_to() -> None:
+    numbers = {panel["title"]: panel["id"] for panel in BOARDS["runbooks"]["panels"]}
+    assert sorted(numbers) == ALERT_NAMES
+    addresses = {f"/d/reviews-parsing-runbooks?viewPanel={number}": name for name, number in numbers.items()}
+    links = [link for name in MEASURED for panel in panels(BOARDS[name]) for link in panel.get("links", [])]
+    assert {addresses[link["url"]] for link in links} == set(ALERT_NAMES)
+    assert all(link["title"] == f"Runbook: {addresses[link['url']]}" for link in links)
+    contents = [panel["options"]["content"] for panel in BOARDS["runbooks"]["panels"]]
+    for content in contents:
+        assert set(re.findall(r"\]\(([^)]*)\)", content)) <= set(addresses)
+    assert any("](" in content for content in contents)
+
+
+def test_promises_are_lines() -> None:
+    lines = {
+        panel["title"]: [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"][1:]]
+        for name in MEASURED
+        for panel in panels(BOARDS[name])
+        if "thresholdsStyle" in panel["fieldConfig"]["defaults"].get("custom", {})
+    }
+    assert lines["Single reviews"] == [0.1]
+    assert lines["Failed"] == [0.001]
+    assert lines["Latency: how fast its error budget is spent"] == [1, 6, 14.4]
+    assert lines["Reviews that lie elsewhere, by number"] == [0.2]
+    assert set(lines["Memory, of the limit"]) == {1}
 
 
 @pytest.mark.parametrize("name", ALERT_NAMES)
@@ -382,6 +414,12 @@ def test_every_query_of_service_and_model_finds_numbers(told: Told) -> None:
     until(none_is_left, left)
 
 
+def test_a_version_that_starts_is_an_annotation(told: Told) -> None:
+    starts, ends = (filled(entry["expr"]) for entry in BOARDS["model"]["annotations"]["list"])
+    until(lambda: told.values(starts) == [1.0], starts)
+    assert told.values(ends) == []
+
+
 def test_every_label_is_one_that_the_server_tells(told: Told) -> None:
     told.load()
     text = told.server.get("/metrics", told.server.metrics).body.decode()
@@ -390,7 +428,7 @@ def test_every_label_is_one_that_the_server_tells(told: Told) -> None:
     for sample in (sample for family in families for sample in family.samples):
         known.setdefault(sample.name, set()).update(sample.labels)
     recorded = {rule["record"]: {"namespace"} for rule in RECORDS}
-    boards = [target["expr"] for _, target in queries("service", "model")]
+    boards = [target["expr"] for panel, target in queries("service", "model") if panel["type"] != "table"]
     choices = [
         variable["query"]["query"]
         for name in ("service", "model")

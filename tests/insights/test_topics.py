@@ -5,12 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
+from tokenizers import Tokenizer
 
 from insights.making import parquet, review
+from reviews_parsing import pretrained
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse
+from reviews_parsing.insights.report import render
 from reviews_parsing.insights.results import Topic
+from reviews_parsing.insights.similar import merge_lines
+from reviews_parsing.pretrained.embeddings import read_embeddings
 
 WORDS = (
     "ribs",
@@ -51,6 +59,50 @@ def test_targets_are_gathered_under_their_head(path: Path) -> None:
     assert set(result["FOOD/cafe"].forms) == {"café", "cafe"}
     assert set(result["FOOD/wine"].forms) == {"wine", "glass of wine"}
     assert "FOOD/cream" in result
+
+
+def test_compounds_in_two_spellings_are_one_topic(tmp_path: Path) -> None:
+    words = ("key card", "key cards", "keycard", "air con", "aircon", "aircon", "car park")
+    rows = [review(f"The [{word}](ROOM+) again.") for word in words for _ in range(3)]
+    result = topics(parquet(tmp_path / "q.parquet", rows))
+    assert {name: topic.reviews for name, topic in result.items()} == {
+        "ROOM/key-card": 9,
+        "ROOM/aircon": 9,
+        "ROOM/car-park": 3,
+    }
+
+
+def test_topics_that_mean_the_same_are_proposed_for_the_topic_file(tmp_path: Path) -> None:
+    words = ("waiter", "waiter", "waitresses", "manager", "crab", "lobster", "mutton", "muffin", "naan", "nacho")
+    rows = [review(f"The [{word}](STAFF+) again.") for word in words for _ in range(3)]
+    rows += [
+        review(f"The [{word}](ROOM+) again.") for word in ("bathroom", "bathroom", "restroom", "bed") for _ in range(3)
+    ]
+    path = parquet(tmp_path / "q.parquet", rows)
+    insights = analyse([path])
+    assert [(pair.topic, pair.other) for pair in insights.similar_topics] == [
+        ("ROOM/bathroom", "ROOM/restroom"),
+        ("STAFF/waiter", "STAFF/waitress"),
+    ]
+    assert all(0.6 <= pair.similarity <= 1 for pair in insights.similar_topics)
+    assert analyse([path]).similar_topics == insights.similar_topics
+    file = tmp_path / "topics.toml"
+    file.write_text("\n".join(["[merge]", *merge_lines(insights.similar_topics)]))
+    assert "[merge]" in render(insights)
+    assert topics(path, topics=file)["STAFF/waiter"].reviews == 9
+    assert analyse([path], topics=file).similar_topics == ()
+    assert analyse([path], language="de").similar_topics == ()
+
+
+def test_embeddings_are_those_of_the_model() -> None:
+    words, vectors = read_embeddings(["bathroom", "restroom", "no such word", "keycardx"])
+    assert words == ["bathroom", "restroom"]
+    model = onnx.load(pretrained.model_folder() / "model.onnx")
+    [table] = [t for t in model.graph.initializer if t.name.endswith("word_embeddings.weight.levels")]
+    levels = numpy_helper.to_array(table).astype(float)
+    tokenizer = Tokenizer.from_file(str(pretrained.model_folder() / "tokenizer.json"))
+    expected = levels[[tokenizer.token_to_id(word) for word in words]]
+    assert vectors == pytest.approx(expected / np.linalg.norm(expected, axis=1, keepdims=True), abs=1e-6)
 
 
 def test_ids_do_not_depend_on_the_run_or_on_other_reviews(path: Path, tmp_path: Path) -> None:

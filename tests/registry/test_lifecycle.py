@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import pytest
 
 from ports import free_port
 from reviews_parsing import AspectParser, ModelError, PromotionRefused, TrackingError, data, pipelines, registry
+from reviews_parsing.registry.runs import run as open_run
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.export import write_fp32
 from reviews_parsing.training.fit import Recipe
@@ -65,6 +69,10 @@ def test_a_worse_challenger_is_refused_unless_forced_and_rollback_undoes_it(
 def test_the_run_holds_everything(with_trained: Path, tmp_path: Path) -> None:
     with registry.tracking() as client:
         run = client.get_run(registry.versions()[0].run_id)
+        experiment = client.get_experiment(run.info.experiment_id)
+        reliability = json.loads(
+            Path(client.download_artifacts(run.info.run_id, "reliability.json", str(tmp_path))).read_text()
+        )
         files = {f.path for f in client.list_artifacts(run.info.run_id)}
         plots = {f.path for f in client.list_artifacts(run.info.run_id, "plots")}
         history = client.get_metric_history(run.info.run_id, "eval_FOOD_f1")
@@ -86,6 +94,25 @@ def test_the_run_holds_everything(with_trained: Path, tmp_path: Path) -> None:
     assert {"checkpoint", "data", "plots", "worst_mistakes.json"} <= files
     assert {f"plots/{n}.png" for n in ("learning_curves", "category_f1", "confusion", "reliability")} <= plots
     assert len(table["data"]) == 50
+    # What MLflow's pages show first: runs, with a name, a description, their data and metrics in groups.
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert re.fullmatch(r"few\d+, backbone\d+, seed 13", run.info.run_name)
+    assert run.data.tags["mlflow.note.content"].startswith("# reviews-parsing-ner-aspects")
+    assert registry.versions()[0].run_id == run.info.run_id
+    assert run.data.metrics["test/FOOD/f1"] == run.data.metrics["test_FOOD_f1"]
+    assert {"test/span/ece_chance", "validation/aggregated/f1", "training/loss", "validation/loss"} <= set(
+        run.data.metrics
+    )
+    contexts = [
+        (data_input.tags[0].value, json.loads(data_input.dataset.profile)) for data_input in run.inputs.dataset_inputs
+    ]
+    assert [(context, profile["num_rows"]) for context, profile in sorted(contexts)] == [
+        ("test", 100),
+        ("training", 150),
+        ("validation", 60),
+    ]
+    assert reliability["columns"] == ["answer", "probability", "correct", "answers"]
+    assert sum(row[3] for row in reliability["data"] if row[0] == "span") > 50
 
 
 def test_the_registered_version_is_complete(champion_folder: Path) -> None:
@@ -218,12 +245,30 @@ def test_a_run_that_was_killed_goes_on(few_reviews: str, tiny: Recipe, tmp_path:
         for line in killed.stderr:
             if line.startswith("epoch 2/"):
                 killed.send_signal(signal.SIGKILL)
+    assert run_statuses(tmp_path) == ["RUNNING"]
+    subprocess.run([*command[:3], "models"], env=environment, capture_output=True, check=True)
+    assert run_statuses(tmp_path) == ["KILLED"]
     done = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True, check=True)
     epochs = [line.split()[1] for line in done.stderr.splitlines() if line.startswith("epoch")]
     # The second epoch may not have been saved yet when the kill came; the first was.
     assert epochs in (["2/3", "3/3"], ["3/3"])
     assert json.loads(done.stdout)["run_id"]
+    assert run_statuses(tmp_path) == ["FINISHED"]
     assert not list((tmp_path / "training").iterdir())
+
+
+def run_statuses(home: Path) -> list[str]:
+    with closing(sqlite3.connect(home / "mlflow.db")) as store:
+        return [status for (status,) in store.execute("SELECT status FROM runs")]
+
+
+def test_the_status_of_a_run_tells_how_it_ended(tmp_path: Path) -> None:
+    for error in (None, KeyboardInterrupt, ModelError):
+        with pytest.raises(error) if error else nullcontext(), open_run(name="a test") as log:
+            log.description("What is tested.")
+            if error:
+                raise error
+    assert sorted(run_statuses(tmp_path / "home")) == ["FAILED", "FINISHED", "KILLED"]
 
 
 def test_the_life_cycle_on_a_server_with_postgresql_and_s3(

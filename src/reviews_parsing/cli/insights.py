@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ALERT_STATUS = 3
 """Exit status if an alert fires."""
-MAX_FINDINGS, MAX_DIFFERENCES = 12, 8
+MAX_FINDINGS, MAX_DIFFERENCES, MAX_MERGES = 12, 8, 4
 
 
 def insights(
@@ -148,6 +148,7 @@ def insights(
 def _print(insights: Insights) -> None:
     """Print a row for each category, and the findings."""
     from reviews_parsing.insights.findings import impact_sentence, overview, range_sentence, reportable_differences
+    from reviews_parsing.insights.similar import merge_lines
 
     rows = []
     for category in insights.categories:
@@ -171,6 +172,10 @@ def _print(insights: Insights) -> None:
         )
         differences = reportable_differences(compared)[:MAX_DIFFERENCES]
         lines += [f"- {range_sentence(insights, d)}" for d in differences] or ["- no share differs significantly."]
-    for line in (*lines, *insights.notes):
+    if merges := merge_lines(insights.similar_topics):
+        shown = "; ".join(merges[:MAX_MERGES])
+        lines.append(f"Topics that may mean the same, as lines for [merge] in a topic file: {shown}.")
+    incomparable = (comparison.note for comparison in insights.comparisons if comparison.note)
+    for line in (*lines, *insights.notes, *incomparable):
         output.out.print(line, markup=False)
     output.out.print(f"\n{insights.reviews:,} reviews, {insights.aspects:,} aspects", markup=False)

@@ -126,6 +126,7 @@ def models(domain: Domain = None, as_json: AsJson = False) -> None:
 
     name = registered_model(domain)
     registry.champion(name)  # completes a promotion that was killed
+    registry.mark_killed_runs()
     versions = registry.versions(name)
     if as_json:
         output.print_json([asdict(version) for version in versions])
@@ -212,7 +213,10 @@ def retrain(
 
 
 def _print_versions(versions: Sequence[Version]) -> None:
-    """Print registered versions, newest first."""
+    """Print registered versions, newest first, in at most 100 columns, and below them the decisions of the gate."""
+    if not versions:
+        output.out.print("no versions yet: reviews-parsing register, or train")
+        return
     rows = [
         [
             version.version,
@@ -220,12 +224,15 @@ def _print_versions(versions: Sequence[Version]) -> None:
             *(version.tags.get(f"test_{key}", "") for key in ("aggregated_f1", "span_f1", "with_polarity_f1")),
             datetime.fromtimestamp(version.created / 1000).strftime("%Y-%m-%d %H:%M"),
             version.run_id,
-            version.tags.get("gate", ""),
         ]
         for version in versions
     ]
-    columns = ["version", "alias", "F1", "span F1", "with polarity", "created", "run", "gate"]
-    output.table("", columns, rows) if rows else output.out.print("no versions yet: reviews-parsing register, or train")
+    output.table("", ["version", "alias", "F1", "span", "polarity", "created", "run"], rows)
+    decisions = [f"version {version.version}: {gate}" for version in versions if (gate := version.tags.get("gate"))]
+    if decisions:
+        output.out.print("\nDecisions of the gate")
+    for decision in decisions:
+        output.out.print(decision, markup=False)
 
 
 def _deployment(canary: int | None, stack: ExitStack) -> Deployment | None:

@@ -150,10 +150,15 @@ def progress_bar(title: str, lines: bool = False) -> Iterator[Any]:
             now = time.monotonic()
             if lines and not err.is_terminal and share and now - last_line_at >= LINE_SECONDS:
                 last_line_at = now
-                remaining = timedelta(seconds=round((now - began) * (1 - share) / share))
-                err.print(", ".join(filter(None, (f"{title} {share:.1%}", note, f"{remaining} left"))), soft_wrap=True)
+                parts = (f"{title} {share:.1%}", note, _time_left(now - began, share))
+                err.print(", ".join(filter(None, parts)), soft_wrap=True)
 
         yield update
+
+
+def _time_left(seconds: float, share: float) -> str:
+    """Return the time left, of which `share` took `seconds`."""
+    return f"{timedelta(seconds=round(seconds * (1 - share) / share))} left"
 
 
 def print_line(line: str) -> None:
@@ -162,14 +167,25 @@ def print_line(line: str) -> None:
 
 
 def epoch_progress(update: Any) -> Callable[[float, dict[str, float]], None]:
-    """Return a callback that shows the epochs of a training in the progress bar `update`, or as lines in a pipe."""
+    """Return a callback that shows the epochs of a training in the progress bar `update`, or as lines in a pipe.
+
+    The time left is estimated from the share done since the first call: a resumed training begins in the middle.
+    """
+    start: tuple[float, float] | None = None
 
     def progress(share: float, metrics: dict[str, float]) -> None:
+        nonlocal start
         update(share)
+        began, done = start = start or (time.monotonic(), share)
         if metrics:
             line = f"epoch {metrics['epoch']:.0f}/{metrics['epochs']:.0f}  loss {metrics.get('loss', 0):.3f}  "
             line += f"validation F1 {metrics['eval_aggregated_f1']:.3f}"
-            update(share, line) if err.is_terminal else err.print(line)
+            if err.is_terminal:
+                update(share, line)
+            else:
+                finished = (share - done) / (1 - done) if done < 1 else 1.0
+                left = f"  {_time_left(time.monotonic() - began, finished)}" if 0 < finished < 1 else ""
+                err.print(f"{line}{left}")
 
     return progress
 

@@ -34,6 +34,14 @@ CONCURRENT_REQUESTS, MAX_WAITING_REQUESTS = 8, 64
 COMPARE_RETRY_SECONDS = 1.0
 """The answer of the first server does not wait longer for the second one."""
 
+REPORT_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "sandbox allow-scripts allow-popups; frame-ancestors 'none'",
+    # Browsers refuse a sandbox with another value.
+    "Cross-Origin-Opener-Policy": "unsafe-none",
+}
+"""The report has a content security policy itself, which allows its own script by hash."""
+
 Endpoint = Callable[["Request"], Awaitable[Response]]
 
 
@@ -66,9 +74,11 @@ class Api:
             ("GET", job, self.show_job),
             ("DELETE", job, self.delete_job),
             ("POST", f"{job}/parse", self.parse_job),
+            ("POST", f"{job}/draw", self.draw_job),
             ("POST", f"{job}/stop", self.stop_job),
             ("GET", f"{job}/outcome", self.show_outcome),
             ("GET", f"{job}/downloads/{{kind}}", self.download),
+            ("GET", "/files/{id}/report", self.show_report),
             ("POST", f"{job}/queue", self.create_queue),
             ("GET", f"{job}/queue", self.show_queue),
             ("GET", f"{job}/queue/{{number:int}}", self.show_queued_review),
@@ -155,7 +165,13 @@ class Api:
         """Start to parse the file of a job."""
         job = self._own_job(request)
         body = await _read_json(request)
-        self._jobs.parse(job, str(body.get("column") or ""), str(body["group_by"]) if body.get("group_by") else None)
+        self._jobs.parse(job, str(body.get("column") or ""), _group_by(body))
+        return _json(_describe_job(job), 202)
+
+    async def draw_job(self, request: Request) -> Response:
+        """Start to draw the report of a job by other groups."""
+        job = self._own_job(request)
+        self._jobs.draw(job, _group_by(await _read_json(request)))
         return _json(_describe_job(job), 202)
 
     async def stop_job(self, request: Request) -> Response:
@@ -172,6 +188,11 @@ class Api:
         """Return a result file of a job."""
         path = await run_in_threadpool(self._jobs.find_download, self._job(request), request.path_params["kind"])
         return FileResponse(path, filename=path.name)
+
+    async def show_report(self, request: Request) -> Response:
+        """Return the report of a job as a page of its own origin, so that it can reach nothing of this page."""
+        path = await run_in_threadpool(self._jobs.find_download, self._job(request), "report")
+        return FileResponse(path, headers=REPORT_HEADERS)
 
     async def create_queue(self, request: Request) -> Response:
         """Build the review queue of a job."""
@@ -255,6 +276,10 @@ async def _read_json(request: Request) -> dict[str, Any]:
     return value
 
 
+def _group_by(body: dict[str, Any]) -> str | None:
+    return str(body["group_by"]) if body.get("group_by") else None
+
+
 def _json(value: object, status: int = 200) -> JSONResponse:
     return JSONResponse(value, status, {"Cache-Control": "no-store"})
 
@@ -279,5 +304,5 @@ def _describe_answer(answer: Prediction | BaseException) -> dict[str, Any]:
 
 
 def _describe_job(job: Job) -> dict[str, Any]:
-    names = ("id", "name", "state", "columns", "text_columns", "guess", "column", "group_by", "message", "progress")
-    return {name: getattr(job, name) for name in names}
+    names = ("id", "name", "state", "text_columns", "guess", "group_columns", "group_guess", "column", "group_by")
+    return {name: getattr(job, name) for name in (*names, "columns", "message", "progress")}

@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ READ_SECONDS = 60
 MAX_WORKER_LINE_BYTES = 10**6
 STORAGE_CHECK_BYTES = 16 * 10**6
 """An upload checks the storage again after this size."""
+STORAGE_FULL = "The page cannot store the results now, because its storage is full: try again later."
 log = logging.getLogger("reviews_parsing.demo")
 
 _ID = re.compile(r"[\w-]{22,64}", re.ASCII)
@@ -54,6 +55,7 @@ class JobState(StrEnum):
     READY = "ready"
     WAITING = "waiting"
     PARSING = "parsing"
+    DRAWING = "drawing"
     DONE = "done"
 
 
@@ -71,6 +73,8 @@ class Job:
     columns: list[str] = field(default_factory=list)
     text_columns: list[str] = field(default_factory=list)
     guess: str | None = None
+    group_columns: list[str] = field(default_factory=list)
+    group_guess: str | None = None
     column: str | None = None
     group_by: str | None = None
     message: str = ""
@@ -175,16 +179,27 @@ class JobStore:
     def parse(self, job: Job, column: str, group_by: str | None) -> None:
         """Start to parse the file. Raises RequestRefused if a column does not exist or too many jobs wait."""
         self._check_column(job, column)
-        if group_by is not None and group_by not in job.columns:
-            raise RequestRefused(f"there is no column '{group_by}': choose one of {', '.join(job.columns)}")
-        if job.state in (JobState.WAITING, JobState.PARSING):
+        self._check_start(job, group_by)
+        self._set_state(job, JobState.WAITING, column=column, group_by=group_by, message="")
+        self._start(job)
+
+    def draw(self, job: Job, group_by: str | None) -> None:
+        """Start to draw the report of a parsed file by other groups.
+
+        Raises RequestRefused if a column does not exist, the file is not parsed, or too many jobs wait.
+        """
+        self._check_start(job, group_by)
+        self._read_stored_outcome(job)
+        self._set_state(job, JobState.DRAWING, group_by=group_by, message="")
+        self._start(job)
+
+    def _check_start(self, job: Job, group_by: str | None) -> None:
+        if group_by is not None and group_by not in job.group_columns:
+            raise RequestRefused(f"there is no column '{group_by}': choose one of {', '.join(job.group_columns)}")
+        if job.state in (JobState.WAITING, JobState.PARSING, JobState.DRAWING):
             raise RequestRefused("this file is being parsed: wait for it, or stop it", 409)
         if len(self._tasks) >= MAX_WAITING_JOBS:
             raise RequestRefused("too many files wait: try again in a few minutes", 503)
-        self._delete_results(job)
-        job.column, job.group_by, job.message = column, group_by, ""
-        self._set_state(job, JobState.WAITING)
-        self._start(job)
 
     async def stop(self, job: Job) -> None:
         """End the parse of a job; its partial results are deleted."""
@@ -230,7 +245,7 @@ class JobStore:
     def _read_stored_outcome(self, job: Job) -> dict[str, Any]:
         if job.state is not JobState.DONE:
             raise RequestRefused("this file has no results yet: parse it first", 404)
-        outcome: dict[str, Any] = json.loads((self.path(job) / "outcome.json").read_bytes())
+        outcome: dict[str, Any] = json.loads((self.path(job) / worker.OUTCOME_FILE).read_bytes())
         return outcome
 
     def find_download(self, job: Job, kind: str) -> Path:
@@ -277,10 +292,12 @@ class JobStore:
         fields = {name: value for name, value in asdict(job).items() if name != "progress"}
         write_bytes(self.path(job) / "job.json", json.dumps(fields).encode())
 
-    def _set_state(self, job: Job, state: JobState) -> None:
-        job.state, job.progress = state, None
+    def _set_state(self, job: Job, state: JobState, **fields: str | None) -> None:
+        """Change and store a job. Raises OSError, and changes nothing, if it cannot be stored."""
+        changed = replace(job, state=state, progress=None, **fields)  # type: ignore[arg-type]
         if job.id in self._jobs:
-            self._save(job)
+            self._save(changed)
+        vars(job).update(vars(changed))
 
     def _load(self, path: Path) -> None:
         """Load a stored job; delete it if it is expired or incomplete."""
@@ -294,7 +311,7 @@ class JobStore:
             shutil.rmtree(path, ignore_errors=True)
             return
         self._jobs[job.id] = job
-        if job.state in (JobState.SCANNING, JobState.WAITING, JobState.PARSING):
+        if job.state in (JobState.SCANNING, JobState.WAITING, JobState.PARSING, JobState.DRAWING):
             self._start(job)
 
     def _delete_results(self, job: Job) -> None:
@@ -314,10 +331,19 @@ class JobStore:
                     await self.delete(job)
 
     def _start(self, job: Job) -> None:
-        stage = self._scan(job) if job.state is JobState.SCANNING else self._parse(job)
-        task = asyncio.create_task(stage)
+        task = asyncio.create_task(self._run_stage(job))
         self._tasks[job.id] = task
         task.add_done_callback(lambda ended: self._tasks.pop(job.id) if self._tasks.get(job.id) is ended else None)
+
+    async def _run_stage(self, job: Job) -> None:
+        stages = {JobState.SCANNING: self._scan, JobState.DRAWING: self._draw}
+        try:
+            await stages.get(job.state, self._parse)(job)
+        except OSError as error:
+            # Kept in memory alone: the state on disk starts the stage again after a restart.
+            log.warning("the state of a file cannot be stored: %s", error)
+            job.state = JobState.READY if job.text_columns else JobState.UNREADABLE
+            job.column, job.progress, job.message = None, None, STORAGE_FULL
 
     async def _cancel(self, job: Job) -> None:
         task = self._tasks.pop(job.id, None)
@@ -334,6 +360,7 @@ class JobStore:
             return
         columns = reply["result"]
         job.columns, job.text_columns, job.guess = columns["columns"], columns["text_columns"], columns["guess"]
+        job.group_columns, job.group_guess = columns["group_columns"], columns["group_guess"]
         self._set_state(job, JobState.READY)
 
     async def _parse(self, job: Job) -> None:
@@ -353,6 +380,18 @@ class JobStore:
             self._set_state(job, JobState.READY)
         else:
             self._set_state(job, JobState.DONE)
+
+    async def _draw(self, job: Job) -> None:
+        async with self._parses:
+            reply = await self._run_worker(job, "draw", {"group_by": job.group_by}, self._settings.file_seconds)
+        if "error" in reply:
+            # The plots by the former groups must not stand under the new ones.
+            path = self.path(job) / worker.OUTCOME_FILE
+            outcome = json.loads(path.read_bytes())
+            outcome["downloads"].pop("report", None)
+            outcome |= {"plots": [], "plots_error": reply["error"]}
+            write_bytes(path, json.dumps(outcome).encode())
+        self._set_state(job, JobState.DONE)
 
     async def _run_worker(self, job: Job, stage: str, options: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Run a stage in a process; return its last message, which has `result` or `error`."""

@@ -145,10 +145,13 @@ async def stream_body(request: Request, limit: int) -> AsyncIterator[bytes]:
 
 
 def _with_headers(send: Send) -> Send:
+    """Add the security headers that a response does not set itself."""
+
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
+            own = {name.lower() for name, _ in message["headers"]}
             headers = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-            message = {**message, "headers": [*message["headers"], *headers]}
+            message = {**message, "headers": [*message["headers"], *(h for h in headers if h[0] not in own)]}
         await send(message)
 
     return send_with_headers

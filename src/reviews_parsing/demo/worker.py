@@ -7,6 +7,7 @@ of JSON on stdout.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from reviews_parsing import batch
+from reviews_parsing import batch, insights
 from reviews_parsing.batch.columns import ASPECTS
 from reviews_parsing.demo.client import InferenceClient, RemoteParser
 from reviews_parsing.demo.plots import draw_report
@@ -35,7 +36,7 @@ PREVIEW_CHARACTERS = 5_000
 QUEUE_REVIEWS, QUEUE_CHARACTERS = 1_000, 20_000
 """Limits of a labelling queue; longer reviews are left out."""
 REPORT_INTERVAL_SECONDS = 0.25
-DIGESTS_FILE = "digests.npy"
+OUTCOME_FILE, DIGESTS_FILE = "outcome.json", "digests.npy"
 
 Request = dict[str, Any]
 
@@ -46,13 +47,16 @@ def main() -> None:
     _limit_resources(request["limits"])
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     os.chdir(request["folder"])
-    stages: dict[str, Callable[[Request], Any]] = {"scan": scan, "parse": parse, "queue": build_queue}
+    stages: dict[str, Callable[[Request], Any]] = {"scan": scan, "parse": parse, "draw": draw, "queue": build_queue}
     try:
         emit(result=stages[request["stage"]](request))
     except MemoryError:
         emit(error=describe_memory_limit(request["name"], request["limits"]["memory_mb"]))
     except (ReviewsParsingError, OSError, ValueError) as error:
-        emit(error=str(error).replace(request["path"], request["name"]))
+        if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
+            emit(error=f"the storage of the page is full: delete a file, or parse a smaller one than {request['name']}")
+        else:
+            emit(error=str(error).replace(request["path"], request["name"]))
     # Threads of readers may still run, and nothing is left to clean up.
     sys.stdout.flush()
     os._exit(0)
@@ -80,7 +84,14 @@ def scan(request: Request) -> dict[str, Any]:
         raise DataError(f"{path} has no column of strings, only {', '.join(preview.columns)}: add one with the texts")
     # A file with predicted aspects, such as one from `data suggest`, has its texts in `text`.
     guess = preview.text_column or ("text" if "text" in preview.text_columns else None)
-    return {"columns": preview.columns, "text_columns": preview.text_columns, "guess": guess}
+    columns, parts = insights.list_group_columns(preview.columns)
+    return {
+        "columns": preview.columns,
+        "text_columns": preview.text_columns,
+        "guess": guess,
+        "group_columns": [*columns, *parts],
+        "group_guess": insights.find_place_column(preview.columns),
+    }
 
 
 def build_queue(request: Request) -> dict[str, Any]:
@@ -100,9 +111,8 @@ def build_queue(request: Request) -> dict[str, Any]:
 
 def parse(request: Request) -> dict[str, Any]:
     """Parse the file by the server, write the report, and return the outcome for the page."""
-    path, column, stem = request["path"], request["column"], Path(request["name"]).name.split(".")[0] or "reviews"
-    stem = re.sub(r"[^\w-]+", "_", stem)[:80]
-    target, report_file = Path(f"{stem}-parsed.parquet"), Path(f"{stem}-insights.html")
+    path, column = request["path"], request["column"]
+    target = Path(f"{_stem(request)}-parsed.parquet")
     client = InferenceClient(request["server_url"], request["model"])
     parser = RemoteParser(client, threading.Event())
     rows = 0
@@ -131,12 +141,30 @@ def parse(request: Request) -> dict[str, Any]:
         rejects = Path(report.rejects)
         outcome["rejected"] = str(summarise_rejects(rejects, Path(request["name"]).name))
         outcome["downloads"]["rejects"] = rejects.name
-    emit(progress={"phase": "drawing", "share": 0.0, "step": "reading"})
+    emit(progress=_drawing_progress(0.0, "reading"))
     outcome["reviews"] = _index(target, column)
+    _draw(request, outcome)
+    return {}
+
+
+def draw(request: Request) -> dict[str, Any]:
+    """Draw the report and the plots of a parsed file again, by other groups."""
+    _draw(request, json.loads(Path(OUTCOME_FILE).read_bytes()))
+    return {}
+
+
+def _draw(request: Request, outcome: dict[str, Any]) -> None:
+    """Write the report, and the outcome with its plots."""
+    report_file = Path(f"{_stem(request)}-insights.html")
+    outcome["plots"], outcome["plots_error"] = [], ""
+    outcome["downloads"].pop("report", None)
     try:
         group_by = [request["group_by"]] if request.get("group_by") else []
         plots = draw_report(
-            target, report_file, group_by, lambda share, step: emit(progress=_drawing_progress(share, step))
+            Path(outcome["downloads"]["parsed"]),
+            report_file,
+            group_by,
+            lambda share, step: emit(progress=_drawing_progress(share, step)),
         )
     except (ReviewsParsingError, MemoryError) as error:
         # Without plots, the parsed file is still of use.
@@ -144,8 +172,12 @@ def parse(request: Request) -> dict[str, Any]:
     else:
         outcome["downloads"]["report"] = report_file.name
         outcome["plots"] = [{"caption": caption, "svg": svg} for caption, svg in plots]
-    write_bytes(Path("outcome.json"), json.dumps(outcome).encode())
-    return {}
+    write_bytes(Path(OUTCOME_FILE), json.dumps(outcome).encode())
+
+
+def _stem(request: Request) -> str:
+    """Return the name of the uploaded file without its extension and unusual characters."""
+    return re.sub(r"[^\w-]+", "_", Path(request["name"]).name.split(".")[0] or "reviews")[:80]
 
 
 def text_digest(text: str) -> int:

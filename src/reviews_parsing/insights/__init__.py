@@ -1,6 +1,12 @@
 """Insights from parsed reviews: counts of categories, changes, group comparisons, words, quotes, and the report."""
 
-from reviews_parsing.insights.analyse import Options, analyse, open_analysis
+from reviews_parsing.insights.analyse import (
+    Options,
+    analyse,
+    find_place_column,
+    list_group_columns,
+    open_analysis,
+)
 from reviews_parsing.insights.digest import alerts, make_digest, parse_alerts, write_digest
 from reviews_parsing.insights.export import (
     check_targets,
@@ -24,7 +30,9 @@ __all__ = [
     "analyse",
     "check_targets",
     "figures",
+    "find_place_column",
     "findings",
+    "list_group_columns",
     "make_digest",
     "open_analysis",
     "parse_alerts",

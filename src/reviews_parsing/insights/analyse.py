@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -16,8 +16,9 @@ from reviews_parsing.insights.candidates import CountTests, Dimension
 from reviews_parsing.insights.dates import Dating
 from reviews_parsing.insights.ratings import RatingColumn
 from reviews_parsing.insights.results import Comparison, Group, Insights, Topic
-from reviews_parsing.insights.reviews import ASPECTS, Reviews, open_reviews, quoted
+from reviews_parsing.insights.reviews import ASPECTS, Reviews, normalised, open_reviews, quoted
 from reviews_parsing.insights.search import FindingSearch, apply_trends
+from reviews_parsing.insights.similar import find_similar_topics
 from reviews_parsing.insights.statistics import wilson
 
 Progress = Callable[[float, str], None]
@@ -171,6 +172,7 @@ def open_analysis(  # noqa: PLR0915  one step after another
         document = None
         if options.with_evidence and text is not None and total <= evidence.MAX_REVIEWS:
             document = evidence.read_evidence(reviews, text, by, order, forms)
+        counted_topics = _topics(forms, overall[1], len(starts), total)
         report(0.95, "findings")
         yield (
             Insights(
@@ -197,7 +199,8 @@ def open_analysis(  # noqa: PLR0915  one step after another
                 cells=counts.read_cells(tables, groupings) if len(by) > 1 else (),
                 notes=(*_notes(with_aspects, reviews, total, dating), *date_notes, *rating_notes, *topic_notes),
                 starts=starts,
-                topics=apply_trends(_topics(forms, overall[1], len(starts), total), search),
+                topics=apply_trends(counted_topics, search),
+                similar_topics=find_similar_topics(counted_topics, options.language),
                 findings=search.findings(),
                 rating=stars,
                 disagreements=disagreements,
@@ -214,9 +217,20 @@ def open_analysis(  # noqa: PLR0915  one step after another
 
 def _place_column(reviews: Reviews, by: Sequence[str] | None) -> str | None:
     """Return the column that names the places of reviews: one with a usual name, else the first of `by`."""
-    names = {"_".join(name.lower().replace(".", " ").split()): name for name in reversed(reviews.columns)}
-    usual = next((names[name] for name in PLACE_COLUMNS if name in names), None)
-    return usual or next((name for name in by or () if name in reviews.columns), None)
+    return find_place_column(reviews.columns) or next((name for name in by or () if name in reviews.columns), None)
+
+
+def find_place_column(columns: Iterable[str]) -> str | None:
+    """Return the column with a usual name of places, such as `business`, if there is one."""
+    names = {normalised(name): name for name in reversed(list(columns))}
+    return next((names[name] for name in PLACE_COLUMNS if name in names), None)
+
+
+def list_group_columns(columns: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the columns to compare by, and the parts of the date if a column has a usual name of dates."""
+    parts = [name for name in dates.PARTS if name not in columns]
+    has_dates = any(normalised(name) in dates.DATE_COLUMNS for name in columns)
+    return list(columns), parts if has_dates else []
 
 
 def _extra_columns(reviews: Reviews, by: Sequence[str], dating: Dating | None) -> list[str]:
@@ -322,4 +336,6 @@ def _notes(with_aspects: int, reviews: Reviews, total: int, dating: Dating | Non
         notes.append("No review has an aspect that counts.")
     if dating is None:
         notes.append("No column dates the reviews, so nothing is shown over time: name one with --time COLUMN.")
+    elif dating.first == dating.last:
+        notes.append(f"All dated reviews are of {dating.first}, so nothing can change over time.")
     return notes

@@ -25,6 +25,7 @@ from reviews_parsing.insights.findings import (
 )
 from reviews_parsing.insights.plots import figures
 from reviews_parsing.insights.results import Change, Comparison, Contrast, Finding, Insights, Sentence, Span
+from reviews_parsing.insights.similar import merge_lines
 from reviews_parsing.insights.svg import inline
 from reviews_parsing.insights.text import day_name, percent, period_name, points
 
@@ -108,6 +109,7 @@ def render(insights: Insights, remote: dict[str, Any] | None = None) -> str:
         sources=", ".join(_file_name(source) for source in insights.sources),
         overview=overview(insights),
         impact_text=impact_sentence(insights.rating),
+        merge_lines=merge_lines(insights.similar_topics),
         vocabulary=_vocabulary(insights),
         quotes=_quotes(insights),
     )

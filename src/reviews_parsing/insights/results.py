@@ -272,6 +272,18 @@ class Topic:
 
 
 @dataclass(frozen=True, slots=True)
+class SimilarTopics:
+    """Two topics of a category whose names mean the same, or nearly so; `topic` has more mentions than `other`.
+
+    `similarity` is the cosine of their word embeddings.
+    """
+
+    topic: str
+    other: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A significant fact, with the numbers behind it.
 
@@ -384,6 +396,7 @@ class Insights:
     notes: tuple[str, ...]
     starts: tuple[date, ...] = ()
     topics: tuple[Topic, ...] = ()
+    similar_topics: tuple[SimilarTopics, ...] = ()
     findings: tuple[Finding, ...] = ()
     rating: Rating | None = None
     disagreements: tuple[Disagreement, ...] = ()

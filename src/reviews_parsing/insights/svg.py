@@ -52,7 +52,9 @@ def inline(figure: Figure, name: str, links: bool = False) -> Markup:
     # A group, because an image may hold no links; tables have the same links for the keyboard.
     svg = re.sub(r'<a href="#all\?([^"]*)"[^>]*>', r'<g data-filter="\1">' if links else "<g>", svg)
     svg = svg.replace("</a>", "</g>")
-    svg = re.sub(r'^<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true" focusable="false">', svg)
+    # `--width` is the width in points, by which the page limits the size of letters.
+    root = r'<svg \1 style="--width: \2pt" aria-hidden="true" focusable="false">'
+    svg = re.sub(r'^<svg [^>]*?(viewBox="0 0 ([\d.]+) [^"]*")[^>]*>', root, svg)
     return Markup(svg)  # noqa: S704  matplotlib escapes what it writes
 
 

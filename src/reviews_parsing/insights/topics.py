@@ -295,7 +295,7 @@ def _gather(targets: Mapping[str, Target], lemmatise: Lemmatise, language: str) 
     keys = {lemma: _key(lemma, lemmatise, language) for lemma in targets}
     for lemma, target in targets.items():
         sizes[keys[lemma]] += target.aspects
-    parents = dict(_misspellings(sizes))
+    parents = {**dict(_misspellings(sizes)), **_joined(sizes)}
     for key in sizes:
         if language == "en" and key not in parents and (head := _head(key, sizes)):
             parents[key] = head
@@ -332,6 +332,12 @@ def _head(key: str, sizes: Mapping[str, int]) -> str | None:
         if sizes.get(head, 0) >= max(2, HEAD_SHARE * sizes[key]):
             return head
     return None
+
+
+def _joined(sizes: Mapping[str, int]) -> dict[str, str]:
+    """Return compounds in two spellings, such as "key card" and "keycard": the rarer one with the more frequent one."""
+    pairs = [(key, joined) for key in sizes if " " in key and (joined := key.replace(" ", "")) in sizes]
+    return {(a if sizes[a] < sizes[b] else b): (b if sizes[a] < sizes[b] else a) for a, b in pairs}
 
 
 def _misspellings(sizes: Mapping[str, int]) -> Iterator[tuple[str, str]]:

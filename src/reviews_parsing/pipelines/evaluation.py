@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from reviews_parsing.data import Fields, check_labelled, compute_digest, read_splits
@@ -11,6 +12,7 @@ from reviews_parsing.errors import DataError
 from reviews_parsing.registry.runs import run
 from reviews_parsing.training.evaluate import Evaluation, evaluate
 from reviews_parsing.training.metrics import Difference, paired_bootstrap
+from reviews_parsing.training.run_log import log_dataset, log_plots
 
 if TYPE_CHECKING:
     from reviews_parsing.parser import AspectParser
@@ -102,11 +104,14 @@ def read_split(
 
 def log_evaluation(report: EvaluationReport) -> str:
     """Log a report as a run and return the run's id. Raises TrackingError."""
-    from reviews_parsing.training.run import log_plots
-
-    with run() as log:
+    name = f"{Path(report.model).name} on {Path(report.source).name}"
+    with run(name=name) as log:
         digest = compute_digest({"evaluated": report.reviews})
         log.parameters({"model": report.model, "data_source": report.source, "data_digest": digest})
+        log_dataset(log, report.source, {"evaluated": report.reviews}, "test")
+        log.description(f"Evaluation of {report.model} on {len(report.reviews):,} labelled reviews of {report.source}.")
+        # Names of version 0.1.0, kept until 0.3.0.
         log.metrics(report.result.metrics())
+        log.split_metrics("test", report.result.metrics())
         log_plots(log, report.result)
     return log.run_id

@@ -19,6 +19,7 @@ from reviews_parsing.pipelines.training_texts import find_training_texts, log_tr
 from reviews_parsing.registry import locate, register
 from reviews_parsing.registry.runs import fetch_file, run
 from reviews_parsing.training.evaluate import Evaluation, evaluate
+from reviews_parsing.training.run_log import log_dataset, log_evaluation_metrics, log_plots
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,15 @@ def publish(
     reviews = read_split(labelled, split)
     result = evaluate(parser, reviews)
     texts = find_training_texts(source)
-    with run() as log, tempfile.TemporaryDirectory() as scratch:
+    name = f"{Path(source).name} on {Path(labelled).name} {split}"
+    with run(name=name) as log, tempfile.TemporaryDirectory() as scratch:
         log.parameters({"model": source, "precision": parser.config.precision, **_training_parameters(folder)})
         log.parameters({"data_source": labelled, "data_digest": data.compute_digest({split: reviews})})
         log.parameters({"categories": ",".join(parser.taxonomy.categories)})
-        log.metrics({f"test_{name}": value for name, value in result.metrics().items()})
+        log_dataset(log, labelled, {split: reviews}, "test")
+        log.description(f"Model {source}, registered after an evaluation on {labelled} ({split} split).")
+        log_evaluation_metrics(log, result)
         if importlib.util.find_spec("matplotlib"):
-            from reviews_parsing.training.run import log_plots
-
             log_plots(log, result)
         test = Path(scratch) / "test.jsonl"
         data.write(reviews, test)

@@ -78,13 +78,13 @@ def add_reference_set(
     if [reference.digest for reference in former] == [digest]:
         return former[0]
     categories = tuple(sorted({aspect.entity_group for aspect in aspects}))
-    with run(experiment=_experiment(model_name)) as log, tempfile.TemporaryDirectory() as scratch:
+    with run(experiment=_experiment(model_name), name=name) as log, tempfile.TemporaryDirectory() as scratch:
         data.write(reviews, Path(scratch) / FILE)
         log.file(Path(scratch) / FILE, "")
         counts = {"reviews": len(reviews), "spans": len(aspects), "digest": digest}
         log.parameters({"source": source, "categories": ",".join(categories), **counts})
         # The tag comes last: without it, an interrupted run is no reference set.
-        log.tags({NAME_TAG: name, "mlflow.runName": name})
+        log.tags({NAME_TAG: name})
     _delete(former)
     return ReferenceSet(name, log.run_id, len(reviews), len(aspects), categories, digest)
 

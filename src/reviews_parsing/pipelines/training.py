@@ -74,7 +74,7 @@ def train(
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    with run(folder / "run_id") as log:
+    with run(folder / "run_id", name=job.name) as log:
         on_run(log.run_id)
         foundation = foundation_checkpoint(recipe, folder)
         if foundation and source != "corpus":

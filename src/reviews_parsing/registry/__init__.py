@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from reviews_parsing.registry.champion import challenger, champion, read_champion, rollback, set_champion
 from reviews_parsing.registry.fetch import fetch, locate
+from reviews_parsing.registry.runs import mark_killed_runs
 from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, tracking, tracking_uri
 from reviews_parsing.registry.versions import Version, register, versions
 
@@ -18,6 +19,7 @@ __all__ = [
     "champion",
     "fetch",
     "locate",
+    "mark_killed_runs",
     "read_champion",
     "register",
     "rollback",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,25 +21,73 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mlflow import MlflowClient
 
+NOTE_TAG = "mlflow.note.content"
+# MLflow shows the runs of such an experiment first; of others it shows traces.
+EXPERIMENT_TAGS = {
+    "mlflow.experimentKind": "custom_model_development",
+    NOTE_TAG: "Trainings and evaluations of the model of `reviews-parsing`. Compare runs by `test/aggregated/f1`; "
+    "`reviews-parsing models` lists the registered versions.",
+}
+PROCESS_TAG = "reviews_parsing.process"
+MAX_NOTE_CHARACTERS, MAX_DIGEST_CHARACTERS = 5000, 36
+_FIGURES = ("precision", "recall", "f1", "support", "ece", "ece_chance", "ece_most", "accuracy")
 PACKAGES = ("reviews-parsing", "torch", "transformers", "onnxruntime", "tokenizers", "numpy", "mlflow-skinny")
 
 
 @contextmanager
-def run(state: Path | None = None, experiment: str | None = None) -> Iterator[RunLog]:
-    """Open a run of `experiment` (default: the configured one) and close it after the block.
+def run(state: Path | None = None, experiment: str | None = None, name: str | None = None) -> Iterator[RunLog]:
+    """Open a run of `experiment` (default: the configured one) called `name` and close it after the block.
 
-    `state` is a file that keeps the run's id, so that a killed run is resumed. Raises TrackingError.
+    The run is finished after the block, killed if the process was asked to end, and failed after another error. `state`
+    is a file that keeps the run's id, so that a killed run is resumed. Raises TrackingError.
     """
     import mlflow
 
     with tracking() as client:
         experiment_id = ensure_experiment(client, experiment or Settings().experiment)
+        _mark_killed_runs(client, experiment_id)
     run_id = state.read_text(encoding="utf-8") if state and state.is_file() else None
-    with tracking(patient=True), mlflow.start_run(run_id=run_id, experiment_id=experiment_id) as active:
-        if state:
-            state.write_text(active.info.run_id, encoding="utf-8")
-        mlflow.set_tags(_provenance())
-        yield RunLog(active.info.run_id)
+    with tracking(patient=True):
+        active = mlflow.start_run(run_id=run_id, experiment_id=experiment_id, run_name=None if run_id else name)
+        status = "FAILED"
+        try:
+            if state:
+                state.write_text(active.info.run_id, encoding="utf-8")
+            mlflow.set_tags({**_provenance(), PROCESS_TAG: f"{socket.gethostname()} {os.getpid()}"})
+            yield RunLog(active.info.run_id)
+            status = "FINISHED"
+        except (KeyboardInterrupt, SystemExit):
+            status = "KILLED"
+            raise
+        finally:
+            mlflow.end_run(status)
+
+
+def mark_killed_runs() -> None:
+    """Set the status of running runs of the configured experiment whose process on this machine no longer exists.
+
+    Raises TrackingError.
+    """
+    with tracking() as client:
+        if experiment := client.get_experiment_by_name(Settings().experiment):
+            _mark_killed_runs(client, experiment.experiment_id)
+
+
+def _mark_killed_runs(client: MlflowClient, experiment_id: str) -> None:
+    for entry in client.search_runs([experiment_id], "attributes.status = 'RUNNING'"):
+        host, _, process = entry.data.tags.get(PROCESS_TAG, "").partition(" ")
+        if host == socket.gethostname() and not _is_running(int(process)):
+            client.set_terminated(entry.info.run_id, "KILLED")
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def ensure_experiment(client: MlflowClient, name: str) -> str:
@@ -46,17 +97,20 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
         try:
-            return str(client.create_experiment(name, artifact_location()))
+            return str(client.create_experiment(name, artifact_location(), EXPERIMENT_TAGS))
         except MlflowException:
             # Another process may have created it meanwhile.
             experiment = client.get_experiment_by_name(name)
             if experiment is None:
                 raise
+    for key, value in EXPERIMENT_TAGS.items():
+        if key not in experiment.tags:
+            client.set_experiment_tag(experiment.experiment_id, key, value)
     return str(experiment.experiment_id)
 
 
 class RunLog:
-    """An open run; implements the protocol `training.run.RunLog`."""
+    """An open run; implements the protocol `training.run_log.RunLog`."""
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
@@ -74,6 +128,29 @@ class RunLog:
         # MLflow allows [A-Za-z0-9_./ :-] in names; FOOD#QUALITY is stored as FOOD:QUALITY.
         clean = {re.sub(r"[^\w./ :-]", ":", key): float(value) for key, value in values.items()}
         mlflow.log_metrics(clean, step=step)
+
+    def split_metrics(self, split: str, values: Mapping[str, float], step: int | None = None) -> None:
+        """Log the metrics of a split, which MLflow's pages group by split: `FOOD_f1` of `test` is `test/FOOD/f1`."""
+        self.metrics({f"{split}/{_with_group(name)}": value for name, value in values.items()}, step)
+
+    def dataset(self, name: str, source: str, digest: str, facts: Mapping[str, int], context: str) -> None:
+        """Log reviews that the run used: their numbers, and what for (`context`: training, validation, test)."""
+        import mlflow
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        dataset = Dataset(
+            name=name,
+            digest=digest[:MAX_DIGEST_CHARACTERS],
+            source_type="local",
+            source=json.dumps({"uri": source}),
+            profile=json.dumps(dict(facts)),
+        )
+        tags = [InputTag("mlflow.data.context", context)]
+        mlflow.MlflowClient().log_inputs(self.run_id, [DatasetInput(dataset, tags)])
+
+    def description(self, markdown: str) -> None:
+        """Set the description of the run."""
+        self.tags({NOTE_TAG: markdown[:MAX_NOTE_CHARACTERS]})
 
     def tags(self, values: Mapping[str, str]) -> None:
         """Set tags; a later value replaces an earlier one."""
@@ -144,6 +221,12 @@ def fetch_file(run_id: str, path: str, folder: Path) -> Path:
     """Download one artifact of a run into `folder`. Raises ModelError if it does not exist, TrackingError."""
     with tracking() as client:
         return Path(client.download_artifacts(run_id, path, str(folder)))
+
+
+def _with_group(name: str) -> str:
+    """Return the name of a metric with its figure apart: `FOOD_f1` is `FOOD/f1`."""
+    figure = max((figure for figure in _FIGURES if name.endswith(f"_{figure}")), key=len, default="")
+    return f"{name.removesuffix(f'_{figure}')}/{figure}" if figure else name
 
 
 def _provenance() -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from reviews_parsing.errors import ModelError
 from reviews_parsing.registry.fetch import fetch
 from reviews_parsing.registry.integrity import CHECKSUM_TAG, describe_files, encode_records
+from reviews_parsing.registry.runs import NOTE_TAG
 from reviews_parsing.registry.store import ARTIFACT, tracking
 from reviews_parsing.settings import Settings
 
@@ -52,6 +53,8 @@ def register(run_id: str, name: str | None = None) -> str:
         metrics = {f"test_{key}": run.data.metrics.get(f"test_{key}") for key in HEADLINE_METRICS}
         tags = {key: f"{value:.4f}" for key, value in metrics.items() if value is not None}
         created = mlflow.register_model(f"runs:/{run_id}/{ARTIFACT}", name, tags={CHECKSUM_TAG: checksums, **tags})
+        if note := run.data.tags.get(NOTE_TAG):
+            client.update_model_version(name, created.version, note)
         return str(created.version)
 
 

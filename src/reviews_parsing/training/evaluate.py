@@ -19,6 +19,7 @@ from reviews_parsing.training.metrics import (
     calibration_error_by_chance,
     expected_calibration_error,
     flatten,
+    reliability,
     score,
 )
 
@@ -111,6 +112,17 @@ def calibration_line(metrics: Mapping[str, float]) -> str:
         for kind in ("span", "polarity")
         if f"{kind}_ece" in metrics
     )
+
+
+def reliability_table(evaluation: Evaluation) -> list[dict[str, str | float | int]]:
+    """Return mean probability, share of correct answers, and number of answers, by tenths of the probability."""
+    kinds = {"span": evaluation.spans, "polarity": evaluation.polarities}
+    return [
+        {"answer": kind, "probability": round(mean, 4), "correct": round(accuracy, 4), "answers": count}
+        for kind, answers in kinds.items()
+        if answers
+        for mean, accuracy, count in reliability([p for p, _ in answers], [correct for _, correct in answers])
+    ]
 
 
 def evaluate(

@@ -67,7 +67,7 @@ def confusion(evaluation: Evaluation) -> Figure:
 
 
 def reliability_diagram(evaluation: Evaluation) -> Figure:
-    """Plot the accuracy of answers against their probability."""
+    """Plot the accuracy of answers against their probability, with the number of answers at each point."""
     figure, (axes,) = _figure(1)
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfect")
     for name, pairs, colour, marker in (
@@ -77,6 +77,17 @@ def reliability_diagram(evaluation: Evaluation) -> Figure:
         if pairs:
             points = reliability([p for p, _ in pairs], [correct for _, correct in pairs])
             axes.plot([p[0] for p in points], [p[1] for p in points], color=colour, marker=marker, label=name)
+            for probability, accuracy, count in points:
+                below = colour == ORANGE
+                axes.annotate(
+                    f"{count:,}",
+                    (probability, accuracy),
+                    xytext=(0, -12 if below else 6),
+                    textcoords="offset points",
+                    ha="center",
+                    fontsize=7,
+                    color=colour,
+                )
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability", ylabel="accuracy", title="Reliability")
     axes.legend(frameon=False)
     return figure

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
 from reviews_parsing import data
 from reviews_parsing.errors import DataError
@@ -20,15 +20,12 @@ from reviews_parsing.training.distillation import distill, select_new_texts
 from reviews_parsing.training.evaluate import Evaluation, calibration_line, evaluate
 from reviews_parsing.training.export import ExportResult, export
 from reviews_parsing.training.fit import FitResult, Progress, Recipe, fit
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from reviews_parsing.training.run_log import RunLog, log_dataset, log_evaluation_metrics, log_plots
 
 SPLITS = ("train", "validation", "test")
 # Shares of a source without splits; a large source needs a smaller share for validation.
 FRACTIONS = {"validation": 0.1, "test": 0.1}
 LARGE_SOURCE_REVIEWS, LARGE_VALIDATION_FRACTION = 1000, 0.05
-LOGGED_MISTAKES = 50
 CARD = """---
 license: apache-2.0
 library_name: transformers
@@ -75,31 +72,6 @@ Expected calibration error: {calibration}.
 """
 
 
-class RunLog(Protocol):
-    """Log of a run; `registry.runs` implements it for MLflow."""
-
-    def parameters(self, values: Mapping[str, object]) -> None:
-        """Log parameters."""
-
-    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Log metrics."""
-
-    def figure(self, figure: Figure, name: str) -> None:
-        """Log a figure as an image."""
-
-    def table(self, rows: Sequence[Mapping[str, object]], name: str) -> None:
-        """Log rows as a table."""
-
-    def file(self, path: Path, artifact_path: str) -> None:
-        """Log a file under `artifact_path`."""
-
-    def folder(self, path: Path, artifact_path: str) -> None:
-        """Log a folder under `artifact_path`."""
-
-    def model(self, folder: Path, example: str) -> None:
-        """Log a model folder with an example text."""
-
-
 @dataclass(frozen=True, slots=True)
 class TrainingJob:
     """Input of a training: `extension` describes reviews added to the training split, `texts` have no labels."""
@@ -118,6 +90,13 @@ class TrainingJob:
         texts = hashlib.sha256("\0".join(self.texts).encode()).hexdigest() if self.texts else ""
         state = json.dumps([self.digest, texts, asdict(self.recipe)])
         return hashlib.sha256(state.encode()).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """Name of the run: source, number of added reviews, backbone and seed."""
+        added = f" + {self.extension.added_count}" if self.extension else ""
+        teachers = f" + {len(self.texts)} unlabelled" if self.texts else ""
+        return f"{Path(self.source).name}{added}{teachers}, {Path(self.recipe.backbone).name}, seed {self.recipe.seed}"
 
     @property
     def facts(self) -> dict[str, object]:
@@ -203,6 +182,9 @@ def execute(
     unseen = sorted(categories - set(taxonomy.categories))
     log.parameters({**asdict(recipe), **{f"data_{key}": value for key, value in job.facts.items()}})
     log.parameters({"categories": ",".join(taxonomy.categories), "unseen_categories": ",".join(unseen)})
+    for name, context in zip(SPLITS, ("training", "validation", "test"), strict=True):
+        log_dataset(log, job.source, {name: splits[name]}, context)
+    log.description(f"Training on {job.source}, not finished yet.")
     begin = time.monotonic()
     labelled = (splits["train"], splits["validation"])
     options: Any = {"foundation": foundation, "resume": resume, "progress": progress}
@@ -220,6 +202,7 @@ def execute(
         (target / CARD_FILE).write_text(card, encoding="utf-8")
     Profile.of(parser, splits["train"], held_out).write(exported.folder)
     _log(log, fitted, exported, validation, test)
+    log.description(card.split("\n---\n", 1)[1].strip())
     data.write(splits["test"], folder / "test.jsonl")
     log.file(folder / "test.jsonl", "data")
     log.file(exported.folder / PROFILE_FILE, "data")
@@ -275,10 +258,16 @@ def _log(log: RunLog, fitted: FitResult, exported: ExportResult, validation: Eva
     from reviews_parsing.training import plots
 
     for entry in fitted.history:
-        log.metrics({k: v for k, v in entry.items() if k != "epoch"}, step=round(entry["epoch"]))
+        step = round(entry["epoch"])
+        # Names of version 0.1.0, kept until 0.3.0, as those with `eval_` and `test_` below.
+        log.metrics({k: v for k, v in entry.items() if k != "epoch"}, step=step)
+        epoch = {k.removeprefix("eval_"): v for k, v in entry.items() if k.startswith("eval_")}
+        log.split_metrics("validation", epoch, step=step)
+        log.split_metrics("training", {k: v for k, v in entry.items() if k in ("loss", "learning_rate")}, step=step)
     last = round(fitted.history[-1]["epoch"])
     log.metrics({f"eval_{name}": value for name, value in validation.metrics().items()}, step=last)
-    log.metrics({f"test_{name}": value for name, value in test.metrics().items()})
+    log.split_metrics("validation", validation.metrics(), step=last)
+    log_evaluation_metrics(log, test)
     log.metrics({"train_seconds": fitted.seconds, "train_reviews_per_second": fitted.reviews_per_second})
     for precision, result in (("fp32", exported.fp32), ("int8", exported.int8)):
         speed = len(result.counts) / result.seconds
@@ -286,13 +275,3 @@ def _log(log: RunLog, fitted: FitResult, exported: ExportResult, validation: Eva
     log.parameters({"precision": exported.precision})
     log.figure(plots.learning_curves(fitted.history), "learning_curves.png")
     log_plots(log, test)
-
-
-def log_plots(log: RunLog, evaluation: Evaluation) -> None:
-    """Log the plots of an evaluation and its most confident mistakes."""
-    from reviews_parsing.training import plots
-
-    log.figure(plots.category_f1(evaluation), "category_f1.png")
-    log.figure(plots.confusion(evaluation), "confusion.png")
-    log.figure(plots.reliability_diagram(evaluation), "reliability.png")
-    log.table([asdict(mistake) for mistake in evaluation.mistakes[:LOGGED_MISTAKES]], "worst_mistakes.json")

@@ -10,7 +10,7 @@ const POLL = 500;
 const LOST_POLL = 2000;
 const ACCEPT = ".csv,.tsv,.jsonl,.ndjson,.parquet,.gz,.zst";
 const DAY = 24 * 3600 * 1000;
-const BUSY = ["scanning", "waiting", "parsing"];
+const BUSY = ["scanning", "waiting", "parsing", "drawing"];
 
 // Files of this browser, newest first, as long as the server keeps them.
 export const myFiles = () => (records.setting("files") ?? []).filter((file) => file.created > Date.now() - DAY);
@@ -147,7 +147,8 @@ const showJob = async (main, id) => {
   });
 
   // The results belong to the columns that they were parsed with; another choice hides them.
-  const isCurrent = () => job.state === "done" && column.value === job.column && (groupBy.value || null) === job.group_by;
+  const isParsed = () => job.state === "done" && column.value === job.column;
+  const isCurrent = () => isParsed() && (groupBy.value || null) === job.group_by;
 
   const render = () => {
     title.textContent = job.name;
@@ -158,9 +159,12 @@ const showJob = async (main, id) => {
     if (!form.hidden && !form.children.length) {
       const options = job.text_columns.map((name) => el("option", { value: name }, name));
       column.replaceChildren(el("option", { value: "" }, "Choose …"), ...options);
-      groupBy.replaceChildren(el("option", { value: "" }, "No groups"), ...job.columns.map((name) => el("option", { value: name }, name)));
+      const toOptions = (names) => names.map((name) => el("option", { value: name }, name));
+      const parts = job.group_columns.filter((name) => !job.columns.includes(name));
+      groupBy.replaceChildren(el("option", { value: "" }, "No groups"), ...toOptions(job.columns),
+        ...(parts.length ? [el("optgroup", { label: "Part of the date" }, toOptions(parts))] : []));
       column.value = job.column ?? job.guess ?? "";
-      groupBy.value = job.group_by ?? "";
+      groupBy.value = (job.column ? job.group_by : job.group_guess) ?? "";
       form.replaceChildren(
         el("div", { class: "rp-fields" },
           el("div", {}, el("label", { for: "rp-column" }, "Column of the texts"), column),
@@ -203,7 +207,7 @@ const showJob = async (main, id) => {
       return;
     }
     if (!progress.children.length) progress.append(bar, progressText, stop);
-    stop.hidden = job.state === "scanning";
+    stop.hidden = ["scanning", "drawing"].includes(job.state);
     const [share, text] = describeProgress(job);
     if (share === null) bar.removeAttribute("value");
     else bar.value = share;
@@ -213,7 +217,16 @@ const showJob = async (main, id) => {
   const renderOutcome = () => {
     const isShown = outcome && isCurrent();
     outcomePlace.replaceChildren(...(isShown ? renderResults(outcome, { id, job, model, correct }) : []));
-    if (!isShown && job.state === "done") outcomePlace.append(note("The results are for other columns: parse the file again, or choose those columns."));
+    if (isShown || job.state !== "done") return;
+    if (!isParsed()) {
+      outcomePlace.append(note("The results are for other columns: parse the file again, or choose those columns."));
+      return;
+    }
+    const groups = groupBy.value ? `by ${groupBy.value}` : "without groups";
+    outcomePlace.append(
+      note(`The results are for other groups. The report ${groups} takes a few seconds; nothing is parsed again.`),
+      el("p", { class: "rp-tools" }, button(`Compare ${groups}`, () => ask("/draw", { json: { group_by: groupBy.value || null } }),
+        { class: "rp-button rp-primary", id: "rp-draw" })));
   };
 
   // Open a review of the file in the view of one review, with its editor.
@@ -279,7 +292,9 @@ const renderResults = (outcome, { id, job, model, correct }) => {
     el("h2", {}, plural(outcome.rows, "review")),
     el("p", { role: "status" }, sentences.filter(Boolean).join(" ")),
     outcome.rejected ? note(outcome.rejected) : "",
-    el("p", { class: "rp-tools" }, Object.entries(names).filter(([kind]) => kind in outcome.downloads).map(([kind, text]) =>
+    el("p", { class: "rp-tools" },
+      "report" in outcome.downloads ? el("a", { class: "rp-button rp-primary", href: `/files/${id}/report` }, "Open the report") : "",
+      Object.entries(names).filter(([kind]) => kind in outcome.downloads).map(([kind, text]) =>
       el("a", { class: "rp-button", href: `/api/files/${id}/downloads/${kind}`, download: true }, text))),
     renderCounts(outcome.counts),
     outcome.plots_error ? note(outcome.plots_error, "error") : "",

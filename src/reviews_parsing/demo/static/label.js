@@ -155,6 +155,7 @@ const showQueue = (main, message, id, queue, model) => {
     actions[event.key.toLowerCase()]?.();
   });
   window.addEventListener("hashchange", open);
+  window.addEventListener("pageshow", (event) => { if (event.persisted) open(); });
   records.onChange((changed) => {
     if (record && changed === record.id) {
       record = records.get(changed) ?? record;

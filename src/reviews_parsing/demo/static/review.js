@@ -223,6 +223,8 @@ export const show = async (main) => {
     form.requestSubmit();
   });
   window.addEventListener("hashchange", () => open(location.hash.slice(1)));
+  // A page that the browser kept aside was not told what other tabs changed.
+  window.addEventListener("pageshow", (event) => { if (event.persisted) open(location.hash.slice(1)); });
   records.onChange((id) => {
     if (id !== record.id) {
       renderUnfinished();
