@@ -106,6 +106,7 @@ def test_delimiters_and_unicode(tmp_path: Path, delimiter: str, encoding: str, e
             "4.5|3|Ulm,Germany|cold tea\n4|6|Graz|warm cider\n",
             ['our day "quoted" our room\ntook a while', "cold tea", "warm cider"],
         ),
+        ("7;Great, really\n8;Bad, sad, awful\n", ["Great, really", "Bad, sad, awful"]),
         (",review\n0,Nice soup\n1,Cold tea\n", ["Nice soup", "Cold tea"]),
         (
             "name;Stars;City\nThe soup was lovely, really;4,5;Graz\nCold tea;1,0;Ulm\n",
@@ -125,6 +126,8 @@ def test_forms_of_tables(tmp_path: Path, content: bytes | str, texts: list[str])
         ("a,b\nNice soup,x\n", "--header or --no-header"),
         ("Nice soup;a|b\nCold tea;c|d\n", "--delimiter"),
         ("https://b.example/,2\tharbour view cost $9\n" * 3, "--delimiter"),
+        ("4,5;\n4,5;soup was cold\n", "--delimiter"),
+        ("Bath; UK,\nBath; UK,soup was cold\nBath; UK,cold tea\n", "--delimiter"),
         ("5,Nice soup; warm\n4,Cold tea; again\n1,Bad bread; old\n", "--delimiter"),
         ("text\ncaf\u00e9\n".encode("cp437"), "--encoding"),
         ("text\nvoil\u00e0 le caf\u00e9\n".encode("mac_roman"), "--encoding"),

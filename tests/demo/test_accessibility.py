@@ -47,6 +47,7 @@ def show_upload(page: Page, site: Site, folder: Path) -> None:
 
 def show_results(page: Page, site: Site, folder: Path) -> None:
     upload(page, write_csv(folder / "reviews.csv", ["The pho was lovely.", "The waiter was rude.", "Great view."]))
+    page.locator("#rp-layout summary").click()
     page.get_by_role("button", name="Parse the file").click()
     expect(page.get_by_role("table", name="Aspects by category")).to_be_visible()
 

@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -142,6 +143,81 @@ def test_a_column_must_be_chosen_where_none_is_clear(page: Page, tmp_path: Path)
     page.get_by_role("button", name="Parse the file").click()
     assert page.get_by_label("Column of the texts").evaluate("select => select.validity.valueMissing")
     expect(page.get_by_role("table")).to_have_count(0)
+
+
+def test_the_layout_of_a_file_is_shown_and_can_be_corrected(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("id^text\n" + "".join(f"{number}^{text}\n" for number, text in enumerate(REVIEWS)))
+    upload(page, path)
+    expect(page.get_by_role("alert")).to_contain_text("'With header' or 'No header'")
+    read_again = page.get_by_role("button", name="Read the file like this")
+    page.get_by_label("Delimiter").fill("^^")
+    read_again.click()
+    expect(page.get_by_role("alert")).to_contain_text("'Delimiter' '^^' is not one character")
+    page.get_by_label("Delimiter").fill("^")
+    read_again.click()
+    layout = page.locator("#rp-layout summary")
+    expect(layout).to_have_text("Layout: CSV, UTF-8, delimiter '^', header in line 1")
+    expect(page.get_by_label("Column of the texts")).to_have_value("text")
+    parse_file(page)
+    expect(page.locator("#rp-outcome")).to_contain_text("12 reviews")
+    # The columns remain: the file is parsed again.
+    layout.click()
+    page.get_by_label("Encoding").fill("latin-1")
+    read_again.click()
+    expect(layout).to_have_text("Layout: CSV, iso8859-1, delimiter '^', header in line 1")
+    expect(page.locator("#rp-outcome")).to_contain_text("12 reviews")
+    # Other columns: nothing of the old results is left.
+    layout.click()
+    page.get_by_label("Header").select_option("No header")
+    page.get_by_label("Lines to skip").fill("2")
+    read_again.click()
+    expect(layout).to_have_text("Layout: CSV, iso8859-1, delimiter '^', no header")
+    options = page.get_by_label("Column of the texts").get_by_role("option")
+    expect(options).to_have_text(["Choose …", "column_1", "column_2"])
+    expect(page.get_by_role("table")).to_have_count(0)
+    expect(page.locator("#rp-outcome")).to_be_empty()
+    layout.click()
+    page.get_by_role("button", name="Detect the layout").click()
+    expect(page.get_by_role("alert")).to_contain_text("'With header' or 'No header'")
+
+
+def test_only_valid_layouts_of_delimited_files_are_set(site: Site) -> None:
+    content = b"id;comment\n1;A fine soup.\n2;The tea was cold.\n"
+    job = create(site, "a.csv", content)
+    assert (job["layout"], job["reading"]) == ("CSV, UTF-8, delimiter ';', header in line 1", {})
+    assert job["dialect"] == {"delimiter": ";", "encoding": "utf-8", "header": True, "skip_lines": 0}
+    assert send_json(site, f"api/files/{job['id']}/queue", {"column": "comment"}) == (201, {"total": 2})
+    for layout, message in (
+        ({"delimiter": "x"}, "'Delimiter' 'x' is not one character"),
+        ({"encoding": "utf-99"}, "there is no encoding 'utf-99': give 'Encoding'"),
+        ({"skip_lines": -1}, "'skip_lines'"),
+        ({"skip_lines": True}, "'skip_lines'"),
+        ({"header": "yes"}, "'header'"),
+        ({"delimiter": ["a"]}, "'delimiter'"),
+        ({"records": "a"}, "'records'"),
+    ):
+        status, answer = send_json(site, f"api/files/{job['id']}/layout", layout)
+        assert (status, message in answer["error"]) == (422, True), answer
+    assert send_json(site, f"api/files/{job['id']}/layout", {"skip_lines": 1, "encoding": None})[0] == 202
+    job = wait_for(site, job["id"])
+    assert (job["columns"], job["reading"]) == (["column_1", "column_2"], {"skip_lines": 1})
+    assert send_json(site, f"api/files/{job['id']}/queue")[0] == 404
+    rows = create(site, "a.jsonl", b'{"text": "A fine soup."}\n' * 2)
+    assert (rows["layout"], rows["has_dialect"]) == ("JSON lines, UTF-8", False)
+    status, answer = send_json(site, f"api/files/{rows['id']}/layout", {"delimiter": ";"})
+    assert (status, answer["error"]) == (400, "a.jsonl is not delimited text: its layout cannot be set")
+
+
+def test_workbooks_and_json_arrays_are_read(site: Site, tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.active.append(["id", "comment"])
+    book.active.append([1, "A fine soup."])
+    book.save(tmp_path / "a.xlsx")
+    job = create(site, "a.xlsx", (tmp_path / "a.xlsx").read_bytes())
+    assert (job["guess"], job["has_dialect"]) == ("comment", False)
+    assert job["layout"].startswith("spreadsheet")
+    assert create(site, "a.json", b'[{"text": "A fine soup."}]')["guess"] == "text"
 
 
 def test_a_corrected_review_shows_in_the_table_of_its_file(page: Page, tmp_path: Path) -> None:
@@ -276,6 +352,28 @@ def send(site: Site, path: str, body: bytes | None = None, method: str | None = 
     request = urllib.request.Request(f"{site.url}/{path}", body, method=method)
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.load(answer)
+
+
+def send_json(site: Site, path: str, document: Any = None) -> tuple[int, Any]:
+    """Send a JSON document, or ask for one; return status and answer, of refusals too."""
+    body = None if document is None else json.dumps(document).encode()
+    try:
+        with urllib.request.urlopen(urllib.request.Request(f"{site.url}/{path}", body), timeout=30) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code, json.load(refusal)
+
+
+def wait_for(site: Site, job_id: str) -> Any:
+    """Return the state of a file once it is read."""
+    until(lambda: send(site, f"api/files/{job_id}")["state"] != "scanning")
+    return send(site, f"api/files/{job_id}")
+
+
+def create(site: Site, name: str, content: bytes) -> Any:
+    """Upload a file without a browser; return its state once it is read."""
+    return wait_for(site, send(site, f"api/files?name={name}", content)["id"])
 
 
 @pytest.mark.parametrize(

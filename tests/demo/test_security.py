@@ -177,7 +177,7 @@ def test_full_storage_takes_no_files_and_stores_none(fake_server: FakeServer, tm
 def test_other_formats_are_refused(api: TestClient, name: str) -> None:
     response = api.post(f"/api/files?name={name}", content=b"text\nfine\n")
     assert response.status_code == 415
-    assert "CSV, TSV, JSONL or Parquet" in response.json()["error"]
+    assert "CSV, TSV, JSON, JSONL, Excel (.xlsx) or Parquet" in response.json()["error"]
 
 
 def test_a_file_that_takes_too_long_is_ended(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,12 @@ from typing import NamedTuple
 from reviews_parsing.batch.plan import find_text_column, make_plan, scan_input
 from reviews_parsing.batch.readers import PART_ROWS, Input, Part, Reader, ReadOptions
 from reviews_parsing.batch.readers.detection import detect_layout, open_reader
+from reviews_parsing.batch.readers.dialect import to_options
 from reviews_parsing.batch.rows import Row
 from reviews_parsing.errors import DataError
 from reviews_parsing.io import filesystems, globs
 from reviews_parsing.io.filesystems import Stat, printable
-from reviews_parsing.io.formats import is_readable_name, readable_endings
+from reviews_parsing.io.formats import CSV, is_readable_name, readable_endings
 from reviews_parsing.io.staging import temporary_folder
 
 STDIN = "-"
@@ -83,12 +84,16 @@ def read_texts(
 
 
 class Preview(NamedTuple):
-    """Layout of a file, as text, its columns, the columns of strings, and the chosen text column."""
+    """Layout of a file, as text, its columns, the columns of strings, and the chosen text column.
+
+    `options` read a delimited file in the same layout; None for other formats.
+    """
 
     layout: str
     columns: list[str]
     text_columns: list[str]
     text_column: str | None
+    options: ReadOptions | None
 
 
 def preview_file(name: str, options: ReadOptions | None = None) -> Preview:
@@ -104,7 +109,9 @@ def preview_file(name: str, options: ReadOptions | None = None) -> Preview:
             chosen = find_text_column(reader, scan, None)
         except DataError:
             chosen = None
-        return Preview(reader.input.layout.describe(), names, strings, chosen)
+        layout = reader.input.layout
+        dialect = to_options(layout) if layout.format == CSV.name else None
+        return Preview(layout.describe(), names, strings, chosen, dialect)
 
 
 def _expand(name: str) -> list[str]:

@@ -73,6 +73,7 @@ class Api:
             ("POST", "/api/files", self.upload),
             ("GET", job, self.show_job),
             ("DELETE", job, self.delete_job),
+            ("POST", f"{job}/layout", self.set_layout),
             ("POST", f"{job}/parse", self.parse_job),
             ("POST", f"{job}/draw", self.draw_job),
             ("POST", f"{job}/stop", self.stop_job),
@@ -160,6 +161,12 @@ class Api:
         """Delete a job and its files."""
         await self._jobs.delete(self._own_job(request))
         return _json({})
+
+    async def set_layout(self, request: Request) -> Response:
+        """Read the file of a job anew by options of its layout."""
+        job = self._own_job(request)
+        self._jobs.set_layout(job, await _read_json(request))
+        return _json(_describe_job(job), 202)
 
     async def parse_job(self, request: Request) -> Response:
         """Start to parse the file of a job."""
@@ -304,5 +311,6 @@ def _describe_answer(answer: Prediction | BaseException) -> dict[str, Any]:
 
 
 def _describe_job(job: Job) -> dict[str, Any]:
-    names = ("id", "name", "state", "text_columns", "guess", "group_columns", "group_guess", "column", "group_by")
-    return {name: getattr(job, name) for name in (*names, "columns", "message", "progress")}
+    names = ["id", "name", "state", "columns", "text_columns", "guess", "layout", "dialect", "reading", "has_dialect"]
+    names += ["group_columns", "group_guess", "column", "group_by", "message", "progress"]
+    return {name: getattr(job, name) for name in names}

@@ -23,6 +23,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from reviews_parsing.batch.readers.dialect import require_delimiter
+from reviews_parsing.batch.readers.encoding import require_encoding
 from reviews_parsing.corrections import CorrectionStore
 from reviews_parsing.demo import worker
 from reviews_parsing.demo.corrections import apply_corrections
@@ -43,8 +45,12 @@ STORAGE_FULL = "The page cannot store the results now, because its storage is fu
 log = logging.getLogger("reviews_parsing.demo")
 
 _ID = re.compile(r"[\w-]{22,64}", re.ASCII)
-_EXTENSION = re.compile(r"\.(csv|tsv|jsonl|ndjson)(\.gz|\.zst)?$|\.parquet$", re.IGNORECASE)
-_FORMATS = "CSV, TSV, JSONL or Parquet; text formats also as .gz or .zst"
+_EXTENSION = re.compile(
+    r"\.(csv|tsv|tab|txt|json|jsonl|ndjson)(\.gz|\.zst|\.bz2|\.xz)?$|\.(parquet|xlsx|xlsm)$", re.IGNORECASE
+)
+_DELIMITED = re.compile(r"\.(csv|tsv|tab|txt)\b", re.IGNORECASE)
+_FORMATS = "CSV, TSV, JSON, JSONL, Excel (.xlsx) or Parquet; text formats also as .gz, .zst, .bz2 or .xz"
+MAX_SKIPPED_LINES, MAX_OPTION_CHARACTERS = 1000, 40
 
 
 class JobState(StrEnum):
@@ -63,7 +69,9 @@ class JobState(StrEnum):
 class Job:
     """An uploaded file and the state of its processing; times are seconds since the epoch.
 
-    `column` and `group_by` belong to the results, or to the parse that runs. `progress` is not stored.
+    `column` and `group_by` belong to the results, or to the parse that runs. `layout` describes how the file is read,
+    `dialect` has the options of that layout if the file is delimited, `reading` those that a person has set. `progress`
+    is not stored.
     """
 
     id: str
@@ -75,6 +83,9 @@ class Job:
     guess: str | None = None
     group_columns: list[str] = field(default_factory=list)
     group_guess: str | None = None
+    layout: str = ""
+    dialect: dict[str, Any] | None = None
+    reading: dict[str, Any] = field(default_factory=dict)
     column: str | None = None
     group_by: str | None = None
     message: str = ""
@@ -85,6 +96,12 @@ class Job:
         """Name of the stored file: fixed, because untrusted names may hold patterns or control characters."""
         match = _EXTENSION.search(self.name)
         return f"upload{match[0].lower()}" if match else "upload"
+
+    @property
+    def has_dialect(self) -> bool:
+        """True if the layout can be set: of delimited text, or of a file that may be and cannot be read."""
+        is_unread = self.state is JobState.UNREADABLE and _DELIMITED.search(self.file) is not None
+        return self.dialect is not None or is_unread
 
 
 class JobStore:
@@ -201,6 +218,26 @@ class JobStore:
         if len(self._tasks) >= MAX_WAITING_JOBS:
             raise RequestRefused("too many files wait: try again in a few minutes", 503)
 
+    def set_layout(self, job: Job, options: dict[str, Any]) -> None:
+        """Read the file anew by options of its layout, None to detect a value; results and queue are deleted.
+
+        A file that was parsed is parsed again, if it still has the columns. Raises RequestRefused if the options are
+        invalid, the file is not delimited text, or it is being read.
+        """
+        if not job.has_dialect:
+            raise RequestRefused(f"{job.name} is not delimited text: its layout cannot be set")
+        if job.state in (JobState.SCANNING, JobState.WAITING, JobState.PARSING, JobState.DRAWING):
+            raise RequestRefused("this file is being read: wait for it, or stop it", 409)
+        reading = _check_layout(options)
+        if len(self._tasks) >= MAX_WAITING_JOBS:
+            raise RequestRefused("too many files wait: try again in a few minutes", 503)
+        self._delete_results(job)
+        (self.path(job) / "queue.json").unlink(missing_ok=True)
+        job.reading, job.message = reading, ""
+        self._set_columns(job, {})
+        self._set_state(job, JobState.SCANNING)
+        self._start(job)
+
     async def stop(self, job: Job) -> None:
         """End the parse of a job; its partial results are deleted."""
         if job.state not in (JobState.WAITING, JobState.PARSING):
@@ -219,8 +256,12 @@ class JobStore:
     async def build_queue(self, job: Job, column: str) -> int:
         """Store the texts of a column as a labelling queue; return their number. Raises RequestRefused."""
         self._check_column(job, column)
+        reading = job.reading
         async with self._reads:
             reply = await self._run_worker(job, "queue", {"column": column}, READ_SECONDS)
+        if job.reading is not reading:
+            (self.path(job) / "queue.json").unlink(missing_ok=True)
+            raise RequestRefused("the layout of this file was changed meanwhile: start again", 409)
         if "error" in reply:
             raise RequestRefused(reply["error"])
         return int(reply["result"]["total"])
@@ -354,14 +395,24 @@ class JobStore:
     async def _scan(self, job: Job) -> None:
         async with self._reads:
             reply = await self._run_worker(job, "scan", {}, READ_SECONDS)
+        column, group_by = job.column, job.group_by
+        job.column = job.group_by = None
         if "error" in reply:
             job.message = reply["error"]
             self._set_state(job, JobState.UNREADABLE)
             return
-        columns = reply["result"]
-        job.columns, job.text_columns, job.guess = columns["columns"], columns["text_columns"], columns["guess"]
-        job.group_columns, job.group_guess = columns["group_columns"], columns["group_guess"]
+        self._set_columns(job, reply["result"])
         self._set_state(job, JobState.READY)
+        if column is not None and group_by in (None, *job.group_columns):
+            # The layout of a parsed file was changed; without the column, another one must be chosen.
+            with contextlib.suppress(RequestRefused):
+                self.parse(job, column, group_by)
+
+    def _set_columns(self, job: Job, scan: dict[str, Any]) -> None:
+        """Set what a scan has found; without one, nothing is known of the file."""
+        job.columns, job.text_columns = scan.get("columns", []), scan.get("text_columns", [])
+        job.guess, job.layout, job.dialect = scan.get("guess"), scan.get("layout", ""), scan.get("dialect")
+        job.group_columns, job.group_guess = scan.get("group_columns", []), scan.get("group_guess")
 
     async def _parse(self, job: Job) -> None:
         async with self._parses:
@@ -403,7 +454,14 @@ class JobStore:
             "cpu_seconds": max(1, round(min(seconds, self._settings.file_cpu_seconds))),
             "file_mb": max(1, self._free_bytes() // 10**6),
         }
-        request = {"stage": stage, "folder": str(folder), "path": job.file, "name": job.name, "limits": limits}
+        request = {
+            "stage": stage,
+            "folder": str(folder),
+            "path": job.file,
+            "name": job.name,
+            "reading": job.reading,
+            "limits": limits,
+        }
         environment = {
             **os.environ,
             "TMPDIR": str(temporary),
@@ -467,6 +525,28 @@ async def _read_reply(
             return message
         on_progress(message["progress"])
     return None
+
+
+def _check_layout(options: dict[str, Any]) -> dict[str, Any]:
+    """Return valid options of a layout, without those to detect. Raises RequestRefused (422)."""
+    reading = {name: value for name, value in options.items() if value is not None}
+    checks: dict[str, Callable[[Any], bool]] = {
+        "delimiter": lambda value: isinstance(value, str) and len(value) <= MAX_OPTION_CHARACTERS,
+        "encoding": lambda value: isinstance(value, str) and len(value) <= MAX_OPTION_CHARACTERS,
+        "header": lambda value: isinstance(value, bool),
+        "skip_lines": lambda value: type(value) is int and 0 <= value <= MAX_SKIPPED_LINES,
+    }
+    for name, value in reading.items():
+        if name not in checks or not checks[name](value):
+            raise RequestRefused(f"the layout has no such {name!r}: correct it, or let it be detected", 422)
+    try:
+        if "delimiter" in reading:
+            require_delimiter(reading["delimiter"])
+        if "encoding" in reading:
+            require_encoding(reading["encoding"])
+    except DataError as error:
+        raise RequestRefused(worker.name_fields(str(error)), 422) from None
+    return reading
 
 
 def _clean_name(name: str) -> str:

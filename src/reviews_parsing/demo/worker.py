@@ -37,6 +37,19 @@ QUEUE_REVIEWS, QUEUE_CHARACTERS = 1_000, 20_000
 """Limits of a labelling queue; longer reviews are left out."""
 REPORT_INTERVAL_SECONDS = 0.25
 OUTCOME_FILE, DIGESTS_FILE = "outcome.json", "digests.npy"
+# Messages of the readers name options of the command line; the page has these fields instead.
+_FIELDS = {
+    "--delimiter": "'Delimiter'",
+    "--encoding": "'Encoding'",
+    "--header": "'With header'",
+    "--no-header": "'No header'",
+    "--skip-lines": "'Lines to skip'",
+    "--text-column": "'Column of the texts'",
+}
+_OPTION = re.compile(rf"(?:{'|'.join(_FIELDS)})\b")
+
+DIALECT = ("delimiter", "encoding", "header", "skip_lines")
+"""Options of the layout of delimited text."""
 
 Request = dict[str, Any]
 
@@ -56,7 +69,7 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
             emit(error=f"the storage of the page is full: delete a file, or parse a smaller one than {request['name']}")
         else:
-            emit(error=str(error).replace(request["path"], request["name"]))
+            emit(error=name_fields(str(error)).replace(request["path"], request["name"]))
     # Threads of readers may still run, and nothing is left to clean up.
     sys.stdout.flush()
     os._exit(0)
@@ -68,6 +81,11 @@ def emit(**message: Any) -> None:
     sys.stdout.flush()
 
 
+def name_fields(message: str) -> str:
+    """Replace options of the command line in a message by the fields of the page."""
+    return _OPTION.sub(lambda match: _FIELDS[match[0]], message)
+
+
 def describe_memory_limit(name: str, memory_mb: int) -> str:
     """Return the message for a file that exceeds the memory limit."""
     return (
@@ -77,27 +95,30 @@ def describe_memory_limit(name: str, memory_mb: int) -> str:
 
 
 def scan(request: Request) -> dict[str, Any]:
-    """Return the columns of the file. Raises DataError if it cannot be read or has no column of texts."""
+    """Return layout and columns of the file. Raises DataError if it cannot be read or has no column of texts."""
     path = request["path"]
-    preview = batch.preview_file(path)
+    preview = batch.preview_file(path, _reading(request))
     if not preview.text_columns:
         raise DataError(f"{path} has no column of strings, only {', '.join(preview.columns)}: add one with the texts")
     # A file with predicted aspects, such as one from `data suggest`, has its texts in `text`.
     guess = preview.text_column or ("text" if "text" in preview.text_columns else None)
     columns, parts = insights.list_group_columns(preview.columns)
+    dialect = {name: getattr(preview.options, name) for name in DIALECT} if preview.options else None
     return {
         "columns": preview.columns,
         "text_columns": preview.text_columns,
         "guess": guess,
         "group_columns": [*columns, *parts],
         "group_guess": insights.find_place_column(preview.columns),
+        "layout": preview.layout,
+        "dialect": dialect,
     }
 
 
 def build_queue(request: Request) -> dict[str, Any]:
     """Write the distinct texts of the column to queue.json."""
     texts: dict[str, None] = {}
-    for row in batch.read_rows([request["path"]]):
+    for row in batch.read_rows([request["path"]], _reading(request)):
         text = row.get(request["column"])
         if isinstance(text, str) and text.strip() and len(text) <= QUEUE_CHARACTERS:
             texts[text] = None
@@ -122,7 +143,15 @@ def parse(request: Request) -> dict[str, Any]:
         rows = total
 
     with _Reporter(lambda: {"phase": "parsing", "done": parser.parsed, "total": rows}):
-        report = batch.parse_files(parser, [path], target, text_column=column, languages=True, progress=on_progress)
+        report = batch.parse_files(
+            parser,
+            [path],
+            target,
+            text_column=column,
+            languages=True,
+            reading=_reading(request),
+            progress=on_progress,
+        )
     outcome: dict[str, Any] = {
         "rows": report.rows,
         "parsed": report.parsed,
@@ -178,6 +207,11 @@ def _draw(request: Request, outcome: dict[str, Any]) -> None:
 def _stem(request: Request) -> str:
     """Return the name of the uploaded file without its extension and unusual characters."""
     return re.sub(r"[^\w-]+", "_", Path(request["name"]).name.split(".")[0] or "reviews")[:80]
+
+
+def _reading(request: Request) -> batch.ReadOptions:
+    """Return the options of the layout that a person has set."""
+    return batch.ReadOptions(**request["reading"])
 
 
 def text_digest(text: str) -> int:

@@ -76,7 +76,7 @@ def find_log_run(client: MlflowClient, name: str) -> str | None:
 def choose_log_run(client: MlflowClient, name: str) -> str:
     """Return the run that the logs of a registered model are written to.
 
-    If there is none yet, or it was deleted, it is the run of the oldest version, so that all processes choose the same.
+    If it does not exist or was deleted, it is the run of the oldest version, so that all processes choose the same.
     Raises ModelError if no version has a run.
     """
     run_id = find_log_run(client, name)

@@ -46,7 +46,8 @@ class Table:
     """Sample rows from the header or the first row on.
 
     `line` is the line of the first, `has_preamble` is True if lines above it were left out, `regular` is the share of
-    rows with the width of the table, `is_escaped` is True if a cell without quotes around it holds an escaped quote.
+    rows with the width of the table, `even` that of all rows of the sample, `is_escaped` is True if a cell without
+    quotes around it holds an escaped quote.
     """
 
     layout: Layout
@@ -54,6 +55,7 @@ class Table:
     line: int
     has_preamble: bool
     regular: float
+    even: float = 1.0
     is_escaped: bool = False
 
     @property
@@ -83,7 +85,8 @@ def detect_dialect(
     Raises DataError if the dialect is unclear.
     """
     lines = [line for line in lines if line.is_whole]
-    skip_lines, delimiter = options.skip_lines, _requested_delimiter(options.delimiter)
+    skip_lines = options.skip_lines
+    delimiter = None if options.delimiter is None else require_delimiter(options.delimiter)
     if skip_lines is None and lines and (match := _SEPARATOR_LINE.fullmatch(lines[0].data)):
         skip_lines, delimiter = 1, delimiter or match.group(1).decode("utf-8", "replace")
     layout = replace(layout, skip_lines=skip_lines or 0)
@@ -99,6 +102,21 @@ def detect_dialect(
         header_line=table.line if has_header else 0,
         names=() if has_header else column_names(table.width),
     )
+
+
+def require_delimiter(name: str) -> str:
+    """Return the character of a delimiter by its name or itself. Raises DataError if it cannot be one."""
+    character = _DELIMITER_NAMES.get(name.lower(), name)
+    if len(character) != 1 or character in '"\r\n' or character.isalnum():
+        raise DataError(f"--delimiter {name!r} is not one character: give , ; | tab, or none for a single column")
+    return character
+
+
+def to_options(layout: Layout) -> ReadOptions:
+    """Return the options that read a delimited file in a given layout."""
+    names = {"\t": "tab", " ": "space", NO_DELIMITER: "none"}
+    delimiter = names.get(layout.delimiter, layout.delimiter)
+    return ReadOptions(delimiter, layout.encoding, layout.header_line > 0, layout.skip_lines)
 
 
 def has_delimited_shape(lines: Sequence[Line], layout: Layout) -> bool:
@@ -147,15 +165,6 @@ def column_names(width: int) -> tuple[str, ...]:
     return ("text",) if width == 1 else tuple(f"column_{number}" for number in range(1, width + 1))
 
 
-def _requested_delimiter(delimiter: str | None) -> str | None:
-    if delimiter is None:
-        return None
-    character = _DELIMITER_NAMES.get(delimiter.lower(), delimiter)
-    if len(character) != 1 or character in '"\r\n' or character.isalnum():
-        raise DataError(f"--delimiter {delimiter!r} is not one character: give , ; | tab, or none for a single column")
-    return character
-
-
 def _split(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table | None:
     """Split sample lines by a delimiter, with the quotes that fit best; None if no row can be read."""
     lines = lines[layout.skip_lines :]
@@ -180,8 +189,9 @@ def _read_table(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> 
     below = [record for record, _ in records if record.position.line >= line]
     table_rows = [cells for _, cells in rows[first:]]
     regular = sum(len(cells) == width for cells in table_rows) / len(below)
+    even = sum(len(cells) == width for _, cells in rows) / len(records)
     is_escaped = bool(layout.escape) and any(_has_bare_escape(record, cells) for record, cells in records)
-    return Table(layout, table_rows, line, len(below) < len(records), regular, is_escaped)
+    return Table(layout, table_rows, line, len(below) < len(records), regular, even, is_escaped)
 
 
 def _has_bare_escape(record: Record, cells: Sequence[str]) -> bool:
@@ -205,7 +215,8 @@ def _choose(tables: Sequence[Table], lines: Sequence[Line], is_given: bool, name
     if is_given and tables:
         return tables[0]
     wide = [table for table in tables if table.width > 1]
-    sound = [table for table in wide if table.names_texts or column in table.rows[0]] or [
+    named = [table for table in wide if table.names_texts or column in table.rows[0]]
+    sound = named or [
         table
         for table in wide
         if table.regular >= _MIN_REGULAR and (not table.has_preamble or _looks_like_header(table))
@@ -217,10 +228,13 @@ def _choose(tables: Sequence[Table], lines: Sequence[Line], is_given: bool, name
         split = [table for table in sound if not _holds_delimiters(table, delimiters)]
         has_rows = max(len(table.rows) for table in sound) >= _MIN_SNIFFED_ROWS
         if not has_rows or len(split) != 1 or split[0].layout.delimiter != _sniff(lines):
-            listed = " or ".join(map(delimiter_name, delimiters))
-            raise DataError(f"{name} may be delimited by {listed}: say which by --delimiter")
+            raise _several_delimiters(name, delimiters)
         sound = split
     if sound:
+        # A row with a single value looks like a title above the table, which then is not sound.
+        delimiters = [table.layout.delimiter for table in wide if table.even >= _MIN_REGULAR]
+        if not named and _holds_delimiters(sound[0], delimiters):
+            raise _several_delimiters(name, delimiters)
         return sound[0]
     single = [table for table in tables if table.width == 1 and not table.has_preamble]
     is_named = any(table.names_texts for table in single)
@@ -232,6 +246,11 @@ def _choose(tables: Sequence[Table], lines: Sequence[Line], is_given: bool, name
     if prose or uneven or not single:
         raise DataError(f"{name}: it is unclear how its columns are delimited: give --delimiter, or --delimiter none")
     return _read_table(lines, replace(single[0].layout, delimiter=NO_DELIMITER), finds_preamble=False) or single[0]
+
+
+def _several_delimiters(name: str, delimiters: Sequence[str]) -> DataError:
+    listed = " or ".join(map(delimiter_name, delimiters))
+    return DataError(f"{name} may be delimited by {listed}: say which by --delimiter")
 
 
 def _holds_delimiters(table: Table, delimiters: Sequence[str]) -> bool:

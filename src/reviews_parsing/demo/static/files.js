@@ -8,7 +8,7 @@ import * as records from "./records.js";
 
 const POLL = 500;
 const LOST_POLL = 2000;
-const ACCEPT = ".csv,.tsv,.jsonl,.ndjson,.parquet,.gz,.zst";
+const ACCEPT = ".csv,.tsv,.tab,.txt,.json,.jsonl,.ndjson,.parquet,.xlsx,.xlsm,.gz,.zst,.bz2,.xz";
 const DAY = 24 * 3600 * 1000;
 const BUSY = ["scanning", "waiting", "parsing", "drawing"];
 
@@ -33,7 +33,7 @@ export const show = async (main, id) => {
 const showUpload = async (main) => {
   const message = el("div", {});
   const input = el("input", { type: "file", id: "rp-file", accept: ACCEPT, "aria-describedby": "rp-file-hint" });
-  const hint = el("p", { class: "rp-hint", id: "rp-file-hint" }, "CSV, TSV, JSONL or Parquet; text formats also as .gz or .zst.");
+  const hint = el("p", { class: "rp-hint", id: "rp-file-hint" }, "CSV, TSV, JSON, JSONL, Excel (.xlsx) or Parquet; text formats also as .gz, .zst, .bz2 or .xz.");
   const box = el("div", { id: "rp-upload", class: "rp-drop" }, el("label", { for: "rp-file" }, "File of reviews"), input, hint);
   const files = el("div", {});
   main.append(
@@ -83,10 +83,11 @@ const showJob = async (main, id) => {
   const title = el("h2", { class: "rp-file-name" });
   const connection = el("div", {});
   const message = el("div", { id: "rp-file-message" });
+  const layoutPlace = el("div", { id: "rp-layout" });
   const form = el("form", { id: "rp-file-form" });
   const progress = el("div", { class: "rp-progress" });
   const outcomePlace = el("div", { id: "rp-outcome" });
-  main.append(title, connection, message, form, progress, outcomePlace,
+  main.append(title, connection, message, layoutPlace, form, progress, outcomePlace,
     el("p", {}, el("a", { href: "/files" }, "Another file")));
 
   let job = null;
@@ -132,6 +133,7 @@ const showJob = async (main, id) => {
         forget(id);
         title.textContent = "";
         message.replaceChildren(note(error.message, "error"));
+        layoutPlace.replaceChildren();
         form.replaceChildren();
         outcomePlace.replaceChildren();
       }
@@ -150,7 +152,16 @@ const showJob = async (main, id) => {
   const isParsed = () => job.state === "done" && column.value === job.column;
   const isCurrent = () => isParsed() && (groupBy.value || null) === job.group_by;
 
+  let shownFile = null;
+
   const render = () => {
+    // Columns belong to a layout: with another one, they are chosen anew.
+    const file = JSON.stringify([job.layout, job.columns, job.reading, job.state === "unreadable"]);
+    if (file !== shownFile) {
+      shownFile = file;
+      form.replaceChildren();
+      layoutPlace.replaceChildren(...renderLayout(job, setLayout));
+    }
     title.textContent = job.name;
     setTitle(job.name);
     const kind = job.message.startsWith("Stopped") ? "hint" : "error";
@@ -177,6 +188,12 @@ const showJob = async (main, id) => {
     }
     renderOutcome();
   };
+
+  const setLayout = (reading) => attempt(async () => {
+    await request(`${url}/layout`, { method: "POST", json: reading });
+    outcome = null;
+    await refresh();
+  });
 
   const startQueue = async () => {
     if (!form.reportValidity()) return;
@@ -257,6 +274,47 @@ const showJob = async (main, id) => {
     if (!(error instanceof ApiError)) throw error;
   }
   await refresh();
+};
+
+// How the file is read; the layout of delimited text can be corrected. Values that nobody changes are detected again.
+const renderLayout = (job, setLayout) => {
+  if (!job.has_dialect) return job.layout ? [el("p", { class: "rp-hint" }, `Layout: ${job.layout}.`)] : [];
+  const shown = job.dialect ?? job.reading;
+  const text = (id, name, hint) => [
+    el("label", { for: id }, name), el("input", { type: "text", id, maxlength: 40, spellcheck: "false", "aria-describedby": `${id}-hint` }),
+    el("p", { class: "rp-hint", id: `${id}-hint` }, hint)];
+  const delimiter = text("rp-delimiter", "Delimiter", "One character, or tab, space, none. Empty: detect.");
+  const encoding = text("rp-encoding", "Encoding", "Such as utf-8, utf-16, windows-1252. Empty: detect.");
+  const header = el("select", { id: "rp-header" },
+    [["", "Detect"], ["yes", "With header"], ["no", "No header"]].map(([value, name]) => el("option", { value }, name)));
+  const skip = el("input", { type: "number", id: "rp-skip", min: 0, max: 1000, "aria-describedby": "rp-skip-hint" });
+  delimiter[1].value = shown.delimiter ?? "";
+  encoding[1].value = shown.encoding ?? "";
+  header.value = { true: "yes", false: "no" }[shown.header] ?? "";
+  skip.value = shown.skip_lines ?? "";
+
+  const submit = (event) => {
+    event.preventDefault();
+    const values = {
+      delimiter: delimiter[1].value || null,
+      encoding: encoding[1].value.trim() || null,
+      header: header.value ? header.value === "yes" : null,
+      skip_lines: skip.value === "" ? null : Number(skip.value),
+    };
+    setLayout(Object.fromEntries(Object.entries(values).map(([name, value]) =>
+      [name, value === (shown[name] ?? null) ? job.reading[name] ?? null : value])));
+  };
+  const fields = el("form", { "aria-label": "Layout", onsubmit: submit },
+    el("div", { class: "rp-fields" },
+      el("div", {}, delimiter), el("div", {}, encoding),
+      el("div", {}, el("label", { for: "rp-header" }, "Header"), header),
+      el("div", {}, el("label", { for: "rp-skip" }, "Lines to skip"), skip,
+        el("p", { class: "rp-hint", id: "rp-skip-hint" }, "Lines above the header or the first review."))),
+    el("div", { class: "rp-tools" },
+      el("button", { type: "submit", class: "rp-button" }, "Read the file like this"),
+      Object.keys(job.reading).length ? button("Detect the layout", () => setLayout({})) : ""));
+  const summary = job.layout ? `Layout: ${job.layout}` : "Set the layout";
+  return [el("details", { open: job.state === "unreadable" }, el("summary", {}, summary), fields)];
 };
 
 const describeTime = (seconds) => (seconds < 0.5 ? "less than a second" : seconds < 90 ? `${Math.round(seconds)} s` : `${Math.round(seconds / 60)} min`);
