@@ -125,12 +125,19 @@ def call(message: bytes) -> Client:
     return client
 
 
+async def compute(target: Target) -> None:
+    """Use a core without a request: the share of the loss that comes from the common processor."""
+    sum(range(100_000))
+    await asyncio.sleep(0)
+
+
 def kinds() -> dict[str, Client]:
     """Return the kinds of hostile clients by name."""
     objects = gzip.compress(BODIES["empty inputs"])
     paths = [UNLOAD, UNLOAD.replace("repository/", "repository%2F"), UNLOAD.replace("/models", "//models")]
     review = "The soup was cold, and the waiter was not interested in hearing about it."
     return {
+        "none, a busy process": compute,
         "millions of objects in 7 kB of gzip": repeat(post(INFER, objects, "Content-Encoding: gzip\r\n")),
         "the same over gRPC": call(MESSAGES["empty inputs"]),
         "unloading by encoded paths, from a foreign page": repeat(

@@ -65,6 +65,30 @@ def test_connections_that_wait_give_way_to_new_ones(limited: Server, sent: bytes
     assert "REVIEWS_PARSING_MAX_CONNECTIONS" in limited.log
 
 
+@pytest.mark.parametrize("honest", ["127.0.0.1", "127.0.0.2"])
+def test_connections_with_stalled_bodies_give_way_to_new_ones(limited: Server, honest: str) -> None:
+    head = f"POST {MODEL}/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 99\r\n\r\n{{".encode()
+    get = b"GET /v2/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    with connections(limited, 120, head):
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", limited.http), 30, (honest, 0)) as connection:
+                connection.sendall(get)
+                assert received(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_an_address_with_few_connections_keeps_them(start: Start) -> None:
+    get = b"GET /v2/health/live HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    # The oldest connection, which no time limit ends.
+    with (
+        start(REVIEWS_PARSING_MAX_CONNECTIONS="20", REVIEWS_PARSING_HEADER_SECONDS="600") as server,
+        socket.create_connection(("127.0.0.1", server.http), 30, ("127.0.0.2", 0)) as connection,
+    ):
+        connection.sendall(get[:20])
+        with connections(server, 60, b"POST / HTTP/1.1\r\nHost: 127.0"):
+            connection.sendall(get[20:])
+            assert received(connection).startswith(b"HTTP/1.1 200")
+
+
 def test_headers_that_do_not_arrive_in_time_end_the_connection(limited: Server) -> None:
     before = reached(limited, "header_seconds")
     with connections(limited, 1, b"POST / HTTP/1.1\r\nHost: 127") as [half]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -82,8 +83,8 @@ class _UvicornServer(uvicorn.Server):
 class BoundedProtocol(HttpToolsProtocol):
     """Connection whose client must send the headers of a request in time, and few enough of them.
 
-    Beyond `max_connections`, a new connection replaces the one that has waited for a request longest, so that clients
-    that hold connections open do not keep others out.
+    Beyond `max_connections`, a new connection replaces the one that has waited longest for bytes of its client, of the
+    address with most such connections, so that clients that hold connections open do not keep others out.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -92,7 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
         # Whether the next byte belongs to the headers of a request, not to a body.
         self._in_headers = True
         self._timer: asyncio.TimerHandle | None = None
-        # Shared by all connections of a server: connections without a request in progress, the oldest first.
+        # Shared by all connections of a server: those that wait for a request or its body, the oldest first.
         state: Any = self.server_state
         if not hasattr(state, "waiting"):
             state.waiting, state.settings = {}, Settings()
@@ -105,8 +106,15 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wait(self._settings.header_seconds)
         if len(self.connections) > self._settings.max_connections:
             limit_log.record("max_connections")
-            # This one, if all others have requests in progress.
-            next(iter(self._waiting)).drop()
+            # This one, if all others have complete requests.
+            addresses = Counter(connection.address for connection in self._waiting)
+            [(heaviest, _)] = addresses.most_common(1)
+            next(connection for connection in self._waiting if connection.address == heaviest).drop()
+
+    @property
+    def address(self) -> str:
+        """Address of the client."""
+        return self.client[0] if self.client else ""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
@@ -126,15 +134,17 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(b"431 Request Header Fields Too Large")
 
     def on_headers_complete(self) -> None:
-        """Start the request."""
+        """Start the request, whose body may be missing."""
         self._in_headers = False
-        self._stop_waiting()
+        self._stop_timer()
+        self._waiting.setdefault(self)
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """Expect headers again."""
         super().on_message_complete()
         self._in_headers, self._header_bytes = True, 0
+        self._stop_waiting()
         if self.cycle.response_complete:
             self._wait(self._settings.header_seconds)
 
@@ -157,6 +167,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _stop_waiting(self) -> None:
         self._waiting.pop(self, None)
+        self._stop_timer()
+
+    def _stop_timer(self) -> None:
         if self._timer:
             self._timer.cancel()
             self._timer = None

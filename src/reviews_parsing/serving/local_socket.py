@@ -23,15 +23,8 @@ def local_socket(path: Path) -> Iterator[socket.socket]:
     """
     try:
         _remove_stale(path)
-        listener = socket.socket(socket.AF_UNIX)
-        # Set before the socket exists, because a later change of its mode would leave a moment for others.
-        umask = os.umask(UMASK)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(umask)
+        listener = _listen(path)
         inode = path.stat().st_ino
-        listener.listen(BACKLOG)
     except (AttributeError, OSError) as error:  # AttributeError: the system has no Unix sockets
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         message = f"the socket {path} in REVIEWS_PARSING_MODEL_CONTROL cannot be used: {reason}"
@@ -43,6 +36,21 @@ def local_socket(path: Path) -> Iterator[socket.socket]:
         with suppress(FileNotFoundError):
             if path.stat().st_ino == inode:
                 path.unlink()
+
+
+def _listen(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    # Set before the socket exists, because a later change of its mode would leave a moment for others.
+    umask = os.umask(UMASK)
+    try:
+        listener.bind(str(path))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(umask)
+    return listener
 
 
 def _remove_stale(path: Path) -> None:
