@@ -58,7 +58,7 @@ MISTAKES = {
         "allow_external_traffic = !local.lists_networks",
         "allow_external_traffic = true",
     ),
-    "Jobs of other repositories or branches": ("github.tf", "\"assertion.ref == 'refs/heads/main'\",\n", ""),
+    "Jobs of other repositories or branches": ("github.tf", "\n    \"assertion.ref == 'refs/heads/main'\",", ""),
     "Missing expected failure": ("variables.tf", '!endswith(range, "/0")', "true"),
 }
 

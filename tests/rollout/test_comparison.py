@@ -116,7 +116,7 @@ def test_counts_are_shown(cluster: Cluster, run: Run, prometheus: PrometheusServ
     shown = run("compare", "--prometheus", prometheus.url)
     assert shown.code == 0, shown.err
     assert "version 42 agrees with the champion on 90 of 100 reviews" in shown.out
-    for words in ("spans 95.0%", "categories 90.0%", "polarities 80.0%", "within 25 ms", "3 shed, 2 failed"):
+    for words in ("spans 95.0%", "categories 90.0%", "polarities 80.0%", "within 24 ms", "3 shed, 2 failed"):
         assert words in " ".join(shown.out.split()), words
     form = run("compare", "--prometheus", prometheus.url, "--json").json
     assert (form["compared"], form["same"], form["parts"]["polarities"]) == (100, 90, pytest.approx(0.8))

@@ -47,21 +47,24 @@ class Balancer:
 
 
 def write_endpoints(folder: Path, servers: Sequence[Server]) -> None:
-    """Write the file that Envoy watches, at once."""
-    resources = [
-        {
+    """Write the files that Envoy watches, one for each cluster, which replace the former ones at once."""
+    for name, ports in ((REST, [s.http for s in servers]), (GRPC, [s.grpc for s in servers])):
+        assignment = {
             "@type": f"{TYPES}.config.endpoint.v3.ClusterLoadAssignment",
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(port)}} for port in ports]}],
         }
-        for name, ports in ((REST, [s.http for s in servers]), (GRPC, [s.grpc for s in servers]))
-    ]
-    (folder / "new.json").write_text(json.dumps({"resources": resources}), encoding="utf-8")
-    (folder / "new.json").replace(folder / "endpoints.json")
+        (folder / "new.json").write_text(json.dumps({"resources": [assignment]}), encoding="utf-8")
+        (folder / "new.json").replace(folder / f"{name}.json")
 
 
 def address(port: int) -> dict[str, Any]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def endpoints(folder: Path, name: str) -> dict[str, Any]:
+    source = {"path_config_source": {"path": str(folder / f"{name}.json")}, "resource_api_version": "V3"}
+    return {"eds_config": source}
 
 
 def configuration(folder: Path, port: int, admin: int) -> dict[str, Any]:
@@ -84,10 +87,14 @@ def configuration(folder: Path, port: int, admin: int) -> dict[str, Any]:
             "explicit_http_config": {"http2_protocol_options": {}},
         }
     }
-    endpoints = {"eds_config": {"path_config_source": {"path": str(folder / "endpoints.json")}}}
     clusters = [
-        {"name": REST, "type": "EDS", "eds_cluster_config": endpoints},
-        {"name": GRPC, "type": "EDS", "eds_cluster_config": endpoints, "typed_extension_protocol_options": http2},
+        {"name": REST, "type": "EDS", "eds_cluster_config": endpoints(folder, REST)},
+        {
+            "name": GRPC,
+            "type": "EDS",
+            "eds_cluster_config": endpoints(folder, GRPC),
+            "typed_extension_protocol_options": http2,
+        },
     ]
     chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
     return {

@@ -54,9 +54,8 @@ def start_comparison(service: Service, version: str, percent: float) -> str:
     """
     canary = read_plan(service.read()).canary
     if canary is None or canary.version != version:
-        raise RolloutRefused(
-            f"{service.words} has no canary of version {version}; begin with: rollout start --canary 0"
-        )
+        first = f"rollout start --version {version} --canary 0"
+        raise RolloutRefused(f"{service.words} has no canary of version {version}; begin with: {first}")
     if service.read_comparison() is None:
         raise RolloutRefused(f"{service.words} has no ConfigMap for comparisons; install the chart of this release")
     url = f"http://{service.predictor_name(canary.name)}.{service.namespace}.svc"
