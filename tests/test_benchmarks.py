@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
@@ -110,6 +111,20 @@ def test_each_trial_changes_the_weights(
 def test_a_trial_has_no_lasting_effect(reviews: list[Review], plain_weights: dict[str, Any], tmp_path: Path) -> None:
     weights_after = train_weights(None, reviews, tmp_path)
     assert all(weights.equal(plain_weights[name]) for name, weights in weights_after.items())
+
+
+def test_reviews_for_reports_are_parsed_reviews(tmp_path: Path) -> None:
+    reports = importlib.import_module("reports")
+    assert reports.write(tmp_path / "parsed", reports.variants(50), 120) > 0
+    rows = pq.read_table(tmp_path / "parsed").to_pylist()
+    assert len(rows) == 120
+    for row in rows:
+        for aspect in row["aspects"]:
+            if aspect["word"] is not None:
+                assert row["text"][aspect["start"] : aspect["end"]] == aspect["word"]
+        opinion = row["aspects"][-1]["opinion"]
+        assert row["text"][opinion["start"] : opinion["end"]] == opinion["word"]
+    assert {row["stars"] for row in rows} == {1, 2, 3, 4, 5}
 
 
 def test_an_unknown_trial_is_refused() -> None:

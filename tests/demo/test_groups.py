@@ -37,6 +37,7 @@ def test_the_report_is_drawn_by_other_groups_without_another_parse(page: Page, s
     expect(page.get_by_role("table")).to_have_count(0)
     page.get_by_role("button", name="Compare by town").click()
     expect(figure.first).to_be_visible()
+    expect(page.locator("figcaption", has_text="By town: share of reviews that mention each category")).to_be_visible()
     page.reload()
     expect(groups).to_have_value("town")
     expect(figure.first).to_be_visible()

@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from insights.making import Row, parquet, review
+from reviews_parsing.insights import analyse, write_report
 
 QUIET = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
@@ -37,3 +38,21 @@ def rows() -> list[Row]:
 @pytest.fixture
 def parsed(tmp_path: Path, rows: list[Row]) -> Path:
     return parquet(tmp_path / "parsed.parquet", rows)
+
+
+@pytest.fixture(scope="session")
+def rated_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a report with all sections: a place got worse in September, and blame costs stars."""
+    folder = tmp_path_factory.mktemp("rated")
+    rows = []
+    for n in range(360):
+        place, month = ("Hill", "Quay", "Mill")[n % 3], n // 30 + 1
+        slow = place == "Hill" and month > 8 and n % 5
+        text = (
+            f"🍜 The [soup](FOOD{'-' if n % 7 == 0 else '+'}) came. The [service](SERVICE{'-' if slow else '+'}) too."
+        )
+        stars = 5 - 2 * bool(slow) - n % 2
+        rows.append(review(text, id=f"r{n}", business=place, date=f"2024-{month:02}-{n % 28 + 1:02}", stars=stars))
+    path = folder / "report.html"
+    write_report(analyse([parquet(folder / "p.parquet", rows)], compare="month"), path)
+    return path

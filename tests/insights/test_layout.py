@@ -18,8 +18,6 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from .test_report import rated_report  # noqa: F401  a fixture
-
 OUTLINE = Path(__file__).parent / "outline.json"
 SCHEMES: dict[str, dict[str, Any]] = {
     "light": {"color_scheme": "light", "forced_colors": "none"},
@@ -33,7 +31,7 @@ LAYOUT = (Path(__file__).parent / "layout.js").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, rated_report: Path) -> Iterator[Page]:  # noqa: F811
+def page(browser: Browser, rated_report: Path) -> Iterator[Page]:
     opened = browser.new_page()
     opened.goto(rated_report.as_uri())
     yield opened
@@ -51,6 +49,7 @@ def test_no_text_covers_another_and_nothing_is_cut_off(page: Page, width: int, s
         # Paper is white, whatever the colours of the screen.
         ink = page.evaluate("getComputedStyle(document.documentElement).getPropertyValue('--ink')")
         assert ink == "#000"
+    if (width, scheme) == (PAPER_WIDTH, "light"):
         violations = Axe().run(page, options=RULES).response["violations"]
         assert [(v["id"], v["nodes"][0]["html"][:200]) for v in violations] == []
 

@@ -128,24 +128,6 @@ def test_it_prints(page: tuple[Page, list[str]]) -> None:
     opened.emulate_media(media="screen")
 
 
-@pytest.fixture(scope="module")
-def rated_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a report with all sections: a place got worse in September, and blame costs stars."""
-    folder = tmp_path_factory.mktemp("rated")
-    rows = []
-    for n in range(360):
-        place, month = ("Hill", "Quay", "Mill")[n % 3], n // 30 + 1
-        slow = place == "Hill" and month > 8 and n % 5
-        text = (
-            f"🍜 The [soup](FOOD{'-' if n % 7 == 0 else '+'}) came. The [service](SERVICE{'-' if slow else '+'}) too."
-        )
-        stars = 5 - 2 * bool(slow) - n % 2
-        rows.append(review(text, id=f"r{n}", business=place, date=f"2024-{month:02}-{n % 28 + 1:02}", stars=stars))
-    path = folder / "report.html"
-    write_report(analyse([parquet(folder / "p.parquet", rows)], compare="month"), path)
-    return path
-
-
 @pytest.fixture
 def rated_page(browser: Browser, rated_report: Path) -> Iterator[Page]:
     opened = browser.new_page(viewport={"width": 1280, "height": 900})

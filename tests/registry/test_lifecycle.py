@@ -70,6 +70,7 @@ def test_the_run_holds_everything(with_trained: Path, tmp_path: Path) -> None:
     with registry.tracking() as client:
         run = client.get_run(registry.versions()[0].run_id)
         experiment = client.get_experiment(run.info.experiment_id)
+        version = client.get_model_version(Settings().model_name, registry.versions()[0].version)
         reliability = json.loads(
             Path(client.download_artifacts(run.info.run_id, "reliability.json", str(tmp_path))).read_text()
         )
@@ -98,7 +99,7 @@ def test_the_run_holds_everything(with_trained: Path, tmp_path: Path) -> None:
     assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     assert re.fullmatch(r"few\d+, backbone\d+, seed 13", run.info.run_name)
     assert run.data.tags["mlflow.note.content"].startswith("# reviews-parsing-ner-aspects")
-    assert registry.versions()[0].run_id == run.info.run_id
+    assert version.description == run.data.tags["mlflow.note.content"]
     assert run.data.metrics["test/FOOD/f1"] == run.data.metrics["test_FOOD_f1"]
     assert {"test/span/ece_chance", "validation/aggregated/f1", "training/loss", "validation/loss"} <= set(
         run.data.metrics

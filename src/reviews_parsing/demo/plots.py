@@ -10,6 +10,12 @@ CAPTIONS = {
     "polarity": "Polarity of each category",
     "time_mentions": "Mentions over time",
     "time_polarity": "Polarity over time",
+    "impact": "Stars that praise and blame add to the mean of all ratings",
+}
+MEASURES = {
+    "mentions": "share of reviews that mention each category",
+    "praise": "share of the reviews that mention a category and praise it",
+    "blame": "share of the reviews that mention a category and blame it",
 }
 
 
@@ -30,8 +36,16 @@ def draw_report(
     progress(0.95, "drawing plots")
     return [
         (
-            CAPTIONS.get(name, name.replace("_", " ").capitalize()),
+            _caption(name),
             str(inline(figure, f"plot-{name}")).replace(' style="', ' data-style="'),
         )
         for name, figure in insights.figures(results).items()
     ]
+
+
+def _caption(name: str) -> str:
+    """Return the caption of a plot; those of groups are called `compare_COLUMN_MEASURE`."""
+    if name in CAPTIONS:
+        return CAPTIONS[name]
+    column, _, measure = name.removeprefix("compare_").rpartition("_")
+    return f"By {column}: {MEASURES[measure]}"
