@@ -538,7 +538,7 @@ def _check_layout(options: dict[str, Any]) -> dict[str, Any]:
     }
     for name, value in reading.items():
         if name not in checks or not checks[name](value):
-            raise RequestRefused(f"the layout has no such {name!r}: correct it, or let it be detected", 422)
+            raise RequestRefused(f"{name!r} of the layout is invalid: correct it, or leave it out to be detected", 422)
     try:
         if "delimiter" in reading:
             require_delimiter(reading["delimiter"])
