@@ -63,6 +63,9 @@ def run(state: Path | None = None, experiment: str | None = None, name: str | No
             mlflow.end_run(status)
 
 
+_run = run  # its name in 0.1.0, removed in 0.3.0
+
+
 def mark_killed_runs() -> None:
     """Set the status of running runs of the configured experiment whose process on this machine no longer exists.
 
