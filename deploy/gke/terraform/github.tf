@@ -11,7 +11,7 @@ resource "google_iam_workload_identity_pool" "github" {
 }
 
 resource "google_iam_workload_identity_pool_provider" "github" {
-  #checkov:skip=CKV_GCP_125:The check knows only assertion.sub; here repository and branch are compared as claims of their own.
+  # checkov:skip=CKV_GCP_125: The check knows only assertion.sub; here repository and branch are compared as claims of their own.
   count = var.github_repository == null ? 0 : 1
 
   workload_identity_pool_id          = google_iam_workload_identity_pool.github[0].workload_identity_pool_id
