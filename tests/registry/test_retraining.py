@@ -71,7 +71,7 @@ def trainings(with_champion: Path, monkeypatch: pytest.MonkeyPatch) -> list[list
             run = client.create_run(client.get_run(former.run_id).info.experiment_id)
             on_run(run.info.run_id)
             client.log_text(run.info.run_id, '{"id": "1", "text": "Good soup.", "aspects": []}\n', "data/test.jsonl")
-            client.log_metric(run.info.run_id, "test_aggregated_f1", 0.5)
+            client.log_metric(run.info.run_id, "test/aggregated/f1", 0.5)
             client.set_terminated(run.info.run_id)
             version = client.create_model_version(model_name, former.source, run.info.run_id)
         return SimpleNamespace(run_id=run.info.run_id, version=str(version.version))

@@ -349,8 +349,9 @@ def _train(cycle: Cycle, progress: Progress, report: Report) -> str:
         run_id, version = trained.run_id, trained.version
     cycle.client.set_tag(run_id, "retraining.reason", cycle.get("reason.trigger") or "")
     cycle.set("version", version)
-    f1 = cycle.client.get_run(run_id).data.metrics.get("test/aggregated/f1", 0.0)
-    return f"version {version} trained in run {run_id}: F1 {f1:.3f} on its test split"
+    f1 = cycle.client.get_run(run_id).data.metrics.get("test/aggregated/f1")
+    score = "no F1 was logged" if f1 is None else f"F1 {f1:.3f}"
+    return f"version {version} trained in run {run_id}: {score} on its test split"
 
 
 def _check(cycle: Cycle, version: str) -> str:
