@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -54,4 +55,6 @@ def test_a_full_disk_is_a_message_and_keeps_the_state(monkeypatch: pytest.Monkey
             with pytest.raises(RequestRefused, match="cannot store the file now"):
                 await upload(store, b"text\nA fine soup.\n")
 
-    asyncio.run(run())
+    # The browser of other tests has an event loop in this thread.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, run()).result()

@@ -99,8 +99,9 @@ class Comparison:
                 ComparisonMetrics(target.version).count("shed")
 
     def close(self) -> None:
-        """End the thread after the review in progress."""
+        """End the thread after the review in progress, and drop the reference to the queue."""
         self._target = None
+        self._is_busy = lambda: True
         with suppress(Empty):
             while True:
                 self._reviews.get_nowait()

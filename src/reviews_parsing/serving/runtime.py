@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 
@@ -45,7 +46,7 @@ from reviews_parsing.serving.protocol import (
     read_request,
 )
 from reviews_parsing.serving.queue import ParsedPart, ParseQueue, return_free_memory
-from reviews_parsing.serving.traffic import watch
+from reviews_parsing.serving.traffic import Traffic, watch
 from reviews_parsing.settings import Settings
 
 PLATFORM = "onnxruntime_onnx"
@@ -79,18 +80,14 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         self._limits = RequestLimits(settings.max_texts, settings.max_characters)
         self._traffic = await asyncio.to_thread(watch, parser, folder, self.version, settings)
         threads = settings.threads or usable_cores()
-        self._queue = ParseQueue(parser, threads, settings.max_wait, count_batch, self._observe, on_shed=_record_shed)
         if settings.comparison:
             self._comparison = Comparison(settings.comparison, self.version, lambda: self._queue.waiting > 0)
+        # Without a reference to the runtime: a cycle would keep the model in memory after the version is unloaded.
+        observe = partial(_observe, self._traffic, self._comparison)
+        self._queue = ParseQueue(parser, threads, settings.max_wait, count_batch, observe, on_shed=_record_shed)
         self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._queue.waiting)
         await asyncio.to_thread(return_free_memory)
         return True
-
-    def _observe(self, prepared: Prepared, logits: Logits, reviews: list[ParsedReview]) -> None:
-        """Take a batch whose requests are answered."""
-        self._traffic.observe(prepared, logits, reviews)
-        if self._comparison:
-            self._comparison.observe(prepared.texts, reviews)
 
     async def metadata(self) -> MetadataModelResponse:
         """Return the metadata, with the model's taxonomy once it is loaded."""
@@ -167,6 +164,15 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         tracing.record_batches(parts)
         self._metrics.count(parts, reviews)
         return reviews
+
+
+def _observe(
+    traffic: Traffic, comparison: Comparison | None, prepared: Prepared, logits: Logits, reviews: list[ParsedReview]
+) -> None:
+    """Take a batch whose requests are answered."""
+    traffic.observe(prepared, logits, reviews)
+    if comparison:
+        comparison.observe(prepared.texts, reviews)
 
 
 def _record_shed(displaced: bool) -> None:
