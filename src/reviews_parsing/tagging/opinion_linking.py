@@ -50,12 +50,17 @@ def link_opinions(
     keys = logits[position, width:]
     links = np.full(len(text), NO_OPINION)
     begins, ends = (np.searchsorted(opinions.text, text, side=side) for side in ("left", "right"))
-    for i in np.flatnonzero(begins < ends):
-        candidates = slice(begins[i], ends[i])
-        score = keys[candidates] @ logits[word[i], :width]
-        if bias is not None:
-            score = score + bias[distance_buckets(position[candidates] - word[i])]
-        score[(position[candidates] < stop[i]) & (word[i] < end[candidates])] = 0
+    counts = ends - begins
+    # Pairs of each aspect and the opinions of its text, aspect by aspect.
+    offsets = np.concatenate(([0], np.cumsum(counts)))
+    aspect = np.repeat(np.arange(len(text)), counts)
+    opinion = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - begins, counts)
+    bonus = np.zeros(len(aspect)) if bias is None else bias[distance_buckets(position[opinion] - word[aspect])]
+    overlap = (position[opinion] < stop[aspect]) & (word[aspect] < end[opinion])
+    for i in np.flatnonzero(counts):
+        candidates, pairs = slice(begins[i], ends[i]), slice(offsets[i], offsets[i + 1])
+        score = keys[candidates] @ logits[word[i], :width] + bonus[pairs]
+        score[overlap[pairs]] = 0
         best = int(score.argmax())
         if score[best] > 0 and sentence_of is not None:
             sentence = sentence_of(int(text[i]))
