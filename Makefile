@@ -34,7 +34,7 @@ up: $(STAMP)
 	@$(BIN)/python scripts/up.py
 
 PYTEST_PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
-COVERAGE_FLOOR ?= 90
+COVERAGE_FLOOR ?= 95
 PYTEST_COVERAGE = --cov --cov-report=term:skip-covered --cov-report=xml:build/coverage.xml --cov-fail-under=$(COVERAGE_FLOOR)
 
 test: $(STAMP) lint

@@ -7,7 +7,7 @@ from datetime import date
 import pytest
 
 from reviews_parsing.insights.findings import contrast_sentence, reportable_changes, reportable_contrasts
-from reviews_parsing.insights.results import Change, Comparison, Contrast, Group
+from reviews_parsing.insights.results import Change, Contrast, Group, GroupComparison
 from reviews_parsing.insights.statistics import newcombe, wilson
 
 
@@ -21,7 +21,7 @@ def contrast(value: str, hits: int, rest: int) -> Contrast:
 def test_small_and_pooled_differences_are_not_told() -> None:
     groups = (Group("Mill", 10**6), Group("Quay", 10**6), Group("36 others", 36 * 10**6, 36))
     contrasts = (contrast("Mill", 305_000, 300_000), contrast("Quay", 200_000, 300_000), contrast("36 others", 9, 5**8))
-    (one,) = reportable_contrasts(comparison := Comparison("business", groups, (), contrasts))
+    (one,) = reportable_contrasts(comparison := GroupComparison("business", groups, (), contrasts))
     sentence = "Where business is Quay, 20\u00a0% of the reviews mention FOOD, elsewhere 30\u00a0%"
     assert contrast_sentence(comparison, one) == f"{sentence} (a difference of \u221210 points)."
 

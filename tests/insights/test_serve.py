@@ -18,13 +18,13 @@ from playwright.sync_api import Browser, expect
 from insights.making import parquet, review
 from insights.planting import planted
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights import Insights, Options, open_analysis, report_server
+from reviews_parsing.insights import AnalysisOptions, Insights, open_analysis, report_server
 
 
 @contextmanager
 def serving(path: Path, **options: Any) -> Iterator[tuple[Insights, int]]:
     with ExitStack() as stack:
-        insights, reviews = stack.enter_context(open_analysis([path], Options(**options), lambda *_: None))
+        insights, reviews = stack.enter_context(open_analysis([path], AnalysisOptions(**options), lambda *_: None))
         server = stack.enter_context(report_server(insights, reviews, 0))
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
@@ -127,14 +127,14 @@ def test_a_taken_port_and_missing_texts_are_one_line(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         with (
-            open_analysis([path], Options(), lambda *_: None) as opened,
+            open_analysis([path], AnalysisOptions(), lambda *_: None) as opened,
             pytest.raises(DataError, match=f"port {port} cannot be opened"),
             report_server(*opened, port),
         ):
             pass
     rows = [{"text": "Cut away.", "aspects": review("The [ramen](FOOD+).")["aspects"]}]
     with (
-        open_analysis([parquet(tmp_path / "q.parquet", rows)], Options(), lambda *_: None) as opened,
+        open_analysis([parquet(tmp_path / "q.parquet", rows)], AnalysisOptions(), lambda *_: None) as opened,
         pytest.raises(DataError, match="no sentences to serve"),
         report_server(*opened, 0),
     ):

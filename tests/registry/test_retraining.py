@@ -20,7 +20,7 @@ from reviews_parsing.corrections import Correction, CorrectionStore
 from reviews_parsing.errors import ClusterError, PromotionRefused, RetrainingFailed, RolloutReverted
 from reviews_parsing.pipelines import gate, retraining
 from reviews_parsing.pipelines.gate import Verdict
-from reviews_parsing.pipelines.retraining import Decision, Outcome, Triggers, retrain
+from reviews_parsing.pipelines.retraining import Decision, RetrainingOutcome, Triggers, retrain
 from reviews_parsing.registry.champion import read_champion
 from reviews_parsing.registry.lease import lease
 from reviews_parsing.registry.runs import fetch_file
@@ -112,7 +112,7 @@ def correct(text: str) -> None:
     CorrectionStore().save(correction, None)
 
 
-def call(triggers: Triggers = NOW, **options: Any) -> Outcome:
+def call(triggers: Triggers = NOW, **options: Any) -> RetrainingOutcome:
     return retrain("corpus", Recipe(epochs=1), triggers, **options)
 
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 
 from reviews_parsing.errors import ClusterError
 from reviews_parsing.rollout import CanaryDeployment, Prometheus, Service
-from reviews_parsing.serving.comparison import Target
+from reviews_parsing.serving.comparison import ComparisonTarget
 from reviews_parsing.serving.metrics import LATENCY_BUCKETS_SECONDS
 
 from .api import NAME, NAMESPACE, Cluster
@@ -30,7 +30,7 @@ def test_the_champion_is_told_of_the_canary_and_of_its_end(cluster: Cluster, run
     assert cluster.comparison is not None
     form = json.loads(cluster.comparison["comparison.json"])
     assert form == {"url": f"http://{NAME}-v2-predictor.{NAMESPACE}.svc", "version": "2", "percent": 5.0}
-    assert Target(**form) == Target(form["url"], "2", 5.0)
+    assert ComparisonTarget(**form) == ComparisonTarget(form["url"], "2", 5.0)
     ended = run("undo")
     assert "the comparison is ended" in ended.err
     assert cluster.comparison == {"comparison.json": ""}

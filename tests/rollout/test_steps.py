@@ -331,7 +331,7 @@ def test_what_is_applied_is_what_the_custom_resource_takes(cluster: Cluster) -> 
     if not file.is_file():
         pytest.skip(f"{file} is not here")
     canary = plan.Canary("v3", model("3"), "2026-11-23T00:00:00Z", 10, 1)
-    whole = plan.Plan(plan.Predictor(model("2"), "2026-11-22T00:00:00Z", model("1")), canary)
+    whole = plan.RolloutPlan(plan.Predictor(model("2"), "2026-11-22T00:00:00Z", model("1")), canary)
     spec = plan.build_spec(whole, cluster.object)
     body = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", "metadata": {}, "spec": spec}
     jsonschema.Draft202012Validator(json.loads(file.read_text(encoding="utf-8"))).validate(body)

@@ -17,7 +17,7 @@ from prometheus_client import REGISTRY
 from ports import free_port
 from reviews_parsing.schema import Aspect, ParsedReview
 from reviews_parsing.serving import comparison
-from reviews_parsing.serving.comparison import WAITING, Comparison, Target, agreement
+from reviews_parsing.serving.comparison import WAITING, ComparisonTarget, VersionComparison, agreement
 
 from .client import DEADLINE, Server
 from .conftest import Start
@@ -47,10 +47,10 @@ def count(version: str, result: str) -> float:
 
 
 @contextmanager
-def comparing(file: Path, url: str, version: str, busy: bool = False) -> Iterator[Comparison]:
+def comparing(file: Path, url: str, version: str, busy: bool = False) -> Iterator[VersionComparison]:
     """Yield the comparison of version 1 with `version`, all reviews of which are sampled."""
     file.write_text(json.dumps({"url": url, "version": version, "percent": 100}), encoding="utf-8")
-    running = Comparison(file, "1", lambda: busy)
+    running = VersionComparison(file, "1", lambda: busy)
     try:
         yield running
     finally:
@@ -143,7 +143,7 @@ def test_the_file_decides_at_any_time(tmp_path: Path, caplog: pytest.LogCaptureF
     caplog.set_level(logging.INFO, "mlserver")
     file = tmp_path / "file"
     with other_server(lambda: response("v-file", SOUP)) as url:
-        running = Comparison(file, "1", lambda: False)
+        running = VersionComparison(file, "1", lambda: False)
         running.observe([TEXT], [REVIEW])
         file.write_text(json.dumps({"url": url, "version": "v-file", "percent": 100}), encoding="utf-8")
         until(lambda: "version v-file, 100 %" in caplog.text)
@@ -169,15 +169,15 @@ def test_the_file_decides_at_any_time(tmp_path: Path, caplog: pytest.LogCaptureF
 )
 def test_a_file_that_names_nothing_compares_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "file").write_text(content, encoding="utf-8")
-    assert Target.read(tmp_path / "file") is None
-    assert Target.read(tmp_path / "missing") is None
+    assert ComparisonTarget.read(tmp_path / "file") is None
+    assert ComparisonTarget.read(tmp_path / "missing") is None
 
 
 def test_the_other_version_compares_nothing_with_itself(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         (tmp_path / "file").write_text(json.dumps({"url": url, "version": "7", "percent": 100}), encoding="utf-8")
-        running = Comparison(tmp_path / "file", "7", lambda: False)
+        running = VersionComparison(tmp_path / "file", "7", lambda: False)
         running.observe([TEXT], [REVIEW])
         running.close()
         listening.settimeout(0)

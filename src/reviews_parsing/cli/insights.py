@@ -98,7 +98,7 @@ def insights(
     columns = [name.strip() for names in by or () for name in names.split(",") if name.strip()]
     changes, thresholds = room.parse_alerts(alert or ())
     room.check_targets(out, tables, pictures, digest)
-    options = room.Options(
+    options = room.AnalysisOptions(
         by=None if by is None else tuple(dict.fromkeys(columns)),
         time=time,
         min_score=min_score,

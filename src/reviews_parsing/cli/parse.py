@@ -23,7 +23,7 @@ _LAYOUT, _LIMITS, _RAY = "How files are read", "Limits", "Ray"
 _RATE_SECONDS = 1.0
 
 
-class Engine(StrEnum):
+class BatchEngine(StrEnum):
     """Executor of the parts of a folder."""
 
     local = "local"
@@ -128,8 +128,8 @@ def parse(
     ] = False,
     part_rows: Annotated[int, typer.Option(min=1, help="Maximum rows of a part of a folder.")] = 4096,
     engine: Annotated[
-        Engine, typer.Option(help="Executor of the parts of a folder: this process, or Ray.", rich_help_panel=_RAY)
-    ] = Engine.local,
+        BatchEngine, typer.Option(help="Executor of the parts of a folder: this process, or Ray.", rich_help_panel=_RAY)
+    ] = BatchEngine.local,
     address: Annotated[
         str | None,
         typer.Option(
@@ -169,7 +169,7 @@ def parse(
     if _is_text(inputs):
         _parse_text(inputs[0], min_score, spans_only, model, as_json)
         return
-    if engine is Engine.local and (address or workers):
+    if engine is BatchEngine.local and (address or workers):
         raise DataError("--address and --workers are Ray's: give --engine ray too")
     from reviews_parsing.batch import Limits, Ray, ReadOptions, parse_files
     from reviews_parsing.io.termination import exit_on_sigterm
@@ -191,7 +191,7 @@ def parse(
             rejects_file=rejects,
             resume=resume,
             part_rows=part_rows,
-            executor=Ray(address, workers) if engine is Engine.ray else None,
+            executor=Ray(address, workers) if engine is BatchEngine.ray else None,
             progress=_progress(update),
             on_rows=None if out else rows.extend if as_json else _print_lines,
             on_layouts=output.layouts,

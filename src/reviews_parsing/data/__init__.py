@@ -1,6 +1,6 @@
 """Labelled reviews: readers and writers per format, the shipped corpus, checks, splits and statistics."""
 
-from reviews_parsing.data.checks import Finding, check, check_dataset
+from reviews_parsing.data.checks import LabelFinding, check, check_dataset
 from reviews_parsing.data.dataset_problems import check_labelled
 from reviews_parsing.data.label_fields import Fields
 from reviews_parsing.data.labels import LabelWarning
@@ -13,7 +13,7 @@ from reviews_parsing.data.writing import write, write_splits
 __all__ = [
     "CORPUS_FOLDER",
     "Fields",
-    "Finding",
+    "LabelFinding",
     "LabelWarning",
     "SplitStatistics",
     "TrainingExtension",

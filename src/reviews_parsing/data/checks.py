@@ -19,7 +19,7 @@ from reviews_parsing.schema import Review
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Finding:
+class LabelFinding:
     """A defect of a dataset. `review` is the id of the review; `line` is its row in formats without lines.
 
     A finding about a whole file has no review and the line 0. Kinds: offsets, opinion, overlap, inside-word,
@@ -46,7 +46,7 @@ def check(
     format: str | None = None,
     categories: Collection[str] | None = None,
     fields: Fields = Fields(),
-) -> list[Finding]:
+) -> list[LabelFinding]:
     """Return the defects of the reviews of a dataset, in the order of its reviews.
 
     `source` is as in `read_splits`, or a mapping of splits; then split names replace files, and positions lines. If
@@ -68,7 +68,7 @@ def check(
     located_reviews = list(chain.from_iterable(splits.values()))
     groups = [split for split, members in splits.items() for _ in members]
     findings = [
-        Finding(file, line, review.id, *problem)
+        LabelFinding(file, line, review.id, *problem)
         for file, line, review in located_reviews
         for problem in find_label_problems(review, categories)
     ]
@@ -82,7 +82,7 @@ def check_dataset(
     mapping: Mapping[str, str | None] | None = None,
     format: str | None = None,
     fields: Fields = Fields(),
-) -> list[Finding]:
+) -> list[LabelFinding]:
     """Return the defects of a dataset as a whole: splits without labels, misspelt names, small splits, unread parts.
 
     Also names the form of a file of another tool. Raises DataError if the source cannot be read.
@@ -91,17 +91,17 @@ def check_dataset(
         warnings.simplefilter("always", LabelWarning)
         splits = read_splits(source, mapping, format, fields)
     messages = [str(warning.message) for warning in caught if issubclass(warning.category, LabelWarning)]
-    findings = [Finding(str(source), 0, "", "not-read", message, "warning") for message in messages]
+    findings = [LabelFinding(str(source), 0, "", "not-read", message, "warning") for message in messages]
     file_format = format or (None if str(source) == "corpus" else detect_file_format(source))
     if file_format in FOREIGN_FORMATS:
         message = (
             f"labels in the form of another tool, read as {file_format}: look at them with `data convert` to JSON lines"
         )
-        findings.append(Finding(str(source), 0, "", "format", message, "warning"))
-    return findings + [Finding(str(source), 0, "", *problem) for problem in find_dataset_problems(splits)]
+        findings.append(LabelFinding(str(source), 0, "", "format", message, "warning"))
+    return findings + [LabelFinding(str(source), 0, "", *problem) for problem in find_dataset_problems(splits)]
 
 
-def _check_ids(located_reviews: Sequence[LocatedReview]) -> Iterator[Finding]:
+def _check_ids(located_reviews: Sequence[LocatedReview]) -> Iterator[LabelFinding]:
     """Find repeated ids, but not the positional ids (#1, #2) that readers assign per file."""
     first_with_id: dict[str, LocatedReview] = {}
     for member in located_reviews:
@@ -111,10 +111,10 @@ def _check_ids(located_reviews: Sequence[LocatedReview]) -> Iterator[Finding]:
         # Compare identities, since several reviews can be on one line.
         if first is not member and not is_positional:
             message = f"the id is also that of {first.file}:{first.line}: give each review its own"
-            yield Finding(file, line, review.id, "id", message)
+            yield LabelFinding(file, line, review.id, "id", message)
 
 
-def _check_duplicates(located_reviews: Sequence[LocatedReview], groups: Sequence[str]) -> Iterator[Finding]:
+def _check_duplicates(located_reviews: Sequence[LocatedReview], groups: Sequence[str]) -> Iterator[LabelFinding]:
     for later, earlier, similarity in find_duplicates([review.text for _, _, review in located_reviews], groups):
         file, line, review = located_reviews[later]
         is_leak = groups[later] != groups[earlier]
@@ -123,7 +123,7 @@ def _check_duplicates(located_reviews: Sequence[LocatedReview], groups: Sequence
         original += f", which is in {groups[earlier]}" if is_leak else ""
         if similarity == 1.0:
             message = f"repeats {original}: keep one of the two"
-            yield Finding(file, line, review.id, "duplicate", message)
+            yield LabelFinding(file, line, review.id, "duplicate", message)
         else:
             message = f"{similarity:.0%} the same as {original}: keep one of the two"
-            yield Finding(file, line, review.id, "near-duplicate", message, "error" if is_leak else "warning")
+            yield LabelFinding(file, line, review.id, "near-duplicate", message, "error" if is_leak else "warning")

@@ -1,7 +1,7 @@
 """Insights from parsed reviews: counts of categories, changes, group comparisons, words, quotes, and the report."""
 
 from reviews_parsing.insights.analyse import (
-    Options,
+    AnalysisOptions,
     analyse,
     find_place_column,
     list_group_columns,
@@ -24,8 +24,8 @@ from reviews_parsing.insights.results import Insights
 from reviews_parsing.insights.serve import report_server
 
 __all__ = [
+    "AnalysisOptions",
     "Insights",
-    "Options",
     "alerts",
     "analyse",
     "check_targets",

@@ -15,7 +15,7 @@ from reviews_parsing.insights import counts, dates, evidence, groups, quotes, ra
 from reviews_parsing.insights.candidates import CountTests, Dimension
 from reviews_parsing.insights.dates import Dating
 from reviews_parsing.insights.ratings import RatingColumn
-from reviews_parsing.insights.results import Comparison, Group, Insights, Topic
+from reviews_parsing.insights.results import Group, GroupComparison, Insights, Topic
 from reviews_parsing.insights.reviews import ASPECTS, Reviews, normalised, open_reviews, quoted
 from reviews_parsing.insights.search import FindingSearch, apply_trends
 from reviews_parsing.insights.similar import find_similar_topics
@@ -32,7 +32,7 @@ PLACE_COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
+class AnalysisOptions:
     """Options of an analysis.
 
     Args:
@@ -74,7 +74,7 @@ def analyse(
 
     Raises DataError if there are no reviews, a column does not exist, or a file is damaged.
     """
-    chosen = Options(by=None if by is None else tuple(dict.fromkeys(by)), **options)
+    chosen = AnalysisOptions(by=None if by is None else tuple(dict.fromkeys(by)), **options)
     with open_analysis(paths, chosen, progress or _ignore) as (insights, _):
         return insights
 
@@ -85,7 +85,7 @@ def _ignore(share: float, step: str) -> None:
 
 @contextmanager
 def open_analysis(  # noqa: PLR0915  one step after another
-    paths: Sequence[str | Path], options: Options, report: Progress
+    paths: Sequence[str | Path], options: AnalysisOptions, report: Progress
 ) -> Iterator[tuple[Insights, Reviews]]:
     """Analyse, and keep the reviews open with the views `dated` and `coded` for further queries."""
     lemmatise = topics.lemmatiser(options.language)
@@ -151,7 +151,7 @@ def open_analysis(  # noqa: PLR0915  one step after another
             eligible,
             dating.grain if dating else None,
         )
-        comparisons: list[Comparison] = [
+        comparisons: list[GroupComparison] = [
             groups.compare(name, values, reason, cube[0], order)
             for name, (values, reason), cube in zip(by, grouped, cubes, strict=False)
         ]

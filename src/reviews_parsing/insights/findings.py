@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from reviews_parsing.insights.results import (
     Change,
-    Comparison,
     Contrast,
+    GroupComparison,
     Insights,
     RangeComparison,
     RangeDifference,
@@ -66,7 +66,7 @@ def change_sentence(change: Change, grain: str | None) -> str:
     )
 
 
-def contrast_sentence(comparison: Comparison, contrast: Contrast) -> str:
+def contrast_sentence(comparison: GroupComparison, contrast: Contrast) -> str:
     """Return the difference between a group and all other reviews as a sentence, with the interval in points."""
     base = "reviews" if contrast.measure == "mentions" else "reviews that mention it"
     ends = [points(contrast.difference.low), points(contrast.difference.high)]
@@ -77,7 +77,7 @@ def contrast_sentence(comparison: Comparison, contrast: Contrast) -> str:
     )
 
 
-def reportable_contrasts(comparison: Comparison) -> list[Contrast]:
+def reportable_contrasts(comparison: GroupComparison) -> list[Contrast]:
     """Return the reportable differences of groups that are not pooled, the largest first."""
     pooled = {group.value for group in comparison.groups if group.pooled}
     contrasts = [

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import dates
 from reviews_parsing.insights.counts import MEASURES, Cube
-from reviews_parsing.insights.results import Comparison, Contrast, Group, RangeComparison, RangeDifference, Test
+from reviews_parsing.insights.results import Contrast, Group, GroupComparison, RangeComparison, RangeDifference, Test
 from reviews_parsing.insights.reviews import Reviews
 from reviews_parsing.insights.statistics import adjusted, independence, newcombe, two_share_p, wilson
 
@@ -78,10 +78,12 @@ def _incomparable(groups: Sequence[Group], small: int, column: str, chronologica
     return None
 
 
-def compare(column: str, groups: tuple[Group, ...], reason: str | None, cube: Cube, order: Sequence[str]) -> Comparison:
+def compare(
+    column: str, groups: tuple[Group, ...], reason: str | None, cube: Cube, order: Sequence[str]
+) -> GroupComparison:
     """Compare the groups of a column."""
     if reason:
-        return Comparison(column, groups, (), (), f"There is nothing to compare by '{column}': {reason}.")
+        return GroupComparison(column, groups, (), (), f"There is nothing to compare by '{column}': {reason}.")
     counts = cube.hits.sum(axis=2)
     tests, contrasts = [], []
     for n, category in enumerate(order):
@@ -96,7 +98,7 @@ def compare(column: str, groups: tuple[Group, ...], reason: str | None, cube: Cu
                     contrasts.append(
                         _contrast(group.value, category, measure, (group_hits, group_total), other_reviews)
                     )
-    return Comparison(column, groups, _adjust(tests), _adjust(contrasts))
+    return GroupComparison(column, groups, _adjust(tests), _adjust(contrasts))
 
 
 def _test(category: str, measure: str, pairs: Sequence[tuple[int, int]]) -> Test:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from reviews_parsing.insights.results import (
-    Comparison,
     Driver,
+    GroupComparison,
     Insights,
     Period,
     RangeComparison,
@@ -230,7 +230,7 @@ def polarity_over_time(insights: Insights) -> Figure:
     return _panels(insights, draw, "praise it", "blame it")
 
 
-def heat_map(insights: Insights, comparison: Comparison, measure: str) -> Figure:
+def heat_map(insights: Insights, comparison: GroupComparison, measure: str) -> Figure:
     """Draw groups as rows and categories as columns; reportable differences are bold with an asterisk."""
     from matplotlib.patches import Rectangle
 

@@ -24,7 +24,7 @@ from reviews_parsing.insights.findings import (
     reportable_differences,
 )
 from reviews_parsing.insights.plots import figures
-from reviews_parsing.insights.results import Change, Comparison, Contrast, Finding, Insights, Sentence, Span
+from reviews_parsing.insights.results import Change, Contrast, Finding, GroupComparison, Insights, Sentence, Span
 from reviews_parsing.insights.similar import merge_lines
 from reviews_parsing.insights.svg import inline
 from reviews_parsing.insights.text import day_name, percent, period_name, points
@@ -36,7 +36,7 @@ MAX_FINDINGS, MAX_TOPICS = 15, 40
 """Findings and topics that are shown at once; the others are behind a click."""
 
 
-class Piece(NamedTuple):
+class TextPiece(NamedTuple):
     """A piece of a review, with its span if it is one."""
 
     text: str
@@ -141,7 +141,7 @@ def _overall_changes(insights: Insights) -> list[Change]:
     return list(best.values())
 
 
-def _distinct_contrasts(comparison: Comparison) -> list[Contrast]:
+def _distinct_contrasts(comparison: GroupComparison) -> list[Contrast]:
     """Return the most significant reportable difference of each group and category, in order of their p-values."""
     best: dict[tuple[str, str], Contrast] = {}
     for contrast in sorted(reportable_contrasts(comparison), key=lambda contrast: contrast.adjusted):
@@ -165,17 +165,17 @@ def finding_filter(insights: Insights, finding: Finding) -> str:
     return urlencode({name: value for name, value in filters.items() if value})
 
 
-def pieces(text: str, spans: Sequence[Span]) -> Iterator[Piece]:
+def pieces(text: str, spans: Sequence[Span]) -> Iterator[TextPiece]:
     """Split a review at its spans; of two overlapping spans the first is used."""
     position = 0
     for span in spans:
         if position <= span.start < span.end <= len(text):
             if position < span.start:
-                yield Piece(text[position : span.start], None)
-            yield Piece(text[span.start : span.end], span)
+                yield TextPiece(text[position : span.start], None)
+            yield TextPiece(text[span.start : span.end], span)
             position = span.end
     if position < len(text):
-        yield Piece(text[position:], None)
+        yield TextPiece(text[position:], None)
 
 
 def side(polarity: str | None) -> str:

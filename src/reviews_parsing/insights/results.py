@@ -191,7 +191,7 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class GroupComparison:
     """Comparison of the groups of one column; `note` says why they cannot be compared."""
 
     column: str
@@ -391,7 +391,7 @@ class Insights:
     judgements: tuple[Judgement, ...]
     sentences: tuple[Sentence, ...]
     shown: tuple[QuotedReview, ...]
-    comparisons: tuple[Comparison, ...]
+    comparisons: tuple[GroupComparison, ...]
     cells: tuple[Cell, ...]
     notes: tuple[str, ...]
     starts: tuple[date, ...] = ()

@@ -85,7 +85,7 @@ def lemmatiser(language: str) -> Lemmatise:
 
 
 @dataclass
-class Target:
+class TopicTarget:
     """Counts of all forms with the same lemma in a category."""
 
     aspects: int = 0
@@ -101,7 +101,7 @@ class Target:
         return (lower or self.spellings).most_common(1)[0][0]
 
 
-Targets = Mapping[str, Mapping[str, Target]]
+Targets = Mapping[str, Mapping[str, TopicTarget]]
 """Targets by category and lemma."""
 
 
@@ -119,7 +119,7 @@ def read_targets(reviews: Reviews, lemmatise: Lemmatise, periods: int) -> Target
         ORDER BY n DESC, form
         """
     )
-    targets: dict[str, dict[str, Target]] = defaultdict(lambda: defaultdict(Target))
+    targets: dict[str, dict[str, TopicTarget]] = defaultdict(lambda: defaultdict(TopicTarget))
     for category, form, spelling, *counts in cast(list[tuple[str, str, str, int, int, int, int]], rows):
         target = targets[category][lemmatise(form)]
         target.aspects += counts[0]
@@ -162,7 +162,7 @@ def read_words(
     return words, _judgements(reviews, order)
 
 
-def _top_lemmas(targets: Mapping[str, Target]) -> list[str]:
+def _top_lemmas(targets: Mapping[str, TopicTarget]) -> list[str]:
     """Return the most praised and the most blamed lemmas, sorted by frequency."""
     lemmas: set[str] = set()
     for polarity in (POSITIVE, NEGATIVE):
@@ -289,7 +289,7 @@ def topic_id(category: str, key: str) -> str:
     return f"{category}/{'-'.join(key.split())}"
 
 
-def _gather(targets: Mapping[str, Target], lemmatise: Lemmatise, language: str) -> dict[str, list[Target]]:
+def _gather(targets: Mapping[str, TopicTarget], lemmatise: Lemmatise, language: str) -> dict[str, list[TopicTarget]]:
     """Return the targets of each topic of a category by its key."""
     sizes: Counter[str] = Counter()
     keys = {lemma: _key(lemma, lemmatise, language) for lemma in targets}
@@ -299,7 +299,7 @@ def _gather(targets: Mapping[str, Target], lemmatise: Lemmatise, language: str) 
     for key in sizes:
         if language == "en" and key not in parents and (head := _head(key, sizes)):
             parents[key] = head
-    topics: dict[str, list[Target]] = defaultdict(list)
+    topics: dict[str, list[TopicTarget]] = defaultdict(list)
     for lemma, target in targets.items():
         key, steps = keys[lemma], 0
         while key in parents and steps < 5:

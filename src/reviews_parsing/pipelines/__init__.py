@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         list_reference_sets,
         remove_reference_set,
     )
-    from reviews_parsing.pipelines.retraining import Decision, Outcome, Triggers, retrain
+    from reviews_parsing.pipelines.retraining import Decision, RetrainingOutcome, Triggers, retrain
     from reviews_parsing.pipelines.training import TrainedRun, foundation_checkpoint, train
 
 # Imported on first use: the gate works without the packages of training.
@@ -24,7 +24,7 @@ _MODULES = {
     "gate": ("Verdict", "promote", "require"),
     "publication": ("Published", "publish", "push_to_hub"),
     "references": ("ReferenceSet", "add_reference_set", "list_reference_sets", "remove_reference_set"),
-    "retraining": ("Decision", "Outcome", "Triggers", "retrain"),
+    "retraining": ("Decision", "RetrainingOutcome", "Triggers", "retrain"),
     "training": ("TrainedRun", "foundation_checkpoint", "train"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -32,9 +32,9 @@ _HOME = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = [
     "Decision",
     "EvaluationReport",
-    "Outcome",
     "Published",
     "ReferenceSet",
+    "RetrainingOutcome",
     "TrainedRun",
     "Triggers",
     "Verdict",

@@ -89,7 +89,7 @@ class Deployment(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RetrainingOutcome:
     """Result of a call: the step that the cycle has reached, its run, its version if it has one, and the reason."""
 
     step: str
@@ -148,7 +148,7 @@ def retrain(
     model_name: str | None = None,
     progress: Progress = lambda share, metrics: None,
     report: Report = lambda line: None,
-) -> Outcome:
+) -> RetrainingOutcome:
     """Continue an unfinished cycle, or start one if a trigger says so, and take it as far as possible.
 
     `source` and `recipe` are those of the training, `store` the file of corrections. With `approval` a cycle waits
@@ -164,11 +164,13 @@ def retrain(
                 raise RetrainingFailed(f"no retraining of {name} waits for a decision")
             start, reason = _decide(cycle, triggers, store, name)
             if not start:
-                return Outcome("idle", None, None, reason)
+                return RetrainingOutcome("idle", None, None, reason)
             cycle = _start_cycle(client, name, source, recipe, reason, store, report)
         with lease(client, cycle.run_id) as cycle_lease:
             if cycle_lease is None:
-                return Outcome("busy", cycle.run_id, cycle.get("version"), "another process works on this retraining")
+                return RetrainingOutcome(
+                    "busy", cycle.run_id, cycle.get("version"), "another process works on this retraining"
+                )
             if decision:
                 _record_decision(cycle, decision)
             return _run_steps(cycle, cycle_lease, deployment, approval, progress, report)
@@ -181,7 +183,7 @@ def _run_steps(
     approval: bool,
     progress: Progress,
     report: Report,
-) -> Outcome:
+) -> RetrainingOutcome:
     while (step := cycle.step) in STEPS:
         if not cycle_lease.is_held():
             raise RetrainingFailed(f"another process has taken over the retraining (run {cycle.run_id})")
@@ -198,7 +200,7 @@ def _run_steps(
                     words = f"version {version} passed the gate and waits: reviews-parsing retrain --approve {version}"
                     if deployment and (evidence := deployment.evidence(version)):
                         words = f"{words}\n{evidence}"
-                    return Outcome("waiting", cycle.run_id, version, words)
+                    return RetrainingOutcome("waiting", cycle.run_id, version, words)
                 cycle.advance("promote", approved, report)
             else:
                 cycle.advance(DONE, _promote(cycle, version, deployment), report)
@@ -211,7 +213,7 @@ def _run_steps(
                 report(deployment.undo(version))
             cycle.advance(REFUSED if isinstance(error, PromotionRefused) else FAILED, str(error), report)
             raise
-    return Outcome(step, cycle.run_id, cycle.get("version"), cycle.get("reason.promote") or "")
+    return RetrainingOutcome(step, cycle.run_id, cycle.get("version"), cycle.get("reason.promote") or "")
 
 
 def _decide(cycle: Cycle | None, triggers: Triggers, store: Path | None, name: str) -> tuple[bool, str]:

@@ -21,7 +21,7 @@ from reviews_parsing.registry.runs import fetch_file
 from reviews_parsing.tagging import words
 
 if TYPE_CHECKING:
-    from reviews_parsing.registry.runs import RunLog
+    from reviews_parsing.registry.runs import MlflowRunLog
     from reviews_parsing.schema import Review
 
 FILE = "training_texts.txt"
@@ -48,7 +48,7 @@ def digest_texts(texts: Iterable[str], foundation: TrainingTexts | None = Traini
     return TrainingTexts(digests | foundation.digests, foundation.complete)
 
 
-def log_training_texts(log: RunLog, texts: TrainingTexts) -> None:
+def log_training_texts(log: MlflowRunLog, texts: TrainingTexts) -> None:
     """Log the digests as an artifact of a run."""
     with tempfile.TemporaryDirectory() as scratch:
         lines = [*([] if texts.complete else [INCOMPLETE]), *sorted(texts.digests)]

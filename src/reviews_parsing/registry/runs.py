@@ -35,7 +35,7 @@ PACKAGES = ("reviews-parsing", "torch", "transformers", "onnxruntime", "tokenize
 
 
 @contextmanager
-def run(state: Path | None = None, experiment: str | None = None, name: str | None = None) -> Iterator[RunLog]:
+def run(state: Path | None = None, experiment: str | None = None, name: str | None = None) -> Iterator[MlflowRunLog]:
     """Open a run of `experiment` (default: the configured one) called `name` and close it after the block.
 
     The run is finished after the block, killed if the process was asked to end, and failed after another error. `state`
@@ -54,7 +54,7 @@ def run(state: Path | None = None, experiment: str | None = None, name: str | No
             if state:
                 state.write_text(active.info.run_id, encoding="utf-8")
             mlflow.set_tags({**_provenance(), PROCESS_TAG: f"{socket.gethostname()} {os.getpid()}"})
-            yield RunLog(active.info.run_id)
+            yield MlflowRunLog(active.info.run_id)
             status = "FINISHED"
         except (KeyboardInterrupt, SystemExit):
             status = "KILLED"
@@ -112,7 +112,7 @@ def ensure_experiment(client: MlflowClient, name: str) -> str:
     return str(experiment.experiment_id)
 
 
-class RunLog:
+class MlflowRunLog:
     """An open run; implements the protocol `training.run_log.RunLog`."""
 
     def __init__(self, run_id: str) -> None:

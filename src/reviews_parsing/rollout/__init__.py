@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from reviews_parsing.rollout.plan import Canary, Plan, Predictor
+from reviews_parsing.rollout.plan import Canary, Predictor, RolloutPlan
 
 if TYPE_CHECKING:
     from reviews_parsing.rollout.cluster import Service
@@ -39,9 +39,9 @@ __all__ = [
     "Agreement",
     "Canary",
     "CanaryDeployment",
-    "Plan",
     "Predictor",
     "Prometheus",
+    "RolloutPlan",
     "Service",
     "Status",
     "compared_version",

@@ -67,7 +67,7 @@ class Canary:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RolloutPlan:
     """The part of a service that a rollout manages."""
 
     champion: Predictor
@@ -86,7 +86,7 @@ def version_of(uri: str | None) -> str | None:
     return match.group(1) if match else None
 
 
-def read_plan(service: Mapping[str, Any]) -> Plan:
+def read_plan(service: Mapping[str, Any]) -> RolloutPlan:
     """Return the plan that an InferenceService holds."""
     spec = service["spec"]
     predictor = spec["predictor"]
@@ -112,10 +112,10 @@ def read_plan(service: Mapping[str, Any]) -> Plan:
             annotations.get(PREVIOUS_URI_ANNOTATION),
             _image(predictor),
         )
-    return Plan(champion, canary)
+    return RolloutPlan(champion, canary)
 
 
-def build_spec(plan: Plan, service: Mapping[str, Any]) -> dict[str, Any]:
+def build_spec(plan: RolloutPlan, service: Mapping[str, Any]) -> dict[str, Any]:
     """Return the `spec` to apply so that `service` holds the plan: every managed field, and no other."""
     spec: dict[str, Any] = {"predictor": {}}
     champion = plan.champion

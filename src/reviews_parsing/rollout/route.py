@@ -41,7 +41,7 @@ class Backends:
 
 
 @dataclass(frozen=True, slots=True)
-class Traffic:
+class TrafficSplit:
     """Percent of requests by Service as the route holds them; `accepted` if the gateway has this generation."""
 
     weights: Mapping[str, int]
@@ -68,7 +68,7 @@ def build_rules(backends: Backends, model: str) -> list[dict[str, Any]]:
     return listed
 
 
-def read_traffic(route: Mapping[str, Any]) -> Traffic:
+def read_traffic(route: Mapping[str, Any]) -> TrafficSplit:
     """Return the weights of a route in percent, and whether the gateway has accepted them.
 
     Rules that match a header are left out: they serve requests that ask for one version.
@@ -82,7 +82,7 @@ def read_traffic(route: Mapping[str, Any]) -> Traffic:
     names = {name for share in shares for name in share}
     weights = {name: min(share.get(name, 0) for share in shares) for name in names}
     accepted, reason = _accepted(route)
-    return Traffic(weights, accepted, is_own(route), reason)
+    return TrafficSplit(weights, accepted, is_own(route), reason)
 
 
 def has_rules(route: Mapping[str, Any], rules: list[dict[str, Any]]) -> bool:

@@ -18,11 +18,11 @@ from reviews_parsing.errors import ClusterError, ReviewsParsingError, RolloutRef
 from reviews_parsing.registry.resolution import ModelReference, resolve
 from reviews_parsing.rollout.cluster import ObjectModified, Progress, Service
 from reviews_parsing.rollout.comparison import stop_comparison
-from reviews_parsing.rollout.plan import Canary, Plan, Predictor, build_spec, read_plan, replicas_for
+from reviews_parsing.rollout.plan import Canary, Predictor, RolloutPlan, build_spec, read_plan, replicas_for
 from reviews_parsing.rollout.route import (
     VERSION_HEADER,
     Backends,
-    Traffic,
+    TrafficSplit,
     build_rules,
     has_rules,
     is_own,
@@ -47,7 +47,7 @@ class Status:
     """The plan that a service holds, and the progress of both predictors."""
 
     service: str
-    plan: Plan
+    plan: RolloutPlan
     champion: Progress
     canary: Progress | None
     percent: int = 0
@@ -124,7 +124,7 @@ def start(
         _warn(report, _route_traffic(service, former, force))
         return status(service)
     if canary is None:
-        plan = _apply(service, former, Plan(_successor(service, former, uri, image)), force)
+        plan = _apply(service, former, RolloutPlan(_successor(service, former, uri, image)), force)
         champion = plan.champion
         change = f"version {champion.version}" if former.champion.uri != uri else f"image {image}"
         before = f", which served {former.champion.version}" if former.champion.uri else ""
@@ -152,7 +152,7 @@ def start(
     return _give_share(service, plan, canary, timeout, force, report)
 
 
-def _successor(service: Service, former: Plan, uri: str | None, image: str | None) -> Predictor:
+def _successor(service: Service, former: RolloutPlan, uri: str | None, image: str | None) -> Predictor:
     """Return the champion that follows the one of `former`, which it remembers."""
     old = former.champion
     previous_image = (old.image or service.image(old.name)) if image and image != old.image else None
@@ -160,7 +160,7 @@ def _successor(service: Service, former: Plan, uri: str | None, image: str | Non
 
 
 def _change_share(
-    service: Service, plan: Plan, percent: int, replicas: int, timeout: float, force: bool, report: Report
+    service: Service, plan: RolloutPlan, percent: int, replicas: int, timeout: float, force: bool, report: Report
 ) -> Status:
     """Give a canary another share, with the pods that it needs for it."""
     canary = plan.canary
@@ -169,7 +169,9 @@ def _change_share(
     return _give_share(service, plan, percent, timeout, force, report)
 
 
-def _give_share(service: Service, plan: Plan, percent: int, timeout: float, force: bool, report: Report) -> Status:
+def _give_share(
+    service: Service, plan: RolloutPlan, percent: int, timeout: float, force: bool, report: Report
+) -> Status:
     """Wait for the canary's pods, then give them `percent` of the requests; a failure ends the canary."""
     canary, reverted = plan.canary, _reverted_to(replace(plan, canary=None))
     if canary is None:
@@ -217,7 +219,7 @@ def promote(service: Service, *, timeout: float = 600, force: bool = False, repo
             old = _predecessor(plan.champion, plan.champion.since)
         end_canary(service, _apply(service, plan, replace(plan, champion=old)), report)
         raise RolloutReverted(
-            f"version {canary.version} is not ready everywhere ({failure}); {_reverted_to(Plan(old))}"
+            f"version {canary.version} is not ready everywhere ({failure}); {_reverted_to(RolloutPlan(old))}"
         )
     end_canary(service, plan, report)
     report(f"version {canary.version} serves all requests")
@@ -250,7 +252,7 @@ def undo(service: Service, *, timeout: float = 600, force: bool = False, report:
     return status(service)
 
 
-def end_canary(service: Service, plan: Plan, report: Report, force: bool = False) -> None:
+def end_canary(service: Service, plan: RolloutPlan, report: Report, force: bool = False) -> None:
     """End the canary of a plan: first its traffic, then its pods, so that no request reaches a deleted service.
 
     If the change of traffic is not confirmed in time, the pods end nevertheless. A comparison ends with the canary.
@@ -275,7 +277,7 @@ def end_canary(service: Service, plan: Plan, report: Report, force: bool = False
     _apply(service, plan, replace(plan, canary=None), force)
 
 
-def traffic_share(service: Service, plan: Plan) -> tuple[int, str | None]:
+def traffic_share(service: Service, plan: RolloutPlan) -> tuple[int, str | None]:
     """Return the percent of requests that the gateway gives the canary, and why it is not the plan's, or None."""
     backends, route = _backends(service, plan), service.read_route()
     if route is None:  # an Ingress leads to the champion's Service
@@ -284,7 +286,7 @@ def traffic_share(service: Service, plan: Plan) -> tuple[int, str | None]:
     return traffic.weights.get(backends.canary or "", 0), _difference(traffic, backends)
 
 
-def _route_traffic(service: Service, plan: Plan, force: bool = False) -> str | None:
+def _route_traffic(service: Service, plan: RolloutPlan, force: bool = False) -> str | None:
     """Write the plan's weights into the gateway's route and wait for it; returns None, or why the gateway lacks them.
 
     A route that KServe wrote is not changed, only waited for. Without a route only the champion can get requests.
@@ -307,7 +309,7 @@ def _route_traffic(service: Service, plan: Plan, force: bool = False) -> str | N
         time.sleep(POLL_SECONDS)
 
 
-def _difference(traffic: Traffic, backends: Backends) -> str | None:
+def _difference(traffic: TrafficSplit, backends: Backends) -> str | None:
     """Return why the gateway does not send requests to `backends` by their shares, None if it does."""
     percent, remainder = (traffic.weights.get(name or "", 0) for name in (backends.canary, backends.champion))
     if (percent, remainder) != (backends.percent, 100 - backends.percent):
@@ -316,7 +318,7 @@ def _difference(traffic: Traffic, backends: Backends) -> str | None:
     return None if traffic.accepted else traffic.reason
 
 
-def _backends(service: Service, plan: Plan) -> Backends:
+def _backends(service: Service, plan: RolloutPlan) -> Backends:
     champion, canary = service.predictor_name(plan.champion.name), plan.canary
     if canary is None:
         return Backends(champion)
@@ -348,13 +350,13 @@ def _resolve_uri(version: str | None) -> str:
     return f"models:/{settings.model_name}/{resolve(ModelReference.parse(uri)).version}"
 
 
-def _status(service: Service, plan: Plan) -> Status:
+def _status(service: Service, plan: RolloutPlan) -> Status:
     canary = service.progress(plan.canary.name, plan.canary.uri, plan.canary.image) if plan.canary else None
     champion = service.progress(plan.champion.name, plan.champion.uri, plan.champion.image)
     return Status(service.words, plan, champion, canary, *traffic_share(service, plan))
 
 
-def _apply(service: Service, old: Plan, new: Plan, force: bool = False) -> Plan:
+def _apply(service: Service, old: RolloutPlan, new: RolloutPlan, force: bool = False) -> RolloutPlan:
     """Replace plan `old` by `new` with optimistic locking: of two concurrent changes one is refused."""
     while True:
         document = service.read()
@@ -399,7 +401,7 @@ def _wait(
         time.sleep(POLL_SECONDS)
 
 
-def _reverted_to(plan: Plan) -> str:
+def _reverted_to(plan: RolloutPlan) -> str:
     return f"undone, {f'version {plan.champion.version}' if plan.champion.uri else 'what was before'} goes on serving"
 
 

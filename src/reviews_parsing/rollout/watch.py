@@ -27,7 +27,7 @@ Statistics = Mapping[tuple[str, str], EndpointStatistics]
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AlarmLimits:
     """Limits of a canary: p-value of its failures if it were as good as the champion, and ratio of p95."""
 
     p_value: float
@@ -35,8 +35,8 @@ class Limits:
 
 
 # Repeated tests would find something by chance alone; at the end the champion gets the benefit of the doubt.
-INTERIM_LIMITS = Limits(p_value=0.001, p95_ratio=2.0)
-FINAL_LIMITS = Limits(p_value=0.05, p95_ratio=1.25)
+INTERIM_LIMITS = AlarmLimits(p_value=0.001, p95_ratio=2.0)
+FINAL_LIMITS = AlarmLimits(p_value=0.05, p95_ratio=1.25)
 
 
 def watch_canary(
@@ -76,7 +76,7 @@ def watch_canary(
 
 
 def find_failure(
-    statistics: Statistics, canary: str, champion: str, min_requests: int, limits: Limits, is_final: bool
+    statistics: Statistics, canary: str, champion: str, min_requests: int, limits: AlarmLimits, is_final: bool
 ) -> str | None:
     """Return the reason against the canary, or None. Too little data is a reason only at the end."""
     is_conclusive = False

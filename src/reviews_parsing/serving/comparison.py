@@ -38,7 +38,7 @@ log = logging.getLogger("mlserver")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class ComparisonTarget:
     """The other server: its URL, its version, and the percent of reviews that it gets."""
 
     url: str
@@ -46,7 +46,7 @@ class Target:
     percent: float
 
     @classmethod
-    def read(cls, file: Path) -> Target | None:
+    def read(cls, file: Path) -> ComparisonTarget | None:
         """Return the target in a file of JSON; None if the file is missing, empty or malformed."""
         try:
             form = json.loads(file.read_text(encoding="utf-8") or "null")
@@ -70,13 +70,13 @@ def agreement(ours: Sequence[Aspect], theirs: Sequence[Aspect]) -> Iterator[tupl
         yield part, agree, first.total() + second.total() - 2 * agree
 
 
-class Comparison:
+class VersionComparison:
     """Comparison of the served `version` with the target in `file`, which is read again every few seconds."""
 
     def __init__(self, file: Path, version: str, is_busy: Callable[[], bool]) -> None:
         self._file, self._version, self._is_busy = file, version, is_busy
         self._reviews: Queue[tuple[str, ParsedReview] | None] = Queue(WAITING)
-        self._target: Target | None = None
+        self._target: ComparisonTarget | None = None
         self._connection: http.client.HTTPConnection | None = None
         self._resume = 0.0
         self._reload()
@@ -124,7 +124,7 @@ class Comparison:
         self._disconnect()
 
     def _reload(self) -> None:
-        target = Target.read(self._file)
+        target = ComparisonTarget.read(self._file)
         if target and target.version == self._version:  # this is the other server
             target = None
         if target != self._target:
@@ -133,7 +133,7 @@ class Comparison:
             log.info("comparison: %s", f"version {target.version}, {target.percent:g} %" if target else "none")
         self._target = target
 
-    def _compare(self, target: Target, text: str, review: ParsedReview) -> None:
+    def _compare(self, target: ComparisonTarget, text: str, review: ParsedReview) -> None:
         metrics = ComparisonMetrics(target.version)
         begin = time.perf_counter()
         try:
@@ -156,7 +156,7 @@ class Comparison:
             metrics.aspects(part, {AGREE: agree, DIFFER: differ})
         metrics.count("differ" if any(differ for *_, differ in counts) else "same")
 
-    def _ask(self, target: Target, text: str) -> list[Aspect] | None:
+    def _ask(self, target: ComparisonTarget, text: str) -> list[Aspect] | None:
         """Return the other server's aspects, None if it sheds the request. Raises an error of any kind."""
         if self._connection is None:
             address = urlsplit(target.url)

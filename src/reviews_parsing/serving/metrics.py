@@ -27,7 +27,7 @@ ENDPOINTS = ("rest", "grpc")
 
 
 @dataclass(slots=True)
-class Outcome:
+class RequestOutcome:
     """Status of a request as an HTTP status, also for gRPC, and the number of texts that were parsed for it."""
 
     status: int = HTTPStatus.INTERNAL_SERVER_ERROR
@@ -39,14 +39,14 @@ class Outcome:
         return "many" if self.texts > 1 else "one" if self.texts else "none"
 
 
-_current: ContextVar[Outcome | None] = ContextVar("current", default=None)
+_current: ContextVar[RequestOutcome | None] = ContextVar("current", default=None)
 
 
 @contextmanager
-def observed(endpoint: str) -> Iterator[Outcome]:
+def observed(endpoint: str) -> Iterator[RequestOutcome]:
     """Count a request to `endpoint` (rest or grpc) with its outcome and latency."""
     metrics = _metrics()
-    outcome = Outcome()
+    outcome = RequestOutcome()
     token = _current.set(outcome)
     begin = time.perf_counter()
     metrics.in_progress.inc()

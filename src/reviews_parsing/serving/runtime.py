@@ -29,7 +29,7 @@ from reviews_parsing.parser import AspectParser, Prepared
 from reviews_parsing.schema import ParsedReview
 from reviews_parsing.serving import tracing
 from reviews_parsing.serving.clients import current_client
-from reviews_parsing.serving.comparison import Comparison
+from reviews_parsing.serving.comparison import VersionComparison
 from reviews_parsing.serving.limits import limit_log
 from reviews_parsing.serving.metrics import ModelMetrics, count_batch, count_displaced, phase
 from reviews_parsing.serving.model_resolution import resolve
@@ -58,7 +58,7 @@ WARM_UP = "The soup was warm and the waiter was not."
 class AspectRuntime(MLModel):  # type: ignore[misc]
     """Runtime of MLServer that parses texts into JSON arrays of aspects; its version is resolved at creation."""
 
-    _comparison: Comparison | None = None
+    _comparison: VersionComparison | None = None
 
     def __init__(self, settings: ModelSettings) -> None:
         """Create a runtime. Raises ModelError or TrackingError if the model does not exist."""
@@ -81,7 +81,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         self._traffic = await asyncio.to_thread(watch, parser, folder, self.version, settings)
         threads = settings.threads or usable_cores()
         if settings.comparison:
-            self._comparison = Comparison(settings.comparison, self.version, lambda: self._queue.waiting > 0)
+            self._comparison = VersionComparison(settings.comparison, self.version, lambda: self._queue.waiting > 0)
         # Without a reference to the runtime: a cycle would keep the model in memory after the version is unloaded.
         observe = partial(_observe, self._traffic, self._comparison)
         self._queue = ParseQueue(parser, threads, settings.max_wait, count_batch, observe, on_shed=_record_shed)
@@ -167,7 +167,11 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
 
 
 def _observe(
-    traffic: Traffic, comparison: Comparison | None, prepared: Prepared, logits: Logits, reviews: list[ParsedReview]
+    traffic: Traffic,
+    comparison: VersionComparison | None,
+    prepared: Prepared,
+    logits: Logits,
+    reviews: list[ParsedReview],
 ) -> None:
     """Take a batch whose requests are answered."""
     traffic.observe(prepared, logits, reviews)

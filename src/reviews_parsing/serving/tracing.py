@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
     from opentelemetry.trace import Span, Tracer
 
-    from reviews_parsing.serving.metrics import Outcome
+    from reviews_parsing.serving.metrics import RequestOutcome
     from reviews_parsing.serving.queue import ParsedPart
 
 NAME = "reviews-parsing"
@@ -76,7 +76,7 @@ def start() -> None:
     _tracer()
 
 
-def rest_request(scope: Mapping[str, Any], route: str, outcome: Outcome) -> AbstractContextManager[None]:
+def rest_request(scope: Mapping[str, Any], route: str, outcome: RequestOutcome) -> AbstractContextManager[None]:
     """Trace a REST request, given its ASGI scope; the span ends with the status of `outcome`."""
     if _tracer() is None:
         return nullcontext()
@@ -94,7 +94,9 @@ def rest_request(scope: Mapping[str, Any], route: str, outcome: Outcome) -> Abst
     )
 
 
-def grpc_request(context: Any, outcome: Outcome, status_code: Callable[[int], Any]) -> AbstractContextManager[None]:
+def grpc_request(
+    context: Any, outcome: RequestOutcome, status_code: Callable[[int], Any]
+) -> AbstractContextManager[None]:
     """Trace a call of ModelInfer; the span ends with the status of `outcome`, mapped by `status_code`."""
     if _tracer() is None:
         return nullcontext()
@@ -159,7 +161,11 @@ def jaeger_endpoint(url: str) -> str:
 
 @contextmanager
 def _request(
-    name: str, headers: Mapping[str, str], attributes: Attributes, outcome: Outcome, status_attributes: StatusAttributes
+    name: str,
+    headers: Mapping[str, str],
+    attributes: Attributes,
+    outcome: RequestOutcome,
+    status_attributes: StatusAttributes,
 ) -> Iterator[None]:
     from opentelemetry.propagate import extract
     from opentelemetry.trace import SpanKind
