@@ -39,10 +39,10 @@ SOON = {"OTEL_BSP_SCHEDULE_DELAY": "50"}
 ANSWER = """
 import sys
 from reviews_parsing.serving import tracing
-from reviews_parsing.serving.metrics import Outcome
+from reviews_parsing.serving.metrics import RequestOutcome
 tracing.start()
 scope = {"method": "POST", "path": "/v2/models/m/infer", "scheme": "http", "headers": []}
-with tracing.rest_request(scope, "/v2/models/{model_name}/infer", Outcome(200)):
+with tracing.rest_request(scope, "/v2/models/{model_name}/infer", RequestOutcome(200)):
     tracing.set_model("m", "1")
     with tracing.phase("decode-input"):
         tracing.record_batches([])
