@@ -120,8 +120,9 @@ def main() -> None:
     parser.add_argument("data", help="labelled reviews, as in `train`")
     parser.add_argument("--map", type=Path, help="JSON file that renames or drops categories")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="seeds of splits and trainings")
-    parser.add_argument("--share", type=float, default=1.0, help="share of the training reviews, for learning curves")
-    parser.add_argument("--reviews", type=int, metavar="N", help="labelled reviews in all, in place of --share")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--share", type=float, default=1.0, help="share of the training reviews, for learning curves")
+    part.add_argument("--reviews", type=int, metavar="N", help="labelled reviews in all")
     parser.add_argument(
         "--unlabelled", nargs="+", default=[], metavar="FILE", help="texts without labels, as in `train`"
     )
@@ -144,8 +145,8 @@ def main() -> None:
                 foundation = foundation_checkpoint(seeded, Path(folder))
                 for setting in options.trial:
                     trials.enter_context(trial(setting))
-                part = {"share": options.share, "count": options.reviews}
-                runs.append(measure(splits, seeded, Path(folder), **part, texts=texts, foundation=foundation))
+                sizes = {"share": options.share, "count": options.reviews}
+                runs.append(measure(splits, seeded, Path(folder), **sizes, texts=texts, foundation=foundation))
             print(f"seed {seed}: {runs[-1]}", file=sys.stderr)
     except (ReviewsParsingError, ValueError) as error:
         sys.exit(f"error: {error}")

@@ -1,7 +1,6 @@
-"""Jobs: uploaded files, their state on disk, and the worker processes that read them.
+"""Jobs: uploaded files, and their state on disk.
 
 A job is a folder with an unguessable name. Its state survives a restart of the page: an interrupted stage starts again.
-Workers have limits of memory, CPU time and time, and can be ended at any moment.
 """
 
 from __future__ import annotations
@@ -10,12 +9,9 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import re
 import secrets
 import shutil
-import signal
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -28,6 +24,7 @@ from reviews_parsing.batch.readers.encoding import require_encoding
 from reviews_parsing.corrections import CorrectionStore
 from reviews_parsing.demo import worker
 from reviews_parsing.demo.corrections import apply_corrections
+from reviews_parsing.demo.worker_process import run_worker
 from reviews_parsing.errors import DataError, RequestRefused
 from reviews_parsing.io.files import write_bytes
 from reviews_parsing.settings import Settings
@@ -38,7 +35,6 @@ CONCURRENT_PARSES, CONCURRENT_READS = 2, 2
 MAX_WAITING_JOBS = 64
 READ_SECONDS = 60
 """Time limit for finding the columns of a file or building a queue."""
-MAX_WORKER_LINE_BYTES = 10**6
 STORAGE_CHECK_BYTES = 16 * 10**6
 """An upload checks the storage again after this size."""
 STORAGE_FULL = "The page cannot store the results now, because its storage is full: try again later."
@@ -447,8 +443,6 @@ class JobStore:
     async def _run_worker(self, job: Job, stage: str, options: dict[str, Any], seconds: float) -> dict[str, Any]:
         """Run a stage in a process; return its last message, which has `result` or `error`."""
         folder = self.path(job)
-        temporary = folder / "tmp"
-        temporary.mkdir(exist_ok=True)
         limits = {
             "memory_mb": self._settings.file_memory_mb,
             "cpu_seconds": max(1, round(min(seconds, self._settings.file_cpu_seconds))),
@@ -462,69 +456,12 @@ class JobStore:
             "reading": job.reading,
             "limits": limits,
         }
-        environment = {
-            **os.environ,
-            "TMPDIR": str(temporary),
-            # Its cache of fonts takes seconds to build.
-            "MPLCONFIGDIR": str(self.folder.parent / "matplotlib"),
-            "MALLOC_ARENA_MAX": "2",
-        }
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", worker.__name__),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,
-            limit=MAX_WORKER_LINE_BYTES,
-        )
-        assert process.stdin is not None
-        assert process.stdout is not None
 
         def on_progress(progress: dict[str, Any]) -> None:
             job.progress = progress
 
-        try:
-            async with asyncio.timeout(seconds):
-                process.stdin.write(json.dumps({**request, **options}).encode() + b"\n")
-                reply = await _read_reply(process.stdout, on_progress)
-                if reply is None:
-                    reply = {"error": self._describe_end(job, await process.wait(), limits)}
-        except TimeoutError:
-            reply = {"error": f"{job.name} took more than {seconds:,.0f} s: split it, or ask for a higher limit"}
-        except (BrokenPipeError, ConnectionResetError, ValueError):
-            reply = {"error": f"{job.name} could not be read: try again"}
-        finally:
-            # The process does nothing that is worth waiting for.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-            shutil.rmtree(temporary, ignore_errors=True)
-        return reply
-
-    def _describe_end(self, job: Job, status: int, limits: dict[str, int]) -> str:
-        """Return the reason why a worker ended without a result."""
-        log.warning("a worker for an uploaded file ended with status %d", status)
-        if status in (-signal.SIGXCPU, -signal.SIGKILL):
-            return (
-                f"{job.name} took more than {limits['cpu_seconds']:,} s of processor time: split it, or ask whoever "
-                "runs the page to raise REVIEWS_PARSING_FILE_CPU_SECONDS"
-            )
-        if status == -signal.SIGABRT:
-            return worker.describe_memory_limit(job.name, limits["memory_mb"])
-        return f"{job.name} could not be read: it is damaged, or takes too much memory"
-
-
-async def _read_reply(
-    stdout: asyncio.StreamReader, on_progress: Callable[[dict[str, Any]], None]
-) -> dict[str, Any] | None:
-    """Return the last message of a worker, None if the worker ended without one."""
-    while line := await stdout.readline():
-        message: dict[str, Any] = json.loads(line)
-        if "progress" not in message:
-            return message
-        on_progress(message["progress"])
-    return None
+        fonts = self.folder.parent / "matplotlib"
+        return await run_worker({**request, **options}, folder / "tmp", fonts, seconds, on_progress)
 
 
 def _check_layout(options: dict[str, Any]) -> dict[str, Any]:
