@@ -5,7 +5,7 @@ def test_public_names() -> None:
     assert data.__all__ == [
         "CORPUS_FOLDER",
         "Fields",
-        "Finding",
+        "LabelFinding",
         "LabelWarning",
         "SplitStatistics",
         "TrainingExtension",
