@@ -91,6 +91,12 @@ class Settings(BaseSettings):
         default=10, gt=0, description="maximum time for the headers of a request; beyond: the connection is closed"
     )
     body_seconds: float = Field(default=30, gt=0, description="maximum time for the body of a request; beyond: 408")
+    refusals_per_second: float = Field(
+        default=500,
+        gt=0,
+        description="refused and shed requests per second that are answered at once, divided among addresses; "
+        "others are answered later, up to 10 s (shed: 1 s)",
+    )
     model_control: SecretStr | None = Field(
         default=None,
         description="token that clients must send to load, unload and list models, or unix:/PATH of a local socket for "
