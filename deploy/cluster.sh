@@ -98,9 +98,11 @@ make_secrets() {
             secret istio-ingress gateway-users nginx.org/htpasswd
     fi
     has mlflow mlflow-auth || printf 'username=admin\npassword=%s\n' "$(password)" | secret mlflow mlflow-auth
-    # The server's own user, who may read; deploy/seed.py makes it known to MLflow.
+    # The server's own user, who may read, and that of the retraining; deploy/seed.py makes them known to MLflow.
     has reviews-parsing mlflow-credentials ||
         printf 'username=inference\npassword=%s\n' "$(password)" | secret reviews-parsing mlflow-credentials
+    has reviews-parsing mlflow-retrain ||
+        printf 'username=retrain\npassword=%s\n' "$(password)" | secret reviews-parsing mlflow-retrain
     has monitoring grafana-admin ||
         printf 'admin-user=admin\nadmin-password=%s\n' "$(password)" | secret monitoring grafana-admin
     value=${ALERTS_SLACK_URL:-${ALERTS_WEBHOOK_URL:-}}
@@ -140,6 +142,9 @@ make_secrets() {
         has jenkins-agents "mlflow-$value" ||
             printf 'username=%s\npassword=%s\n' "$value" "$(password)" | secret jenkins-agents "mlflow-$value"
     done
+    has jenkins-agents mlflow-retrain ||
+        printf 'username=retrain\npassword=%s\n' "$(field reviews-parsing mlflow-retrain password)" |
+        secret jenkins-agents mlflow-retrain
 }
 
 # --- Images: tagged by what is in them, so that a new one is rolled out and an old one is not.
@@ -210,14 +215,19 @@ install_everything() {
     unstick
     say "releases: the platform (the first time this takes a quarter of an hour)"
     helmfile_sync platform
-    say "MLflow: the server's user, and a champion"
-    forward mlflow svc/mlflow 80
-    MLFLOW_TRACKING_URI=http://127.0.0.1:$PORT
+    say "MLflow: users, and a champion"
+    forward mlflow svc/mlflow 443
+    MLFLOW_TRACKING_URI=https://127.0.0.1:$PORT
+    MLFLOW_TRACKING_SERVER_CERT_PATH=$PWD/$STATE/mlflow-ca.crt
+    field mlflow mlflow-tls ca.crt >"$MLFLOW_TRACKING_SERVER_CERT_PATH"
     MLFLOW_TRACKING_USERNAME=$(field mlflow mlflow-auth username)
     MLFLOW_TRACKING_PASSWORD=$(field mlflow mlflow-auth password)
     READER_USERNAME=$(field reviews-parsing mlflow-credentials username)
     READER_PASSWORD=$(field reviews-parsing mlflow-credentials password)
-    export MLFLOW_TRACKING_URI MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD READER_USERNAME READER_PASSWORD
+    TRAINER_USERNAME=$(field reviews-parsing mlflow-retrain username)
+    TRAINER_PASSWORD=$(field reviews-parsing mlflow-retrain password)
+    export MLFLOW_TRACKING_URI MLFLOW_TRACKING_SERVER_CERT_PATH MLFLOW_TRACKING_USERNAME MLFLOW_TRACKING_PASSWORD
+    export READER_USERNAME READER_PASSWORD TRAINER_USERNAME TRAINER_PASSWORD
     if [ -n "$JENKINS_REPOSITORY" ]; then
         GATE_USERNAME=$(field jenkins-agents mlflow-gate username)
         GATE_PASSWORD=$(field jenkins-agents mlflow-gate password)

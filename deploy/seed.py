@@ -1,8 +1,8 @@
 """Create users, rights and a champion in a new MLflow. Idempotent.
 
 Reads MLFLOW_TRACKING_URI, _USERNAME and _PASSWORD (of an administrator), and for each role READER (the inference
-server), GATE and PROMOTER (pipelines; optional) ROLE_USERNAME and ROLE_PASSWORD. Every user may read; the promoter may
-also change the registered model and the experiment, which holds the log of champions.
+server), TRAINER (retraining), GATE and PROMOTER (pipelines; optional) ROLE_USERNAME and ROLE_PASSWORD. Every user may
+read; trainer and promoter may also change the registered model and the experiment, which holds the log of champions.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -26,7 +27,7 @@ EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 def main() -> None:
     """Create the users, their rights and the first champion."""
-    for role in ("READER", "GATE", "PROMOTER"):
+    for role in ("READER", "TRAINER", "GATE", "PROMOTER"):
         if role == "READER" or os.environ.get(f"{role}_USERNAME"):
             make_user(os.environ[f"{role}_USERNAME"], os.environ[f"{role}_PASSWORD"])
     champion = registry.champion()
@@ -34,8 +35,9 @@ def main() -> None:
         make_champion()
     else:
         print(f"champion of {MODEL_NAME}: version {champion}")
-    if promoter := os.environ.get("PROMOTER_USERNAME"):
-        grant(promoter)
+    for role in ("TRAINER", "PROMOTER"):
+        if user := os.environ.get(f"{role}_USERNAME"):
+            grant(user)
 
 
 def make_user(name: str, password: str) -> None:
@@ -82,8 +84,9 @@ def _ask(method: str, path: str, body: dict[str, str], version: str = "2.0") -> 
             "Content-Type": "application/json",
         },
     )
+    trust = ssl.create_default_context(cafile=os.environ.get("MLFLOW_TRACKING_SERVER_CERT_PATH"))
     try:
-        with urllib.request.urlopen(request, timeout=30):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=30, context=trust):  # noqa: S310
             return None
     except urllib.error.HTTPError as error:
         answer = error.read().decode(errors="replace")

@@ -3,8 +3,9 @@
 Translated after Istio's source: `pilot/pkg/config/kube/gateway/conversion.go` (`convertHTTPRoute`, `sortHTTPRoutes`,
 `buildHTTPDestination`, `createMirrorFilter`), `pilot/pkg/networking/core/route/route.go` (`TranslateRouteMatch`),
 `pilot/pkg/networking/core/listener_builder.go` (path normalization BASE, escaped slashes unchanged) and
-`pilot/pkg/security/authz` (`HostMatcher`, `PathMatcher`, `PathTemplateMatcher`, request principals) and
-`pilot/pkg/security/authn` (`convertToEnvoyJwtConfig`).
+`pilot/pkg/security/authz` (`HostMatcher`, `PathMatcher`, `PathTemplateMatcher`, request principals),
+`pilot/pkg/security/authn` (`convertToEnvoyJwtConfig`) and `pilot/pkg/networking/core/cluster_tls.go`
+(`constructUpstreamTLS`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import http.client
 import json
 import socket
+import ssl
 import subprocess
 import threading
 import time
@@ -29,6 +31,7 @@ import envoy
 import grpc
 import yaml
 
+from .certificates import certificate, issue
 from .rendering import of_kind, one
 
 DOMAIN = "reviews.localhost"
@@ -36,6 +39,7 @@ API = f"api.{DOMAIN}"
 USER, PASSWORD = "critic", "correct horse"
 TYPES = "type.googleapis.com/envoy.extensions"
 MOUNT = "/etc/gateway-users"
+AUTHORITIES = "/etc/backend-ca"
 READY = "/inference.GRPCInferenceService/ServerReady"
 SERVICE = "reviews-parsing-ner-aspects-predictor"
 REST, GRPC = 80, 8081
@@ -47,9 +51,12 @@ def basic(user: str, password: str) -> str:
 
 
 class Backend:
-    """A Service with a REST and a gRPC port, which records what reaches it and answers with it."""
+    """A Service with a REST and a gRPC port, which records what reaches it and answers with it.
 
-    def __init__(self, name: str) -> None:
+    With `tls`, a folder with tls.crt and tls.key, REST is over TLS.
+    """
+
+    def __init__(self, name: str, tls: Path | None = None) -> None:
         self.name = name
         self.paths: list[str] = []
         backend = self
@@ -78,6 +85,10 @@ class Backend:
 
         self._rest = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._rest.daemon_threads = True
+        if tls:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(tls / "tls.crt", tls / "tls.key")
+            self._rest.socket = context.wrap_socket(self._rest.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self._rest.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
         self._pool = ThreadPoolExecutor(2)
         self._grpc = grpc.server(self._pool)
@@ -409,10 +420,14 @@ def configuration(
     document = {
         "static_resources": {
             "listeners": [{"name": "gateway", "address": _address(port), "filter_chains": [chain]}],
-            "clusters": [_cluster(name, backends, spare) for name in sorted(named | mirrors)],
+            "clusters": [
+                {**_cluster(name, backends, spare), **_upstream_tls(name, manifests)}
+                for name in sorted(named | mirrors)
+            ],
         }
     }
-    mounted: dict[str, Any] = json.loads(json.dumps(document).replace(MOUNT, str(users)))
+    text = json.dumps(document).replace(AUTHORITIES, f"{users}/authorities")
+    mounted: dict[str, Any] = json.loads(text.replace(MOUNT, str(users)))
     assert mounted != document, "the users are read from the folder that is mounted"
     return mounted
 
@@ -438,6 +453,23 @@ def _cluster(name: str, backends: dict[str, Backend], spare: str) -> dict[str, A
     }
 
 
+def _upstream_tls(cluster: str, manifests: list[Manifest]) -> dict[str, Any]:
+    """Return the part of a cluster that a DestinationRule adds."""
+    for rule in of_kind(manifests, "DestinationRule"):
+        if rule["spec"]["host"].split(".")[0] == cluster.partition(":")[0]:
+            tls = rule["spec"]["trafficPolicy"]["tls"]
+            assert tls["mode"] == "SIMPLE"
+            names = [{"san_type": "DNS", "matcher": {"exact": name}} for name in tls["subjectAltNames"]]
+            authority = {"trusted_ca": {"filename": tls["caCertificates"]}, "match_typed_subject_alt_names": names}
+            context = {
+                "@type": f"{TYPES}.transport_sockets.tls.v3.UpstreamTlsContext",
+                "sni": tls["sni"],
+                "common_tls_context": {"validation_context": authority},
+            }
+            return {"transport_socket": {"name": "envoy.transport_sockets.tls", "typed_config": context}}
+    return {}
+
+
 def _address(port: int) -> dict[str, Any]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
@@ -446,12 +478,18 @@ def _address(port: int) -> dict[str, Any]:
 def opened(folder: Path, manifests: list[Manifest], *services: str, keys: str = "") -> Iterator[Gateway]:
     """Yield a gateway that is ready, with a backend for each of the services; the first serves all others.
 
-    `keys` are those of the issuers of tokens (JWKS).
+    `keys` are those of the issuers of tokens (JWKS). A Service that a DestinationRule is for has a certificate.
     """
     digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
     (folder / "htpasswd").write_text(f"{USER}:{{SHA}}{digest}\n", encoding="utf-8")
     with ExitStack() as stack:
         backends = {name: Backend(name) for name in services or (SERVICE,)}
+        for rule in of_kind(manifests, "DestinationRule"):
+            service, namespace = rule["spec"]["host"].split(".")[:2]
+            certified = folder / "authorities" / rule["metadata"]["name"]
+            certified.mkdir(parents=True)
+            issue(certified, certificate(namespace, f"{service}-tls"))
+            backends[service] = Backend(service, certified)
         for backend in backends.values():
             stack.callback(backend.close)
         with socket.socket() as probe:

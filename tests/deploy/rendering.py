@@ -17,6 +17,8 @@ import yaml
 PROJECT = Path(__file__).parents[2]
 CHARTS = PROJECT / "deploy" / "charts"
 SCHEMAS = Path(os.environ.get("REVIEWS_PARSING_SHARED", PROJECT.parent / "shared")) / "crd-schemas"
+# Of kinds that are only in examples: the fields that these use.
+EXCERPTS = Path(__file__).parent / "schemas"
 KUBERNETES = "1.34"
 NAMESPACE = {"reviews-parsing": "reviews-parsing", "ingress": "istio-ingress"}
 # What the environment gives, because no file can know it.
@@ -131,7 +133,10 @@ def one(manifests: list[Manifest], kind: str, name: str | None = None) -> Manife
 def validate(manifest: Manifest) -> None:
     """Validate a manifest. Raises an error for missing, unknown or wrongly typed fields, at any depth."""
     group, _, version = manifest["apiVersion"].rpartition("/")
-    file = SCHEMAS / group / f"{manifest['kind'].lower()}_{version}.json"
+    name = f"{manifest['kind'].lower()}_{version}.json"
+    file = next(
+        (path for folder in (EXCERPTS, SCHEMAS) if (path := folder / group / name).exists()), SCHEMAS / group / name
+    )
     if "." not in group or (group.endswith(".k8s.io") and not file.exists()):
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
         return

@@ -65,6 +65,16 @@ def test_a_tool_with_its_own_login_gets_what_its_user_sends(door: Gateway, host:
         assert (status, arrived["authorization"]) == (200, authorization)
 
 
+def test_the_gateway_speaks_tls_to_mlflow_and_verifies_its_certificate(door: Gateway, tmp_path: Path) -> None:
+    status, _, arrived = door.get(f"mlflow.{DOMAIN}", path="/mlflow/api/2.0/mlflow/x")
+    assert (status, arrived["service"], arrived["path"]) == (200, "mlflow", "/api/2.0/mlflow/x")
+    another = {"routes": {"mlflow": {"tls": {"host": "mlflow.elsewhere.svc.cluster.local"}}}}
+    with opened(tmp_path, manifests(another)) as wary:
+        assert wary.get(f"mlflow.{DOMAIN}")[0] == 503
+        assert wary.get(f"grafana.{DOMAIN}")[0] == 200
+        assert wary.backends["mlflow"].paths == []
+
+
 def test_grpc_needs_the_same_password(door: Gateway) -> None:
     for wrong in (None, basic(USER, "wrong")):
         assert door.code(wrong) == grpc.StatusCode.UNAUTHENTICATED

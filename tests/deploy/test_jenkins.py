@@ -599,9 +599,9 @@ def test_agents_have_only_the_secrets_of_their_stages(pods: Mapping[str, dict[st
     assert used == {
         "test": set(),
         "image": {"cosign", "registry-credentials"},
-        "gate": {"mlflow-gate"},
-        "rollout": {"mlflow-rollout"},
-        "retrain": {"mlflow-retrain"},
+        "gate": {"mlflow-gate", "mlflow-ca"},
+        "rollout": {"mlflow-rollout", "mlflow-ca"},
+        "retrain": {"mlflow-retrain", "mlflow-ca"},
         "notify": {"notify"},
     }
 

@@ -79,7 +79,7 @@ def test_only_a_canary_needs_rights_and_they_are_those_of_the_pipeline() -> None
     assert not of_kind(rendered("reviews-parsing", "gke", PLAIN), "Role")
     plain = pod(rendered("reviews-parsing", "gke", PLAIN))
     assert "serviceAccountName" not in plain
-    assert [v["name"] for v in plain["volumes"]] == ["tmp"]
+    assert [v["name"] for v in plain["volumes"]] == ["tmp", "mlflow-ca"]
     found = rendered("reviews-parsing", "gke", RETRAIN)
     file = PROJECT / "deploy" / "services" / "jenkins" / "k8s-auth" / "rollout.yaml"
     pipeline = [d for d in yaml.safe_load_all(file.read_text(encoding="utf-8")) if d["kind"] == "Role"]

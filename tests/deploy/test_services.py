@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -26,11 +27,13 @@ import yaml
 from mlflow import MlflowClient
 from openapi_spec_validator import OpenAPIV2SpecValidator
 
+from reviews_parsing import registry
 from reviews_parsing.errors import TrackingError
 from reviews_parsing.serving.openapi import document
 from reviews_parsing.settings import MODEL_NAME, Settings
 
-from .rendering import needs_schemas, validate
+from .certificates import certificate, internal, issue
+from .rendering import container, needs_schemas, one, predictor, rendered, validate
 
 PROJECT = Path(__file__).parent.parent.parent
 DEPLOY = PROJECT / "deploy"
@@ -421,14 +424,17 @@ def test_cloud_endpoints_documents_are_valid_and_say_what_the_server_says(tmp_pa
 
 
 @pytest.fixture
-def mlflow(tmp_path: Path) -> Iterator[str]:
-    """MLflow with authentication, as its chart starts it; yields its address."""
+def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """MLflow with authentication and TLS, as its chart starts it, trusted by clients; yields its address."""
     (tmp_path / "auth.ini").write_text(
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path}/mlflow.db\nadmin_username = admin\n"
         "admin_password = 0123456789abcdef\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
-    allowed = values_of(named(helmfile("kind", tmp_path)["releases"], "mlflow"))["serverAllowedHosts"]
+    values = values_of(named(helmfile("gke", tmp_path)["releases"], "mlflow"))
+    (mounted,) = (mount["mountPath"] for mount in values["extraVolumeMounts"])
+    issue(tmp_path, certificate("mlflow", "mlflow-tls"))
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "ca.crt"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -437,8 +443,8 @@ def mlflow(tmp_path: Path) -> Iterator[str]:
     environment = {
         "MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "auth.ini"),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "a key",
-        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(allowed),
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(values["serverAllowedHosts"]),
+        **{name: value.replace(mounted, str(tmp_path)) for name, value in values["extraEnvVars"].items()},
     }
     with (tmp_path / "log").open("wb") as log:
         server = subprocess.Popen(
@@ -449,7 +455,7 @@ def mlflow(tmp_path: Path) -> Iterator[str]:
             start_new_session=True,
         )
     try:
-        address = f"http://127.0.0.1:{port}"
+        address = f"https://127.0.0.1:{port}"
         deadline = time.monotonic() + PATIENCE
         while ask(f"{address}/health") != 200:
             assert server.poll() is None, (tmp_path / "log").read_text()
@@ -469,8 +475,9 @@ def ask(url: str, user: str = "", host: str = "", body: object = None) -> int:
     if host:
         headers["Host"] = host
     data = None if body is None else json.dumps(body).encode()
+    trust = ssl.create_default_context(cafile=os.environ["MLFLOW_TRACKING_SERVER_CERT_PATH"])
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=10, context=trust) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         error.close()
@@ -495,7 +502,7 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
     assert ask(f"{experiment}/get?experiment_id=0", "inference:first-password-of-it") == 401
     assert ask(f"{experiment}/get?experiment_id=0") == 401
     assert ask(f"{experiment}/update", reader, body={"experiment_id": "0", "new_name": "x"}) == 403
-    for host in ("mlflow.mlflow.svc.cluster.local", "mlflow.mlflow.svc", "mlflow.reviews.localhost"):
+    for host in ("mlflow.mlflow.svc.cluster.local", "mlflow.mlflow.svc", "mlflow.endpoints.proj-1.cloud.goog"):
         assert ask(f"{experiment}/get?experiment_id=0", reader, host) == 200, host
     assert ask(f"{experiment}/get?experiment_id=0", reader, "elsewhere.example") == 403
     # The kubelet asks by the pod's address.
@@ -513,10 +520,10 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
     seed.main()
     assert capsys.readouterr().out == f"champion of {MODEL_NAME}: version 1\n"
 
-    # The gate reads; the promoter changes this model, and no other.
+    # The gate reads; trainer and promoter change this model, and no other.
     client.create_experiment(Settings().experiment)
     client.create_registered_model("another")
-    for role in ("GATE", "PROMOTER"):
+    for role in ("GATE", "TRAINER", "PROMOTER"):
         monkeypatch.setenv(f"{role}_USERNAME", role.lower())
         monkeypatch.setenv(f"{role}_PASSWORD", f"first-password-of-{role}")
     seed.main()
@@ -527,11 +534,13 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
         ("GATE", MODEL_NAME, 403),
         ("PROMOTER", "another", 403),
         ("PROMOTER", MODEL_NAME, 200),
+        ("TRAINER", "another", 403),
+        ("TRAINER", MODEL_NAME, 200),
     ):
         body: dict[str, object] = {"name": name, "alias": "champion", "version": "1"}
         assert ask(alias, f"{role.lower()}:first-password-of-{role}", body=body) == status, (role, name)
     experiment_id = client.get_experiment_by_name(Settings().experiment).experiment_id
-    for role, status in (("GATE", 403), ("PROMOTER", 200)):
+    for role, status in (("GATE", 403), ("TRAINER", 200), ("PROMOTER", 200)):
         body = {"experiment_id": experiment_id, "start_time": 1}
         created = f"{mlflow}/api/2.0/mlflow/runs/create"
         assert ask(created, f"{role.lower()}:first-password-of-{role}", body=body) == status, role
@@ -539,3 +548,97 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
     with pytest.raises(TrackingError, match="MLflow refused users/create: 401"):
         seed.make_user("inference", "third-password-of-it")
+
+    # Nobody is answered without TLS, and no password is sent to a server that is not trusted.
+    assert ask(f"{mlflow}/health".replace("https:", "http:")) == 0
+    monkeypatch.delenv("MLFLOW_TRACKING_SERVER_CERT_PATH")
+    with pytest.raises(TrackingError, match=r"certificate verify failed.*; set MLFLOW_TRACKING_SERVER_CERT_PATH to "):
+        registry.champion()
+
+
+@needs_schemas
+def test_certificates_inside_the_cluster_are_what_their_issuer_takes() -> None:
+    documents = internal()
+    for manifest in documents:
+        validate(manifest)
+    issuers = {d["metadata"]["name"]: d["spec"] for d in documents if d["kind"] == "ClusterIssuer"}
+    made = {d["spec"]["secretName"]: d["metadata"]["namespace"] for d in documents if d["kind"] == "Certificate"}
+    assert {d["spec"]["issuerRef"]["name"] for d in documents if d["kind"] == "Certificate"} == set(issuers)
+    assert made[issuers["internal"]["ca"]["secretName"]] == "cert-manager"
+
+
+def test_mlflow_speaks_tls_and_every_client_trusts_its_certificate(tmp_path: Path) -> None:
+    releases = helmfile("gke", tmp_path)["releases"]
+    server = values_of(named(releases, "mlflow"))
+    certified = certificate("mlflow", "mlflow-tls")
+    (volume,) = server["extraVolumes"]
+    assert volume["secret"]["secretName"] == certified["secretName"]
+    assert server["service"]["port"] == 443
+    # Clients by their addresses; each has a Secret with the authority in its namespace.
+    jenkins = yaml.safe_load((DEPLOY / "services/jenkins/values.yaml").read_text(encoding="utf-8"))
+    ray = (DEPLOY / "ray" / "rayjob.yaml").read_text(encoding="utf-8")
+    chart = rendered("reviews-parsing", "gke", {"retrain": {"enabled": True, "options": ["--every", "30d"]}})
+    retrain = one(chart, "CronJob")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    head = yaml.safe_load(ray)["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    for name, pod in (
+        ("reviews-parsing", {**predictor(chart), "containers": [container(chart)]}),
+        ("reviews-parsing", retrain),
+        ("reviews-parsing", head),
+    ):
+        (spec,) = pod["containers"]
+        variables = {e["name"]: e.get("value", "") for e in spec["env"]}
+        assert variables["MLFLOW_TRACKING_URI"].removeprefix("https://") in certified["dnsNames"]
+        (mount,) = (m for m in spec["volumeMounts"] if m["name"] == "mlflow-ca")
+        assert variables["MLFLOW_TRACKING_SERVER_CERT_PATH"] == f"{mount['mountPath']}/ca.crt"
+        (secret,) = (v["secret"] for v in pod["volumes"] if v["name"] == "mlflow-ca")
+        assert secret["secretName"] == certificate(name, "mlflow-ca")["secretName"]
+        assert [item["key"] for item in secret["items"]] == ["ca.crt"], "no key is mounted"
+    assert jenkins["mlflowUrl"].removeprefix("https://") in certified["dnsNames"]
+    assert jenkins["mlflowCaSecret"] == certificate("jenkins-agents", "mlflow-ca")["secretName"]
+    script = scripts()
+    assert "MLFLOW_TRACKING_URI=https://127.0.0.1:$PORT" in script
+    assert certified["ipAddresses"] == ["127.0.0.1"]
+    assert f"field mlflow {certified['secretName']} ca.crt >" in script
+    # The gateway.
+    door = rendered("ingress", "gke")
+    tls = one(door, "DestinationRule")["spec"]["trafficPolicy"]["tls"]
+    assert tls["sni"] in certified["dnsNames"]
+    deployment = yaml.safe_load(one(door, "ConfigMap")["data"]["deployment"])["spec"]["template"]["spec"]
+    (mount,) = (
+        m for m in deployment["containers"][0]["volumeMounts"] if tls["caCertificates"].startswith(m["mountPath"])
+    )
+    (secret,) = (v["secret"] for v in deployment["volumes"] if v["name"] == mount["name"])
+    assert secret["secretName"] == certificate("istio-ingress", "mlflow-ca")["secretName"]
+    (backend,) = one(door, "HTTPRoute", "mlflow")["spec"]["rules"][-1]["backendRefs"]
+    assert backend["port"] == server["service"]["port"]
+
+
+def test_the_probes_of_mlflow_ask_over_tls(tmp_path: Path) -> None:
+    """The probe as the template of chart 1.11.5 writes it, read by Helm's own YAML library."""
+    releases = helmfile("kind", tmp_path)["releases"]
+    assert named(releases, "mlflow")["version"] == "1.11.5", "does the chart have a scheme now?"
+    (tmp_path / "chart" / "templates").mkdir(parents=True)
+    (tmp_path / "chart" / "Chart.yaml").write_text("{apiVersion: v2, name: probe, version: 0.1.0}")
+    (tmp_path / "chart" / "templates" / "probe.yaml").write_text(
+        """{{- define "probe" }}
+          readinessProbe:
+            httpGet:
+              path: /health
+              port: mlflow
+          {{- with .Values.readinessProbe }}
+            {{- toYaml . | nindent 12 }}
+          {{- end }}
+        {{- end }}
+        {{- include "probe" . | fromYaml | toYaml }}"""
+    )
+    with helm_python.Chart.load(str(tmp_path / "chart")) as chart:
+        (text,) = chart.render(values_of(named(releases, "mlflow")), name="probe", namespace="default").values()
+    probe = yaml.safe_load(text)["readinessProbe"]
+    assert probe == {"httpGet": {"path": "/health", "port": "mlflow", "scheme": "HTTPS"}}
+
+
+def test_a_server_without_tls_needs_no_authority() -> None:
+    for mlflow in ({"uri": "http://mlflow.example.com"}, {"uri": "https://mlflow.example.com", "caSecret": ""}):
+        text = yaml.safe_dump_all(rendered("reviews-parsing", "gke", {"mlflow": mlflow}))
+        assert "mlflow-ca" not in text
+        assert "SERVER_CERT_PATH" not in text

@@ -52,6 +52,9 @@ _ADVICE = {
     "disk is full|No space left": "free some disk space",
     "readonly|unable to open|Permission denied": "check that you may write there",
     "Can't locate revision|Detected out-of-date": "another MLflow release wrote it: install that release",
+    "CERTIFICATE_VERIFY_FAILED|certificate verify failed": (
+        "set MLFLOW_TRACKING_SERVER_CERT_PATH to the file of its authority's certificate"
+    ),
 }
 _ARTIFACT_COLUMNS = (
     ("experiments", "artifact_location"),
@@ -221,9 +224,13 @@ def _unusable(uri: str, reason: str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return the telling line of an error's text, by default the first, shortened at a word."""
+    """Return the telling line of an error's text, by default the first, shortened at a word.
+
+    Of a failed request it is the cause, which stands after the address.
+    """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     line = next((line for line in lines if _advice(line)), lines[0])
+    line = re.sub(r".*\(Caused by (.+)\)$", r"\1", line)
     return shorten(redacted(line), MAX_REASON_CHARACTERS, placeholder=" ...")
 
 

@@ -35,6 +35,26 @@ S3 offers addresses of the store itself, which its clients here cannot reach; no
   value: "false"
 - name: MLFLOW_ENABLE_PROXY_MULTIPART_UPLOAD
   value: "false"
+{{- if include "reviews-parsing.mlflow-ca" . }}
+- name: MLFLOW_TRACKING_SERVER_CERT_PATH
+  value: /etc/mlflow-ca/ca.crt
+{{- end }}
+{{- end }}
+
+{{/* The authority of MLflow's certificate: its Secret, if there is TLS, a volume, and its mount. No key is mounted. */}}
+{{- define "reviews-parsing.mlflow-ca" -}}
+{{- if hasPrefix "https:" .Values.mlflow.uri }}{{ .Values.mlflow.caSecret }}{{ end }}
+{{- end }}
+{{- define "reviews-parsing.mlflow-ca-volume" -}}
+{{- with include "reviews-parsing.mlflow-ca" . }}
+- name: mlflow-ca
+  secret: {secretName: {{ . }}, items: [{key: ca.crt, path: ca.crt}]}
+{{- end }}
+{{- end }}
+{{- define "reviews-parsing.mlflow-ca-mount" -}}
+{{- if include "reviews-parsing.mlflow-ca" . }}
+- {name: mlflow-ca, mountPath: /etc/mlflow-ca, readOnly: true}
+{{- end }}
 {{- end }}
 
 {{/* The trust policy, if there is one: a variable, a mount and a volume of every pod that loads models. */}}
