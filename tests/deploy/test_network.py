@@ -170,7 +170,7 @@ def test_services_of_others_are_reached_by_those_who_need_them_and_by_nobody_els
         *((source, "jaeger", 4317) for source in ours),
         *((source, "jaeger", 16686) for source in ("gateway", "grafana")),
         ("prometheus", "jaeger", 8888),
-        *((source, "prometheus", 9090) for source in ("grafana", "keda", "rollout", "retrain")),
+        *((source, "prometheus", 9090) for source in ("grafana", "keda", "rollout", "trainer", "retrain")),
         *((source, "alertmanager", port) for source in ("grafana", "prometheus") for port in (8080, 9093)),
         ("prometheus", "state-metrics", 8080),
         *((source, "grafana", 3000) for source in ("gateway", "prometheus")),

@@ -10,7 +10,7 @@ import yaml
 
 from reviews_parsing.settings import MODEL_NAME, Settings
 
-from .rendering import NAMESPACE, PROJECT, RETRAIN, Manifest, of_kind, one, rendered
+from .rendering import NAMESPACE, PROJECT, RETRAIN, Manifest, defaults, of_kind, one, rendered
 from .test_tools_chart import parsed
 
 NAME = "reviews-parsing-retrain"
@@ -66,6 +66,15 @@ def test_its_variables_are_those_of_the_settings() -> None:
         MODEL_NAME,
         NAMESPACE["reviews-parsing"],
     )
+
+
+def test_it_may_ask_prometheus_for_the_alert_of_drift() -> None:
+    network = defaults("reviews-parsing")["network"]["prometheus"]
+    (policy,) = (
+        p for p in of_kind(rendered("reviews-parsing", "gke", PLAIN), "NetworkPolicy") if NAME in p["metadata"]["name"]
+    )
+    peers = [peer for rule in policy["spec"]["egress"] for peer in rule.get("to", [])]
+    assert network["podLabels"] in [peer["podSelector"].get("matchLabels") for peer in peers]
 
 
 def test_one_works_at_a_time_and_a_refusal_is_not_repeated() -> None:

@@ -21,6 +21,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from reviews_parsing.io.ports import free_port
+from reviews_parsing.rollout import Prometheus
 from reviews_parsing.schema import Aspect
 from reviews_parsing.serving.metrics import LATENCY_BUCKETS_SECONDS
 from serving.client import Server
@@ -169,6 +170,16 @@ def test_the_rules_are_rules() -> None:
 
 def test_alerts_fire_when_they_should_and_only_then() -> None:
     promtool("test", "rules", *RULE_TESTS)
+
+
+def test_the_age_of_the_alert_of_drift_is_what_retraining_asks_for() -> None:
+    asked = {
+        query["expr"]
+        for path in RULE_TESTS
+        for case in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]
+        for query in case.get("promql_expr_test", [])
+    }
+    assert Prometheus("", "reviews-parsing").drift_query("3") in asked
 
 
 def test_each_alert_is_tested_both_ways() -> None:

@@ -9,13 +9,18 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote_plus
 
 import pytest
+from typer.testing import CliRunner
 
 from reviews_parsing import data, pipelines, registry
+from reviews_parsing.cli.app import app
 from reviews_parsing.corrections import Correction, CorrectionStore
 from reviews_parsing.errors import ClusterError, PromotionRefused, RetrainingFailed, RolloutReverted
 from reviews_parsing.pipelines import gate, retraining
@@ -24,6 +29,7 @@ from reviews_parsing.pipelines.retraining import Decision, RetrainingOutcome, Tr
 from reviews_parsing.registry.champion import read_champion
 from reviews_parsing.registry.lease import lease
 from reviews_parsing.registry.runs import fetch_file
+from reviews_parsing.rollout import Prometheus
 from reviews_parsing.schema import Aspect
 from reviews_parsing.settings import MODEL_NAME
 from reviews_parsing.training.fit import Recipe
@@ -149,6 +155,57 @@ def test_a_scheduler_may_call_it_as_often_as_it_likes(trainings: list[list[str]]
     assert call(triggers).reason == "0 of 2 corrections; the last training was 0 days ago"
     assert call(Triggers(every=timedelta(0))).step == "done"
     assert len(trainings) == 2
+
+
+def test_an_alarm_of_drift_starts_it_when_it_is_old_enough(trainings: list[list[str]]) -> None:
+    def alarms(version: str) -> dict[str, float]:
+        return {"words": 90_000.0, "capitals": 60.0} if version == "1" else {}
+
+    drift = timedelta(days=2)
+    outcome = call(Triggers(drift=drift, alarms=alarms))
+    assert (outcome.step, outcome.reason) == (
+        "idle",
+        "an alarm of drift of capitals, words is younger than 2 days, 0:00:00",
+    )
+    outcome = call(Triggers(drift=timedelta(days=1), alarms=alarms))
+    assert outcome.step == "done"
+    assert reasons(outcome.run_id or "")["trigger"].startswith("alarm of drift of words since 1 day, 1:00:00; ")
+    # The new champion has no alarm yet.
+    assert call(Triggers(drift=timedelta(days=1), alarms=alarms)).reason == "no alarm of drift"
+
+
+def test_alarms_come_from_prometheus(with_champion: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            asked.append(unquote_plus(self.rfile.read(int(self.headers["Content-Length"])).decode()))
+            result = [{"metric": {"number": "words"}, "value": [1, "60"]}]
+            body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": result}}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    def printed() -> str:
+        done = CliRunner().invoke(app, ["retrain", "--drift", "1d"])
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        monkeypatch.setenv("PROMETHEUS_URL", f"http://127.0.0.1:{server.server_port}")
+        assert "idle: an alarm of drift of words is younger than 1 day" in printed()
+        assert asked == [f"query={Prometheus('', 'reviews-parsing').drift_query('1')}"]
+        server.shutdown()
+    assert "idle: no drift to be seen (Prometheus at" in printed()
+    monkeypatch.delenv("PROMETHEUS_URL")
+    done = CliRunner().invoke(app, ["retrain", "--drift", "1d"])
+    assert isinstance(done.exception, RetrainingFailed)
+    assert "or PROMETHEUS_URL" in str(done.exception)
 
 
 def test_corrections_that_the_gate_evaluates_on_are_left_out(trainings: list[list[str]], tmp_path: Path) -> None:

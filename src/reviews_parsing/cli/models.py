@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from reviews_parsing.cli import output
 from reviews_parsing.cli.options import AsJson, Domain, Split, registered_model
 
 if TYPE_CHECKING:
-    from reviews_parsing.pipelines.retraining import Deployment
+    from reviews_parsing.pipelines.retraining import Alarms, Deployment
     from reviews_parsing.registry import Version
 
 
@@ -198,7 +198,11 @@ def retrain(
         int | None, typer.Option(min=1, help="Train after this number of corrections since the last training.")
     ] = None,
     drift: Annotated[
-        str | None, typer.Option(help="Train when the traffic of this window differs from the training: 24h, 1d.")
+        str | None,
+        typer.Option(
+            help="Train when the traffic of this window differs from the training: 24h, 1d. Without a folder of "
+            "traffic: when the alert of drift in Prometheus (PROMETHEUS_URL) is as old as that."
+        ),
     ] = None,
     traffic: Annotated[
         Path | None, typer.Option(help="Folder of the traffic for --drift. Default: REVIEWS_PARSING_TRAFFIC.")
@@ -241,7 +245,9 @@ def retrain(
 
     if approve and reject:
         raise typer.BadParameter("give one of --approve and --reject")
-    triggers = pipelines.Triggers(_period(every, "--every"), corrections, _period(drift, "--drift"), traffic, now)
+    triggers = pipelines.Triggers(
+        _period(every, "--every"), corrections, _period(drift, "--drift"), traffic, _alarms(), now
+    )
     if not (approve or reject or now or any((every, corrections, drift))):
         raise typer.BadParameter("give a trigger: --every, --corrections, --drift or --now")
     options: dict[str, Any] = {"backbone": backbone, "epochs": epochs, "foundation": foundation, "seed": seed}
@@ -300,6 +306,26 @@ def _deployment(canary: int | None, stack: ExitStack) -> Deployment | None:
     service = stack.enter_context(Service(settings.service, settings.namespace))
     prometheus = Prometheus(settings.prometheus_url, settings.namespace) if settings.prometheus_url else None
     return CanaryDeployment(service, canary, report=output.print_line, prometheus=prometheus)
+
+
+def _alarms() -> Alarms | None:
+    """Return the alarms of drift in Prometheus, None if no Prometheus is configured."""
+    from reviews_parsing.errors import DataError
+    from reviews_parsing.rollout.prometheus import Prometheus, PrometheusUnavailable
+    from reviews_parsing.settings import Settings
+
+    settings = Settings()
+    if not settings.prometheus_url:
+        return None
+    prometheus = Prometheus(settings.prometheus_url, settings.namespace)
+
+    def alarms(version: str) -> Mapping[str, float]:
+        try:
+            return prometheus.drift_seconds(version)
+        except PrometheusUnavailable as error:
+            raise DataError(str(error)) from error
+
+    return alarms
 
 
 def _period(text: str | None, option: str) -> timedelta | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -50,16 +50,22 @@ CORRECTIONS_FILE = "corrections.jsonl"
 STEPS = ("train", "gate", "rollout", "approval", "promote")
 DONE, REFUSED, FAILED = "done", "refused", "failed"
 Report = Callable[[str], None]
+Alarms = Callable[[str], Mapping[str, float]]
+"""Features of a version's traffic for which an alarm of drift is active, with its age in seconds. Raises DataError."""
 
 
 @dataclass(frozen=True, slots=True)
 class Triggers:
-    """Conditions for a new cycle; any of them suffices: time since the last training, corrections, drift, `now`."""
+    """Conditions for a new cycle; any of them suffices: time since the last training, corrections, drift, `now`.
+
+    Drift is that of the traffic in a folder within the period `drift`; without a folder, alarms of that age.
+    """
 
     every: timedelta | None = None
     corrections: int | None = None
     drift: timedelta | None = None
     traffic: Path | None = None
+    alarms: Alarms | None = None
     now: bool = False
 
 
@@ -247,13 +253,17 @@ def _decide(cycle: Cycle | None, triggers: Triggers, store: Path | None, name: s
 
 
 def _find_drift(triggers: Triggers, name: str, version: str) -> tuple[bool, str]:
-    """Compare the traffic of the window with the champion's profile."""
+    """Compare the traffic of the window with the champion's profile, or look for an alarm of that age."""
     from reviews_parsing.monitor import Profile, detect_drift, read_traffic
 
     folder = triggers.traffic or Settings().traffic
-    if folder is None:
-        raise RetrainingFailed("--drift needs the folder of the traffic: --traffic FOLDER or REVIEWS_PARSING_TRAFFIC")
+    if folder is None and triggers.alarms is None:
+        raise RetrainingFailed(
+            "--drift needs the folder of the traffic (--traffic FOLDER or REVIEWS_PARSING_TRAFFIC) or PROMETHEUS_URL"
+        )
     try:
+        if folder is None:
+            return _find_alarm(triggers, version)
         profile = Profile.read(locate(f"models:/{name}/{version}")[0])
         window = read_traffic(folder, profile, triggers.drift)
         result = detect_drift(profile.extractor.names, profile.features, window.features)
@@ -263,6 +273,18 @@ def _find_drift(triggers: Triggers, name: str, version: str) -> tuple[bool, str]
     if names:
         return True, f"drift of {names} in {result.reviews:,} reviews"
     return False, f"no drift in {result.reviews:,} reviews"
+
+
+def _find_alarm(triggers: Triggers, version: str) -> tuple[bool, str]:
+    alarms = triggers.alarms(version) if triggers.alarms else {}
+    limit = triggers.drift.total_seconds() if triggers.drift else 0
+    old = {feature: age for feature, age in alarms.items() if age >= limit}
+    if old:
+        features = ", ".join(sorted(old)[:5])
+        return True, f"alarm of drift of {features} since {timedelta(seconds=round(max(old.values())))}"
+    if alarms:
+        return False, f"an alarm of drift of {', '.join(sorted(alarms)[:5])} is younger than {triggers.drift}"
+    return False, "no alarm of drift"
 
 
 def _newest_cycle(client: MlflowClient, name: str) -> Cycle | None:

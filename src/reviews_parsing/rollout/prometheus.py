@@ -1,4 +1,4 @@
-"""Prometheus queries for two versions: requests, failures and 95th percentile of latency, by endpoint."""
+"""Prometheus queries for versions: requests, failures and 95th percentile of latency by endpoint; alerts of drift."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 QUERY_TIMEOUT_SECONDS = 10
+DRIFT_ALERT = "ReviewsParsingTrafficDrift"
 
 
 class PrometheusUnavailable(Exception):
@@ -62,6 +63,18 @@ class Prometheus:
         """Return a quantile of the buckets of a histogram with a label `version`. Raises PrometheusUnavailable."""
         rows = self._rows(f"histogram_quantile({share}, {self._sum(series, 'le', version, seconds)})")
         return next((value for _, value in rows if not math.isnan(value)), None)
+
+    def drift_seconds(self, version: str) -> dict[str, float]:
+        """Return the numbers of a version's traffic that the alert of drift is active for, and for how long.
+
+        Raises PrometheusUnavailable.
+        """
+        return {metric["number"]: seconds for metric, seconds in self._rows(self.drift_query(version))}
+
+    def drift_query(self, version: str) -> str:
+        """Return the query of `drift_seconds`. The value of ALERTS_FOR_STATE is the time at which an alert began."""
+        matchers = f'alertname="{DRIFT_ALERT}", version="{version}", {self._namespace_matcher}'
+        return f"max by (number) (time() - ALERTS_FOR_STATE{{{matchers}}})"
 
     def _sum(self, series: str, labels: str, version: str, seconds: float) -> str:
         matcher = f', version="{version}"'
