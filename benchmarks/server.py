@@ -41,6 +41,7 @@ OK, SHED = 200, 503
 HOSTILE = str(Path(__file__).with_name("hostile_clients.py"))
 # Time that hostile clients run before and after honest ones are measured.
 LEAD_SECONDS = 1
+NO_PACE = {"REVIEWS_PARSING_REFUSALS_PER_SECOND": "1e9"}
 INFER = f"/v2/models/{MODEL_NAME}/infer"
 SERVE = "import sys; from reviews_parsing.serving import serve; serve(*map(int, sys.argv[1:4]), model_uri=sys.argv[4])"
 
@@ -163,32 +164,45 @@ async def run_open_loop(port: int, texts: Sequence[str], rate: float, seconds: f
 
 
 def measure_attacks(model: str, seconds: int, clients: int) -> dict[str, Any]:
-    """Return the goodput of honest clients, alone and then beside hostile clients, for each kind of attack."""
+    """Return the goodput of honest clients, alone and then beside hostile clients, for each kind of attack.
+
+    A second server, without the pace of refusals, has the same clients.
+    """
     from hostile_clients import kinds
 
     texts = sample()
     figures: dict[str, dict[str, float]] = {}
-    with start_server(model) as (http, grpc, pid):
-        asyncio.run(run_honest(http, texts, clients, seconds))
+    with start_server(model) as (http, grpc, pid), start_server(model, **NO_PACE) as (unpaced_http, unpaced_grpc, _):
+        for port in (http, unpaced_http):
+            asyncio.run(run_honest(port, texts, clients, seconds))
         for kind in track(list(kinds()), "measuring", console=Console(stderr=True)):
-            alone = asyncio.run(run_honest(http, texts, clients, seconds))
-            duration = seconds + 2 * LEAD_SECONDS
-            command = [sys.executable, HOSTILE, kind, *map(str, (http, grpc, duration, clients))]
-            hostile = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            assert hostile.stdout
-            assert hostile.stdout.readline() == "ready\n"
-            time.sleep(LEAD_SECONDS)
-            beside = asyncio.run(run_honest(http, texts, clients, seconds))
-            exchanges = int(hostile.communicate()[0])
+            alone = asyncio.run(run_honest(http, texts, clients, seconds))["reviews_per_second"]
+            beside, hostile = beside_hostile(kind, http, grpc, texts, clients, seconds)
+            unpaced, _ = beside_hostile(kind, unpaced_http, unpaced_grpc, texts, clients, seconds)
             figures[kind] = {
-                "alone_per_second": alone["reviews_per_second"],
+                "alone_per_second": alone,
                 "beside_per_second": beside["reviews_per_second"],
-                "ratio": beside["reviews_per_second"] / alone["reviews_per_second"],
+                "ratio": beside["reviews_per_second"] / alone,
+                "ratio_without_pace": unpaced["reviews_per_second"] / alone,
                 "beside_p99_ms": beside["p99_ms"],
-                "hostile_per_second": exchanges / duration,
+                "hostile_per_second": hostile,
                 "server_rss_mb": resident_mb(pid),
             }
     return {"figures": figures, "clients": clients, "seconds": seconds, **about()}
+
+
+def beside_hostile(
+    kind: str, http: int, grpc: int, texts: Sequence[str], clients: int, seconds: int
+) -> tuple[dict[str, float], float]:
+    """Return the summary of honest clients beside hostile ones, and the exchanges of the latter per second."""
+    duration = seconds + 2 * LEAD_SECONDS
+    command = [sys.executable, HOSTILE, kind, *map(str, (http, grpc, duration, clients))]
+    hostile = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert hostile.stdout
+    assert hostile.stdout.readline() == "ready\n"
+    time.sleep(LEAD_SECONDS)
+    beside = asyncio.run(run_honest(http, texts, clients, seconds))
+    return beside, int(hostile.communicate()[0]) / duration
 
 
 async def run_honest(port: int, texts: Sequence[str], clients: int, seconds: float) -> dict[str, float]:
@@ -332,14 +346,17 @@ def summary(waits: list[float], seconds: float) -> dict[str, float]:
 
 
 @contextmanager
-def start_server(model: str) -> Iterator[tuple[int, int, int]]:
+def start_server(model: str, **variables: str) -> Iterator[tuple[int, int, int]]:
     """Start a server and yield its HTTP port, gRPC port and process id when it is ready."""
     free: set[int] = set()
     while len(free) < 3:
         free.add(free_port(0))
     ports = list(free)
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVE, *map(str, ports), model], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", SERVE, *map(str, ports), model],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, **variables},
     )
     try:
         while process.poll() is None:
@@ -397,11 +414,22 @@ def show(report: dict[str, Any]) -> None:
 def show_attacks(report: dict[str, Any]) -> None:
     """Print the report of attacks as a table."""
     table = Table(title=f"{report['clients']} honest clients beside {report['clients']} hostile ones, {report['date']}")
-    for name in ("hostile clients", "alone, reviews/s", "beside them", "ratio", "p99 ms", "hostile/s", "server MB"):
+    names = [
+        "hostile clients",
+        "alone, reviews/s",
+        "beside",
+        "ratio",
+        "without pace",
+        "p99 ms",
+        "hostile/s",
+        "server MB",
+    ]
+    for name in names:
         table.add_column(name, justify="left" if name == "hostile clients" else "right")
     for kind, figures in report["figures"].items():
-        alone, beside, ratio, *others = figures.values()
-        table.add_row(kind, f"{alone:.0f}", f"{beside:.0f}", f"{ratio:.0%}", *(f"{number:.0f}" for number in others))
+        alone, beside, ratio, unpaced, *others = figures.values()
+        cells = [f"{alone:.0f}", f"{beside:.0f}", f"{ratio:.0%}", f"{unpaced:.0%}"]
+        table.add_row(kind, *cells, *(f"{number:.0f}" for number in others))
     console = Console(width=120)
     console.print(table)
     console.print(report["command"])

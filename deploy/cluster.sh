@@ -185,7 +185,8 @@ sign() {
     COSIGN_PASSWORD=$(field jenkins-builds cosign cosign.password) docker run --rm --network host \
         --user "$(id -u):$(id -g)" --env COSIGN_PASSWORD --env DOCKER_CONFIG=/key --env HOME=/tmp \
         --volume "$PWD/$key:/key:ro" --entrypoint cosign "$NAME-ci:built" \
-        sign --yes --key /key/cosign.key --use-signing-config=false --tlog-upload=false "${options[@]}" "$1"
+        sign --yes --key /key/cosign.key --new-bundle-format=false --use-signing-config=false --tlog-upload=false \
+        "${options[@]}" "$1"
     rm -rf "$key"
 }
 

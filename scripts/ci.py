@@ -11,11 +11,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -25,16 +27,19 @@ SCANNER = (
     "docker.io/docker/buildkit-syft-scanner:1.12.0"
     "@sha256:ae4f3b554449e7e25548e7d8ccc029d17357348e30c6e3df01b92bc93654d6a9"
 )
+# Names by predicate type of what is attached to the image and signed.
+ATTESTATIONS = {"https://slsa.dev/provenance/v1": "provenance", "https://spdx.dev/Document": "sbom"}
 TIMEOUT = 20.0
 STS = "https://sts.googleapis.com/v1/token"
 
 
 def image() -> None:
-    """Build the image without root or a Docker daemon, push it with SBOM and provenance, and sign its digest.
+    """Build the image without root or a Docker daemon, push it with SBOM and provenance, and sign all three.
 
     IMAGE is the repository to push to, COSIGN_KEY a key file or a KMS address; REGISTRY_HTTP allows a registry without
-    TLS. The signature covers the index, which names the attestations by their digests. The signature is not uploaded to
-    a public transparency log, because the name of the image may be confidential.
+    TLS. BuildKit attaches SBOM and provenance to the index; they are signed as attestations of their own too, which
+    admission controllers read. Signatures are not uploaded to a public transparency log, because the name of the image
+    may be confidential, and have the format that registries without the referrers API keep and Kyverno reads.
     """
     repository, key = require_variable("IMAGE"), require_variable("COSIGN_KEY")
     if "://" not in key and not Path(key).is_file():
@@ -59,14 +64,42 @@ def image() -> None:
     details = [
         *("--local", f"context={PROJECT}", "--local", f"dockerfile={DOCKERFILE}"),
         *(f"--opt=label:org.opencontainers.image.{name}={value}" for name, value in labels.items()),
-        *("--opt", f"attest:sbom=generator={SCANNER}", "--opt", "attest:provenance=mode=max"),
+        *("--opt", f"attest:sbom=generator={SCANNER}", "--opt", "attest:provenance=mode=max,version=v1"),
     ]
     run("buildctl", "build", *(f"--{name}={value}" for name, value in options.items()), *details)
     digest = json.loads(metadata.read_text(encoding="utf-8"))["containerimage.digest"]
     pinned = f"{repository}@{digest}"
-    quiet = ("--use-signing-config=false", "--tlog-upload=false", *["--allow-http-registry"] * plain)
-    run("cosign", "sign", "--yes", "--key", key, *quiet, pinned)
+    insecure = ["--allow-http-registry"] * plain
+    with tempfile.TemporaryDirectory() as layout:
+        run("cosign", "save", "--timeout", "10m", "--dir", layout, *insecure, pinned)
+        attestations = read_attestations(Path(layout), digest)
+    form = ("--new-bundle-format=false", "--use-signing-config=false", "--tlog-upload=false", *insecure)
+    for kind, predicate in attestations.items():
+        file = BUILD / f"image.{ATTESTATIONS[kind]}.json"
+        file.write_text(json.dumps(predicate), encoding="utf-8")
+        run("cosign", "attest", "--yes", "--key", key, "--type", kind, "--predicate", str(file), *form, pinned)
+    # Last, so that an image with a signature has everything.
+    run("cosign", "sign", "--yes", "--key", key, *form, pinned)
     leave("image.txt", pinned)
+
+
+def read_attestations(layout: Path, digest: str) -> dict[str, object]:
+    """Return the predicates of an image by type, from an OCI layout. Exits if one of `ATTESTATIONS` is missing."""
+
+    def blob(descriptor: Mapping[str, str]) -> dict[str, Any]:
+        algorithm, name = descriptor["digest"].split(":")
+        content: dict[str, Any] = json.loads((layout / "blobs" / algorithm / name).read_text(encoding="utf-8"))
+        return content
+
+    predicates = {}
+    for manifest in blob({"digest": digest}).get("manifests", []):
+        if manifest.get("annotations", {}).get("vnd.docker.reference.type") == "attestation-manifest":
+            for layer in blob(manifest)["layers"]:
+                statement = blob(layer)
+                predicates[statement["predicateType"]] = statement["predicate"]
+    if missing := ATTESTATIONS.keys() - predicates.keys():
+        sys.exit(f"error: BuildKit attached no {' and no '.join(sorted(missing))} to the image")
+    return {kind: predicates[kind] for kind in ATTESTATIONS}
 
 
 def log_in(registry: str) -> None:

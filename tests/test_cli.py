@@ -341,6 +341,8 @@ def test_tables_are_plain_text_in_a_pipe(with_champion: Path) -> None:
         "models",
         "register",
         "retrain",
+        "sign",
+        "verify",
         "serve",
         "data reference add",
         "data check",

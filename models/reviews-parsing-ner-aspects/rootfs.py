@@ -36,7 +36,7 @@ UNUSED_OF_PYTHON += ["EXTERNALLY-MANAGED", "site-packages", "test", "tkinter", "
 # Names the files of what a server loads until its first answer.
 STARTED = """
 import sys
-import mlflow.pyfunc, mlflow.tracking, mlserver.cli, onnxruntime, tokenizers
+import mlflow.pyfunc, mlflow.tracking, mlserver.cli, model_signing.verifying, onnxruntime, tokenizers
 import reviews_parsing.cli.app, reviews_parsing.registry, reviews_parsing.serving.server
 import reviews_parsing.serving.repository, reviews_parsing.serving.runtime
 print(*{module.__file__ for module in [*sys.modules.values()] if getattr(module, "__file__", None)}, sep="\\n")

@@ -4,7 +4,8 @@ ReviewsParsingError         root: one line that says what, where and what to do
 ├── DataError               a file, a row or a label that cannot be read or written
 ├── CorrectionConflict      a text was corrected concurrently (defined in corrections/store.py)
 ├── ModelError              a model folder, version or alias that does not exist or is damaged
-│   └── NoSuchAlias         a registered model without the requested alias
+│   ├── NoSuchAlias         a registered model without the requested alias
+│   └── ModelNotTrusted     a model that the trust policy refuses
 ├── TrackingError           the tracking server or store cannot be used
 ├── PromotionRefused        the gate does not let the challenger through
 │   └── ChampionChanged     the champion changed while the challenger was compared with it
@@ -35,6 +36,10 @@ class ModelError(ReviewsParsingError):
 
 class NoSuchAlias(ModelError):
     """A registered model has no such alias, or does not exist: no version is champion yet."""
+
+
+class ModelNotTrusted(ModelError):
+    """A model without a signature, by another signer than the trust policy names, or with files that differ."""
 
 
 class TrackingError(ReviewsParsingError):

@@ -55,6 +55,17 @@ class Settings(BaseSettings):
     max_model_mb: int = Field(
         default=2000, ge=1, description="maximum size of a model that is fetched, in megabytes (10^6 bytes)"
     )
+    trust: Path | None = Field(
+        default=None,
+        description="public keys, certificates or keyless identity that models must be signed by; unset: any model",
+    )
+    signing_key: str | None = Field(
+        default=None, description="private key that registered models are signed with, or `keyless`; unset: unsigned"
+    )
+    signing_password: SecretStr | None = Field(default=None, description="password of that key")
+    signing_certificate: Path | None = Field(
+        default=None, description="certificate of that key, followed by its chain, for a policy of certificates"
+    )
     approval: bool = Field(default=False, description="`retrain` waits for a person's approval before it promotes")
     threads: int | None = Field(default=None, ge=1, description="threads for parsing; unset: one per core")
     max_texts: int = Field(default=4096, ge=1, description="maximum texts in a request to the server; beyond: 413")
@@ -91,6 +102,12 @@ class Settings(BaseSettings):
         default=10, gt=0, description="maximum time for the headers of a request; beyond: the connection is closed"
     )
     body_seconds: float = Field(default=30, gt=0, description="maximum time for the body of a request; beyond: 408")
+    refusals_per_second: float = Field(
+        default=500,
+        gt=0,
+        description="refused and shed requests per second that are answered at once, divided among addresses; "
+        "others are answered later, up to 10 s (shed: 1 s)",
+    )
     model_control: SecretStr | None = Field(
         default=None,
         description="token that clients must send to load, unload and list models, or unix:/PATH of a local socket for "
@@ -169,7 +186,7 @@ class Settings(BaseSettings):
             raise ModelError(f"{domain!r} is no name of a domain; use lower-case letters, digits and hyphens")
         return f"{self.model_name}-{domain}"
 
-    @field_validator("model_control", mode="before")
+    @field_validator("model_control", "trust", "signing_key", "signing_password", "signing_certificate", mode="before")
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return value or None

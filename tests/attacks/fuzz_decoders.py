@@ -32,7 +32,6 @@ with atheris.instrument_imports(include=["reviews_parsing.serving", "mlserver.gr
 MAX_BYTES, MAX_TEXTS = 100_000, 50
 LIMITS = RequestLimits(MAX_TEXTS, 10_000)
 IDENTITY = ClientIdentity(Settings(trusted_proxies="192.0.2.0/24, 2001:db8::/32"))
-DESERIALIZE = grpc_endpoints.bounded_deserializer(ModelInferRequest.FromString)
 
 
 def rest(encoding: str, content: bytes) -> None:
@@ -52,9 +51,8 @@ def rest(encoding: str, content: bytes) -> None:
 
 def grpc(content: bytes) -> None:
     """Decode a gRPC message."""
-    request = DESERIALIZE(content)
-    if isinstance(request, RequestRefused):
-        raise request
+    message = grpc_endpoints.Message(content, ModelInferRequest.FromString, MAX_BYTES, MAX_TEXTS)
+    request = message.parse()
     read_request(grpc_endpoints.decode(request, MAX_TEXTS), LIMITS)
 
 

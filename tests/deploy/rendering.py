@@ -67,12 +67,19 @@ RETRAIN: dict[str, Any] = {
         "dataClaim": "labelled-reviews",
     },
 }
+KEY = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----\n"
+TRUST: dict[str, Any] = {
+    "trust": {"publicKey": KEY},
+    "admission": {"enabled": True, "repositories": ["docker.io/istio/proxyv2"]},
+    "retrain": {"enabled": True, "options": ["--every", "30d"], "signingSecret": "model-signing"},
+}
 RENDERINGS: list[tuple[str, str, dict[str, Any]]] = [
     ("reviews-parsing", "kind", {}),
     ("reviews-parsing", "gke", {}),
     ("reviews-parsing", "gke", {"model": {"version": "7"}, "autoscaling": {"enabled": False}, **SECRET_STORE}),
     ("reviews-parsing", "gke", TOOLS),
     ("reviews-parsing", "gke", RETRAIN),
+    ("reviews-parsing", "gke", TRUST),
     *(("ingress", environment, extra) for environment in ("kind", "gke") for extra in ({}, CLASSIC)),
     ("ingress", "gke", OIDC),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import importlib.util
 import json
 import os
@@ -378,20 +379,47 @@ def test_notify_tells_how_it_ended() -> None:
     assert "secret" not in done.stdout + done.stderr
 
 
+PREDICATES = {
+    "https://slsa.dev/provenance/v1": {"buildDefinition": {"buildType": "BuildKit"}},
+    "https://spdx.dev/Document": {"spdxVersion": "SPDX-2.3"},
+}
+
+
+def write_layout(folder: Path, predicates: dict[str, Any] = PREDICATES) -> str:
+    """Write an image with attestations of BuildKit as an OCI layout; return the digest of its index."""
+
+    def blob(content: dict[str, Any]) -> str:
+        data = json.dumps(content).encode()
+        name = hashlib.sha256(data).hexdigest()
+        (folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        (folder / "blobs" / "sha256" / name).write_bytes(data)
+        return f"sha256:{name}"
+
+    statements = [{"predicateType": kind, "predicate": predicate} for kind, predicate in predicates.items()]
+    layers = [{"mediaType": "application/vnd.in-toto+json", "digest": blob(statement)} for statement in statements]
+    annotations = {"vnd.docker.reference.type": "attestation-manifest"}
+    manifests: list[dict[str, Any]] = [{"digest": blob({"layers": []}), "platform": {"architecture": "amd64"}}]
+    manifests.append({"digest": blob({"layers": layers}), "annotations": annotations})
+    return blob({"manifests": manifests})
+
+
 @pytest.fixture
 def builders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[str]]:
     """Replace buildctl and cosign by programs that record their calls; return a function that reads the calls."""
     note = f'#!/bin/sh\nprintf "%s\\n" "$(basename "$0")" "$@" >> {tmp_path}/calls\n'
-    form = json.dumps({"containerimage.digest": DIGEST})
+    digest = write_layout(tmp_path / "layout")
+    form = json.dumps({"containerimage.digest": digest})
+    save = f'if [ "$1" = save ]; then cp -r {tmp_path}/layout/. "$5"; fi\n'
     (tmp_path / "bin").mkdir()
-    for name, does in (("buildctl", f"echo '{form}' > {BUILD}/image.json\n"), ("cosign", "")):
+    for name, does in (("buildctl", f"echo '{form}' > {BUILD}/image.json\n"), ("cosign", save)):
         (tmp_path / "bin" / name).write_text(note + does)
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     return lambda: (tmp_path / "calls").read_text().splitlines()
 
 
-def test_image_is_pushed_with_an_sbom_and_its_digest_signed(builders: Callable[[], list[str]], tmp_path: Path) -> None:
+def test_image_is_pushed_and_signed_with_sbom_and_provenance(builders: Callable[[], list[str]], tmp_path: Path) -> None:
+    digest = write_layout(tmp_path / "layout")
     repository = "europe-docker.pkg.dev/project/images/reviews-parsing-ner-aspects"
     with answering(lambda path, body: (200, {"access_token": "t0k"})) as (address, requests):
         docker: dict[str, Any] = {"REGISTRY_TOKEN_URL": address, "DOCKER_CONFIG": str(tmp_path / "docker")}
@@ -404,9 +432,30 @@ def test_image_is_pushed_with_an_sbom_and_its_digest_signed(builders: Callable[[
     assert f"--output=type=image,name={repository}:{revision.stdout[:12]},push=true" in calls
     assert f"--opt=label:org.opencontainers.image.revision={revision.stdout.strip()}" in calls
     assert any(call.startswith("attest:sbom=generator=docker.io/docker/buildkit-syft-scanner:") for call in calls)
-    assert calls[calls.index("cosign") :][:5] == ["cosign", "sign", "--yes", "--key", "gcpkms://key"]
-    assert calls[-1] == f"{repository}@{DIGEST}"
-    assert left("image.txt") == f"{repository}@{DIGEST}\n"
+    assert any(call.startswith("attest:provenance=mode=max") for call in calls)
+    commands = " ".join(calls).split("cosign ")[1:]
+    assert [command.split()[0] for command in commands] == ["save", "attest", "attest", "sign"]
+    for command in commands:
+        assert command.split()[-1] == f"{repository}@{digest}"
+    for command, (kind, predicate) in zip(commands[1:3], PREDICATES.items(), strict=True):
+        options = command.split()
+        assert options[options.index("--type") + 1] == kind
+        assert json.loads(Path(options[options.index("--predicate") + 1]).read_text()) == predicate
+    for command in commands[1:]:
+        assert "--yes --key gcpkms://key" in command
+        # What Kyverno reads, also in a registry without the referrers API.
+        assert "--new-bundle-format=false" in command
+    assert left("image.txt") == f"{repository}@{digest}\n"
+
+
+def test_image_without_provenance_is_not_signed(builders: Callable[[], list[str]], tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "layout")
+    digest = write_layout(tmp_path / "layout", {"https://spdx.dev/Document": {}})
+    builder = tmp_path / "bin" / "buildctl"
+    builder.write_text(re.sub("sha256:[0-9a-f]{64}", digest, builder.read_text()))
+    done = make("ci-image", expect=2, IMAGE="registry:5000/x", COSIGN_KEY="gcpkms://key")
+    assert "attached no https://slsa.dev/provenance/v1" in done.stderr
+    assert "sign" not in builders()
 
 
 def load_stages() -> Any:

@@ -16,6 +16,7 @@ from .rendering import CHARTS, CLASSIC, NAMESPACE, OIDC, RETRAIN, SECRET_STORE, 
 # Keys below these are the user's own words.
 FREE = {"podLabels", "labels", "annotations", "nodeSelector"}
 # All that a default leaves out, so that each value below is seen to do something.
+PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
 WHOLE: dict[str, dict[str, Any]] = {
     "reviews-parsing": {
         **SECRET_STORE,
@@ -27,6 +28,7 @@ WHOLE: dict[str, dict[str, Any]] = {
         "serviceAccount": {"annotations": {"a": "b"}},
         "route": {"host": "api.example.com"},
         "cache": {"enabled": True, "storageClass": "standard-rwx"},
+        "admission": {"enabled": True, "kyverno": {"enabled": True, "publicKey": PUBLIC_KEY}},
         **RETRAIN,
     },
     "ingress": {
@@ -142,6 +144,10 @@ OTHER: dict[str, Any] = {
     "audiences": ["other"],
     "principals": ["https://login.example.com/other"],
     "data": "/data/other",
+    "publicKey": PUBLIC_KEY.replace("AAAA", "BBBB"),
+    "repositories": ["registry.example.com/other"],
+    "secrets": ["other"],
+    "providers": ["google"],
 }
 
 

@@ -34,7 +34,7 @@
     return faults;
   },
   // The size in pixels of the largest letters of a plot.
-  letters: () => Math.max(...Array.from(document.querySelectorAll("figure svg text"), (text) =>
+  letters: () => Math.max(...Array.from(Array.from(document.querySelectorAll("figure svg text")).filter((text) => text.checkVisibility()), (text) =>
     parseFloat(getComputedStyle(text).fontSize) * text.ownerSVGElement.getScreenCTM().a)),
   outline: () => Object.fromEntries(Array.from(document.querySelectorAll("main section[id]"), (section) => [section.id, {
     headings: Array.from(section.querySelectorAll(section.id === "reviews" ? "h2" : "h2, h3"), (heading) => heading.textContent),

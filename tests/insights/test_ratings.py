@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import statsmodels.api as sm
 
 from insights.making import Row, parquet, review
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights import analyse
+from reviews_parsing.insights import analyse, ratings
 from reviews_parsing.insights.ratings import fit_linear
 
 RNG = np.random.default_rng(1)
@@ -106,7 +107,9 @@ def test_the_planted_cost_is_estimated(tmp_path: Path) -> None:
     assert insights.findings[0].n == first.reviews
 
 
-def test_the_model_equals_another_implementation() -> None:
+@pytest.mark.parametrize("chunk", [64, 8192])
+def test_the_model_equals_another_implementation(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(ratings, "CHUNK_ROWS", chunk)
     design = sm.add_constant(PREDICTORS)
     robust = sm.OLS(STARS, design).fit(cov_type="HC3")
     fit = fit_linear(STARS, PREDICTORS, None, fixed=False)
@@ -120,6 +123,18 @@ def test_the_model_equals_another_implementation() -> None:
     fit = fit_linear(STARS, PREDICTORS, CLUSTERS, fixed=True)
     assert fit.coefficients == pytest.approx(fixed.params[:3])
     assert fit.errors == pytest.approx(fixed.bse[:3])
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_the_model_needs_memory_for_a_chunk_of_rows(fixed: bool) -> None:
+    chance = np.random.default_rng(2)
+    predictors = (chance.random((100_000, 30)) < 0.3).astype(np.uint8)
+    clusters, stars = chance.integers(0, 12, 100_000), chance.normal(0, 1, 100_000)
+    tracemalloc.start()
+    fit_linear(stars, predictors, clusters, fixed)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000 * 30 * 8 / 2
 
 
 def test_predictors_that_depend_on_others_are_left_out() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -16,8 +18,10 @@ from hypothesis import strategies as st
 from playwright.sync_api import Browser, Page, expect
 
 from insights.making import parquet, review
+from insights.planting import planted
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights import analyse, figures, write_report
+from reviews_parsing.insights import analyse, evidence, figures, write_report
+from reviews_parsing.insights.charts import LIBRARIES, VENDOR
 from reviews_parsing.insights.report import pieces
 from reviews_parsing.insights.results import Span
 
@@ -62,7 +66,12 @@ def test_it_opens_without_a_complaint_or_a_request(page: tuple[Page, list[str]],
     assert events == [report.as_uri()]
     assert opened.title() == "What 60 reviews say"
     assert opened.locator("script[src], link[rel=stylesheet], img, iframe").count() == 0
-    assert opened.locator("script:not([type='application/json'])").count() == 1
+    scripts = opened.locator("script:not([type='application/json'])").all_text_contents()
+    policy = str(opened.locator("meta[http-equiv]").get_attribute("content"))
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert len(hashes) == 4
+    sources = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    assert f"script-src {sources};" in policy
 
 
 def test_reviews_stay_text(page: tuple[Page, list[str]]) -> None:
@@ -87,7 +96,7 @@ def test_it_can_be_read_without_seeing_the_plots(page: tuple[Page, list[str]]) -
     assert opened.locator("html[lang]").count() == opened.locator("h1").count() == opened.locator("main").count() == 1
     levels = [int(name[1]) for name in opened.locator("h1, h2, h3, h4").evaluate_all("all => all.map(e => e.tagName)")]
     assert all(after - before <= 1 for before, after in pairwise(levels))
-    plots = opened.locator("figure > div")
+    plots = opened.locator("figure > .scroll")
     assert plots.count() == 7
     assert all(label for label in plots.evaluate_all("all => all.map(e => e.getAttribute('aria-label'))"))
     assert opened.locator("details table th[scope=col]").count() > 20
@@ -165,6 +174,92 @@ def test_a_bar_and_a_cell_open_their_sentences(rated_page: Page) -> None:
     assert rated_page.locator("[name='by:business']").input_value() == "Hill"
 
 
+VENDORED = {
+    "d3-7.9.0.min.js": "f2094bbf6141b359722c4fe454eb6c4b0f0e42cc10cc7af921fc158fceb86539",
+    "plot-0.6.17.umd.min.js": "4358086467740777dd788d6b27a95cebdbaefdd50c730a3060117073bd7134cb",
+    "d3-LICENSE.txt": "3e6849627f74ff73c257a3ae1efb574015d94fc1035c05ec3c15805165efcbc4",
+    "plot-LICENSE.txt": "4b295e011e0e046170041b5b46f1349393aeceb95797793a55bd21dbb543363a",
+}
+"""SHA-256 of the vendored files as they are in the npm packages d3 7.9.0 and @observablehq/plot 0.6.17."""
+
+
+def test_the_libraries_are_the_published_ones_and_have_their_licences(rated_report: Path) -> None:
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in VENDOR.iterdir()}
+    assert digests == VENDORED
+    assert set(LIBRARIES) < set(digests)
+    page = rated_report.read_text(encoding="utf-8")
+    assert page.count("Permission to use, copy, modify, and/or distribute this software") == 2
+
+
+def test_charts_show_figures_and_open_sentences(rated_page: Page) -> None:
+    chart = rated_page.locator("[data-chart=time_polarity]")
+    assert not rated_page.locator("figure:has([data-chart=time_polarity]) .scroll").is_visible()
+    chart.scroll_into_view_if_needed()
+    chart.focus()
+    rated_page.keyboard.press("End")
+    text = "SERVICE, Dec 2024: 27\u00a0% blame it"
+    assert str(chart.get_attribute("aria-valuetext")).startswith(f"{text}; 8 of 30 reviews that mention it; 95")
+    expect(chart.locator("g[aria-label=tip]")).to_contain_text(text)
+    rated_page.keyboard.press("Enter")
+    assert sentence_count(rated_page) == 8
+    assert rated_page.locator("[name=from]").input_value() == "2024-12-01"
+    assert rated_page.locator("[name=to]").input_value() == "2024-12-31"
+    bar = rated_page.locator("[data-chart=impact]")
+    bar.hover()
+    expect(bar.locator("g[aria-label=tip]")).to_contain_text("SERVICE blamed: \u22120.18 stars on the mean")
+    bar.click()
+    assert sentence_count(rated_page) == 32
+    assert rated_page.locator("[name=to]").input_value() == ""
+
+
+def test_charts_follow_the_width_and_are_static_on_paper(rated_page: Page) -> None:
+    chart, static = (
+        rated_page.locator(f"figure:has([data-chart=time_mentions]) {part}") for part in (".chart", ".scroll")
+    )
+    for width in (390, 1440):
+        rated_page.set_viewport_size({"width": width, "height": 800})
+        rated_page.wait_for_function(
+            "document.querySelector('.chart svg').clientWidth === document.querySelector('.chart').clientWidth"
+        )
+        assert rated_page.evaluate("document.documentElement.scrollWidth") <= width
+        assert (chart.is_visible(), static.is_visible()) == (True, False)
+    rated_page.emulate_media(media="print")
+    assert (chart.is_visible(), static.is_visible()) == (False, True)
+
+
+def test_a_word_opens_its_sentences(rated_page: Page) -> None:
+    link = rated_page.locator("#words a.n").last
+    link.click()
+    assert str(sentence_count(rated_page)) == link.text_content()
+    assert rated_page.locator("[name=word]").input_value() == "SERVICE/service"
+
+
+def test_cells_of_heat_maps_have_links_in_their_table(rated_page: Page) -> None:
+    row = rated_page.locator("#by-1 tbody tr", has_text="blame").filter(has_text="Hill").filter(has_text="SERVICE")
+    hits = str(row.first.locator("td").nth(2).text_content()).split()[0]
+    row.first.locator("a").dispatch_event("click")
+    assert str(sentence_count(rated_page)) == hits
+
+
+def test_a_page_of_many_reviews_names_the_command_for_its_sentences(
+    monkeypatch: pytest.MonkeyPatch, browser: Browser, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(evidence, "MAX_REVIEWS", 50)
+    path = tmp_path / "report.html"
+    write_report(analyse([planted(tmp_path, 1, 300)], ["business"]), path)
+    opened = browser.new_page()
+    errors: list[str] = []
+    opened.on("console", lambda message: errors.append(message.text))
+    opened.goto(path.as_uri())
+    assert "reviews-parsing insights planted-1.parquet --by business --serve 8350" in str(
+        opened.locator("main > .note").text_content()
+    )
+    assert opened.locator("#all, a.open").count() == 0
+    assert opened.locator("[data-chart=time_mentions] svg").is_visible()
+    assert errors == []
+    opened.close()
+
+
 def test_sentences_are_filtered_sorted_and_searched(rated_page: Page) -> None:
     rated_page.locator("[name=max]").fill("2")
     assert 0 < sentence_count(rated_page) < 720
@@ -191,7 +286,7 @@ def test_all_sections_are_there_and_folders_are_not(rated_page: Page, rated_repo
     assert str(rated_report.parent) not in page
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', page)
     assert policy is not None
-    assert re.search(r"default-src 'none'; script-src 'sha256-[\w+/=]+';", policy[1].replace("&#39;", "'"))
+    assert re.search(r"default-src 'none'; script-src( 'sha256-[\w+/=]+'){4};", policy[1].replace("&#39;", "'"))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark", "forced"])
@@ -213,6 +308,8 @@ def test_without_scripts_it_is_read_as_before(browser: Browser, rated_report: Pa
     opened = context.new_page()
     opened.goto(rated_report.as_uri())
     assert opened.locator("#sentences blockquote").count() >= 1
+    assert opened.locator("#time .scroll svg").first.is_visible()
+    assert not opened.locator(".chart").first.is_visible()
     assert opened.locator("#topics tbody tr").count() == 2
     assert "This list needs scripts" in str(opened.locator("#all").text_content())
     assert not opened.locator("#all-tools").is_visible()

@@ -12,7 +12,7 @@ import pytest
 
 from insights.making import Row, jsonl, parquet, review
 from reviews_parsing.errors import DataError
-from reviews_parsing.insights import analyse
+from reviews_parsing.insights import analyse, reviews
 
 
 def figures(*paths: Path | str) -> list[tuple[str, int, int]]:
@@ -158,3 +158,18 @@ def test_a_column_may_have_a_name_that_queries_use(tmp_path: Path, form: str) ->
     insights = analyse([path], ["file_row_number"])
     assert [(group.value, group.reviews) for group in insights.comparisons[0].groups] == [("0", 20), ("1", 20)]
     assert insights.sentences[0].review_name.startswith(f"p.{form}, row ")
+
+
+@pytest.mark.parametrize(("cores", "threads", "memory"), [(1, 1, "256.0 MiB"), (4, 4, "512.0 MiB"), (64, 8, "1.0 GiB")])
+def test_memory_is_limited_and_spills_beside_the_copies(
+    monkeypatch: pytest.MonkeyPatch, parsed: Path, cores: int, threads: int, memory: str
+) -> None:
+    monkeypatch.setattr(reviews, "usable_cores", lambda: cores)
+    with reviews.open_reviews([parsed]) as opened:
+        settings = (
+            "SELECT current_setting('threads'), current_setting('memory_limit'), current_setting('temp_directory')"
+        )
+        ((number, limit, folder),) = opened.rows(settings)
+        assert (number, limit) == (threads, memory)
+        assert Path(str(folder)).is_dir()
+    assert not Path(str(folder)).exists()

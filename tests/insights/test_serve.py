@@ -56,6 +56,8 @@ def test_filters_find_what_the_page_finds(tmp_path: Path) -> None:
             {"by:business": "Hill", "from": "2024-06-01", "to": "2024-08-31"},
             {"min": "2", "max": "3", "weekday": "1"},
             {"search": "RIBS"},
+            {"word": "STAFF/waiter", "polarity": "negative"},
+            {"word": "no such word"},
         ):
             status, body = get(port, "/sentences?" + urlencode(filters))
             assert status == 200
@@ -64,6 +66,19 @@ def test_filters_find_what_the_page_finds(tmp_path: Path) -> None:
         start, end = sentence["offsets"][2:]
         assert sentence["category"] == "FOOD"
         assert f"The {sentence['text'][start:end]} was" in sentence["text"]
+
+
+def test_a_pooled_group_has_its_sentences(tmp_path: Path) -> None:
+    rows = [review("The [tea](BEVERAGE+) was fine.", shop=f"shop {n % 7 if n < 60 else n}") for n in range(75)]
+    with serving(parquet(tmp_path / "p.parquet", rows), by=("shop",)) as (insights, port):
+        pooled = next(group for group in insights.comparisons[0].groups if group.pooled)
+        _, body = get(port, "/sentences?" + urlencode({"by:shop": pooled.value}))
+        assert json.loads(body)["count"] == pooled.reviews
+        document = insights.evidence
+        assert document is not None
+        column = document["columns"][0]
+        others = [row for row in document["reviews"] if column["values"][row[5]] not in column["named"]]
+        assert (column["pooled"], len(others)) == (pooled.value, pooled.reviews)
 
 
 def expected(document: dict[str, Any], filters: dict[str, str]) -> list[list[int]]:
@@ -79,6 +94,7 @@ def expected(document: dict[str, Any], filters: dict[str, str]) -> list[list[int
             "category": document["categories"][aspect[1]],
             "polarity": ("positive", "negative", "neutral", "other")[aspect[2]],
             "topic": ids[aspect[3]] if aspect[3] >= 0 else None,
+            "word": document["words"][aspect[9]][0] if aspect[9] >= 0 else None,
             "by:business": document["columns"][0]["values"][row[5]],
             "weekday": str(day.isoweekday()),
         }

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.serving.clients import Client, ClientIdentity, current_client
-from reviews_parsing.serving.fair_queue import MAX_IDLE_MEMBERS, FairQueue, _Turns
+from reviews_parsing.serving.fair_queue import MAX_FINE, MAX_IDLE_MEMBERS, FairQueue, _Turns
 from reviews_parsing.serving.queue import BATCH_TEXTS, ParsedPart, ParseQueue
 from reviews_parsing.settings import Settings
 
@@ -216,6 +216,37 @@ def test_one_request_at_a_time_is_charged_after_it_was_answered() -> None:
             queue.push("heavy", HEAVY, number, False, 40)
         taken.append(queue.take())
     assert 2 <= taken.count("heavy") <= 5
+
+
+def test_abandoned_work_is_charged_up_to_a_maximum() -> None:
+    queue: FairQueue[str] = FairQueue()
+    for _ in range(100):
+        queue.fine(HEAVY, 40, later=False)
+    taken = []
+    for number in range(2 * MAX_FINE):
+        queue.push(f"light {number}", LIGHT, number, False, 1)
+        if number == 0:
+            queue.push("heavy", HEAVY, number, False, 1)
+        taken.append(queue.take())
+    assert MAX_FINE - 5 <= taken.index("heavy") <= MAX_FINE + 5
+
+
+def test_a_request_that_its_client_abandons_is_charged() -> None:
+    parser = FakeParser(Clock())
+
+    async def check() -> None:
+        with queue_of(parser) as queue:
+            blocker = await blocked(queue, parser)
+            for abandoned in await sent(queue, HEAVY, *[["abandoned"] * BATCH_TEXTS] * 3):
+                abandoned.cancel()
+                await asyncio.gather(abandoned, return_exceptions=True)
+            tasks = await sent(queue, HEAVY, ["heavy"])
+            tasks += await sent(queue, LIGHT, *[["light"]] * 2 * BATCH_TEXTS)
+            parser.gate.set()
+            await asyncio.gather(blocker, *tasks)
+        assert order(parser) == ["light"] * 2 * BATCH_TEXTS + ["heavy"]
+
+    asyncio.run(check())
 
 
 def test_members_without_work_are_forgotten() -> None:

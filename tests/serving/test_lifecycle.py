@@ -406,6 +406,14 @@ def test_a_fetched_version_that_has_changed_since_is_one_line_at_the_start(with_
     assert "delete" in log[-1]
 
 
+def test_an_unsigned_version_is_one_line_at_the_start(with_champion: Path, tmp_path: Path) -> None:
+    policy = tmp_path / "key.pub"
+    code, log = run_to_its_end(False, with_champion, REVIEWS_PARSING_TRUST=str(policy))
+    assert code == 1
+    assert f"version 1 of {MODEL_NAME} is not signed, and the trust policy {policy} demands it" in log[-1]
+    assert not any("Traceback" in line for line in log)
+
+
 def run_to_its_end(mlserver: bool, home: Path, **variables: str) -> tuple[int, list[str]]:
     """Exit status and log of a server that does not come up, on ports that the system picks."""
     doors = ("http", "grpc", "metrics")

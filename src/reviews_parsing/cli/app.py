@@ -88,6 +88,8 @@ for command in (
     training.evaluate,
     models.promote,
     models.register,
+    models.sign,
+    models.verify,
     models.rollback,
     models.models,
     models.retrain,

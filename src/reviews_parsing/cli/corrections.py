@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reviews_parsing import pretrained
 from reviews_parsing.cli import output
 from reviews_parsing.cli.options import AsJson, Model, TextField, load_parser
 from reviews_parsing.errors import DataError
@@ -259,5 +258,7 @@ def _print_labels(revision: CorrectionRevision) -> None:
 
 def _load_taxonomy(model: str | None) -> Taxonomy | None:
     """Return the model's taxonomy, None if no model is named and there is no champion."""
+    from reviews_parsing import pretrained
+
     parser = load_parser(model)
     return None if model is None and parser.version == pretrained.NAME else parser.taxonomy

@@ -133,6 +133,8 @@ def insights(
             _print(result)
             for line in fired:
                 output.out.print(f"alert: {line}", markup=False)
+            if out is not None and (missing := room.missing_sentences(result)):
+                output.out.print(missing, markup=False)
             for target in (out, tables, pictures, digest):
                 if target is not None:
                     output.out.print(f"-> {target}", markup=False)

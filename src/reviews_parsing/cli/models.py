@@ -1,4 +1,4 @@
-"""`reviews-parsing register`, `promote`, `rollback`, `models` and `retrain`: versions and the champion."""
+"""`reviews-parsing register`, `sign`, `verify`, `promote`, `rollback`, `models`, `retrain`: versions and champion."""
 
 from __future__ import annotations
 
@@ -97,6 +97,61 @@ def register(
     output.out.print(f"\nrun {published.run_id}")
     option = f" --domain {domain}" if domain else ""
     output.out.print(f"next: reviews-parsing promote --version {published.version}{option}")
+
+
+def sign(
+    model: Annotated[
+        str, typer.Argument(help="A model folder, models:/NAME@ALIAS, models:/NAME/N or a run's model (runs:/ID).")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Sign a model that was registered without a key, or with another one.
+
+    The key is REVIEWS_PARSING_SIGNING_KEY. The signature of a folder is a file beside it, that of a version an artifact
+    of its run. With a key, `train` and `register` sign by themselves.
+
+    Examples:
+
+        reviews-parsing sign models:/reviews-parsing-ner-aspects@champion
+
+        reviews-parsing sign ./my-model
+    """
+    from reviews_parsing import registry
+
+    kept = registry.sign_model(model)
+    if as_json:
+        output.print_json({"signed": model, "signature": str(kept)})
+    else:
+        output.out.print(f"signed {model}: {'run ' * isinstance(kept, str)}{kept}", markup=False, soft_wrap=True)
+
+
+def verify(
+    model: Annotated[
+        str, typer.Argument(help="A model folder, models:/NAME@ALIAS, models:/NAME/N or a run's model (runs:/ID).")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Verify the signature of a model by the trust policy, REVIEWS_PARSING_TRUST.
+
+    With a policy, every command and the server do so before they load a model.
+
+    Examples:
+
+        reviews-parsing verify models:/reviews-parsing-ner-aspects@champion
+
+        reviews-parsing verify ./my-model
+    """
+    from reviews_parsing import registry
+    from reviews_parsing.settings import Settings
+
+    policy = Settings().trust
+    if policy is None:
+        raise typer.BadParameter("set REVIEWS_PARSING_TRUST to a public key, or to a trust policy")
+    folder, version = registry.locate(model)
+    if as_json:
+        output.print_json({"verified": model, "version": version, "folder": str(folder), "policy": str(policy)})
+    else:
+        output.out.print(f"{model} is signed as {policy} demands", markup=False, soft_wrap=True)
 
 
 def rollback(domain: Domain = None, as_json: AsJson = False) -> None:

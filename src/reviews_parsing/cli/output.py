@@ -15,23 +15,14 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
-
-from reviews_parsing.schema import Aspect, ParsedReview
 
 if TYPE_CHECKING:
     from reviews_parsing.batch import Report
     from reviews_parsing.corrections import CorrectionRevision
     from reviews_parsing.pipelines import ReferenceSet, Verdict
+    from reviews_parsing.schema import Aspect, ParsedReview
 
 POLARITY_STYLES = {"positive": "green", "negative": "red", "neutral": "yellow", "conflict": "magenta"}
 # Polarity is never shown by colour alone; the page has the same signs.
@@ -131,6 +122,16 @@ def progress_bar(title: str, lines: bool = False) -> Iterator[Any]:
 
     If stderr is not a terminal, print nothing, or with `lines` one line every LINE_SECONDS.
     """
+    # Imported on use, so that help is printed sooner.
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=30),

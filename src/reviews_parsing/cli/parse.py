@@ -16,8 +16,6 @@ import typer
 from reviews_parsing.cli import output
 from reviews_parsing.cli.options import AsJson, Model, load_parser
 from reviews_parsing.errors import DataError
-from reviews_parsing.io import formats
-from reviews_parsing.io.filesystems import is_url
 
 _LAYOUT, _LIMITS, _RAY = "How files are read", "Limits", "Ray"
 _RATE_SECONDS = 1.0
@@ -238,6 +236,9 @@ def _progress(update: Callable[[float | None, str], None]) -> Callable[[int, int
 
 def _is_text(inputs: list[str]) -> bool:
     """Return True if the only argument is neither a file nor looks like the name of one."""
+    from reviews_parsing.io import formats
+    from reviews_parsing.io.filesystems import is_url
+
     if len(inputs) != 1 or inputs[0] == "-":
         return False
     (name,) = inputs

@@ -63,6 +63,13 @@ def train(
         str | None, typer.Option(help="Backbone of the teachers, such as a larger one. Default: --backbone.")
     ] = None,
     teachers: Annotated[int | None, typer.Option(min=1, help="Number of teachers, with different seeds.")] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            metavar="layers=N",
+            help="Train a smaller, faster model: N layers of the backbone, taught by a model with all of them.",
+        ),
+    ] = None,
     foundation_epochs: Annotated[int | None, typer.Option(hidden=True)] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0, help="Peak learning rate of the encoder.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Windows per step.")] = None,
@@ -93,6 +100,8 @@ def train(
 
         reviews-parsing train my-reviews.jsonl --unlabelled all-reviews.csv --foundation none
 
+        reviews-parsing train my-reviews.jsonl --unlabelled all-reviews.csv --student layers=3
+
         reviews-parsing train gym-reviews.jsonl --domain gym
     """
     from reviews_parsing import pipelines
@@ -104,6 +113,7 @@ def train(
         "foundation": _foundation(foundation, foundation_epochs),
         "teacher": teacher,
         "teachers": teachers,
+        "layers": _layers(student),
         "learning_rate": learning_rate,
         "batch_size": batch_size,
         "patience": patience,
@@ -244,6 +254,16 @@ def _texts(files: list[str], column: str | None) -> list[str]:
         return []
     with closing(read_texts(files, column)) as rows:
         return [text for text, _ in rows]
+
+
+def _layers(student: str | None) -> int | None:
+    """Return N of `--student layers=N`."""
+    if student is None:
+        return None
+    name, _, count = student.partition("=")
+    if name != "layers" or not count.isdecimal() or int(count) < 1:
+        raise typer.BadParameter(f"'{student}' is not layers=N; for example layers=3", param_hint="--student")
+    return int(count)
 
 
 def _foundation(foundation: str | None, epochs: int | None) -> str | None:

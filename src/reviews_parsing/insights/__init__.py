@@ -19,7 +19,7 @@ from reviews_parsing.insights.export import (
 )
 from reviews_parsing.insights.findings import findings
 from reviews_parsing.insights.plots import figures
-from reviews_parsing.insights.report import write_report
+from reviews_parsing.insights.report import missing_sentences, write_report
 from reviews_parsing.insights.results import Insights
 from reviews_parsing.insights.serve import report_server
 
@@ -34,6 +34,7 @@ __all__ = [
     "findings",
     "list_group_columns",
     "make_digest",
+    "missing_sentences",
     "open_analysis",
     "parse_alerts",
     "report_server",

@@ -171,7 +171,8 @@ def open_analysis(  # noqa: PLR0915  one step after another
         sentences, quoted_reviews = quotes.select_quotes(reviews, text, order)
         document = None
         if options.with_evidence and text is not None and total <= evidence.MAX_REVIEWS:
-            document = evidence.read_evidence(reviews, text, by, order, forms)
+            groups_by = {name: values for name, (values, _) in zip(by, grouped, strict=False)}
+            document = evidence.read_evidence(reviews, text, groups_by, order, forms, words)
         counted_topics = _topics(forms, overall[1], len(starts), total)
         report(0.95, "findings")
         yield (

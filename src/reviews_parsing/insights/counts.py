@@ -289,7 +289,11 @@ def read_cells(tables: CountTables, groupings: Mapping[Grouping, int]) -> tuple[
         f" AND c.grouping = {tables.crossed_number()} AND category IS NOT NULL"
         f" ORDER BY t.reviews DESC, 1, c.mentioning DESC, category LIMIT {MAX_CELLS}"
     )
-    return tuple(
-        Cell(tuple(cast(list[str], values)), *cast(tuple[str, int, int, int, int], tuple(figures)))
-        for values, *figures in rows
-    )
+    strings: dict[str, str] = {}
+    cells = []
+    for values, category, *figures in rows:
+        # Each row has its own copies of the same few values.
+        group = tuple(strings.setdefault(value, value) for value in cast(list[str], values))
+        name = strings.setdefault(cast(str, category), cast(str, category))
+        cells.append(Cell(group, name, *cast(list[int], figures)))
+    return tuple(cells)

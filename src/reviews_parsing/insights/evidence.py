@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights.quotes import JOINT_PROBABILITY, joint_probability, review_name, review_struct
-from reviews_parsing.insights.results import Insights
+from reviews_parsing.insights.results import Group, Insights, Word
 from reviews_parsing.insights.reviews import ASPECTS, ROW_ID, Reviews, literal, quoted
 from reviews_parsing.insights.text import readable
 from reviews_parsing.insights.topics import TopicForms
@@ -23,16 +23,22 @@ MAX_SENTENCE = 600
 
 
 def read_evidence(
-    reviews: Reviews, text: str, by: Sequence[str], order: Sequence[str], topics: Sequence[TopicForms]
+    reviews: Reviews,
+    text: str,
+    by: Mapping[str, Sequence[Group]],
+    order: Sequence[str],
+    topics: Sequence[TopicForms],
+    words: Sequence[Word],
 ) -> dict[str, Any]:
     """Return all sentences with aspects as a document of columns, which `report.js` reads.
 
     `reviews` holds [name, text, day since 1970, stars, place, values of `by` ...] with numbers of `places` and values;
-    `aspects` holds [review, category, polarity, topic, start, end, span start, span end, joint probability in percent].
-    Offsets are code points of the text; a span of -1 marks an implicit aspect.
+    `aspects` holds [review, category, polarity, topic, start, end, span start, span end, joint probability in percent,
+    word]. Offsets are code points of the text; a span of -1 marks an implicit aspect.
     """
     categories = {category: n for n, category in enumerate(order)}
     topic_of = {pair: n for n, topic in enumerate(topics) for pair in topic.forms}
+    word_of = {(word.category, form): n for n, word in enumerate(words) for form in word.forms}
     places: dict[str, int] = {}
     values: list[dict[str, int]] = [{} for _ in by]
     rows: list[list[Any]] = []
@@ -65,16 +71,32 @@ def read_evidence(
                     topic_of.get((aspect["entity_group"], form), -1),
                     *offsets,
                     None if probability is None else round(100 * probability),
+                    word_of.get((aspect["entity_group"], form), -1),
                 ]
             )
     return {
         "categories": list(order),
         "topics": [[topic.id, topic.category, topic.name] for topic in topics],
         "places": list(places),
-        "columns": [{"name": name, "values": list(table)} for name, table in zip(by, values, strict=True)],
+        "words": [word_entry(word) for word in words],
+        "columns": [
+            {"name": name, "values": list(table), **_pooling(groups)}
+            for (name, groups), table in zip(by.items(), values, strict=True)
+        ],
         "reviews": rows,
         "aspects": aspects,
     }
+
+
+def word_entry(word: Word) -> tuple[str, str]:
+    """Return the value of the filter for a word, and its label."""
+    return f"{word.category}/{word.word}", f"{word.word} ({word.category})"
+
+
+def _pooling(groups: Sequence[Group]) -> dict[str, Any]:
+    """Return the name of the pooled group of a column, and the values that are not in it."""
+    pooled = next((group.value for group in groups if group.pooled), None)
+    return {"pooled": pooled, "named": [group.value for group in groups if not group.pooled] if pooled else []}
 
 
 def _stream(reviews: Reviews, text: str, by: int) -> Iterator[Sequence[Any]]:
@@ -117,13 +139,14 @@ def _sentences(review: Mapping[str, Any]) -> tuple[str, list[tuple[Mapping[str, 
 def remote_document(insights: Insights) -> dict[str, Any]:
     """Return the document of a page whose sentences come from a server: the values of its filters."""
     columns = [
-        {"name": c.column, "values": [group.value for group in c.groups if not group.pooled]}
+        {"name": c.column, "values": [g.value for g in c.groups if not g.pooled], **_pooling(c.groups)}
         for c in insights.comparisons
     ]
     return {
         "remote": True,
         "categories": [category.category for category in insights.categories],
         "topics": [[topic.id, topic.category, topic.name] for topic in insights.topics],
+        "words": [word_entry(word) for word in insights.words],
         "columns": columns,
         "dated": insights.dated > 0,
         "rated": insights.rating is not None,
@@ -135,7 +158,7 @@ def query_sentences(
 ) -> dict[str, Any]:
     """Return one page of the sentences that match filters, and the number of sentences and reviews that do.
 
-    Filters have the names of `report.js`: category, topic, polarity, from, to (days), weekday, min, max (stars),
+    Filters have the names of `report.js`: category, topic, word, polarity, from, to (days), weekday, min, max (stars),
     search, sort, and by:COLUMN for groups. Raises DataError if a value is not a day or number.
     """
     clauses = ["true"]
@@ -148,8 +171,13 @@ def query_sentences(
         "min": "stars >= ?",
         "max": "stars <= ?",
         "search": f"contains(lower({quoted(text)}), lower(?))",
-        **{f"by:{column}": f"by_{n} = ?" for n, column in enumerate(insights.by)},
     }
+    for n, comparison in enumerate(insights.comparisons):
+        if value := filters.get(f"by:{comparison.column}"):
+            pooling = _pooling(comparison.groups)
+            is_pooled = value == pooling["pooled"]
+            clauses.append(f"NOT list_contains(?, by_{n})" if is_pooled else f"by_{n} = ?")
+            parameters.append(pooling["named"] if is_pooled else value)
     types: dict[str, Callable[[str], object]] = {
         "from": date.fromisoformat,
         "to": date.fromisoformat,
@@ -176,6 +204,10 @@ def query_sentences(
             "(a.entity_group, lower(trim(a.word))) IN"
             f" (SELECT (category, form) FROM topic_forms WHERE topic = {number})"
         )
+    if chosen := filters.get("word"):
+        forms = {word_entry(word)[0]: (word.category, list(word.forms)) for word in insights.words}
+        clauses.append("a.entity_group = ? AND list_contains(?, lower(trim(a.word)))")
+        parameters += forms.get(chosen, ("", [""]))
     orders = {
         "newest": "moment DESC NULLS LAST",
         "oldest": "moment NULLS LAST",

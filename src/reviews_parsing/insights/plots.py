@@ -248,7 +248,7 @@ def heat_map(insights: Insights, comparison: GroupComparison, measure: str) -> F
             difference = contrast.difference.value
             cell = Rectangle((column - 0.47, row - 0.44), 0.94, 0.88, linewidth=0)
             cell.set(facecolor=above if difference > 0 else below, alpha=min(1.0, abs(difference) / 0.5) * 0.8)
-            by = {} if group.pooled else {f"by:{comparison.column}": group.value}
+            by = {f"by:{comparison.column}": group.value}
             cell.set_url(sentences_url(category=name, polarity=SIDES[measure], **by))
             axes.add_patch(cell)
             reportable = is_reportable(contrast.adjusted, difference)

@@ -28,15 +28,21 @@ BEST_LENGTH = range(35, 121)
 ID_COLUMNS = ("id", "review_id", "reviewid", "review id", "uuid")
 HIGH_STARS, LOW_STARS = 4, 2
 MAX_DISAGREEMENTS = 20
+FETCH_ROWS = 500
 JOINT_PROBABILITY = "coalesce(a.score, 1) * coalesce(a.polarity_score, 1)"
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    """The sentence [start, end) of a review around an aspect, with its quality in [0, 1]."""
+    """The sentence [start, end) of a review around an aspect with a word, and its quality in [0, 1].
 
-    review: Mapping[str, Any]
-    aspect: Mapping[str, Any]
+    `number` is its row in the table `quote_candidates`, which holds the whole review and aspect.
+    """
+
+    number: int
+    text: str
+    word: str
+    word_start: int
     start: int
     end: int
     quality: float
@@ -49,13 +55,18 @@ def select_quotes(
     if text is None:
         return (), ()
     candidates = _candidates(reviews, text)
-    quoted_reviews: dict[int, QuotedReview] = {}
-    quotes: list[Sentence] = []
     used_texts: set[str] = set()
-    for category in order:
-        for polarity in (POSITIVE, NEGATIVE):
-            for candidate in _best(candidates.get((category, polarity), []), used_texts):
-                quotes.append(_quote(candidate, reviews, quoted_reviews))
+    chosen = [
+        candidate
+        for category in order
+        for polarity in (POSITIVE, NEGATIVE)
+        for candidate in _best(candidates.get((category, polarity), []), used_texts)
+    ]
+    numbers = ", ".join(str(candidate.number) for candidate in chosen)
+    rows = reviews.rows(f"SELECT number, best FROM quote_candidates WHERE number IN ({numbers})") if chosen else []
+    best = dict(cast(list[tuple[int, dict[str, Any]]], rows))
+    quoted_reviews: dict[int, QuotedReview] = {}
+    quotes = [_quote(candidate, best[candidate.number], reviews, quoted_reviews) for candidate in chosen]
     return tuple(quotes), tuple(quoted_reviews.values())
 
 
@@ -85,27 +96,33 @@ def joint_probability(aspect: Mapping[str, Any]) -> float | None:
 
 def _candidates(reviews: Reviews, text: str) -> dict[tuple[str, str], list[_Candidate]]:
     """Return the most probable aspects of each category and polarity that agree with the rating."""
-    rows = reviews.rows(
+    reviews.rows(
         f"""
-        SELECT a.entity_group, a.polarity, max_by({{'review': review, 'aspect': a}}, rank) FROM (
+        CREATE TABLE quote_candidates AS SELECT row_number() OVER () AS number, * FROM (
+        SELECT a.entity_group AS category, a.polarity AS polarity,
+            max_by({{'review': review, 'aspect': a}}, row(rank, row_id, a.start)) AS best FROM (
             SELECT a, {review_struct(reviews, text)} AS review,
                 round({JOINT_PROBABILITY}, 2) - length({quoted(text)}) / 1e6
-                - (hash({ROW_ID}, a.start) % 1000) / 1e12 AS rank
+                - (hash({ROW_ID}, a.start) % 1000) / 1e12 AS rank, {ROW_ID} AS row_id
             FROM (SELECT *, unnest({ASPECTS}) AS a FROM dated WHERE length({quoted(text)}) <= {MAX_REVIEW_LENGTH})
             WHERE a.word IS NOT NULL AND {JOINT_PROBABILITY} >= {MIN_PROBABILITY}
             AND (a.polarity = '{POSITIVE}' AND coalesce(stars > {LOW_STARS}, true)
                 OR a.polarity = '{NEGATIVE}' AND coalesce(stars < {HIGH_STARS}, true))
-        ) GROUP BY 1, 2, hash(lower(a.word)) % {WORD_SHARDS}, hash(review.text) % {TEXT_SHARDS}
+        ) GROUP BY 1, 2, hash(lower(a.word)) % {WORD_SHARDS}, hash(review.text) % {TEXT_SHARDS})
         """
     )
     candidates: dict[tuple[str, str], list[_Candidate]] = defaultdict(list)
-    for category, polarity, best in cast(list[tuple[str, str, dict[str, Any]]], rows):
-        if candidate := _candidate(best["review"], best["aspect"]):
-            candidates[category, polarity].append(candidate)
+    cursor = reviews.connection.cursor()
+    cursor.execute("SELECT number, category, polarity, best FROM quote_candidates")
+    # As rows of Python, all candidates would need more memory than any other step.
+    while batch := cursor.fetchmany(FETCH_ROWS):
+        for number, category, polarity, best in batch:
+            if candidate := _candidate(number, best["review"], best["aspect"]):
+                candidates[category, polarity].append(candidate)
     return candidates
 
 
-def _candidate(review: Mapping[str, Any], aspect: Mapping[str, Any]) -> _Candidate | None:
+def _candidate(number: int, review: Mapping[str, Any], aspect: Mapping[str, Any]) -> _Candidate | None:
     text = review["text"]
     if text[aspect["start"] : aspect["end"]] != aspect["word"]:
         return None
@@ -118,19 +135,20 @@ def _candidate(review: Mapping[str, Any], aspect: Mapping[str, Any]) -> _Candida
     length = end - start
     excess = max(BEST_LENGTH.start - length, length - BEST_LENGTH.stop, 0) / (MAX_LENGTH - BEST_LENGTH.stop)
     quality = (1.0 if probability is None else probability) * (1.0 if unanimous else 0.4) * (1 - 0.6 * min(excess, 1))
-    return _Candidate(review, aspect, start, end, quality * (1.1 if aspect["opinion"] else 1))
+    quality *= 1.1 if aspect["opinion"] else 1
+    return _Candidate(number, text, aspect["word"], aspect["start"], start, end, quality)
 
 
 def _best(candidates: Sequence[_Candidate], used_texts: set[str]) -> Iterator[_Candidate]:
     """Yield the best candidates without repeating a review or sentence, preferably with different words."""
     words: set[str] = set()
     number = 0
-    ranked = sorted(candidates, key=lambda c: (-c.quality, c.review["text"], c.start))
+    ranked = sorted(candidates, key=lambda c: (-c.quality, c.text, c.word_start))
     for new_words_only in (True, False):
         for candidate in ranked:
-            text = candidate.review["text"]
+            text = candidate.text
             texts = {text.casefold().strip(), text[candidate.start : candidate.end].casefold()}
-            word = candidate.aspect["word"].casefold()
+            word = candidate.word.casefold()
             if number == QUOTES_PER_SIDE:
                 return
             if texts & used_texts or (new_words_only and word in words):
@@ -141,8 +159,10 @@ def _best(candidates: Sequence[_Candidate], used_texts: set[str]) -> Iterator[_C
             yield candidate
 
 
-def _quote(candidate: _Candidate, reviews: Reviews, quoted_reviews: dict[int, QuotedReview]) -> Sentence:
-    review, aspect = candidate.review, candidate.aspect
+def _quote(
+    candidate: _Candidate, best: Mapping[str, Any], reviews: Reviews, quoted_reviews: dict[int, QuotedReview]
+) -> Sentence:
+    review, aspect = best["review"], best["aspect"]
     name = review_name(reviews, review)
     if review["row"] not in quoted_reviews:
         quoted_reviews[review["row"]] = QuotedReview(name, *readable_review(review))

@@ -8,7 +8,7 @@ MacKinnon and White, 1985), because cluster-robust intervals of few clusters are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -33,6 +33,8 @@ POLARITIES = ("negative", "positive")
 MIN_CLUSTERS = 20
 MAX_PREDICTORS = 60
 MIN_NUMERIC_SHARE = 0.9
+CHUNK_ROWS = 8192
+"""Rows of the model that are numbers of 8 bytes at once; otherwise a predictor has one byte for each row."""
 
 _NUMBER = r"^(-?\d{1,9}(?:[.,]\d+)?) *(?:(?:/|out of|of) *(?:5|10|100)\b.*|stars?|%|points?)?$"
 
@@ -118,6 +120,8 @@ class Fit(NamedTuple):
 def fit_linear(outcome: np.ndarray, predictors: np.ndarray, clusters: np.ndarray | None, fixed: bool) -> Fit:
     """Fit ordinary least squares with an intercept.
 
+    The rows are read in chunks, so that nothing but the inputs has their number.
+
     Args:
         outcome: Shape [n].
         predictors: Shape [n, k], zeros and ones. The t quantiles of a predictor have one degree of freedom less than it
@@ -130,38 +134,24 @@ def fit_linear(outcome: np.ndarray, predictors: np.ndarray, clusters: np.ndarray
 
     n, k = predictors.shape
     missing = np.full(k, np.nan)
-    design, y = np.column_stack([np.ones(n), predictors]), outcome.astype(float)
-    levels = 0
-    if clusters is not None and fixed:
-        # Subtracting the means of a place is the same as an indicator for it (Frisch, Waugh and Lovell).
-        levels = int(clusters.max()) + 1
-        sizes = np.bincount(clusters, minlength=levels).astype(float)
-        design = design[:, 1:] - _means(design[:, 1:], clusters, sizes)[clusters]
-        y = y - (np.bincount(clusters, y, levels) / sizes)[clusters]
-    first = 0 if levels else 1
-    independent = _independent(design)
-    design = design[:, independent]
-    freedom = n - len(independent) - levels
+    design = _Design(outcome, predictors, clusters if fixed else None)
+    products, totals = design.products()
+    independent = _independent(products)
+    freedom = n - len(independent) - design.levels
     if freedom < 10 or not independent:
         return Fit(missing, missing, missing, missing, missing)
-    inverse = np.linalg.inv(design.T @ design)
-    beta = inverse @ design.T @ y
-    residuals = y - design @ beta
+    inverse = np.linalg.inv(products[np.ix_(independent, independent)])
+    beta = inverse @ totals[independent]
     if clusters is not None and not fixed:
         count = int(clusters.max()) + 1
-        scores = np.column_stack(
-            [np.bincount(clusters, design[:, j] * residuals, count) for j in range(len(independent))]
-        )
+        scores = design.cluster_scores(independent, beta, clusters, count)
         correction = count / (count - 1) * (n - 1) / (n - len(independent))
         covariance, degrees = inverse @ (correction * scores.T @ scores) @ inverse, count - 1
     else:
-        leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
-        if levels:
-            leverage = leverage + (1 / sizes)[clusters]
-        weights = (residuals / np.maximum(1 - leverage, 1e-6)) ** 2
-        covariance, degrees = inverse @ (design.T * weights) @ design @ inverse, freedom
+        covariance, degrees = inverse @ design.robust_products(independent, beta, inverse) @ inverse, freedom
     error = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
-    positives = np.concatenate([[n], predictors.sum(axis=0)])[1 if levels else 0 :][independent]
+    first = 0 if design.levels else 1
+    positives = np.concatenate([[n], predictors.sum(axis=0, dtype=float)])[1 - first :][independent]
     degrees = np.minimum(degrees, np.maximum(1, np.minimum(positives, np.where(positives == n, n, n - positives)) - 1))
     p = 2 * stats.t.sf(np.abs(beta / error), degrees)
     half = stats.t.ppf(0.975, degrees) * error
@@ -173,19 +163,82 @@ def fit_linear(outcome: np.ndarray, predictors: np.ndarray, clusters: np.ndarray
     return Fit(*result)
 
 
-def _means(columns: np.ndarray, clusters: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+class _Design:
+    """The rows of a linear model in chunks: an intercept with the predictors, or both sides without cluster means.
+
+    Subtracting the means of a cluster is the same as an indicator for it (Frisch, Waugh and Lovell).
+    """
+
+    def __init__(self, outcome: np.ndarray, predictors: np.ndarray, levels: np.ndarray | None) -> None:
+        import numpy as np
+
+        self.outcome, self.predictors, self.clusters = outcome, predictors, levels
+        self.levels = 0 if levels is None else int(levels.max()) + 1
+        if levels is not None:
+            self.sizes = np.bincount(levels, minlength=self.levels).astype(float)
+            self.mean_outcome = np.bincount(levels, outcome, self.levels) / self.sizes
+            sums = np.column_stack([np.bincount(levels, column, self.levels) for column in predictors.T])
+            self.means = sums / self.sizes[:, None]
+
+    def chunks(self) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
+        """Yield (rows, design, outcome) of each chunk."""
+        import numpy as np
+
+        for start in range(0, len(self.outcome), CHUNK_ROWS):
+            rows = slice(start, start + CHUNK_ROWS)
+            x, y = self.predictors[rows].astype(float), self.outcome[rows].astype(float)
+            if self.clusters is None:
+                yield rows, np.column_stack([np.ones(len(y)), x]), y
+            else:
+                levels = self.clusters[rows]
+                yield rows, x - self.means[levels], y - self.mean_outcome[levels]
+
+    def products(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the products of the design with itself and with the outcome."""
+        import numpy as np
+
+        columns = self.predictors.shape[1] + (0 if self.levels else 1)
+        products, totals = np.zeros((columns, columns)), np.zeros(columns)
+        for _, x, y in self.chunks():
+            products += x.T @ x
+            totals += x.T @ y
+        return products, totals
+
+    def cluster_scores(self, independent: list[int], beta: np.ndarray, clusters: np.ndarray, count: int) -> np.ndarray:
+        """Return the sums of the scores of each cluster, of shape [count, columns]."""
+        import numpy as np
+
+        scores = np.zeros((count, len(independent)))
+        for rows, x, y in self.chunks():
+            chosen = x[:, independent]
+            weighted = chosen * (y - chosen @ beta)[:, None]
+            present, codes = np.unique(clusters[rows], return_inverse=True)
+            order = np.argsort(codes, kind="stable")
+            starts = np.searchsorted(codes[order], np.arange(len(present)))
+            scores[present] += np.add.reduceat(weighted[order], starts)
+        return scores
+
+    def robust_products(self, independent: list[int], beta: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+        """Return the products of the design, weighted by squared residuals over their leverage (HC3)."""
+        import numpy as np
+
+        result = np.zeros(inverse.shape)
+        for rows, x, y in self.chunks():
+            chosen = x[:, independent]
+            leverage = ((chosen @ inverse) * chosen).sum(axis=1)
+            if self.clusters is not None:
+                leverage = leverage + (1 / self.sizes)[self.clusters[rows]]
+            weights = ((y - chosen @ beta) / np.maximum(1 - leverage, 1e-6)) ** 2
+            result += (chosen.T * weights) @ chosen
+        return result
+
+
+def _independent(products: np.ndarray) -> list[int]:
+    """Return the columns that are not linear combinations of earlier ones, from their products with each other."""
     import numpy as np
 
-    return np.column_stack([np.bincount(clusters, column, len(sizes)) / sizes for column in columns.T])
-
-
-def _independent(design: np.ndarray) -> list[int]:
-    """Return the columns that are not linear combinations of earlier ones."""
-    import numpy as np
-
-    gram = design.T @ design
-    scale = np.sqrt(np.maximum(np.diag(gram), 1e-300))
-    gram = gram / scale / scale[:, None]
+    scale = np.sqrt(np.maximum(np.diag(products), 1e-300))
+    gram = products / scale / scale[:, None]
     independent: list[int] = []
     for column in range(gram.shape[0]):
         if scale[column] < 1e-9:
@@ -227,14 +280,15 @@ def find_drivers(
         f"CREATE TABLE rated AS SELECT {ROW_ID}, stars, place{', ' + columns if columns else ''} FROM coded"
         f" WHERE stars IS NOT NULL AND hash({ROW_ID}) % {modulus} = 0"
     )
-    data = reviews.arrays(f"FROM rated ORDER BY {ROW_ID}")
-    stars = np.asarray(data["stars"], float)
-    places = np.ma.filled(data["place"], "") if place is not None else np.full(len(stars), "")
-    _, clusters = np.unique(places.astype(str), return_inverse=True)
+    data = reviews.arrays(
+        f"SELECT * EXCLUDE place, (dense_rank() OVER (ORDER BY coalesce(place, '')) - 1)::INTEGER AS place FROM rated"
+        f" ORDER BY {ROW_ID}"
+    )
+    stars, clusters = np.asarray(data["stars"], float), np.asarray(data["place"])
     number = int(clusters.max()) + 1 if len(stars) else 0
     place_clusters = clusters if number > 1 else None
     fixed = number < MIN_CLUSTERS
-    flags = [np.asarray(data[name], float) for name in data if name.startswith("c")]
+    flags = [np.asarray(data[name], np.uint8) for name in data if name.startswith("c")]
     names = [(category, None, polarity) for category in categories for polarity in POLARITIES]
     drivers = _drivers(stars, flags, names, place_clusters, fixed)
     drivers += _topic_drivers(reviews, data[ROW_ID], stars, flags, names, place_clusters, fixed, topics)
@@ -297,7 +351,7 @@ def _topic_drivers(
         chosen = np.asarray(table["topic"]) == number
         topic_flags = []
         for kind in ("blame", "praise"):
-            flag = np.zeros(len(stars))
+            flag = np.zeros(len(stars), np.uint8)
             flag[rows[chosen & np.asarray(table[kind], bool)]] = 1
             topic_flags.append(flag)
         usable = [n for n in range(2) if _is_usable(topic_flags[n])]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from reviews_parsing.insights import evidence, groups, plots
+from reviews_parsing.insights.charts import library_scripts, read_charts
 from reviews_parsing.insights.counts import NEGATIVE, POSITIVE
 from reviews_parsing.insights.files import check_page, write_bytes
 from reviews_parsing.insights.findings import (
@@ -24,12 +26,24 @@ from reviews_parsing.insights.findings import (
     reportable_differences,
 )
 from reviews_parsing.insights.plots import figures
-from reviews_parsing.insights.results import Change, Contrast, Finding, GroupComparison, Insights, Sentence, Span
+from reviews_parsing.insights.results import (
+    Change,
+    Contrast,
+    Finding,
+    GroupComparison,
+    Insights,
+    RangeComparison,
+    RangeDifference,
+    Sentence,
+    Span,
+)
 from reviews_parsing.insights.similar import merge_lines
 from reviews_parsing.insights.svg import inline
 from reviews_parsing.insights.text import day_name, percent, period_name, points
 
 TEMPLATES = Path(__file__).parent / "templates"
+SERVE_PORT, MAX_SOURCES = 8350, 3
+"""Port, and number of files, in the command that the page of a large analysis names."""
 SIDES = (("Praised", POSITIVE), ("Blamed", NEGATIVE))
 MAX_WORDS = 6
 MAX_FINDINGS, MAX_TOPICS = 15, 40
@@ -83,6 +97,9 @@ def render(insights: Insights, remote: dict[str, Any] | None = None) -> str:
         reportable_differences=reportable_differences,
         range_sentence=range_sentence,
         finding_filter=lambda finding: finding_filter(insights, finding),
+        missing_sentences=missing_sentences(insights),
+        contrast_filter=contrast_filter,
+        range_filter=range_filter,
         urlencode=lambda **filters: urlencode(filters),
         linked=document is not None,
         pieces=pieces,
@@ -92,20 +109,22 @@ def render(insights: Insights, remote: dict[str, Any] | None = None) -> str:
         max_groups=groups.MAX_GROUPS,
         max_findings=MAX_FINDINGS,
         max_topics=MAX_TOPICS,
-        max_evidence=evidence.MAX_REVIEWS,
     )
     linked = document is not None
     svgs = {name: inline(figure, f"plot{n}", linked) for n, (name, figure) in enumerate(figures(insights).items())}
-    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    charts = read_charts(insights)
+    scripts = [*library_scripts(), _template("charts.js")] if charts else []
+    scripts += [_template("report.js")] if linked else []
     page = environment.get_template("report.html").render(
         insights=insights,
         plots=svgs,
-        style=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704  our own file
-        script=Markup(script),  # noqa: S704  our own file
+        style=Markup(_template("report.css")),  # noqa: S704  our own file
+        charts=charts,
+        chart_data=Markup(_json(charts)),  # noqa: S704  no tag can begin
+        scripts=[Markup(script) for script in scripts],  # noqa: S704  our own files and vendored ones
         connect_source="'self'" if remote else "'none'",
-        script_source=f"'sha256-{digest}'" if linked else "'none'",
-        data=Markup(json.dumps(document, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")),  # noqa: S704  no tag can begin
+        script_source=" ".join(map(_script_hash, scripts)) or "'none'",
+        data=Markup(_json(document)),  # noqa: S704  no tag can begin
         sources=", ".join(_file_name(source) for source in insights.sources),
         overview=overview(insights),
         impact_text=impact_sentence(insights.rating),
@@ -116,6 +135,20 @@ def render(insights: Insights, remote: dict[str, Any] | None = None) -> str:
     return page.lstrip()
 
 
+def _template(name: str) -> str:
+    return (TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _json(document: Any) -> str:
+    """Return a document as JSON in which no HTML tag can begin."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _script_hash(script: str) -> str:
+    """Return the source of a script for the content security policy."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+
+
 def p_equals(value: float) -> str:
     """Return a p-value as text."""
     return "p\u00a0<\u00a00.001" if value < 0.001 else f"p\u00a0=\u00a0{value:.3f}"
@@ -124,6 +157,24 @@ def p_equals(value: float) -> str:
 def _file_name(source: str) -> str:
     """Return the last part of a path or URL: folders of a server are not for readers of its reports."""
     return PurePosixPath(PureWindowsPath(source).as_posix()).name or source
+
+
+def missing_sentences(insights: Insights) -> str | None:
+    """Return a sentence with the command that serves the sentences if there are too many for the page, or None.
+
+    Files are named without their folders.
+    """
+    if not insights.categories or insights.reviews <= evidence.MAX_REVIEWS:
+        return None
+    options = [f"--by {shlex.quote(','.join(insights.by))}"] if insights.by else []
+    options += [f"--min-score {insights.min_score:g}"] if insights.min_score else []
+    names = [shlex.quote(_file_name(source)) for source in insights.sources[:MAX_SOURCES]]
+    names += ["..."] if len(insights.sources) > MAX_SOURCES else []
+    command = " ".join(["reviews-parsing insights", *names, *options, f"--serve {SERVE_PORT}"])
+    return (
+        f"The sentences of more than {evidence.MAX_REVIEWS:,} reviews do not fit into one page; this command serves the"
+        f" report with all of them: {command}"
+    )
 
 
 def _panels_caption(insights: Insights) -> str:
@@ -162,6 +213,24 @@ def finding_filter(insights: Insights, finding: Finding) -> str:
         filters["weekday"] = finding.group[0]
     if finding.since:
         filters["from"] = finding.since.isoformat()
+    return _query(**filters)
+
+
+def contrast_filter(comparison: GroupComparison, contrast: Contrast) -> str:
+    """Return the filter of the sentences behind a cell of a heat map."""
+    group = {f"by:{comparison.column}": contrast.value}
+    return _query(category=contrast.category, polarity=plots.SIDES[contrast.measure], **group)
+
+
+def range_filter(compared: RangeComparison, difference: RangeDifference) -> str:
+    """Return the filter of the current sentences behind a difference between two ranges."""
+    days = {"from": f"{compared.first}", "to": f"{compared.last}"}
+    group = {} if difference.column is None else {f"by:{difference.column}": f"{difference.group}"}
+    topic = difference.topic or ""
+    return _query(category=difference.category, topic=topic, polarity=plots.SIDES[difference.measure], **group, **days)
+
+
+def _query(**filters: str) -> str:
     return urlencode({name: value for name, value in filters.items() if value})
 
 
@@ -200,6 +269,7 @@ def _vocabulary(insights: Insights) -> dict[str, list[tuple[str, str, list[dict[
             rows = [
                 {
                     "word": word.word,
+                    "id": evidence.word_entry(word)[0],
                     "n": n,
                     "width": round(100 * n / longest, 1),
                     "opinions": word.praised_with if polarity == POSITIVE else word.blamed_with,

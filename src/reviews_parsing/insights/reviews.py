@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from reviews_parsing.cores import usable_cores
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights.files import (
     DELIMITED_ENDINGS,
@@ -65,8 +66,9 @@ JSON_STRUCTURE = f"'{json.dumps([{**FIELDS, 'opinion': OPINION}])}'"
 """The structure of aspects for DuckDB's from_json, in SQL; missing fields are NULL."""
 FROM_JSON = f"from_json({ASPECTS}, {JSON_STRUCTURE})"
 """SQL for the aspects of a JSON column."""
-MEMORY_LIMIT = "1GB"
-"""Memory of DuckDB; larger queries spill to disk."""
+THREAD_MEMORY_MB, MAX_THREADS = 128, 8
+"""Memory of DuckDB for each of its threads, and their maximum; larger queries spill to disk."""
+MIN_MEMORY_MB = 256
 MAX_ROW_BYTES = 2**25
 
 
@@ -167,8 +169,10 @@ def open_reviews(paths: Sequence[str | Path]) -> Iterator[Reviews]:
         raise DataError("insights need DuckDB: pip install 'reviews-parsing[insights]'") from None
     names = expand(paths)
     with tempfile.TemporaryDirectory(prefix="reviews-parsing-") as folder:
+        threads = min(usable_cores(), MAX_THREADS)
         config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": MEMORY_LIMIT,
+            "threads": threads,
+            "memory_limit": f"{max(MIN_MEMORY_MB, THREAD_MEMORY_MB * threads)}MiB",
             "temp_directory": folder,
             "autoinstall_known_extensions": False,
             "autoload_known_extensions": False,
@@ -310,19 +314,17 @@ def _leave_out_empty_texts(reviews: Reviews) -> tuple[str | None, int]:
     if column is None:
         reviews.rows("CREATE VIEW texts AS FROM all_rows")
         return None, 0
-    reviews.rows(
-        f"CREATE TABLE empty_rows AS SELECT {ROW_ID} AS row_id FROM all_rows WHERE coalesce(len({ASPECTS}), 0) = 0"
-        f" AND regexp_full_match(coalesce({quoted(column)}, ''), {literal(BLANK)})"
+    is_empty = (
+        f"(coalesce(len({ASPECTS}), 0) = 0 AND regexp_full_match(coalesce({quoted(column)}, ''), {literal(BLANK)}))"
     )
     ((empty, total),) = cast(
-        list[tuple[int, int]],
-        reviews.rows("SELECT (SELECT count(*) FROM empty_rows), (SELECT count(*) FROM all_rows)"),
+        list[tuple[int, int]], reviews.rows(f"SELECT count(*) FILTER ({is_empty}), count(*) FROM all_rows")
     )
     if empty == total:
         raise DataError(
             f"{reviews.names[0]} holds no review: the column '{column}' is empty in all {total:,} rows: check the input"
         )
-    where = f" WHERE {ROW_ID} NOT IN (FROM empty_rows)" if empty else ""
+    where = f" WHERE NOT {is_empty}" if empty else ""
     reviews.rows(f"CREATE VIEW texts AS SELECT * FROM all_rows{where}")
     return offsets_column, empty
 

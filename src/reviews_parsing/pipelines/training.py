@@ -20,6 +20,7 @@ from reviews_parsing.pipelines.training_texts import (
     log_training_texts,
 )
 from reviews_parsing.registry.runs import fetch_file, run
+from reviews_parsing.registry.signatures import require_signer
 from reviews_parsing.registry.versions import register
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.backbone import EMBEDDED
@@ -63,6 +64,7 @@ def train(
     the id of the run before training begins. With `resume`, the same call continues an interrupted training in the
     same run. Raises DataError, ModelError or TrackingError.
     """
+    require_signer()
     for backbone in {recipe.backbone, recipe.teacher or recipe.backbone}:
         _require_backbone(backbone)
     job = prepare(source, recipe, mapping, data_format, extra_files, texts, fields)

@@ -9,7 +9,7 @@ from reviews_parsing.registry.champion import challenger, champion, read_champio
 from reviews_parsing.registry.fetch import fetch, locate
 from reviews_parsing.registry.runs import mark_killed_runs
 from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, tracking, tracking_uri
-from reviews_parsing.registry.versions import Version, register, versions
+from reviews_parsing.registry.versions import Version, register, sign_model, versions
 
 __all__ = [
     "ARTIFACT",
@@ -24,6 +24,7 @@ __all__ = [
     "register",
     "rollback",
     "set_champion",
+    "sign_model",
     "tracking",
     "tracking_uri",
     "versions",

@@ -12,15 +12,18 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from reviews_parsing import pretrained
-from reviews_parsing.errors import ModelError, NoSuchAlias, TrackingError
+from reviews_parsing.errors import DataError, ModelError, ModelNotTrusted, NoSuchAlias, TrackingError
+from reviews_parsing.io.files import write_bytes
 from reviews_parsing.registry.integrity import (
     MAX_FILES,
+    FileRecord,
     checksum_file,
     compare_files,
     decode_records,
@@ -37,6 +40,7 @@ from reviews_parsing.registry.resolution import (
     resolve_with_client,
     save_resolution,
 )
+from reviews_parsing.registry.signatures import SIGNATURE_FILE, download_signature, require_trusted, signature_file
 from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, redacted, sqlite_file, store_uri, tracking
 from reviews_parsing.settings import Settings
 
@@ -56,40 +60,50 @@ class Artifact:
     folder: Path
 
 
-def fetch(uri: str, *, stale_ok: bool = True) -> tuple[Path, str]:
+def fetch(uri: str, *, stale_ok: bool = True, check_trust: bool = True) -> tuple[Path, str]:
     """Return the local folder and the version of `models:/NAME@ALIAS`, `models:/NAME/3` or `runs:/ID`.
 
     Versions never change, so each is downloaded once and needs no store from then on. While the store is unreachable,
     an alias means its last known version, if that was downloaded, and a warning says so; without `stale_ok` it does
-    not. Raises ModelError if there is no such version or it is damaged, TrackingError if the store cannot be used.
+    not. With a trust policy the signature is verified, unless `check_trust` is False because the model is to be signed.
+    Raises ModelError if there is no such version, or it is damaged or not trusted, TrackingError if the store cannot be
+    used.
     """
     if uri.startswith("runs:"):
         run = re.fullmatch(rf"runs:/(\w+)(/{ARTIFACT})?", uri)
         if run is None:
             raise ModelError(f"{uri} names no run; write runs:/ID")
         folder = Settings().home / "models" / "runs" / run[1]
-        return _verified(Artifact(f"runs:/{run[1]}/{ARTIFACT}", f"the model of run {run[1]}", folder)), run[1]
+        artifact = Artifact(f"runs:/{run[1]}/{ARTIFACT}", f"the model of run {run[1]}", folder)
+        return _verified(artifact, check_trust), run[1]
     reference = ModelReference.parse(uri)
     version = lookup_in_sqlite(reference) or (load_resolution(reference) if reference.version else None)
     if version is None or not _artifact(reference, version).folder.is_dir():
-        version = _resolve_and_download(uri, reference, stale_ok)
-    return _verified(_artifact(reference, version)), version.version
+        version = _resolve_and_download(uri, reference, stale_ok, check_trust)
+    return _verified(_artifact(reference, version), check_trust), version.version
 
 
-def locate(source: str | Path | None = None, *, stale_ok: bool = True) -> tuple[Path, str | None]:
+def locate(
+    source: str | Path | None = None, *, stale_ok: bool = True, check_trust: bool = True
+) -> tuple[Path, str | None]:
     """Return the model folder that `source` names, and its version; None for a folder, which has none.
 
     `source` is a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID` or `pretrained`. Without it, the model is
-    the champion, or the pretrained one if nothing is champion yet; a line of log says which. `stale_ok` is as in
-    `fetch`. Raises ModelError if there is no such model, TrackingError if the store cannot be used.
+    the champion, or the pretrained one if nothing is champion yet; a line of log says which. `stale_ok` and
+    `check_trust` are as in `fetch`. With a trust policy a folder needs a signature beside it, and the pretrained model,
+    which is part of this package, must be named. Raises ModelError if there is no such model, or it is not trusted,
+    TrackingError if the store cannot be used.
     """
     if source is None:
         return _default(stale_ok)
     if str(source).startswith(("models:", "runs:")):
-        return fetch(str(source), stale_ok=stale_ok)
+        return fetch(str(source), stale_ok=stale_ok, check_trust=check_trust)
     if source == pretrained.NAME:
         return pretrained.model_folder(), pretrained.NAME
-    return Path(source), None
+    folder = Path(source)
+    if check_trust and folder.is_dir():
+        require_trusted(folder, signature_file(folder), str(folder))
+    return folder, None
 
 
 def _default(stale_ok: bool) -> tuple[Path, str | None]:
@@ -97,7 +111,7 @@ def _default(stale_ok: bool) -> tuple[Path, str | None]:
     try:
         folder, version = fetch(Settings().champion_uri, stale_ok=stale_ok)
     except NoSuchAlias:
-        if not pretrained.is_installed():
+        if not pretrained.is_installed() or Settings().trust is not None:
             raise
         _announce(f"no version of {name} is champion yet: the {pretrained.NAME} model of this package answers")
         return locate(pretrained.NAME)
@@ -117,13 +131,13 @@ def _artifact(reference: ModelReference, version: ResolvedVersion) -> Artifact:
     return Artifact(f"models:/{reference.name}/{version.version}", title, folder)
 
 
-def _resolve_and_download(uri: str, reference: ModelReference, stale_ok: bool) -> ResolvedVersion:
+def _resolve_and_download(uri: str, reference: ModelReference, stale_ok: bool, check_trust: bool) -> ResolvedVersion:
     """Ask the store for the version and download it; fall back on the last known version if the store is down."""
     try:
         with tracking() as client:
             version = resolve_with_client(client, reference)
         if not _artifact(reference, version).folder.is_dir():
-            _download(_artifact(reference, version))
+            _download(_artifact(reference, version), check_trust)
     except TrackingError as error:
         last = load_resolution(reference) if stale_ok else None
         if last is None or not _artifact(reference, last).folder.is_dir():
@@ -135,22 +149,42 @@ def _resolve_and_download(uri: str, reference: ModelReference, stale_ok: bool) -
     return version
 
 
-def _verified(artifact: Artifact) -> Path:
+def _verified(artifact: Artifact, check_trust: bool) -> Path:
     """Return the artifact's folder after verification; a missing or damaged folder is downloaded again.
 
-    Raises ModelError naming the damage if it cannot be replaced.
+    Raises ModelError naming the damage if it cannot be replaced, or if the model is not trusted.
     """
     folder = artifact.folder
     if not folder.is_dir():
-        _download(artifact)
+        _download(artifact, check_trust)
     elif damage := find_damage(folder):
         _log.warning("%s: deleting it and fetching it again", damage)
         try:
             _delete(folder)
-            _download(artifact)
+            _download(artifact, check_trust)
         except (OSError, ModelError, TrackingError) as error:
             raise ModelError(f"{damage}; it cannot be fetched again ({error}); delete {folder}") from error
+    elif check_trust and Settings().trust is not None:
+        _require_trusted_copy(artifact)
     return folder
+
+
+def _require_trusted_copy(artifact: Artifact) -> None:
+    """Verify the signature of a downloaded folder, which may have been signed, or signed again, since."""
+    target = signature_file(artifact.folder)
+    try:
+        require_trusted(artifact.folder, target, artifact.title)
+    except ModelNotTrusted as error:
+        with tempfile.TemporaryDirectory() as scratch:
+            signature = Path(scratch) / SIGNATURE_FILE
+            try:
+                download_signature(artifact.uri, signature)
+            except (ModelError, TrackingError):
+                raise error from None
+            require_trusted(artifact.folder, signature, artifact.title)
+            # A folder that cannot be written to gets its signature anew each time.
+            with suppress(DataError):
+                write_bytes(target, signature.read_bytes())
 
 
 def _delete(folder: Path) -> None:
@@ -158,11 +192,12 @@ def _delete(folder: Path) -> None:
     condemned = folder.with_name(f"{PARTIAL_PREFIX}{folder.name}-{time.monotonic_ns()}")
     folder.rename(condemned)
     checksum_file(folder).unlink(missing_ok=True)
+    signature_file(folder).unlink(missing_ok=True)
     shutil.rmtree(condemned)
 
 
-def _download(artifact: Artifact) -> None:
-    """Download a model atomically: verify it against the registered checksums and load it before it gets its name.
+def _download(artifact: Artifact, check_trust: bool) -> None:
+    """Download a model atomically: verify checksums and signature, and load it before it gets its name.
 
     A download that fails verification is deleted and repeated once. Raises ModelError or TrackingError.
     """
@@ -179,21 +214,24 @@ def _download(artifact: Artifact) -> None:
         _sweep(target.parent)
         for attempt in range(1, ATTEMPTS + 1):
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=PARTIAL_PREFIX) as partial:
-                folder = _transfer(artifact, Path(partial))
+                folder, signature = _transfer(artifact, Path(partial)), Path(partial) / SIGNATURE_FILE
                 if missing := missing_file(folder):
                     raise ModelError(f"{artifact.title} is incomplete: it has no {missing}; train again")
                 try:
-                    if records and (difference := compare_files(folder, records)):
-                        raise ModelError(
-                            f"{artifact.title} is damaged: {difference}; its artifacts in {redacted(store_uri())} are "
-                            "not what was registered: register the model again, or roll back"
-                        )
+                    _require_intact(artifact, folder, records)
+                    if check_trust and Settings().trust is not None:
+                        download_signature(artifact.uri, signature)
+                        require_trusted(folder, signature, artifact.title)
                     require_loadable(folder)
+                except ModelNotTrusted:
+                    raise
                 except ModelError as error:
                     if attempt == ATTEMPTS:
                         raise ModelError(str(error).replace(str(folder), artifact.title)) from error
                     continue
                 write_checksums(folder, target)
+                if signature.is_file():
+                    write_bytes(signature_file(target), signature.read_bytes())
                 try:
                     folder.rename(target)
                 except OSError:
@@ -206,6 +244,15 @@ def _download(artifact: Artifact) -> None:
             f"{artifact.title} cannot be stored in {target.parent} ({error.strerror or error}); free some space there, "
             "or set REVIEWS_PARSING_HOME"
         ) from error
+
+
+def _require_intact(artifact: Artifact, folder: Path, records: Mapping[str, FileRecord] | None) -> None:
+    """Raise ModelError if the files of a download are not what was registered."""
+    if records and (difference := compare_files(folder, records)):
+        raise ModelError(
+            f"{artifact.title} is damaged: {difference}; its artifacts in {redacted(store_uri())} are not what was "
+            "registered: register the model again, or roll back"
+        )
 
 
 def _transfer(artifact: Artifact, partial: Path) -> Path:

@@ -27,10 +27,10 @@ MAX_CONFIG_BYTES, MAX_TOKENIZER_BYTES = 16 * 2**20, 64 * 2**20
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """Digest (hexadecimal) and size of one file."""
+    """Digest (hexadecimal) and size of one file; a signature names no sizes."""
 
     sha256: str
-    bytes: int
+    bytes: int | None = None
 
 
 def describe_files(folder: Path) -> dict[str, FileRecord]:
@@ -56,17 +56,17 @@ def decode_records(tags: Mapping[str, Any], subject: str) -> dict[str, FileRecor
         raise ModelError(f"{subject}: its tag {CHECKSUM_TAG} is damaged ({error}); register the model again") from error
 
 
-def compare_files(folder: Path, records: Mapping[str, FileRecord]) -> str | None:
+def compare_files(folder: Path, records: Mapping[str, FileRecord], origin: str = "registered") -> str | None:
     """Return the first difference between a folder and the records in a few words, None if they match."""
     for name, record in records.items():
         if not (folder / name).is_file():
             return f"{name} is missing"
-        if (size := (folder / name).stat().st_size) != record.bytes:
+        if record.bytes is not None and (size := (folder / name).stat().st_size) != record.bytes:
             return f"{name} has {size:,} bytes instead of {record.bytes:,}"
         if (digest := _record(folder / name).sha256) != record.sha256:
             return f"{name} has SHA-256 {digest[:12]}... instead of {record.sha256[:12]}..."
     extra = sorted(path.name for path in folder.iterdir() if path.name not in records)
-    return f"{extra[0]} was not registered" if extra else None
+    return f"{extra[0]} was not {origin}" if extra else None
 
 
 def write_checksums(folder: Path, target: Path) -> None:

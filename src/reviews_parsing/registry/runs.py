@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reviews_parsing.registry.integrity import CHECKSUM_TAG, describe_files, encode_records
+from reviews_parsing.registry.signatures import SIGNATURE_FILE, sign, signing_is_configured
 from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, artifact_location, tracking
 from reviews_parsing.settings import Settings
 
@@ -189,7 +190,7 @@ class MlflowRunLog:
     def model(self, folder: Path, example: str) -> None:
         """Log a model folder as a pyfunc with signature and input example.
 
-        The SHA-256 and the size of every file become a tag of the run.
+        The SHA-256 and the size of every file become a tag of the run, the signature, if there is a key, an artifact.
         """
         from importlib.metadata import version
 
@@ -210,6 +211,9 @@ class MlflowRunLog:
             copy = Path(scratch) / MODEL_FOLDER
             shutil.copytree(folder, copy)
             self.tags({CHECKSUM_TAG: encode_records(describe_files(copy))})
+            if signing_is_configured():
+                sign(copy, Path(scratch) / SIGNATURE_FILE)
+                self.file(Path(scratch) / SIGNATURE_FILE, "")
             mlflow.pyfunc.log_model(
                 name=ARTIFACT,
                 python_model=str(Path(__file__).parent.parent / "pyfunc.py"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reviews_parsing.errors import ModelError
-from reviews_parsing.registry.fetch import fetch
+from reviews_parsing.registry.fetch import fetch, locate
 from reviews_parsing.registry.integrity import CHECKSUM_TAG, describe_files, encode_records
+from reviews_parsing.registry.resolution import ModelReference
 from reviews_parsing.registry.runs import NOTE_TAG
+from reviews_parsing.registry.signatures import SIGNATURE_FILE, sign, signature_file, signing_is_configured
 from reviews_parsing.registry.store import ARTIFACT, tracking
 from reviews_parsing.settings import Settings
 
@@ -35,7 +39,8 @@ class Version:
 def register(run_id: str, name: str | None = None) -> str:
     """Register a run's model as a new version and return its number. Idempotent.
 
-    The checksums of its files become a tag of the version. `name` is the registered model (default: the configured
+    The checksums of its files become a tag of the version. With a key, it is signed, unless it was when it was trained.
+    `name` is the registered model (default: the configured
     one). Raises ModelError if there is no such run or it has no model.
     """
     name = name or Settings().model_name
@@ -49,13 +54,46 @@ def register(run_id: str, name: str | None = None) -> str:
         if not run.outputs or not run.outputs.model_outputs:
             raise ModelError(f"run {run_id} has no model {ARTIFACT}: it did not finish; train again")
         # A run of an earlier release has no checksums yet.
-        checksums = run.data.tags.get(CHECKSUM_TAG) or encode_records(describe_files(fetch(f"runs:/{run_id}")[0]))
+        checksums = run.data.tags.get(CHECKSUM_TAG) or encode_records(describe_files(_unsigned_model(run_id)))
+        if signing_is_configured() and SIGNATURE_FILE not in {file.path for file in client.list_artifacts(run_id)}:
+            _sign_run(client, run_id, _unsigned_model(run_id))
         metrics = {f"test_{key}": run.data.metrics.get(f"test_{key}") for key in HEADLINE_METRICS}
         tags = {key: f"{value:.4f}" for key, value in metrics.items() if value is not None}
         created = mlflow.register_model(f"runs:/{run_id}/{ARTIFACT}", name, tags={CHECKSUM_TAG: checksums, **tags})
         if note := run.data.tags.get(NOTE_TAG):
             client.update_model_version(name, created.version, note)
         return str(created.version)
+
+
+def sign_model(source: str) -> Path | str:
+    """Sign a model folder, version or run by `REVIEWS_PARSING_SIGNING_KEY`; a former signature is replaced.
+
+    Returns the file of a folder's signature, or the id of the run that keeps it. Raises ModelError or TrackingError.
+    """
+    folder, version = locate(source, check_trust=False)
+    if not source.startswith(("models:", "runs:")):
+        sign(folder, signature_file(folder))
+        return signature_file(folder)
+    with tracking() as client:
+        run_id = version or ""
+        if source.startswith("models:"):
+            run_id = client.get_model_version(ModelReference.parse(source).name, run_id).run_id or ""
+        if not run_id:
+            raise ModelError(f"{source} has no run to keep its signature; register its model folder again")
+        _sign_run(client, run_id, folder)
+    return run_id
+
+
+def _unsigned_model(run_id: str) -> Path:
+    """Return the model folder of a run regardless of the trust policy, to describe or sign it."""
+    return fetch(f"runs:/{run_id}", check_trust=False)[0]
+
+
+def _sign_run(client: MlflowClient, run_id: str, folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        file = Path(scratch) / SIGNATURE_FILE
+        sign(folder, file)
+        client.log_artifact(run_id, str(file))
 
 
 def versions(name: str | None = None) -> list[Version]:

@@ -78,6 +78,10 @@ class ClientIdentity:
             address = hop
         return Client(_network(address), _digest(credential))
 
+    def is_proxy(self, peer: str) -> bool:
+        """Return whether `peer` is the address of a trusted proxy, whose connections carry requests of many clients."""
+        return self._is_trusted(_parse(peer))
+
     def _is_trusted(self, address: Address | None) -> bool:
         return address is not None and any(address in network for network in self._proxies)
 

@@ -28,13 +28,14 @@ from starlette.types import Message, Receive, Scope, Send
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.serving import tracing
 from reviews_parsing.serving.body import CHUNK_BYTES, Reserve, content_encoding, read_body, receive_body
-from reviews_parsing.serving.clients import ClientIdentity
+from reviews_parsing.serving.clients import ClientIdentity, current_client
 from reviews_parsing.serving.codec import decode, encode_binary, encode_event, encode_json, first_error, wants_binary
 from reviews_parsing.serving.limits import ByteBudget, limit_log
-from reviews_parsing.serving.metrics import observed
+from reviews_parsing.serving.metrics import RequestOutcome, observed
 from reviews_parsing.serving.model_control import ModelControl
 from reviews_parsing.serving.model_registry import DataPlane, RepositoryHandlers
 from reviews_parsing.serving.openapi import document
+from reviews_parsing.serving.pace import RefusalPace
 from reviews_parsing.serving.protocol import (
     CLIENT_CLOSED_REQUEST,
     HEADER_LENGTH,
@@ -54,13 +55,16 @@ TITLE = "Reviews Parsing"
 class RestApp:
     """ASGI app of all endpoints."""
 
-    def __init__(self, data_plane: DataPlane, repository: RepositoryHandlers, budget: ByteBudget) -> None:
+    def __init__(
+        self, data_plane: DataPlane, repository: RepositoryHandlers, budget: ByteBudget, pace: RefusalPace
+    ) -> None:
         self._data_plane = data_plane
         self._repository = repository
         self._settings = settings = Settings()
         self._max_bytes = max_body_bytes()
         self._max_texts = settings.max_texts
         self._budget = budget
+        self._pace = pace
         self._control = ModelControl(settings)
         self._identity = ClientIdentity(settings)
         self._origins = split(settings.allowed_origins)
@@ -78,12 +82,16 @@ class RestApp:
                 message["headers"] = [*message["headers"], (b"connection", b"close")]
             await send(message)
 
-        try:
-            self._check(Request(scope))
-            # With an app in its scope, the router raises HTTPException instead of answering in plain text.
-            await self._router({**scope, "app": self}, receive, send_and_close)
-        except Exception as error:
-            await answer_error(error)(scope, receive, send_and_close)
+        request = Request(scope)
+        with self._identity.of_rest(request):
+            try:
+                self._check(request)
+                # With an app in its scope, the router raises HTTPException instead of answering in plain text.
+                await self._router({**scope, "app": self}, receive, send_and_close)
+            except Exception as error:
+                response = answer_error(error)
+                await self._pace.wait(current_client().address, response.status_code)
+                await response(scope, receive, send_and_close)
 
     def _check(self, request: Request) -> None:
         """Raise RequestRefused: 431 if the headers are too large, 403 if a page of another origin sends the request."""
@@ -135,13 +143,9 @@ class RestApp:
 
     async def infer(self, request: Request, route: str, stream: bool) -> Response:
         """Answer an inference request, and observe its outcome, errors included."""
-        with (
-            observed("rest") as outcome,
-            tracing.rest_request(request.scope, route, outcome),
-            self._identity.of_rest(request),
-        ):
+        with observed("rest") as outcome, tracing.rest_request(request.scope, route, outcome):
             try:
-                response = await self._infer(request, stream)
+                response = await self._infer(request, stream, outcome)
             except asyncio.CancelledError:
                 # The drain timeout has passed, or a second signal came.
                 message = "the server shuts down; send the request again"
@@ -149,13 +153,20 @@ class RestApp:
             except Exception as error:
                 response = answer_error(error)
             outcome.status = response.status_code
+        if response.status_code != HTTPStatus.OK:
+            await self._pace.wait(current_client().address, response.status_code, outcome.bytes)
         return response
 
-    async def _infer(self, request: Request, stream: bool) -> Response:
+    async def _infer(self, request: Request, stream: bool, outcome: RequestOutcome) -> Response:
         model = _model(request)
         await self._data_plane.admit(*model)  # before any work on the body
         with self._budget.reservation() as reserve:
-            payload = await self._payload(request, reserve)
+
+            def count_and_reserve(size: int) -> None:
+                outcome.bytes += size
+                reserve(size)
+
+            payload = await self._payload(request, count_and_reserve)
             return await self._answer(request, payload, model, stream)
 
     async def _payload(self, request: Request, reserve: Reserve) -> InferenceRequest:

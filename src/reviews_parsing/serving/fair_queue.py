@@ -16,6 +16,8 @@ from reviews_parsing.serving.clients import Client
 
 # Share of the pages that later work gets while first work is always waiting.
 LATER_SHARE = 0.125
+# Maximum pages by which abandoned requests delay an address.
+MAX_FINE = 256
 # Members without work are forgotten when there are many.
 MAX_IDLE_MEMBERS = 1024
 
@@ -87,6 +89,10 @@ class FairQueue(Generic[Work]):
             self._classes[entry.later].remove(work, entry.client)
             self._count(entry, -1)
 
+    def fine(self, client: Client, pages: int, later: bool) -> None:
+        """Let the address of `client` wait as if `pages` of work that it abandoned had been served."""
+        self._classes[later].fine(client, pages)
+
     def clear(self) -> None:
         """Remove all work."""
         for work in list(self._entries):
@@ -142,6 +148,10 @@ class _Turns:
         self._times[member] = self.time(member) + pages
         self._now = max(self._now, self._times[member])
 
+    def fine(self, member: str, pages: int) -> None:
+        """Count work that a member abandoned, up to a maximum."""
+        self._times[member] = min(max(self._now, self.time(member)) + pages, self._now + MAX_FINE)
+
 
 class _Class(Generic[Work]):
     """Work of one class, by address and credential."""
@@ -169,6 +179,9 @@ class _Class(Generic[Work]):
     def charge(self, work: Work, client: Client, pages: int) -> None:
         self._turns.charge(client.address, pages)
         self._addresses[client.address].turns.charge(client.credential, pages)
+
+    def fine(self, client: Client, pages: int) -> None:
+        self._turns.fine(client.address, pages)
 
     def remove(self, work: Work, client: Client) -> None:
         if self._addresses[client.address].remove(work, client.credential):

@@ -11,7 +11,7 @@ import math
 import struct
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from functools import wraps
+from functools import partial, wraps
 from http import HTTPStatus
 from typing import Any
 
@@ -34,12 +34,13 @@ from mlserver.types import InferenceRequest, Parameters
 
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.serving import tracing
-from reviews_parsing.serving.body import decompress
-from reviews_parsing.serving.clients import ClientIdentity
+from reviews_parsing.serving.body import CHUNK_BYTES, decompress
+from reviews_parsing.serving.clients import ClientIdentity, current_client
 from reviews_parsing.serving.limits import ByteBudget
 from reviews_parsing.serving.metrics import observed
 from reviews_parsing.serving.model_control import ModelControl
 from reviews_parsing.serving.model_registry import DataPlane, RepositoryHandlers
+from reviews_parsing.serving.pace import RefusalPace
 from reviews_parsing.serving.protocol import (
     CLIENT_CLOSED_REQUEST,
     DATATYPE,
@@ -78,21 +79,24 @@ def status_code(status: int) -> StatusCode:
 
 
 def answered(method: Method) -> Method:
-    """Answer errors as status codes."""
+    """Read a message, and answer errors as status codes, at the pace of refusals."""
 
     @wraps(method)
-    async def answer(self: Any, request: Any, context: Any) -> Any:
-        try:
-            if isinstance(request, RequestRefused):  # by the deserializer
-                raise request
-            return await method(self, request, context)
-        except RequestRefused as refused:
-            await context.abort(status_code(refused.status), one_line(str(refused)))
-        except MLServerError as error:
-            await context.abort(status_code(error.status_code), one_line(str(error)))
-        except Exception as error:
-            log_failure(error)
-            await context.abort(StatusCode.INTERNAL, INTERNAL_ERROR)
+    async def answer(self: Servicer, message: Any, context: Any) -> Any:
+        with self.identity.of_grpc(context):
+            try:
+                request = await message.read() if isinstance(message, Message) else message
+                return await method(self, request, context)
+            except RequestRefused as refused:
+                status, reason = refused.status, one_line(str(refused))
+            except MLServerError as error:
+                status, reason = error.status_code, one_line(str(error))
+            except Exception as error:
+                log_failure(error)
+                status, reason = HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR
+            size = message.size if isinstance(message, Message) else 0
+            await self.pace.wait(current_client().address, status, size)
+        return await context.abort(status_code(status), reason)
 
     return answer
 
@@ -100,12 +104,15 @@ def answered(method: Method) -> Method:
 class Servicer(InferenceServicer):  # type: ignore[misc]
     """The methods of the protocol that concern models."""
 
-    def __init__(self, data_plane: DataPlane, repository: RepositoryHandlers, budget: ByteBudget) -> None:
+    def __init__(
+        self, data_plane: DataPlane, repository: RepositoryHandlers, budget: ByteBudget, pace: RefusalPace
+    ) -> None:
         super().__init__(data_plane, repository)
         self._budget = budget
+        self.pace = pace
         settings = Settings()
         self._control = ModelControl(settings)
-        self._identity = ClientIdentity(settings)
+        self.identity = ClientIdentity(settings)
         self._max_texts, self._max_answer_bytes = settings.max_texts, settings.max_grpc_answer_bytes
         self.last_call = -math.inf
 
@@ -136,11 +143,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Answer an inference request."""
         self.last_call = time.monotonic()
-        with (
-            observed("grpc") as outcome,
-            tracing.grpc_request(context, outcome, status_code),
-            self._identity.of_grpc(context),
-        ):
+        with observed("grpc") as outcome, tracing.grpc_request(context, outcome, status_code):
             try:
                 model = request.model_name, request.model_version or None
                 await self._data_plane.admit(*model)  # before any work on the tensors
@@ -190,10 +193,15 @@ class GrpcServer(MLServerGrpcServer):  # type: ignore[misc]
     """gRPC server with the limits of the REST endpoints."""
 
     def __init__(
-        self, settings: ServerSettings, data_plane: DataPlane, repository: RepositoryHandlers, budget: ByteBudget
+        self,
+        settings: ServerSettings,
+        data_plane: DataPlane,
+        repository: RepositoryHandlers,
+        budget: ByteBudget,
+        pace: RefusalPace,
     ) -> None:
         super().__init__(settings, data_plane, repository)
-        self._servicer = Servicer(data_plane, repository, budget)
+        self._servicer = Servicer(data_plane, repository, budget, pace)
 
     @property
     def last_call(self) -> float:
@@ -217,14 +225,14 @@ class GrpcServer(MLServerGrpcServer):  # type: ignore[misc]
     def _get_options(self) -> list[tuple[str, Any]]:
         options = {
             "grpc.max_receive_message_length": max_body_bytes(),
-            # gRPC would decompress a message of any size; the deserializer stops at the limit.
+            # gRPC would decompress a message of any size; `Message.read` stops at the limit.
             "grpc.per_message_decompression": 0,
         }
         return list({**options, **dict(super()._get_options())}.items())
 
 
 class _BoundedServer:
-    """Registers methods with deserializers that return refusals, and stop at the limits of a request."""
+    """Registers methods whose messages are read within the limits of a request."""
 
     def __init__(self, server: Any) -> None:
         self._server = server
@@ -233,32 +241,45 @@ class _BoundedServer:
         """Ignore the handlers; they are registered again by name."""
 
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
-        """Register handlers whose deserializer never fails."""
+        """Register handlers whose deserializer keeps the message as it was sent."""
+        limit, max_texts = max_body_bytes(), Settings().max_texts
         bounded = {
-            name: handler._replace(request_deserializer=bounded_deserializer(handler.request_deserializer))
+            name: handler._replace(
+                request_deserializer=partial(
+                    Message, parse=handler.request_deserializer, limit=limit, max_texts=max_texts
+                )
+            )
             for name, handler in handlers.items()
         }
         self._server.add_generic_rpc_handlers((method_handlers_generic_handler(service, bounded),))
 
 
-def bounded_deserializer(parse: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
-    """Return a deserializer that decompresses and checks a message before `parse`, and returns RequestRefused.
+class Message:
+    """A message as it was sent: an error in a deserializer would be logged with a traceback."""
 
-    A returned refusal reaches the method, which answers it; an exception would be logged with a traceback.
-    """
-    limit, max_texts = max_body_bytes(), Settings().max_texts
+    def __init__(self, content: bytes, parse: Callable[[bytes], Any], limit: int, max_texts: int) -> None:
+        self._content = content
+        self._parse = parse
+        self._limit = limit
+        self._max_texts = max_texts
+        self.size = len(content)
 
-    def deserialize(content: bytes) -> Any:
+    async def read(self) -> Any:
+        """Return the parsed message; a large or compressed one is read in a thread. Raises RequestRefused."""
+        content = self._content
+        if len(content) > CHUNK_BYTES or content.startswith((GZIP_BEGIN, *ZLIB_BEGINS)):
+            return await asyncio.to_thread(self.parse)
+        return self.parse()
+
+    def parse(self) -> Any:
+        """Return the parsed message. Raises RequestRefused."""
+        content = _decompressed(self._content, self._limit)
+        self.size = len(content)
+        check_message(content, self._max_texts)
         try:
-            content = _decompressed(content, limit)
-            check_message(content, max_texts)
-            return parse(content)
+            return self._parse(content)
         except DecodeError:
-            return RequestRefused("the request is not a message of the protocol")
-        except RequestRefused as refused:
-            return refused
-
-    return deserialize
+            raise RequestRefused("the request is not a message of the protocol") from None
 
 
 def _decompressed(content: bytes, limit: int) -> bytes:

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 from typing import Any
 
 import uvicorn
@@ -17,7 +18,9 @@ from mlserver.settings import Settings as ServerSettings
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from reviews_parsing.serving.clients import ClientIdentity
 from reviews_parsing.serving.limits import limit_log
+from reviews_parsing.serving.pace import RefusalPace
 from reviews_parsing.settings import Settings
 
 # Open files beside REST connections: gRPC connections, the model, logs, sockets of clients of the registry.
@@ -28,7 +31,12 @@ class HttpServer:
     """A uvicorn server on one port, or on a listening socket."""
 
     def __init__(
-        self, app: ASGIApp, settings: ServerSettings, port: int = 0, listener: socket.socket | None = None
+        self,
+        app: ASGIApp,
+        settings: ServerSettings,
+        pace: RefusalPace,
+        port: int = 0,
+        listener: socket.socket | None = None,
     ) -> None:
         logging_options = {"log_config": settings.logging_settings} if settings.logging_settings else {}
         config = uvicorn.Config(
@@ -45,6 +53,7 @@ class HttpServer:
         )
         self.stopped = asyncio.Event()
         self._server = _UvicornServer(config)
+        self._server.server_state.pace = pace  # type: ignore[attr-defined]
         self._sockets = [listener] if listener else None
         self._address = f"socket {listener.getsockname()}" if listener else f"http://{settings.host}:{port}"
         if not settings.debug:
@@ -97,12 +106,19 @@ class BoundedProtocol(HttpToolsProtocol):
         state: Any = self.server_state
         if not hasattr(state, "waiting"):
             state.waiting, state.settings = {}, Settings()
+            state.identity = ClientIdentity(state.settings)
         self._waiting: dict[BoundedProtocol, None] = state.waiting
         self._settings: Settings = state.settings
+        self._pace: RefusalPace = state.pace
+        self._identity: ClientIdentity = state.identity
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Register the connection, and drop one if there are too many."""
         super().connection_made(transport)
+        if not self._pace.admits(self.address):
+            limit_log.record("refusals_per_second")
+            self.drop()
+            return
         self._wait(self._settings.header_seconds)
         if len(self.connections) > self._settings.max_connections:
             limit_log.record("max_connections")
@@ -117,8 +133,10 @@ class BoundedProtocol(HttpToolsProtocol):
         return self.client[0] if self.client else ""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Forget the connection, and count a request that its client abandoned."""
         self._stop_waiting()
+        if self.cycle and not self.cycle.response_complete and not self._identity.is_proxy(self.address):
+            self._pace.abandon(self.address)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -131,7 +149,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._in_headers and self._header_bytes > self._settings.max_header_bytes:
             limit_log.record("max_header_bytes")
-            self._refuse(b"431 Request Header Fields Too Large")
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         """Start the request, whose body may be missing."""
@@ -179,16 +197,26 @@ class BoundedProtocol(HttpToolsProtocol):
             limit_log.record("body_seconds")
         elif self._header_bytes:
             limit_log.record("header_seconds")
-            self._refuse(b"408 Request Timeout")
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
             return
         self.drop()
 
-    def _refuse(self, status: bytes) -> None:
-        self._stop_waiting()
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Answer a request without complete headers at the pace of refusals, and close the connection."""
+        self._stop_timer()
         if self.cycle and not self.cycle.response_complete:
             self.drop()  # a response to an earlier request is in progress
             return
-        self.transport.write(b"HTTP/1.1 " + status + b"\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+        self.transport.pause_reading()
+        self._waiting.setdefault(self)
+        self._timer = self.loop.call_later(
+            self._pace.delay(self.address, status, self._header_bytes), self._send_refusal, status
+        )
+
+    def _send_refusal(self, status: HTTPStatus) -> None:
+        self._stop_waiting()
+        line = f"HTTP/1.1 {status.value} {status.phrase}"
+        self.transport.write(f"{line}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
         self.transport.close()
 
 

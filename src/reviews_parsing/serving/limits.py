@@ -13,8 +13,6 @@ from reviews_parsing.serving.metrics import count_limit
 from reviews_parsing.settings import Settings
 
 LOG_INTERVAL_SECONDS = 60.0
-# Names of limits, which are the settings in lower case: values of the metric's label `limit`.
-LIMITS = ("max_connections", "max_bytes_in_flight", "max_header_bytes", "header_seconds", "body_seconds", "max_wait")
 
 log = logging.getLogger("mlserver")
 

@@ -28,10 +28,11 @@ ENDPOINTS = ("rest", "grpc")
 
 @dataclass(slots=True)
 class RequestOutcome:
-    """Status of a request as an HTTP status, also for gRPC, and the number of texts that were parsed for it."""
+    """Status of a request as an HTTP status, also for gRPC, its parsed texts, and its bytes, packed and unpacked."""
 
     status: int = HTTPStatus.INTERNAL_SERVER_ERROR
     texts: int = 0
+    bytes: int = 0
 
     @property
     def text_count(self) -> str:

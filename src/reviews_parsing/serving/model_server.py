@@ -21,6 +21,7 @@ from reviews_parsing.serving.http_server import HttpServer, raise_file_limit
 from reviews_parsing.serving.limits import ByteBudget
 from reviews_parsing.serving.local_socket import local_socket
 from reviews_parsing.serving.model_registry import DataPlane, ModelRegistry, ModelUnavailable, RepositoryHandlers
+from reviews_parsing.serving.pace import RefusalPace
 from reviews_parsing.settings import Settings
 
 # Interval at which a draining server checks whether connections are left.
@@ -38,12 +39,15 @@ class ModelServer(MLServer):  # type: ignore[misc]
         self._hurry = asyncio.Event()
         self._data_plane = DataPlane(settings, self._model_registry)
         self._model_repository_handlers = RepositoryHandlers(self._model_repository, self._model_registry)
-        budget = ByteBudget(Settings().max_bytes_in_flight)
-        handlers = (self._data_plane, self._model_repository_handlers, budget)
-        self._rest_server = HttpServer(RestApp(*handlers), settings, settings.http_port)
+        limits = Settings()
+        # Half of the connections remain for others.
+        self._pace = RefusalPace(limits.refusals_per_second, limits.max_connections // 2)
+        budget = ByteBudget(limits.max_bytes_in_flight)
+        handlers = (self._data_plane, self._model_repository_handlers, budget, self._pace)
+        self._rest_server = HttpServer(RestApp(*handlers), settings, self._pace, settings.http_port)
         self._grpc_server = GrpcServer(settings, *handlers)
         metrics = Starlette(routes=[Route(settings.metrics_endpoint, PrometheusEndpoint(settings).handle_metrics)])
-        self._metrics_server = HttpServer(metrics, settings, settings.metrics_port)
+        self._metrics_server = HttpServer(metrics, settings, self._pace, settings.metrics_port)
         # Created at the start, if REVIEWS_PARSING_MODEL_CONTROL names a socket.
         self._management_server: HttpServer | None = None
         self._management = ManagementApp(*handlers)
@@ -66,7 +70,7 @@ class ModelServer(MLServer):  # type: ignore[misc]
     async def _serve(self, models_settings: Sequence[ModelSettings], listener: socket | None) -> None:
         starts = [self._rest_server.start(), self._grpc_server.start(), self._metrics_server.start()]
         if listener:
-            self._management_server = HttpServer(self._management, self._settings, listener=listener)
+            self._management_server = HttpServer(self._management, self._settings, self._pace, listener=listener)
             starts.append(self._management_server.start())
         serving = asyncio.gather(*starts)
         try:
@@ -89,6 +93,7 @@ class ModelServer(MLServer):  # type: ignore[misc]
             await self._grpc_server.stop(0)
             return
         self._data_plane.draining = True
+        self._pace.close()
         await self._pause()
         self._rest_server.stop()
         await asyncio.gather(self._rest_server.stopped.wait(), self._grpc_server.stop(Settings().drain_seconds))

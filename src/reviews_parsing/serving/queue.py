@@ -215,7 +215,8 @@ class ParseQueue:
 
         Raises RequestRefused (503) if the request would wait longer than `max_wait` and no client has more work
         waiting, or later if it has to give way to a client with less work.
-        If the iteration is cancelled or closed, the parts and slices that have not begun are dropped.
+        If the iteration is cancelled or closed, the parts and slices that have not begun are dropped, and the next
+        requests of the client wait as if these had been parsed.
         """
         loop = asyncio.get_running_loop()
         request = _Request(client, next(self._numbers))
@@ -234,8 +235,9 @@ class ParseQueue:
         finally:
             with self._changed:
                 self._drop(request)
-            for part in request.parts:
-                part.future.cancel()
+                for turn, part in enumerate(request.parts):
+                    if part.future.cancelled() or part.future.cancel():
+                        self._queue.fine(client, part.pages, later=turn > 0)
 
     def close(self) -> None:
         """Accept no more requests; the threads end when those in the queue are answered."""

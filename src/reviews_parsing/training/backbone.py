@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from reviews_parsing.training.crf import crf_layer
 EMBEDDED = "minilm-l6"
 WEIGHTS = "model.safetensors"
 LINK_WIDTH = 24
+# Number of a layer in the name of a weight: `bert.encoder.layer.3.output.dense.weight`.
+LAYER = re.compile(r"(?<=\.layer\.)\d+(?=\.)|(?<=\.layers\.)\d+(?=\.)")
 # Initial bias of implicit aspects: they are rare, and large initial losses would disturb the encoder.
 IMPLICIT_BIAS = -4.0
 # Initial bias of the link score per doubling of the distance.
@@ -54,11 +58,12 @@ def load_tokenizer(backbone: str) -> Any:
     return tokenizer
 
 
-def build_tagger(backbone: str, taxonomy: Taxonomy, **weights: float) -> Any:
+def build_tagger(backbone: str, taxonomy: Taxonomy, layers: int | None = None, **weights: float) -> Any:
     """Build a tagger over `backbone` whose outputs are logits [batch, tokens, k] named as in `encoder.OUTPUTS`.
 
-    `weights` multiply the losses of `polarity`, `implicit` and `opinion` (default 1). `backbone` may also be the
-    checkpoint of a tagger with the same taxonomy. Raises ModelError if it cannot be loaded.
+    `layers` is the number of first layers that it keeps, by default all. `weights` multiply the losses of `polarity`,
+    `implicit` and `opinion` (default 1). `backbone` may also be the checkpoint of a tagger with the same taxonomy.
+    Raises ModelError if it cannot be loaded, or has fewer layers.
     """
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING
@@ -71,6 +76,9 @@ def build_tagger(backbone: str, taxonomy: Taxonomy, **weights: float) -> Any:
     source = resolve_backbone(backbone)
     try:
         config = AutoConfig.from_pretrained(source, num_labels=len(tags))
+        if layers is not None and layers > config.num_hidden_layers:
+            raise ModelError(f"backbone {backbone} has {config.num_hidden_layers} layers, not {layers}; choose fewer")
+        config.num_hidden_layers = layers or config.num_hidden_layers
         config.id2label, config.label2id = tags, {tag: i for i, tag in tags.items()}
         config.polarities, config.implicit = list(taxonomy.polarities), list(taxonomy.implicit)
         config.opinions, config.loss_weights = taxonomy.opinions, weights
@@ -87,7 +95,8 @@ def inherit(tagger: Any, checkpoint: Path) -> None:
     """Initialise `tagger` from a checkpoint: its encoder, and the head rows of classes that both have.
 
     Rows of classes that the checkpoint lacks stay unchanged, as do the embeddings if it is compact (`write_compact`).
-    Raises ModelError if it is not a checkpoint of a tagger, or has another backbone.
+    A tagger with fewer layers gets every k-th one, the last one included (Sanh et al., 2019, DistilBERT). Raises
+    ModelError if it is not a checkpoint of a tagger, or has another backbone.
     """
     import torch
     from safetensors import SafetensorError
@@ -100,6 +109,7 @@ def inherit(tagger: Any, checkpoint: Path) -> None:
     except (OSError, ValueError, AttributeError, SafetensorError) as error:
         raise ModelError(f"{checkpoint} is not a checkpoint of a tagger ({error}); give the one of a run") from error
     rows, prefix = _row_names(tagger.config), f"{tagger.base_model_prefix}."
+    old_weights = _select_layers(old_weights, tagger.config.num_hidden_layers)
     for name, weight in tagger.base_model.named_parameters(prefix=tagger.base_model_prefix):
         missing = name not in old_weights and not name.startswith(f"{prefix}embeddings.")
         if missing or (name in old_weights and old_weights[name].shape != weight.shape):
@@ -120,6 +130,25 @@ def inherit(tagger: Any, checkpoint: Path) -> None:
                 weight[new[:, None], new] = old_weight[old[:, None], old]
             else:
                 weight[new] = old_weight[old]
+
+
+def _select_layers(weights: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return the weights of a model with `count` layers, taken from one with as many or more at equal distances."""
+    total = count_layers(weights)
+    chosen = {round((number + 1) * total / count) - 1: number for number in range(count)} if count < total else {}
+    if not chosen:
+        return weights
+    layers = {name: int(layer[0]) for name in weights if (layer := LAYER.search(name))}
+    return {
+        LAYER.sub(str(chosen[layers[name]]), name) if name in layers else name: weight
+        for name, weight in weights.items()
+        if name not in layers or layers[name] in chosen
+    }
+
+
+def count_layers(names: Iterable[str]) -> int:
+    """Return the number of layers of a model from the names of its weights."""
+    return 1 + max((int(layer[0]) for name in names if (layer := LAYER.search(name))), default=-1)
 
 
 def average_weights(first: Path, second: Path) -> None:

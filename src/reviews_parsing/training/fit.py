@@ -62,9 +62,9 @@ class Recipe:
 
     Data: `window` and `margin` are in tokens; `noisy_share` is the share of reviews in a noisy version at each step.
 
-    Distillation (`training.distillation`), if there are texts without labels: `teachers` models of the backbone
-    `teacher` (by default the same) label them; the student learns soft labels and labels, then the labels alone for
-    `polish_epochs` at `polish_rate` times the learning rate.
+    Distillation (`training.distillation`), if there are texts without labels or the student has fewer `layers` than
+    the backbone: `teachers` models of the backbone `teacher` (by default the same) label the texts; the student learns
+    soft labels and labels, then the labels alone for `polish_epochs` at `polish_rate` times the learning rate.
     """
 
     backbone: str = EMBEDDED
@@ -72,6 +72,7 @@ class Recipe:
     epochs: int | None = None
     teacher: str | None = None
     teachers: int = 2
+    layers: int | None = None
     polish_epochs: int = 2
     polish_rate: float = 0.25
     learning_rate: float = 2e-4
@@ -150,7 +151,7 @@ def fit(
         shutil.rmtree(states, ignore_errors=True)
     set_seed(recipe.seed)
     tokenizer = load_tokenizer(recipe.backbone)
-    model = build_tagger(recipe.backbone, taxonomy, **recipe.weights)
+    model = build_tagger(recipe.backbone, taxonomy, recipe.layers, **recipe.weights)
     if foundation:
         inherit(model, foundation)
     if recipe.freeze_embeddings:

@@ -96,7 +96,9 @@ class TrainingJob:
         """Name of the run: source, number of added reviews, backbone and seed."""
         added = f" + {self.extension.added_count}" if self.extension else ""
         teachers = f" + {len(self.texts)} unlabelled" if self.texts else ""
-        return f"{Path(self.source).name}{added}{teachers}, {Path(self.recipe.backbone).name}, seed {self.recipe.seed}"
+        backbone = Path(self.recipe.backbone).name
+        layers = f", {self.recipe.layers} layers" if self.recipe.layers else ""
+        return f"{Path(self.source).name}{added}{teachers}, {backbone}{layers}, seed {self.recipe.seed}"
 
     @property
     def facts(self) -> dict[str, object]:
@@ -190,6 +192,7 @@ def execute(
     options: Any = {"foundation": foundation, "resume": resume, "progress": progress}
     if job.texts:
         log.parameters({"unlabelled_texts": len(job.texts)})
+    if job.texts or recipe.layers:
         fitted = distill(*labelled, job.texts, taxonomy, recipe, folder, say=say, **options)
     else:
         fitted = fit(*labelled, taxonomy, recipe, folder, **options)

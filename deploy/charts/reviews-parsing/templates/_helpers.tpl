@@ -57,6 +57,33 @@ S3 offers addresses of the store itself, which its clients here cannot reach; no
 {{- end }}
 {{- end }}
 
+{{/* The trust policy, if there is one: a variable, a mount and a volume of every pod that loads models. */}}
+{{- define "reviews-parsing.trust-variable" -}}
+{{- if .Values.trust.publicKey }}
+- name: REVIEWS_PARSING_TRUST
+  value: /etc/reviews-parsing-trust/policy
+{{- end }}
+{{- end }}
+{{- define "reviews-parsing.trust-mount" -}}
+{{- if .Values.trust.publicKey }}
+- {name: trust, mountPath: /etc/reviews-parsing-trust, readOnly: true}
+{{- end }}
+{{- end }}
+{{- define "reviews-parsing.trust-volume" -}}
+{{- if .Values.trust.publicKey }}
+- name: trust
+  configMap: {name: {{ .Values.name }}-trust}
+{{- end }}
+{{- end }}
+
+{{/* Repositories of the images that this chart starts, and of those that are allowed beside, as JSON. */}}
+{{- define "reviews-parsing.repositories" -}}
+{{- $repositories := list .Values.image.repository -}}
+{{- if or .Values.page.enabled .Values.report.enabled }}{{ $repositories = append $repositories .Values.tools.image.repository }}{{ end -}}
+{{- if .Values.retrain.enabled }}{{ $repositories = append $repositories .Values.retrain.image.repository }}{{ end -}}
+{{- toJson $repositories -}}
+{{- end }}
+
 {{/* Pods by namespace and labels, as a network policy's peer. */}}
 {{- define "reviews-parsing.peer" -}}
 - namespaceSelector:

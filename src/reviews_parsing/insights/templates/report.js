@@ -13,6 +13,7 @@
   const review = (aspect) => data.reviews[aspect[0]];
   const element = (name, text = "", properties = {}) => Object.assign(document.createElement(name), { textContent: text }, properties);
   const topics = new Map(data.topics.map((topic, n) => [topic[0], n]));
+  const words = new Map(data.words.map(([id], n) => [id, n]));
   const form = document.getElementById("filters"), list = document.getElementById("all-list");
   const count = document.getElementById("all-count"), more = document.getElementById("all-more");
   const field = (name) => form.elements.namedItem(name);
@@ -36,7 +37,9 @@
   addSelect("category", "Category", [all, ...same(data.categories)]);
   addSelect("polarity", "Polarity", [all, ...same(POLARITIES), ["other", "other"]]);
   addSelect("topic", "Topic", [all, ...data.topics.map(([id, category, name]) => [id, `${name} (${category})`])]);
-  for (const column of data.columns) addSelect("by:" + column.name, column.name, [all, ...same([...column.values].sort())]);
+  addSelect("word", "Word", [all, ...data.words]);
+  for (const { name, values, pooled } of data.columns)
+    addSelect("by:" + name, name, [all, ...same([...[...values].sort(), ...(pooled ? [pooled] : [])])]);
   if (dated) {
     addInput("from", "From", "date");
     addInput("to", "To", "date");
@@ -60,11 +63,16 @@
     const [first, last] = [day(value("from")), day(value("to"))];
     const [least, most] = [value("min"), value("max")].map((text) => (text === "" ? null : Number(text)));
     const weekday = Number(value("weekday")), search = value("search").toLowerCase();
-    const groups = data.columns.map((column) => column.values.indexOf(value("by:" + column.name)));
+    const word = words.get(value("word")) ?? -1;
+    const groups = data.columns.map(({ name, values, pooled, named }) => {
+      const chosen = value("by:" + name), index = values.indexOf(chosen);
+      if (!chosen) return () => true;
+      return chosen === pooled ? (group) => !named.includes(values[group]) : (group) => group === index;
+    });
     return data.aspects.filter((aspect) => {
       const row = review(aspect);
       return (category < 0 || aspect[1] === category) && (polarity < 0 || aspect[2] === polarity) &&
-        (topic < 0 || aspect[3] === topic) && groups.every((group, n) => group < 0 || row[5 + n] === group) &&
+        (topic < 0 || aspect[3] === topic) && (word < 0 || aspect[9] === word) && groups.every((is, n) => is(row[5 + n])) &&
         (first === null || (row[2] !== null && row[2] >= first)) && (last === null || (row[2] !== null && row[2] <= last)) &&
         // Day 0 of 1970 was a Thursday.
         (!weekday || (row[2] !== null && (((row[2] + 3) % 7) + 7) % 7 + 1 === weekday)) &&
@@ -156,6 +164,10 @@
     section.scrollIntoView();
     section.focus({ preventScroll: true });
   }
+  function open(filter) {
+    history.replaceState(null, "", "#all");
+    apply(filter);
+  }
   form.addEventListener("input", update);
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("reset", () => setTimeout(update));
@@ -164,9 +176,9 @@
     const link = event.target.closest("[data-filter]");
     if (!link) return;
     event.preventDefault();
-    history.replaceState(null, "", "#all");
-    apply(link.getAttribute("data-filter"));
+    open(link.getAttribute("data-filter"));
   });
+  document.addEventListener("sentences", (event) => open(event.detail));
   document.getElementById("all-tools").hidden = false;
   update();
 })();
