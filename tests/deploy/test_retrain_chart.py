@@ -92,7 +92,7 @@ def test_only_a_canary_needs_rights_and_they_are_those_of_the_pipeline() -> None
 
 def test_the_image_has_what_training_needs_and_its_context_has_the_corpus() -> None:
     text = (PROJECT / "deploy" / "train" / "Dockerfile").read_text(encoding="utf-8")
-    assert {"train", "k8s"} == set(re.findall(r"--extra (\w+)", text))
+    assert {"train", "k8s", "signing"} == set(re.findall(r"--extra (\w+)", text))
     assert "USER 10001:10001" in text
     (container,) = pod(rendered("reviews-parsing", "gke", PLAIN))["containers"]
     assert container["image"].startswith("reviews-parsing-train:")
