@@ -47,7 +47,7 @@ def main(lock: Path = PROJECT / "requirements.lock", exceptions: Path = PROJECT 
 
 
 def read_advisories(copy: Path) -> dict[str, list[Advisory]]:
-    """Return the advisories about PyPI's packages by their canonical names; exit if there are none."""
+    """Return the advisories about PyPI's packages by their canonical names; exit if the copy has no advisory."""
     found: dict[str, list[Advisory]] = defaultdict(list)
     try:
         for text in _documents(copy):
@@ -110,7 +110,7 @@ def _is_in_range(events: list[dict[str, str]], version: Version) -> bool:
 
 
 def _parse(text: str) -> Version | None:
-    """Return a version, None for those of before PEP 440."""
+    """Return a version, None for a text that is not one by PEP 440."""
     try:
         return Version(text)
     except InvalidVersion:

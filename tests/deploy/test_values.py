@@ -11,7 +11,7 @@ from typing import Any
 import helm_python
 import pytest
 
-from .rendering import CHARTS, CLASSIC, NAMESPACE, OIDC, RETRAIN, SECRET_STORE, defaults, merged
+from .rendering import CHARTS, CLASSIC, KEY, NAMESPACE, OIDC, RETRAIN, SECRET_STORE, defaults, merged
 
 # Keys below these are the user's own words.
 FREE = {"podLabels", "labels", "annotations", "nodeSelector"}
@@ -27,6 +27,18 @@ WHOLE: dict[str, dict[str, Any]] = {
         "serviceAccount": {"annotations": {"a": "b"}},
         "route": {"host": "api.example.com"},
         "cache": {"enabled": True, "storageClass": "standard-rwx"},
+        "trust": {"publicKey": KEY},
+        "admission": {
+            "enabled": True,
+            "repositories": ["docker.io/istio/proxyv2"],
+            "kyverno": {
+                "enabled": True,
+                "publicKey": KEY,
+                "attestations": True,
+                "secrets": ["registry"],
+                "providers": ["google"],
+            },
+        },
         **RETRAIN,
     },
     "ingress": {
@@ -142,6 +154,10 @@ OTHER: dict[str, Any] = {
     "audiences": ["other"],
     "principals": ["https://login.example.com/other"],
     "data": "/data/other",
+    "publicKey": KEY.replace("M", "N"),
+    "repositories": ["docker.io/other"],
+    "secrets": ["other"],
+    "providers": ["amazon"],
 }
 
 
