@@ -11,7 +11,7 @@
 # make image    build the server's image, and list what is in it beside it
 # make tools-image  build the image of page and report: TOOLS_IMAGE=reviews-parsing-tools:1
 # make train-image  build the image of the chart's retraining: TRAIN_IMAGE=reviews-parsing-train:1
-# make audit    look the locked packages up among the known vulnerabilities
+# make audit    look the locked packages up among the known vulnerabilities; ADVISORIES=all.zip: in an offline copy
 # make compose  run that image with MLflow, Prometheus, Grafana and Jaeger; make compose-down ends them
 # make kind-up         the whole system on a local Kind cluster; kind-down deletes it, kind-logins shows who may come in
 # make gke-up ENV=dev  the same on GKE, after terraform apply: deploy/gke/README.md
@@ -82,8 +82,7 @@ train-image:
 	$(ENGINE) build -f deploy/train/Dockerfile $(call IGNORE_FILE,deploy/train/Dockerfile) -t $(TRAIN_IMAGE) .
 
 audit: $(STAMP)
-	$(BIN)/pip-audit --strict --disable-pip --requirement requirements.lock \
-	    $(shell sed -n 's/^\([A-Z]*-[^ ]*\) .*/--ignore-vuln \1/p' audit-exceptions.txt)
+	$(BIN)/python scripts/audit.py
 
 MODEL := models/reviews-parsing-ner-aspects
 COMPOSE = REVIEWS_PARSING_VERSION=$$(git describe --tags --always --dirty) docker compose --file $(MODEL)/compose.yaml

@@ -17,6 +17,8 @@ MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parse
 # Optional files: the training profile (`monitor.Profile`), the parameters of the training, the model card.
 PROFILE_FILE, TRAINING_FILE, CARD_FILE = "profile.parquet", "training.json", "README.md"
 MAX_REASON_CHARACTERS = 200
+MAX_CONFIG_BYTES, MAX_TOKENIZER_BYTES = 16 * 2**20, 64 * 2**20
+MAX_WINDOW = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class ParserConfig:
     @classmethod
     def read(cls, folder: Path) -> ParserConfig:
         """Read `parser.json` from `folder`. Raises ModelError if it is missing, damaged or of a newer format."""
+        require_bounded(folder)
         try:
             form = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
@@ -92,10 +95,13 @@ class ParserConfig:
             parameters = {name: float(value) for name, value in form["calibration"].items()}
             if "answer_from" in parameters:
                 parameters["threshold"] = parameters.pop("answer_from")
+            window, margin = int(form["window"]), int(form["margin"])
+            if not 0 <= margin < window <= MAX_WINDOW:
+                raise ValueError(f"windows of {window} tokens with a margin of {margin}")
             return cls(
                 taxonomy,
-                form["window"],
-                form["margin"],
+                window,
+                margin,
                 Calibration(**parameters),
                 form["precision"],
                 tuple(map(tuple, form.get("transitions", ()))),
@@ -103,6 +109,14 @@ class ParserConfig:
                 tuple(form.get("link_bias", ())),
                 tuple(form.get("languages", ())),
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             reason = shorten(" ".join(str(error).split()), MAX_REASON_CHARACTERS, placeholder=" ...")
             raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {reason}); fetch it again") from error
+
+
+def require_bounded(folder: Path) -> None:
+    """Raise ModelError if a file that is read as a whole is larger than any model's, before it is read."""
+    for name, limit in ((CONFIG_FILE, MAX_CONFIG_BYTES), (TOKENIZER_FILE, MAX_TOKENIZER_BYTES)):
+        file = folder / name
+        if file.is_file() and (size := file.stat().st_size) > limit:
+            raise ModelError(f"{file} has {size:,} bytes, more than {limit:,}; it is damaged")

@@ -34,6 +34,7 @@ from serving.client import MODEL, TOKEN, Answer, Server
 PROJECT = Path(__file__).parent.parent.parent
 SHARED = Path(os.environ.get("REVIEWS_PARSING_SHARED", PROJECT.parent / "shared"))
 PODMAN = SHARED / "containers" / "podman-here"
+DOCKERFILE = PROJECT / "models" / "reviews-parsing-ner-aspects" / "Dockerfile"
 HOME = "/var/lib/reviews-parsing"
 TEXTS = ["The ramen was great but the waiter was rude.", "Crème brûlée 😋, sad espresso.", ""]
 INSIDE = {"http": 8080, "grpc": 8081, "metrics": 8082}
@@ -52,7 +53,9 @@ def podman(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[s
 def built() -> dict[str, Any]:
     """Build the image with `make image`; return podman's description of it and its bill of materials."""
     command = [sys.executable, str(PROJECT / "scripts" / "image.py")]
-    environment = {**os.environ, "CONTAINER_ENGINE": str(PODMAN)}
+    # The stand-in for the base image has its name, and another digest.
+    base = re.findall(r"^ARG PYTHON_IMAGE=(.*)@", DOCKERFILE.read_text(encoding="utf-8"), re.MULTILINE)[0]
+    environment = {**os.environ, "CONTAINER_ENGINE": str(PODMAN), "PYTHON_IMAGE": base}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     image, bill = [line.split()[0] for line in done.stdout.splitlines()[-2:]]

@@ -620,6 +620,27 @@ def test_agents_have_only_the_secrets_of_their_stages(pods: Mapping[str, dict[st
     }
 
 
+def test_jobs_verify_models_and_only_the_retraining_has_the_key(tmp_path: Path) -> None:
+    texts = expand(tmp_path, {**GIVEN, "signModels": True})
+    for template in yaml.safe_load(texts["pods"]):
+        pod = yaml.safe_load(template["yaml"])["spec"]
+        kubernetes_validate.validate({"apiVersion": "v1", "kind": "Pod", "spec": pod}, KUBERNETES, strict=True)
+        [agent] = [container for container in pod["containers"] if container["name"] == "jnlp"]
+        variables = {variable["name"]: variable.get("value") for variable in agent["env"]}
+        secrets = {volume["name"]: volume["secret"] for volume in pod["volumes"] if "secret" in volume}
+        mounts = {mount["name"]: mount["mountPath"] for mount in agent["volumeMounts"]}
+        job = template["name"].removeprefix("reviews-parsing-")
+        if job not in ("gate", "rollout", "retrain"):
+            assert "model-signing" not in secrets
+            continue
+        files = {f"{mounts['model-signing']}/{item['path']}" for item in secrets["model-signing"]["items"]}
+        used = {
+            variables[name] for name in ("REVIEWS_PARSING_TRUST", "REVIEWS_PARSING_SIGNING_KEY") if name in variables
+        }
+        assert files == used
+        assert len(files) == (2 if job == "retrain" else 1)
+
+
 def test_configuration_has_no_anonymous_user_and_credentials_by_reference(
     values: dict[str, Any], expanded: dict[str, str]
 ) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 import helm_python
 import pytest
 
-from .rendering import CHARTS, CLASSIC, NAMESPACE, OIDC, RETRAIN, SECRET_STORE, defaults, merged
+from .rendering import CHARTS, CLASSIC, KEY, NAMESPACE, OIDC, RETRAIN, SECRET_STORE, defaults, merged
 
 # Keys below these are the user's own words.
 FREE = {"podLabels", "labels", "annotations", "nodeSelector"}
 # All that a default leaves out, so that each value below is seen to do something.
-PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
 WHOLE: dict[str, dict[str, Any]] = {
     "reviews-parsing": {
         **SECRET_STORE,
@@ -28,7 +27,18 @@ WHOLE: dict[str, dict[str, Any]] = {
         "serviceAccount": {"annotations": {"a": "b"}},
         "route": {"host": "api.example.com"},
         "cache": {"enabled": True, "storageClass": "standard-rwx"},
-        "admission": {"enabled": True, "kyverno": {"enabled": True, "publicKey": PUBLIC_KEY}},
+        "trust": {"publicKey": KEY},
+        "admission": {
+            "enabled": True,
+            "repositories": ["docker.io/istio/proxyv2"],
+            "kyverno": {
+                "enabled": True,
+                "publicKey": KEY,
+                "attestations": True,
+                "secrets": ["registry"],
+                "providers": ["google"],
+            },
+        },
         **RETRAIN,
     },
     "ingress": {
@@ -144,10 +154,10 @@ OTHER: dict[str, Any] = {
     "audiences": ["other"],
     "principals": ["https://login.example.com/other"],
     "data": "/data/other",
-    "publicKey": PUBLIC_KEY.replace("AAAA", "BBBB"),
-    "repositories": ["registry.example.com/other"],
+    "publicKey": KEY.replace("M", "N"),
+    "repositories": ["docker.io/other"],
     "secrets": ["other"],
-    "providers": ["google"],
+    "providers": ["amazon"],
 }
 
 

@@ -29,6 +29,24 @@ NAMING = [
 ]
 
 
+DOCKERFILES = [PROJECT / "models" / "reviews-parsing-ner-aspects" / "Dockerfile", *sorted(DEPLOY.glob("**/Dockerfile"))]
+# Base images of a version without a digest.
+UNPINNED = {
+    "docker.io/rayproject/ray:2.60.0-py311-cpu",
+    "docker.io/jenkins/inbound-agent:3386.v353e57a_1b_ea_0-3-jdk21",
+}
+
+
+def base_images(file: Path) -> list[str]:
+    """Return the images that a Dockerfile builds on, stages of its own left out."""
+    text = file.read_text(encoding="utf-8")
+    arguments = dict(re.findall(r"^ARG (\w+)=(\S+)$", text, re.MULTILINE))
+    names = re.findall(r"^FROM (\S+)", text, re.MULTILINE)
+    names += re.findall(r"^COPY .*--from=(\S+)", text, re.MULTILINE)
+    stages = re.findall(r"^FROM \S+ AS (\w+)$", text, re.MULTILINE)
+    return [re.sub(r"\$\{(\w+)\}", lambda match: arguments[match[1]], name) for name in names if name not in stages]
+
+
 def images(file: Path) -> set[tuple[str, str]]:
     """Return the third-party images that a file names, with their tags."""
     text = file.read_text(encoding="utf-8")
@@ -53,6 +71,23 @@ def test_a_file_names_images_of_the_list_only(file: Path) -> None:
 def test_no_image_is_listed_that_nothing_names() -> None:
     named = {name for file in NAMING for name, _ in images(file)}
     assert set(VERSIONS["images"]) == named
+
+
+BASES = [(file, base) for file in DOCKERFILES for base in base_images(file)]
+
+
+@pytest.mark.parametrize(("file", "base"), BASES, ids=[f"{file.parent.name} {base}" for file, base in BASES])
+def test_base_images_are_pinned_by_digest(file: Path, base: str) -> None:
+    assert base == "scratch" or re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", base) or base in UNPINNED
+    if base in UNPINNED:
+        # A version that its publisher never moves; whoever can reach its registry adds the digest, which fails here.
+        assert re.search(r":[\w.-]*\d[\w.-]*$", base)
+
+
+def test_dependabot_proposes_new_digests_of_every_base_image() -> None:
+    form = yaml.safe_load((PROJECT / ".github" / "dependabot.yml").read_text(encoding="utf-8"))
+    [folders] = [update["directories"] for update in form["updates"] if update["package-ecosystem"] == "docker"]
+    assert set(folders) == {f"/{file.parent.relative_to(PROJECT)}" for file in DOCKERFILES}
 
 
 def test_the_list_of_releases_has_no_version_of_its_own() -> None:
