@@ -21,7 +21,12 @@ from typing import Any
 from urllib.parse import quote
 
 PROJECT = Path(__file__).resolve().parent.parent
-DOCKERFILE = PROJECT / "models" / "reviews-parsing-ner-aspects"
+# Images by the names that IMAGES has, with the folders of their Dockerfiles: server, page and report, retraining.
+DOCKERFILES = {
+    "server": PROJECT / "models" / "reviews-parsing-ner-aspects",
+    "tools": PROJECT / "deploy" / "tools",
+    "train": PROJECT / "deploy" / "train",
+}
 BUILD = PROJECT / "build"
 SCANNER = (
     "docker.io/docker/buildkit-syft-scanner:1.12.0"
@@ -34,17 +39,32 @@ STS = "https://sts.googleapis.com/v1/token"
 
 
 def image() -> None:
-    """Build the image without root or a Docker daemon, push it with SBOM and provenance, and sign all three.
+    """Build, push and sign the images that IMAGES names: `server`, `tools` and `train`, by default the server's.
 
-    IMAGE is the repository to push to, COSIGN_KEY a key file or a KMS address; REGISTRY_HTTP allows a registry without
-    TLS. BuildKit attaches SBOM and provenance to the index; they are signed as attestations of their own too, which
-    admission controllers read. Signatures are not uploaded to a public transparency log, because the name of the image
-    may be confidential, and have the format that registries without the referrers API keep and Kyverno reads.
+    IMAGE is the repository of the server to push to, COSIGN_KEY a key file or a KMS address. The others are pushed
+    beside it, as reviews-parsing-tools and reviews-parsing-train.
     """
     repository, key = require_variable("IMAGE"), require_variable("COSIGN_KEY")
     if "://" not in key and not Path(key).is_file():
         sys.exit(f"error: no key to sign with at {key}; make one: cosign generate-key-pair k8s://jenkins-builds/cosign")
+    names = os.environ.get("IMAGES", "").split() or ["server"]
+    if unknown := set(names) - set(DOCKERFILES):
+        sys.exit(f"error: IMAGES names {', '.join(sorted(unknown))}; known are {', '.join(DOCKERFILES)}")
     log_in(repository.split("/")[0])
+    for name in names:
+        beside = f"{repository.rpartition('/')[0]}/reviews-parsing-{name}"
+        publish(name, repository if name == "server" else beside, key)
+
+
+def publish(name: str, repository: str, key: str) -> None:
+    """Build an image without root or a Docker daemon, push it with SBOM and provenance, and sign all three.
+
+    REGISTRY_HTTP allows a registry without TLS. BuildKit attaches SBOM and provenance to the index; they are signed as
+    attestations of their own too, which admission controllers read. Signatures are not uploaded to a public
+    transparency log, because the name of the image may be confidential, and have the format that registries without
+    the referrers API keep and Kyverno reads.
+    """
+    stem = "image" if name == "server" else f"image.{name}"
     plain = bool(os.environ.get("REGISTRY_HTTP"))
     revision = output("git", "rev-parse", "HEAD")
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -53,7 +73,7 @@ def image() -> None:
         "revision": revision,
         "created": output("git", "show", "--no-patch", "--format=%cI", "HEAD"),
     }
-    metadata = BUILD / "image.json"
+    metadata = BUILD / f"{stem}.json"
     BUILD.mkdir(exist_ok=True)
     options = {
         "frontend": "dockerfile.v0",
@@ -62,11 +82,11 @@ def image() -> None:
         "output": f"type=image,name={repository}:{revision[:12]},push=true" + ",registry.insecure=true" * plain,
     }
     details = [
-        *("--local", f"context={PROJECT}", "--local", f"dockerfile={DOCKERFILE}"),
-        *(f"--opt=label:org.opencontainers.image.{name}={value}" for name, value in labels.items()),
+        *("--local", f"context={PROJECT}", "--local", f"dockerfile={DOCKERFILES[name]}"),
+        *(f"--opt=label:org.opencontainers.image.{label}={value}" for label, value in labels.items()),
         *("--opt", f"attest:sbom=generator={SCANNER}", "--opt", "attest:provenance=mode=max,version=v1"),
     ]
-    run("buildctl", "build", *(f"--{name}={value}" for name, value in options.items()), *details)
+    run("buildctl", "build", *(f"--{option}={value}" for option, value in options.items()), *details)
     digest = json.loads(metadata.read_text(encoding="utf-8"))["containerimage.digest"]
     pinned = f"{repository}@{digest}"
     insecure = ["--allow-http-registry"] * plain
@@ -75,12 +95,12 @@ def image() -> None:
         attestations = read_attestations(Path(layout), digest)
     form = ("--new-bundle-format=false", "--use-signing-config=false", "--tlog-upload=false", *insecure)
     for kind, predicate in attestations.items():
-        file = BUILD / f"image.{ATTESTATIONS[kind]}.json"
+        file = BUILD / f"{stem}.{ATTESTATIONS[kind]}.json"
         file.write_text(json.dumps(predicate), encoding="utf-8")
         run("cosign", "attest", "--yes", "--key", key, "--type", kind, "--predicate", str(file), *form, pinned)
     # Last, so that an image with a signature has everything.
     run("cosign", "sign", "--yes", "--key", key, *form, pinned)
-    leave("image.txt", pinned)
+    leave(f"{stem}.txt", pinned)
 
 
 def read_attestations(layout: Path, digest: str) -> dict[str, object]:

@@ -411,7 +411,8 @@ def builders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], li
     form = json.dumps({"containerimage.digest": digest})
     save = f'if [ "$1" = save ]; then cp -r {tmp_path}/layout/. "$5"; fi\n'
     (tmp_path / "bin").mkdir()
-    for name, does in (("buildctl", f"echo '{form}' > {BUILD}/image.json\n"), ("cosign", save)):
+    built = f"for option; do case $option in --metadata-file=*) echo '{form}' > \"${{option#*=}}\" ;; esac; done\n"
+    for name, does in (("buildctl", built), ("cosign", save)):
         (tmp_path / "bin" / name).write_text(note + does)
         (tmp_path / "bin" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
@@ -456,6 +457,21 @@ def test_image_without_provenance_is_not_signed(builders: Callable[[], list[str]
     done = make("ci-image", expect=2, IMAGE="registry:5000/x", COSIGN_KEY="gcpkms://key")
     assert "attached no https://slsa.dev/provenance/v1" in done.stderr
     assert "sign" not in builders()
+
+
+def test_images_of_page_report_and_retraining_are_pushed_and_signed_where_asked_for(
+    builders: Callable[[], list[str]], tmp_path: Path
+) -> None:
+    digest = write_layout(tmp_path / "layout")
+    make("ci-image", IMAGE="registry.example/a/reviews-parsing-ner-aspects", COSIGN_KEY="kms://k", IMAGES="tools train")
+    for name in ("tools", "train"):
+        pinned = f"registry.example/a/reviews-parsing-{name}@{digest}"
+        assert left(f"image.{name}.txt") == f"{pinned}\n"
+        assert f"dockerfile={PROJECT}/deploy/{name}" in builders()
+        assert (PROJECT / "deploy" / name / "Dockerfile").is_file()
+    assert [call for call in " ".join(builders()).split("cosign ")[1:] if call.startswith("sign ")][1].endswith(pinned)
+    done = make("ci-image", expect=2, IMAGE="x/y", COSIGN_KEY="kms://k", IMAGES="server sever")
+    assert "IMAGES names sever; known are server, tools, train" in done.stderr
 
 
 def load_stages() -> Any:

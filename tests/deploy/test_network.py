@@ -179,6 +179,44 @@ def test_services_of_others_are_reached_by_those_who_need_them_and_by_nobody_els
     }
 
 
+def test_operators_and_the_controller_of_jenkins_are_reached_at_what_they_serve() -> None:
+    files = ("operators-network.yaml", "jenkins/network.yaml")
+    folder = PROJECT / "deploy" / "services"
+    policies = [p for file in files for p in yaml.safe_load_all((folder / file).read_text(encoding="utf-8"))]
+    for policy in policies:
+        kubernetes_validate.validate(policy, KUBERNETES, strict=True)
+    # Whoever asks for a certificate, a claim on the API or an admission: webhooks are open to the API server, no pod.
+    webhooks = {p["metadata"]["namespace"]: p["spec"]["ingress"][1].get("ports") for p in policies[:-1]}
+    assert {namespace: [port["port"] for port in ports] for namespace, ports in webhooks.items()} == {
+        "cert-manager": [10250],
+        "cnpg-system": [9443],
+        "keda": [6443, 9443],
+        "kserve": [9443],
+        "istio-system": [15017],
+    }
+    seen = {
+        (source, target, port)
+        for target, ports in {"keda": (6443, 9666), "operator": (9443, 8080), "istiod": (15012, 15014)}.items()
+        for port in ports
+        for source in WORLD
+        if source != target and _allowed(policies, "Ingress", target, source, port)
+    }
+    assert seen == {
+        *(
+            (source, target, port)
+            for target, port in (("keda", 6443), ("operator", 9443))
+            for source in WORLD
+            if source != target
+        ),
+        ("gateway", "istiod", 15012),
+    }
+    callers = {
+        source for source in WORLD if source != "jenkins" and _allowed(policies, "Ingress", "jenkins", source, 8080)
+    }
+    assert callers == {"gateway", "gate", "rollout", "trainer", "build"}
+    assert not _allowed(policies, "Ingress", "jenkins", "gateway", 50000)
+
+
 def test_labels_of_pipelines_are_those_of_their_pods() -> None:
     pods = yaml.safe_load((PROJECT / "deploy/services/jenkins/values.yaml").read_text(encoding="utf-8"))["pods"]
     assert {"gate", "rollout", "retrain"} <= set(pods)
