@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -21,8 +22,9 @@ from insights.making import parquet, review
 from insights.planting import planted
 from reviews_parsing.errors import DataError
 from reviews_parsing.insights import analyse, evidence, figures, write_report
+from reviews_parsing.insights import report as report_module
 from reviews_parsing.insights.charts import LIBRARIES, VENDOR
-from reviews_parsing.insights.report import pieces
+from reviews_parsing.insights.report import pieces, render
 from reviews_parsing.insights.results import Span
 
 EVIL = "<script>document.title='gone'</script><img src=http://127.0.0.1:9/x onerror=alert(1)>"
@@ -234,6 +236,16 @@ def test_a_word_opens_its_sentences(rated_page: Page) -> None:
     assert rated_page.locator("[name=word]").input_value() == "SERVICE/service"
 
 
+def test_sentences_on_changes_ranges_and_groups_open_theirs(rated_page: Page) -> None:
+    for link, filters in (
+        ("#time li a.open", {"category": "SERVICE", "from": "2024-09-01", "to": ""}),
+        ("#ranges tbody a.open", {"category": "FOOD", "from": "2024-12-01", "to": "2024-12-28"}),
+        ("#by-1 li a.open", {"category": "SERVICE", "by:business": "Hill", "from": ""}),
+    ):
+        rated_page.locator(link).first.dispatch_event("click")
+        assert {name: rated_page.locator(f"[name='{name}']").input_value() for name in filters} == filters
+
+
 def test_cells_of_heat_maps_have_links_in_their_table(rated_page: Page) -> None:
     row = rated_page.locator("#by-1 tbody tr", has_text="blame").filter(has_text="Hill").filter(has_text="SERVICE")
     hits = str(row.first.locator("td").nth(2).text_content()).split()[0]
@@ -314,6 +326,15 @@ def test_without_scripts_it_is_read_as_before(browser: Browser, rated_report: Pa
     assert "This list needs scripts" in str(opened.locator("#all").text_content())
     assert not opened.locator("#all-tools").is_visible()
     context.close()
+
+
+def test_sentences_are_written_in_blocks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    insights = analyse([planted(tmp_path, 1, 30)], ["business"])
+    monkeypatch.setattr(report_module, "BLOCK", 7)
+    head, data = b"".join(render(insights)).split(b'<script type="application/json" id="data">')
+    assert head.startswith(b"<!doctype html>")
+    assert json.loads(data.split(b"</script>")[0]) == json.loads(json.dumps(insights.evidence))
+    assert max(map(len, list(render(insights))[1:-1])) < 7 * 1000
 
 
 def test_the_page_is_well_formed(report: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from reviews_parsing.errors import DataError
 from reviews_parsing.io import filesystems, globs
-from reviews_parsing.io.files import replacing, write_bytes
+from reviews_parsing.io.files import replacing, write_bytes, write_parts
 
 __all__ = [
     "check_file",
@@ -22,6 +22,7 @@ __all__ = [
     "modified",
     "replacing",
     "write_bytes",
+    "write_parts",
 ]
 
 PARQUET = ".parquet"

@@ -120,7 +120,7 @@ class Fit(NamedTuple):
 def fit_linear(outcome: np.ndarray, predictors: np.ndarray, clusters: np.ndarray | None, fixed: bool) -> Fit:
     """Fit ordinary least squares with an intercept.
 
-    The rows are read in chunks, so that only the inputs grow with their number.
+    Rows are read in chunks, so that no second array of shape [n, k] is in memory.
 
     Args:
         outcome: Shape [n].

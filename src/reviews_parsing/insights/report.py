@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from reviews_parsing.insights import evidence, groups, plots
 from reviews_parsing.insights.charts import library_scripts, read_charts
 from reviews_parsing.insights.counts import NEGATIVE, POSITIVE
-from reviews_parsing.insights.files import check_page, write_bytes
+from reviews_parsing.insights.files import check_page, write_parts
 from reviews_parsing.insights.findings import (
     change_sentence,
     contrast_sentence,
@@ -42,6 +42,10 @@ from reviews_parsing.insights.svg import inline
 from reviews_parsing.insights.text import day_name, percent, period_name, points
 
 TEMPLATES = Path(__file__).parent / "templates"
+DATA = "<sentences>"
+"""Place of the sentences in the page; no escaped text can hold it."""
+BLOCK = 2000
+"""Rows of a list that are written at once."""
 SERVE_PORT, MAX_SOURCES = 8350, 3
 """Port, and number of files, in the command that the page of a large analysis names."""
 SIDES = (("Praised", POSITIVE), ("Blamed", NEGATIVE))
@@ -61,11 +65,15 @@ def write_report(insights: Insights, path: str | Path) -> None:
     """Write the page atomically. Raises DataError if it cannot be written."""
     target = Path(path)
     check_page(target)
-    write_bytes(target, render(insights).encode("utf-8", "replace"))
+    write_parts(target, render(insights))
 
 
-def render(insights: Insights, remote: dict[str, Any] | None = None) -> str:
-    """Return the page. Texts of reviews are escaped. With `remote`, the sentences come from the server of the page."""
+def render(insights: Insights, remote: dict[str, Any] | None = None) -> Iterator[bytes]:
+    """Yield the page in parts. Texts of reviews are escaped.
+
+    The sentences, which make up most of a large page, are never in memory as one text. With `remote`, they come from
+    the server of the page.
+    """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -98,6 +106,7 @@ def render(insights: Insights, remote: dict[str, Any] | None = None) -> str:
         range_sentence=range_sentence,
         finding_filter=lambda finding: finding_filter(insights, finding),
         missing_sentences=missing_sentences(insights),
+        change_filter=change_filter,
         contrast_filter=contrast_filter,
         range_filter=range_filter,
         urlencode=lambda **filters: urlencode(filters),
@@ -124,7 +133,7 @@ def render(insights: Insights, remote: dict[str, Any] | None = None) -> str:
         scripts=[Markup(script) for script in scripts],  # noqa: S704  our own files and vendored ones
         connect_source="'self'" if remote else "'none'",
         script_source=" ".join(map(_script_hash, scripts)) or "'none'",
-        data=Markup(_json(document)),  # noqa: S704  no tag can begin
+        data=Markup(DATA),  # noqa: S704  replaced below
         sources=", ".join(_file_name(source) for source in insights.sources),
         overview=overview(insights),
         impact_text=impact_sentence(insights.rating),
@@ -132,7 +141,28 @@ def render(insights: Insights, remote: dict[str, Any] | None = None) -> str:
         vocabulary=_vocabulary(insights),
         quotes=_quotes(insights),
     )
-    return page.lstrip()
+    before, *after = page.lstrip().encode("utf-8", "replace").split(DATA.encode())
+    yield before
+    for rest in after:
+        yield from _json_blocks(document or {})
+        yield rest
+
+
+def _json_blocks(document: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield a document as JSON; its lists in blocks."""
+    opening = "{"
+    for name, value in document.items():
+        yield f"{opening}{_json(name)}:".encode()
+        opening = ","
+        if isinstance(value, list):
+            separator = b"["
+            for start in range(0, len(value), BLOCK):
+                yield separator + _json(value[start : start + BLOCK])[1:-1].encode("utf-8", "replace")
+                separator = b","
+            yield b"]" if value else b"[]"
+        else:
+            yield _json(value).encode("utf-8", "replace")
+    yield b"}" if document else b"{}"
 
 
 def _template(name: str) -> str:
@@ -220,6 +250,12 @@ def contrast_filter(comparison: GroupComparison, contrast: Contrast) -> str:
     """Return the filter of the sentences behind a cell of a heat map."""
     group = {f"by:{comparison.column}": contrast.value}
     return _query(category=contrast.category, polarity=plots.SIDES[contrast.measure], **group)
+
+
+def change_filter(change: Change) -> str:
+    """Return the filter of the sentences since a change over all reviews."""
+    days = {"from": change.since.isoformat()}
+    return _query(category=change.category, polarity=plots.SIDES[change.measure], **days)
 
 
 def range_filter(compared: RangeComparison, difference: RangeDifference) -> str:

@@ -32,7 +32,7 @@ def report_server(insights: Insights, reviews: Reviews, port: int) -> Iterator[T
     if text is None:
         raise DataError("there are no sentences to serve: no column holds the texts that the aspects refer to")
     column: str = text
-    page = render(insights, remote_document(insights)).encode("utf-8", "replace")
+    page = b"".join(render(insights, remote_document(insights)))
     lock = Lock()
 
     class Handler(BaseHTTPRequestHandler):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,9 +46,14 @@ def encode_utf8(text: str, name: str) -> bytes:
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically. Raises DataError if writing fails, for example on a full disk."""
+    write_parts(path, (data,))
+
+
+def write_parts(path: Path, parts: Iterable[bytes]) -> None:
+    """Write a file atomically, part by part. Raises DataError if writing fails, for example on a full disk."""
     with staged_files(str(path)) as staged:
         with staged.create(str(path)) as file:
-            file.write(data)
+            file.writelines(parts)
         staged.commit()
 
 
