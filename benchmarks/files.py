@@ -1,24 +1,32 @@
 """Compare the rate of file processing with that of the parser alone, and measure memory and Ray workers.
 
-    python benchmarks/files.py [--json] [--runs 5] [--reviews 4096] [--model models:/NAME@ALIAS] [--memory 200000]
+    python benchmarks/files.py [--json] [--runs 10] [--reviews 2048] [--model models:/NAME@ALIAS] [--memory 200000]
                                [--workers 1 2]
 
-Rates: `parse_files` from JSONL to a folder of Parquet, and `AspectParser.parse` on the same texts, interleaved. Memory:
+Rates: `parse_files` between files of each format, and `AspectParser.parse` on the same texts, interleaved; ratios are
+those of paired runs, by time and by processor time, which depends less on other programs. First row: from the start of
+`reviews-parsing parse FILE` to its first line of output. Memory:
 peak while many reviews pass a stub parser with constant answers, so only reading and writing count (Linux only). Ray:
 reviews per second by number of workers on this machine, over the last two thirds of the reviews, when all workers run.
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from machine import argument_parser, background_load, machine
 
 from reviews_parsing import data
@@ -30,6 +38,21 @@ from reviews_parsing.settings import Settings
 MB = 2**20
 # Number of parts for Ray: small parts keep all workers busy until the end.
 PARTS = 60
+
+
+CONVERSIONS = {
+    "JSONL to a folder of Parquet": ("jsonl", "parsed{}"),
+    "CSV to CSV": ("csv", "parsed{}.csv"),
+    "Parquet to Parquet": ("parquet", "parsed{}.parquet"),
+}
+"""Format of the input and name of the output by description."""
+
+
+class Cost(NamedTuple):
+    """Wall-clock and processor seconds."""
+
+    wall: float
+    processor: float
 
 
 class StubParser(AspectParser):
@@ -52,11 +75,11 @@ def write(path: Path, texts: list[str], count: int) -> None:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """Return the wall-clock seconds of `run`."""
-    begin = time.perf_counter()
+def cost(run: Callable[[], object]) -> Cost:
+    """Return the wall-clock and processor seconds of `run`."""
+    begin, processor = time.perf_counter(), time.process_time()
     run()
-    return time.perf_counter() - begin
+    return Cost(time.perf_counter() - begin, time.process_time() - processor)
 
 
 def peak_memory(run: Callable[[], object]) -> int:
@@ -67,22 +90,62 @@ def peak_memory(run: Callable[[], object]) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024
 
 
+def write_sources(folder: Path, texts: list[str], count: int) -> dict[str, Path]:
+    """Write `count` reviews in each format, and return the files."""
+    sources = {ending: folder / f"in.{ending}" for ending in ("jsonl", "csv", "parquet")}
+    write(sources["jsonl"], texts, count)
+    rows = [json.loads(line) for line in sources["jsonl"].read_text(encoding="utf-8").splitlines()]
+    with sources["csv"].open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    pq.write_table(pa.Table.from_pylist(rows), sources["parquet"])
+    return sources
+
+
 def measure_rates(parser: AspectParser, texts: list[str], count: int, runs: int, folder: Path) -> dict[str, Any]:
-    """Return reviews per second of the parser alone and of files, and the median ratio of paired runs."""
-    source = folder / "in.jsonl"
-    write(source, texts, count)
+    """Return reviews per second of the parser alone and of files, and the ratios of paired runs."""
+    sources = write_sources(folder, texts, count)
     repeated = [texts[number % len(texts)] for number in range(count)]
     parser.parse(repeated[:256])
-    alone, files = [], []
+    alone: list[Cost] = []
+    files: dict[str, list[Cost]] = {name: [] for name in CONVERSIONS}
     for number in range(runs):
-        alone.append(seconds(lambda: parser.parse(repeated)))
-        files.append(seconds(partial(parse_files, parser, [str(source)], folder / f"parsed{number}")))
+        alone.append(cost(lambda: parser.parse(repeated)))
+        for name, (source, target) in CONVERSIONS.items():
+            output = folder / target.format(number)
+            files[name].append(cost(partial(parse_files, parser, [str(sources[source])], output, languages=True)))
     return {
         "reviews": count,
-        "alone": count / statistics.median(alone),
-        "files": count / statistics.median(files),
-        "ratio": statistics.median(a / f for a, f in zip(alone, files, strict=True)),
+        "alone": count / statistics.median(run.wall for run in alone),
+        "files": {name: _figures(count, alone, costs) for name, costs in files.items()},
     }
+
+
+def _figures(count: int, alone: Sequence[Cost], files: Sequence[Cost]) -> dict[str, Any]:
+    pairs = list(zip(alone, files, strict=True))
+    return {
+        "rate": count / statistics.median(run.wall for run in files),
+        "ratios": [base.wall / run.wall for base, run in pairs],
+        "processor_ratios": [base.processor / run.processor for base, run in pairs],
+    }
+
+
+def measure_first_row(folder: Path, model: str, runs: int) -> Cost:
+    """Return the median time from the start of `parse FILE` to the first row on stdout, and its processor time."""
+    command = [sys.executable, "-m", "reviews_parsing.cli", "parse", str(folder / "in.csv"), "--model", model]
+    starts = []
+    for _ in range(runs):
+        begin = time.perf_counter()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            if not process.stdout.readline():
+                sys.exit(f"error: {' '.join(command)} printed no row: run it to see why")
+            wall = time.perf_counter() - begin
+            usage = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+            starts.append(Cost(wall, (int(usage[11]) + int(usage[12])) / os.sysconf("SC_CLK_TCK")))
+            process.kill()
+    return Cost(*map(statistics.median, zip(*starts, strict=True)))
 
 
 def measure_memory(parser: AspectParser, texts: list[str], max_count: int, folder: Path) -> list[dict[str, int]]:
@@ -121,8 +184,8 @@ def measure_ray(
 
 def main() -> None:
     parser = argument_parser(__doc__)
-    parser.add_argument("--runs", type=int, default=5, help="number of runs of which the median is reported")
-    parser.add_argument("--reviews", type=int, default=4096, help="number of reviews in a run")
+    parser.add_argument("--runs", type=int, default=10, help="number of runs of which the median is reported")
+    parser.add_argument("--reviews", type=int, default=2048, help="number of reviews in a run")
     parser.add_argument("--memory", type=int, default=200_000, help="largest number of reviews for memory, 0 for none")
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2], help="numbers of Ray workers")
     parser.add_argument("--model", default=Settings().champion_uri, help="model to parse with, as in `parse`")
@@ -133,15 +196,27 @@ def main() -> None:
         folder = Path(name)
         model = AspectParser.load(options.model)
         rates = measure_rates(model, texts, options.reviews, options.runs, folder)
+        first_row = measure_first_row(folder, options.model, options.runs)
         stub = StubParser.load(options.model)
         memory = measure_memory(stub, texts, options.memory, folder) if options.memory else []
-        clusters = measure_ray(model, texts, 2 * options.reviews, options.workers, options.runs, folder)
+        clusters = (
+            measure_ray(model, texts, 2 * options.reviews, options.workers, options.runs, folder)
+            if options.workers
+            else []
+        )
     if options.json:
         report = {"machine": machine(), "others": busy, "rates": rates, "memory": memory, "clusters": clusters}
+        report["first_row"] = first_row._asdict()
         print(json.dumps(report, indent=2))
         return
     print(f"parser alone: {rates['alone']:,.0f} reviews/s ({rates['reviews']:,} reviews, {options.runs} runs)")
-    print(f"file to folder: {rates['files']:,.0f} reviews/s, {rates['ratio']:.0%} of that")
+    for name, figures in rates["files"].items():
+        ratios, processor = figures["ratios"], figures["processor_ratios"]
+        print(
+            f"{name}: {figures['rate']:,.0f} reviews/s, {statistics.median(ratios):.1%} of that, {min(ratios):.1%} to "
+            f"{max(ratios):.1%}; by processor time {statistics.median(processor):.1%}, at least {min(processor):.1%}"
+        )
+    print(f"parse FILE to its first row: {first_row.wall:.2f} s, {first_row.processor:.2f} s of a processor")
     print(f"other programs used {busy:.0%} of the machine")
     for row in memory:
         print(f"{row['reviews']:,} reviews, {row['file_mb']:,} MB: peak memory {row['peak_mb']:,} MB")

@@ -44,6 +44,8 @@ from reviews_parsing.tagging.opinion_linking import BUCKETS_A_SIDE, CANDIDATE_TH
 
 # Limits of a chunk: enough texts for batches of similar length, few enough for constant memory.
 CHUNK_TEXTS, CHUNK_CHARACTERS = 256, 250_000
+# The first chunk of a stream is small, so that its first answer comes soon.
+FIRST_CHUNK_TEXTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,12 +368,12 @@ def _link_bias(bias: tuple[float, ...]) -> Floats | None:
 
 def _chunks(texts: Iterable[str]) -> Iterator[list[str]]:
     chunk: list[str] = []
-    characters = 0
+    characters, max_texts = 0, FIRST_CHUNK_TEXTS
     for text in texts:
         chunk.append(text)
         characters += len(text)
-        if len(chunk) == CHUNK_TEXTS or characters >= CHUNK_CHARACTERS:
+        if len(chunk) == max_texts or characters >= CHUNK_CHARACTERS:
             yield chunk
-            chunk, characters = [], 0
+            chunk, characters, max_texts = [], 0, CHUNK_TEXTS
     if chunk:
         yield chunk

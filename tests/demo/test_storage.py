@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -56,5 +57,40 @@ def test_a_full_disk_is_a_message_and_keeps_the_state(monkeypatch: pytest.Monkey
                 await upload(store, b"text\nA fine soup.\n")
 
     # The browser of other tests has an event loop in this thread.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, run()).result()
+
+
+def test_idle_and_waiting_files_set_no_timer_but_that_of_the_sweeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        release = asyncio.Event()
+
+        async def wait(*_: object) -> dict[str, str]:
+            await release.wait()
+            return {"error": "not read"}
+
+        async def chunks() -> AsyncIterator[bytes]:
+            yield b"text\nA fine soup.\n"
+
+        monkeypatch.setattr(jobs, "run_worker", wait)
+        loop: Any = asyncio.get_running_loop()
+
+        def next_timer() -> float:
+            seconds: float = min(timer.when() - loop.time() for timer in loop._scheduled if not timer.cancelled())
+            return seconds
+
+        store = JobStore(Settings(), CorrectionStore(Settings().home / "corrections.db"))
+        async with store.running():
+            await asyncio.sleep(0)
+            assert next_timer() > jobs.SWEEP_SECONDS / 2
+            files = [await store.create("reviews.csv", chunks()) for _ in range(jobs.CONCURRENT_READS + 1)]
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert {file.state for file in files} == {JobState.SCANNING}
+            assert next_timer() > jobs.SWEEP_SECONDS / 2
+            release.set()
+            await asyncio.gather(*store._tasks.values())
+            assert {file.state for file in files} == {JobState.UNREADABLE}
+
     with ThreadPoolExecutor(1) as thread:
         thread.submit(asyncio.run, run()).result()

@@ -15,7 +15,7 @@ from reviews_parsing.batch.readers.nesting import NestedLists
 from reviews_parsing.batch.rows import ArrowChunk, Position, Reject, to_json_value
 from reviews_parsing.errors import DataError
 from reviews_parsing.io import filesystems
-from reviews_parsing.parser import CHUNK_TEXTS
+from reviews_parsing.parser import CHUNK_TEXTS, FIRST_CHUNK_TEXTS
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +52,7 @@ class ParquetReader:
         with self._opened(bulky) as file:
             batches = self._batches(file, parts[0].start.offset, _BULKY_ROWS if bulky else CHUNK_TEXTS)
             empty = _empty_batch(schema)
-            line, batch = parts[0].start.line, empty
+            line, batch, max_rows = parts[0].start.line, empty, FIRST_CHUNK_TEXTS
             for part in parts:
                 missing = part.rows
                 if missing == 0:
@@ -60,7 +60,8 @@ class ParquetReader:
                 while missing:
                     if len(batch) == 0 and (batch := next(batches, None)) is None:
                         raise DataError(f"{self.input.name} is shorter than it was: start again")
-                    head = batch.slice(0, missing)
+                    head = batch.slice(0, min(missing, max_rows))
+                    max_rows = CHUNK_TEXTS
                     yield part, self._chunk(head, line, column, schema)
                     batch, line, missing = batch.slice(len(head)), line + len(head), missing - len(head)
 

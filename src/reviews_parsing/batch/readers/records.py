@@ -18,7 +18,7 @@ from reviews_parsing.batch.rows import Position, Record, Reject, Row, ValueChunk
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.formats import CSV, EXCEL, TEXT
 from reviews_parsing.io.json_errors import LONE_SURROGATE
-from reviews_parsing.parser import CHUNK_TEXTS
+from reviews_parsing.parser import CHUNK_TEXTS, FIRST_CHUNK_TEXTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +63,13 @@ class RecordReader:
 
     def chunks(self, parts: Sequence[Part], column: str | None) -> Iterator[tuple[Part, ValueChunk]]:
         """Yield the rows of the parts in chunks."""
+        max_rows = FIRST_CHUNK_TEXTS
         with self._records(parts[0].start) as (_, records):
             for part in parts:
                 missing = part.rows
                 while True:
-                    batch = list(_take(islice(records, min(missing, CHUNK_TEXTS))))
-                    missing -= len(batch)
+                    batch = list(_take(islice(records, min(missing, max_rows))))
+                    missing, max_rows = missing - len(batch), CHUNK_TEXTS
                     yield part, self._chunk(batch, column)
                     if missing == 0:
                         break
