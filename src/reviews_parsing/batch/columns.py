@@ -68,7 +68,12 @@ def text_name(name: str) -> str | None:
 def refuse_duplicate_columns(names: Sequence[str], name: str) -> None:
     """Raise DataError if two columns of the input have the same name."""
     if len(set(names)) < len(names):
-        duplicate = next(column for column, count in Counter(names).items() if count > 1)
+        duplicate, number = next((column, count) for column, count in Counter(names).items() if count > 1)
+        if not duplicate.strip():
+            raise DataError(
+                f"{name} has {number} columns without a name: name them, or pass over the header by --no-header and "
+                "--skip-lines"
+            )
         raise DataError(f"{name} has two columns '{duplicate}': rename one")
 
 

@@ -212,6 +212,8 @@ def _named(rows: Iterator[Cells], names: list[str]) -> Iterator[Record]:
             yield record
         elif len(cells) != len(names):
             yield record._replace(reason=f"{len(cells)} values where the header has {len(names)}")
+        elif cells == names:
+            yield record._replace(reason="the header again")
         else:
             yield record._replace(row=dict(zip(names, cells, strict=True)))
 
