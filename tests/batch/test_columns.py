@@ -60,7 +60,7 @@ def test_the_text_column_is_guessed(parser: AspectParser, tmp_path: Path, row: d
         ({"stars": 5, "Place": "The Golden Duck"}, None),
         ({"stars": 5, "where": "12 Main Street London"}, None),
         ({"stars": 5, "tags": '{"service": "table service"}'}, None),
-        ({"stars": 5, "restaurant_name": "House of good soup"}, None),
+        ({"stars": 5, "Address": "12 Main Street, the old mill"}, None),
         ({"stars": 5, "developerReply": "We are sorry for that"}, None),
     ],
 )

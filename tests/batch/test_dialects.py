@@ -122,7 +122,7 @@ def test_forms_of_tables(tmp_path: Path, content: bytes | str, texts: list[str])
     ("content", "option"),
     [
         ("Nice soup\nSlow waiter\nCold tea\n", "--no-header"),
-        ("id^text\n1^Nice soup\n2^Cold tea\n", "--header"),
+        ("id^text\n1^Nice soup\n2^Cold tea\n", "--delimiter"),
         ("a,b\nNice soup,x\n", "--header or --no-header"),
         ("Nice soup;a|b\nCold tea;c|d\n", "--delimiter"),
         ("https://b.example/,2\tharbour view cost $9\n" * 3, "--delimiter"),

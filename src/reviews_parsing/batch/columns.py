@@ -20,8 +20,7 @@ TEXT_NAMES = ("text", "review", "review_text", "content", "comment", "body", "re
 _COLLAPSED_NAMES = {name.replace("_", ""): name for name in (*TEXT_NAMES, "review_comment", "comment_text", "feedback")}
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+")
 _DELIMITERS = ",;\t|"
-_OTHER_WORDS = set("name title headline address location city country category url link email description".split())  # noqa: SIM905
-_OTHER_WORDS |= {"reply", "response", "answer"}
+_OTHER_WORDS = set("address location city country category url link email reply response answer".split())  # noqa: SIM905
 """Words in usual names of columns of strings that are not the reviews."""
 
 
