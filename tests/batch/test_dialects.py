@@ -278,3 +278,16 @@ def test_names_below_groups_of_columns_are_the_header(tmp_path: Path) -> None:
 
 def test_columns_without_a_name_are_said(tmp_path: Path) -> None:
     assert "has 2 columns without a name" in refusal(tmp_path / "a.csv", "id,review,,\n1,Nice soup,,\n")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|"])
+def test_spaces_before_quotes_are_not_part_of_the_value(tmp_path: Path, delimiter: str) -> None:
+    texts = [f"Nice soup{delimiter} cold", "Rude waiter", 'A ""great"" tea']
+    rows = [f'{n}{delimiter} "{text}"{delimiter} 2024-01-0{n}' for n, text in enumerate(texts, start=1)]
+    content = "\n".join([f"id{delimiter} review{delimiter} date", *rows])
+    assert read(tmp_path / "a.csv", content)[2] == ('A "great" tea', {"id": "3", "date": "2024-01-03"})
+    assert [text for text, _ in read(tmp_path / "a.csv", content)][:2] == texts[:2]
+    quoted = f'id{delimiter}review\n1{delimiter}"He said{delimiter} ""great"" soup"\n2{delimiter}" Cold tea"\n'
+    assert [text for text, _ in read(tmp_path / "a.csv", quoted)] == [f'He said{delimiter} "great" soup', " Cold tea"]
+    ended = f'id{delimiter}review{delimiter}who\n1{delimiter}"Nice soup{delimiter} "{delimiter}" A"\n'
+    assert read(tmp_path / "a.csv", ended) == [(f"Nice soup{delimiter} ", {"id": "1", "who": " A"})]

@@ -77,7 +77,7 @@ def normalise(text: str) -> SurfaceText | None:
     Tags become white space (`<br>` and block tags a line break), entities their characters, also if they were escaped
     twice, a backslash with n, r or t white space, styled letters plain ones (NFKC); invisible characters are removed.
     """
-    if text.isascii() and not any(character in text for character in "<&\\"):
+    if text.isascii() and "<" not in text and "&" not in text and "\\" not in text:
         return None
     pieces: list[tuple[str, int, int]] = []
     position = 0

@@ -56,6 +56,7 @@ class DelimitedRows:
             "delimiter": layout.delimiter,
             "quotechar": layout.quote or None,
             "escapechar": layout.escape or None,
+            "skipinitialspace": layout.skips_spaces,
             "quoting": csv.QUOTE_MINIMAL if layout.quote else csv.QUOTE_NONE,
             "strict": True,
         }

@@ -210,10 +210,18 @@ def _split(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table
     layouts = [layout]
     if any(b'\\"' in line.data for line in lines):
         layouts.append(replace(layout, escape="\\"))
+    delimiter = re.escape(layout.delimiter.encode())
+    spaced_quote = re.compile(delimiter + rb' +"[^"\s' + delimiter + rb"]")
+    if any(spaced_quote.search(line.data) for line in lines):
+        layouts += [replace(entry, skips_spaces=True) for entry in layouts]
     if all(line.data[:1] == b"'" for line in lines if line.data.strip()):
         layouts.append(replace(layout, quote="'"))
     tables = [table for entry in layouts if (table := _read_table(lines, entry, finds_preamble))]
-    return max(tables, key=lambda t: (t.regular, t.width, not t.has_preamble, t.is_escaped), default=None)
+    return max(
+        tables,
+        key=lambda t: (t.regular, t.width, not t.has_preamble, t.is_escaped, t.layout.skips_spaces),
+        default=None,
+    )
 
 
 def _read_table(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table | None:
