@@ -35,7 +35,7 @@ CODE_SWITCHED = {
     "The biryani was ekdum mast yaar, paisa vasool!": False,
     "La nourriture was great but service lent": False,
 }
-UNSURE = ["Yum!", "10/10", "Great food", "Bed bugs!", "👍👍👍", "Pizza margherita top", "", "Must visit."]
+UNSURE = ["Yum!", "10/10", "Great food", "Bed bugs!", "👍👍👍", "Pizza margherita top", "", "Must visit.", "nan", "Nul"]
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +63,12 @@ def test_the_language_of_a_short_text_is_undetermined(parser: AspectParser) -> N
 def test_no_english_review_is_foreign(parser: AspectParser) -> None:
     reviews = data.read_splits("corpus")["test"]
     assert not [review.text for review in parser.parse([review.text for review in reviews]) if review.foreign]
+
+
+def test_spaces_of_the_web_do_not_hide_english(parser: AspectParser) -> None:
+    (review,) = parser.parse(["The\u00a0food\u00a0was\u2003great"])
+    assert not review.foreign
+    assert [(aspect.word, (aspect.score or 0.0) > 0.5) for aspect in review.aspects] == [("food", True)]
 
 
 def test_a_model_without_languages_identifies_none(parser: AspectParser, monkeypatch: pytest.MonkeyPatch) -> None:

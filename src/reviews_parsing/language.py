@@ -25,6 +25,8 @@ MAX_WHOLE_WORDS = 0.7
 UNKNOWN_WORDS, UNKNOWN_READ, UNKNOWN_WHOLE_WORDS = 7, 0.2, 0.65
 # Characters of a text that are identified; a review does not change its language after that many.
 MAX_CHARACTERS = 500
+# A Latin text of fewer letters is in no certain language: "nul", "top", "nan".
+MIN_LETTERS = 5
 CANDIDATES = 5
 # Different words of this list at the beginning of a text show English without the identifier, which costs more time.
 ENGLISH_WORDS = frozenset("the and was were with this that they have had very but our for not you".split())  # noqa: SIM905
@@ -48,7 +50,7 @@ def identify(text: str, read: Sequence[str], words: int, whole_words: int) -> La
     if "en" in read and len(ENGLISH_WORDS.intersection(head.lower().split())) >= MIN_ENGLISH_WORDS:
         return Language("en")
     other_script = not _is_mostly_latin(head)
-    if not words and not other_script:
+    if not other_script and (not words or sum(map(str.isalpha, head)) < MIN_LETTERS):
         return Language()
     probabilities = _probabilities(head)
     code, probability = max(probabilities.items(), key=lambda item: item[1], default=(UNDETERMINED, 0.0))
@@ -76,8 +78,8 @@ def languages_of(texts: Sequence[str], min_share: float = 0.1, sample: int = 500
 
 
 def _probabilities(text: str) -> Mapping[str, float]:
-    """Return the most probable languages of a text; the identifier reads a single line."""
-    results = _identifier().detect(text.replace("\n", " "), model="lite", k=CANDIDATES)
+    """Return the most probable languages of a text; the identifier reads a single line with ordinary spaces."""
+    results = _identifier().detect(" ".join(text.split()), model="lite", k=CANDIDATES)
     return {result["lang"]: result["score"] for result in results}
 
 

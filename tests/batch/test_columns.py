@@ -50,6 +50,33 @@ def test_the_text_column_is_guessed(parser: AspectParser, tmp_path: Path, row: d
     assert found == parsed(parser, str(tmp_path / "a.jsonl"), text_column=column)[0]
 
 
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        ({"review": "R1", "comment": TEXT}, "comment"),
+        ({"text": "positive", "Review Body": TEXT, "stars": 5}, "Review Body"),
+        ({"body": "B-7", "feedback": TEXT}, "feedback"),
+        ({"Place": "The Golden Duck", "was": TEXT, "stars": 5}, None),
+        ({"stars": 5, "Place": "The Golden Duck"}, None),
+        ({"stars": 5, "where": "12 Main Street London"}, None),
+        ({"stars": 5, "tags": '{"service": "table service"}'}, None),
+        ({"stars": 5, "Address": "12 Main Street, the old mill"}, None),
+        ({"stars": 5, "developerReply": "We are sorry for that"}, None),
+    ],
+)
+def test_identifiers_names_and_replies_are_not_the_texts(
+    tmp_path: Path, row: dict[str, Any], column: str | None
+) -> None:
+    from reviews_parsing.batch import read_texts
+
+    path = lines(tmp_path / "a.jsonl", row)
+    if column is None:
+        with pytest.raises(DataError, match="--text-column, one of"):
+            list(read_texts([path]))
+    else:
+        assert [text for text, _ in read_texts([path])] == [TEXT]
+
+
 def test_a_named_column_wins(parser: AspectParser, tmp_path: Path) -> None:
     (found,) = parsed(parser, lines(tmp_path / "a.jsonl", {"text": "", "other": TEXT}), text_column="other")
     assert len(found["aspects"]) == 2

@@ -122,7 +122,7 @@ def test_forms_of_tables(tmp_path: Path, content: bytes | str, texts: list[str])
     ("content", "option"),
     [
         ("Nice soup\nSlow waiter\nCold tea\n", "--no-header"),
-        ("id^text\n1^Nice soup\n2^Cold tea\n", "--header"),
+        ("id^text\n1^Nice soup\n2^Cold tea\n", "--delimiter"),
         ("a,b\nNice soup,x\n", "--header or --no-header"),
         ("Nice soup;a|b\nCold tea;c|d\n", "--delimiter"),
         ("https://b.example/,2\tharbour view cost $9\n" * 3, "--delimiter"),
@@ -202,3 +202,92 @@ def test_a_row_that_was_not_split_is_no_text(tmp_path: Path) -> None:
     assert "seems to hold several columns" in refusal(tmp_path / "a.csv", content, delimiter="none", header=True)
     (first, *_) = read(tmp_path / "a.csv", content, "id^stars|review|city", delimiter="none", header=True)
     assert first[0] == "1|Nice soup|Graz"
+
+
+@pytest.mark.parametrize("separator", ["~", "^", "::", "\x01", "\x1f", "\xa7", "\xa6"])
+@pytest.mark.parametrize("ending", ["csv", "txt"])
+@pytest.mark.parametrize("header", [["id", "date", "review"], []])
+def test_rows_with_another_separator_are_not_one_column(
+    tmp_path: Path, separator: str, ending: str, header: list[str]
+) -> None:
+    content = "".join(separator.join(row) + "\n" for row in ([header, *ROWS] if header else ROWS))
+    path = tmp_path / f"a.{ending}"
+    message = refusal(path, content)
+    assert f"seems to be delimited by {separator!r}" in message or "it is unclear how" in message
+    if len(separator) == 1:
+        for name in (separator, repr(separator)[1:-1]):
+            texts = [text for text, _ in read(path, content, delimiter=name)]
+            assert texts == [row[2] for row in ROWS]
+    assert len(read(path, content, delimiter="none", header=bool(header))) == 2
+
+
+def test_columns_of_a_fixed_width_are_not_one_column(tmp_path: Path) -> None:
+    rows = "".join(f"{number:<5}{text:<30}2024-01-06\n" for number, _, text in [["id", "", "review"], *ROWS, *ROWS])
+    assert "columns of a fixed width" in refusal(tmp_path / "a.txt", rows)
+    prose = ["The soup was nice.  The tea was not.", "Cold tea.  Nice soup.", "A slow waiter.  Never again."]
+    assert [text for text, _ in read(tmp_path / "a.txt", "\n".join(prose))] == prose
+
+
+@pytest.mark.parametrize(
+    ("second", "place"),
+    [
+        (["", "", "Response", "Open-Ended Response"], "line 2 seems"),
+        (["Respondent", "Start", "Score", "Why?"], "line 2 seems"),
+        (["Start Date", "End Date", "How likely are you to recommend us to a friend?", "Tell us more"], "line 2 seems"),
+    ],
+)
+def test_a_second_header_is_not_a_review(tmp_path: Path, second: list[str], place: str) -> None:
+    rows = [["A1", "2024-01-06", "9", "Nice soup"], ["A2", "2024-01-07", "3", "Cold tea"]]
+    header = ["who", "day", "How likely?", "Review"]
+    content = "".join(";".join(row) + "\n" for row in [header, second, *rows])
+    assert f"{place} to name the columns again" in refusal(tmp_path / "a.csv", content)
+    assert next(text for text, _ in read(tmp_path / "a.csv", content, header=True)) == second[3]
+    third = ['{"ImportId":"_id"}', "", '{"ImportId":"QID1"}', '{"ImportId":"QID2"}']
+    content = "".join(
+        ";".join(f'"{cell.replace(chr(34), 2 * chr(34))}"' for cell in row) + "\n"
+        for row in [header, second, third, *rows]
+    )
+    assert "lines 2 and 3 seem" in refusal(tmp_path / "a.csv", content)
+
+
+@pytest.mark.parametrize("first", [["A0", "n/a", "9", "Nice"], ["A0", "", "9", "Nice"], ["A0", "null", "", "Nice"]])
+def test_a_first_row_without_a_number_is_a_review(tmp_path: Path, first: list[str]) -> None:
+    rows = [["A1", "2024-01-06", "9", "Nice soup"], ["A2", "2024-01-07", "3", "Cold tea"]]
+    content = "".join(",".join(row) + "\n" for row in [["who", "day", "score", "review"], first, *rows])
+    assert [text for text, _ in read(tmp_path / "a.csv", content)] == ["Nice", "Nice soup", "Cold tea"]
+
+
+def test_a_header_that_is_repeated_is_not_a_review(tmp_path: Path) -> None:
+    content = "id,review\n1,Nice soup\nid,review\n2,Cold tea\n"
+    assert "a.csv:3: the header again" in refusal(tmp_path / "a.csv", content)
+
+
+@pytest.mark.parametrize("name", ["reseña", "Révision du séjour", "Größe"])
+def test_a_header_that_is_not_utf8_shows_the_encoding(tmp_path: Path, name: str) -> None:
+    content = f"id,{name},stars\n1,nice soup,5\n2,cold tea,4\n"
+    assert [text for text, _ in read(tmp_path / "a.csv", content.encode("cp1252"))] == ["nice soup", "cold tea"]
+    assert "a.csv:1: byte" in refusal(tmp_path / "a.csv", "Numéro,Review\n1,nice soup\n".encode("mac_roman"))
+
+
+def test_names_below_groups_of_columns_are_the_header(tmp_path: Path) -> None:
+    content = ",Guest,,Stay\nid,name,country,review\n1,A,DE,Nice soup\n2,B,FR,Cold tea\n"
+    rows = read(tmp_path / "a.csv", content)
+    assert rows[0] == ("Nice soup", {"id": "1", "name": "A", "country": "DE"})
+    assert len(rows) == 2
+
+
+def test_columns_without_a_name_are_said(tmp_path: Path) -> None:
+    assert "has 2 columns without a name" in refusal(tmp_path / "a.csv", "id,review,,\n1,Nice soup,,\n")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "|"])
+def test_spaces_before_quotes_are_not_part_of_the_value(tmp_path: Path, delimiter: str) -> None:
+    texts = [f"Nice soup{delimiter} cold", "Rude waiter", 'A ""great"" tea']
+    rows = [f'{n}{delimiter} "{text}"{delimiter} 2024-01-0{n}' for n, text in enumerate(texts, start=1)]
+    content = "\n".join([f"id{delimiter} review{delimiter} date", *rows])
+    assert read(tmp_path / "a.csv", content)[2] == ('A "great" tea', {"id": "3", "date": "2024-01-03"})
+    assert [text for text, _ in read(tmp_path / "a.csv", content)][:2] == texts[:2]
+    quoted = f'id{delimiter}review\n1{delimiter}"He said{delimiter} ""great"" soup"\n2{delimiter}" Cold tea"\n'
+    assert [text for text, _ in read(tmp_path / "a.csv", quoted)] == [f'He said{delimiter} "great" soup', " Cold tea"]
+    ended = f'id{delimiter}review{delimiter}who\n1{delimiter}"Nice soup{delimiter} "{delimiter}" A"\n'
+    assert read(tmp_path / "a.csv", ended) == [(f"Nice soup{delimiter} ", {"id": "1", "who": " A"})]

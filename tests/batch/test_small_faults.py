@@ -109,6 +109,12 @@ def test_texts_of_nothing_are_counted_alike(parser: AspectParser, tmp_path: Path
     assert report.aspects == sum(len(parser.parse([text])[0].aspects) for text in ("Nice soup", "Cold tea"))
 
 
+@pytest.mark.parametrize("text", ["NA", "N/A", "#N/A", "NaN", "nan", "NULL", "null", "None", "\\N", " NA "])
+def test_names_of_null_are_not_texts(text: str) -> None:
+    assert is_blank(text)
+    assert not is_blank(f"{text} soup")
+
+
 def test_blank_texts() -> None:
     assert all(map(is_blank, ["", " ", "\n\t", "\u200b", "\ufeff", "\u00a0\u2028", "\u00ad\u200d"]))
     assert not any(map(is_blank, ["a", ".", "\U0001f35c", " \u200b1"]))

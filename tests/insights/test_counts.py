@@ -112,7 +112,7 @@ def test_counts_agree_with_a_plain_loop(reviews: list[tuple[list[Row], str | Non
 def test_empty_texts_are_not_reviews(tmp_path: Path, form: str) -> None:
     rows = [review("The [soup](FOOD+) was fine.", shop="Quay", stars=5, date="2024-01-05") for _ in range(30)]
     rows += [review("We came on a Monday.", shop="Hill", stars=1, date="2024-02-05") for _ in range(10)]
-    empty = [review(text, shop="Hill", stars=1, date="2020-01-05") for text in ("", " \n\t", "\u200b\u3000\ufeff")]
+    empty = [review(text, shop="Hill", stars=1, date="2020-01-05") for text in ("", "NaN", "\u200b\u3000\ufeff")]
     rows[5:5] = [*empty, *({**row, "text": None} for row in empty)]
     path = tmp_path / f"p.{form}"
     if form == "csv":

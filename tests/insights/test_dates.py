@@ -134,6 +134,26 @@ def read(tmp_path: Path, values: list[object], **options: Any) -> tuple[list[dat
         ("1704445200000", date(2024, 1, 5)),
         ("1.704445E+09", date(2024, 1, 5)),
         ("1704445200000000000", date(2024, 1, 5)),
+        ("2024-W01-5", date(2024, 1, 5)),
+        ("2024W02", date(2024, 1, 8)),
+        ("20240105T230000Z", date(2024, 1, 5)),
+        ("2024.01.05", date(2024, 1, 5)),
+        ("25. 12. 2023", date(2023, 12, 25)),
+        ("5. März 2023", date(2023, 3, 5)),
+        ("1er août 2023", date(2023, 8, 1)),
+        ("5 de enero de 2024", date(2024, 1, 5)),
+        ("3 dicembre 2023", date(2023, 12, 3)),
+        ("2024年1月5日", date(2024, 1, 5)),
+        ("Reviewed in the United States 🇺🇸 on January 5, 2024", date(2024, 1, 5)),
+        ("Reviewed in India on 5 January 2024", date(2024, 1, 5)),
+        ("01 5, 2024", date(2024, 1, 5)),
+        ("05JAN2024", date(2024, 1, 5)),
+        ("05-JAN-24 10.30.00.000000 AM", date(2024, 1, 5)),
+        ("Fri Jan 05 10:00:00 EST 2024", date(2024, 1, 5)),
+        ("Fri Jan 05 2024 10:00:00 GMT-0500 (Eastern Standard Time)", date(2024, 1, 5)),
+        ("/Date(1704445200000+0100)/", date(2024, 1, 5)),
+        ("2024-W60", None),
+        ("Dec-19", None),
         ("1989-12-31", None),
         ("2099-01-01", None),
         ("0000-00-00", None),
@@ -162,6 +182,41 @@ def test_one_value_decides_the_order_of_all(tmp_path: Path, values: list[object]
     assert read(tmp_path, values)[0] == days
 
 
+@pytest.mark.parametrize(
+    ("values", "days"),
+    [
+        (["19-03-12", "19-04-29"], [date(2019, 3, 12), date(2019, 4, 29)]),
+        (["20/01/05", "20/01/31", "19/12/24"], [date(2020, 1, 5), date(2020, 1, 31), date(2019, 12, 24)]),
+        (["12.03.19", "13.04.19"], [date(2019, 3, 12), date(2019, 4, 13)]),
+    ],
+)
+def test_two_digits_may_be_a_year_at_the_beginning(tmp_path: Path, values: list[object], days: list[date]) -> None:
+    assert read(tmp_path, values)[0] == days
+
+
+def test_a_year_that_may_be_a_day_is_asked_for(tmp_path: Path) -> None:
+    values = ["19-03-12", "19-03-13", "20-01-01"]
+    path = jsonl(tmp_path / "p.jsonl", [review("[Tea](BEVERAGE+).", date=value) for value in values])
+    insights = analyse([path])
+    assert insights.time is None
+    assert any("'19-03-12' in column 'date' can be day or year first: give --date-format" in n for n in insights.notes)
+    assert analyse([path], date_format="%y-%m-%d").last == date(2020, 1, 1)
+
+
+@pytest.mark.parametrize("values", [[43831, 43832.5, 44000], ["43831", "43832.5", "44000"]])
+def test_days_of_a_spreadsheet(tmp_path: Path, values: list[object]) -> None:
+    days, notes = read(tmp_path, values)
+    assert days == [date(2020, 1, 1), date(2020, 1, 2), date(2020, 6, 18)]
+    assert any("days since 1899-12-30" in note for note in notes)
+    assert read(tmp_path, [43831, 1704445200])[0] == [None, date(2024, 1, 5)]
+
+
+def test_a_usual_column_without_a_date_is_named(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "p.jsonl", [review("[Tea](BEVERAGE+).", date="Spring 2019")])
+    insights = analyse([path])
+    assert "No date in column 'date' can be read, such as 'Spring 2019': give --date-format." in insights.notes
+
+
 def test_an_order_that_no_value_decides_is_asked_for(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "p.jsonl", [review("[Tea](BEVERAGE+).", date="03/04/2024") for _ in range(2)])
     insights = analyse([path])
@@ -182,6 +237,7 @@ def test_a_format_that_is_none_is_refused(parsed: Path) -> None:
 
 def test_relative_dates_are_relative_to_a_day_or_to_the_file(tmp_path: Path) -> None:
     values: list[object] = ["a month ago", "2 weeks ago", "yesterday", "3 days ago", "a year ago", "edited an hour ago"]
+    values += ["3w ago", "about 2 months ago", "over a year ago", "2 d"]
     days, notes = read(tmp_path, values, as_of=datetime(2024, 3, 15, 12))
     assert days == [
         date(2024, 2, 15),
@@ -190,6 +246,10 @@ def test_relative_dates_are_relative_to_a_day_or_to_the_file(tmp_path: Path) -> 
         date(2024, 3, 12),
         date(2023, 3, 15),
         date(2024, 3, 15),
+        date(2024, 2, 23),
+        date(2024, 1, 15),
+        date(2023, 3, 15),
+        date(2024, 3, 13),
     ]
     assert notes == ()
     os.utime(tmp_path / "p.jsonl", (1704445200, 1704445200))

@@ -37,6 +37,11 @@ def rated(values: list[object], name: str = "stars") -> list[Row]:
         (["4 stars", "2 stars"], "1 to 5", 3),
         (["★★★★☆", "★★☆☆☆"], "1 to 5", 3),
         (["4,5", "2,5"], "1 to 5", 3.5),
+        (["⭐⭐⭐⭐", "⭐⭐"], "1 to 5", 3),
+        (["Rated 4.0 out of 5 stars", "Rated 2.0 out of 5 stars"], "1 to 5", 3),
+        (["4 sur 5", "2 von 5 Sternen"], "1 to 5", 3),
+        (["1/10", "5.5/10"], "1 to 10", 2),
+        (["0 out of 100", "5 out of 100"], "0 to 100", 1.1),
     ],
 )
 def test_scales(tmp_path: Path, values: list[object], scale: str, mean: float) -> None:

@@ -140,6 +140,10 @@ def test_special_tokens_are_those_of_the_encoder(tokenizer: Tokenizer) -> None:
         ("wai\u00adter piz\u200bza \ufeffbar", ["wai\u00adter", "piz\u200bza", "bar"], ["waiter", "pizza", "bar"]),
         ("ｆｏｏｄ ﬁsh 𝗽𝗶𝘇𝘇𝗮", ["ｆｏｏｄ", "ﬁsh", "𝗽𝗶𝘇𝘇𝗮"], ["food", "fish", "pizza"]),
         ("a&nbsp;b&lt;3", ["a", "b", "&lt;", "3"], ["a", "b", "<", "3"]),
+        ("soup &amp;amp; 3", ["soup", "&amp;amp;", "3"], ["soup", "&", "3"]),
+        ("wasn&amp;#39;t &amp;amp;quot;hot", ["wasn", "&amp;#39;", "t", "&amp;amp;quot;", "hot"], ["wasn't", '"hot']),
+        ("mac &amp;cheese; nice", ["mac", "&amp;", "cheese", ";", "nice"], ["mac &cheese; nice"]),
+        ("Bad.\\n\\nGood\\r\\tsoup", ["Bad", ".", "Good", "soup"], ["Bad.", "Good", "soup"]),
         (
             "I <3 it & a < b &unknown; &am",
             ["I", "<", "3", "it", "&", "a", "<", "b", "&", "unknown", ";", "&", "am"],
@@ -192,6 +196,13 @@ def test_bounds_are_in_order_for_any_markup(text: str) -> None:
         ("write to food@service.co.uk.", ["food@service.co.uk"]),
         ("@pasta_house rocks, meet @ 5", ["@pasta_house"]),
         ("booked on booking.com. The room", ["booking.com"]),
+        ("@food@staff.social said", ["@food@staff.social"]),
+        (
+            "bit.ly/food2, zomato.nl or hotel.photography/our-rooms!",
+            ["bit.ly/food2,", "zomato.nl", "hotel.photography/our-rooms!"],
+        ),
+        (r"see http:\/\/x.test\/food now", [r"http:\/\/x.test\/food"]),
+        ("Nice food.Price/quality/taste ok", []),
         ("Great food.The waiter. 3.5 stars, e.g. soup", []),
     ],
 )
@@ -222,6 +233,10 @@ HOSTILE = [
     "! ",
     "\u200b",
     "a_",
+    "a.bc/",
+    "a.bc/x ",
+    "&amp;",
+    "\\n",
 ]
 
 

@@ -20,6 +20,8 @@ TEXT_NAMES = ("text", "review", "review_text", "content", "comment", "body", "re
 _COLLAPSED_NAMES = {name.replace("_", ""): name for name in (*TEXT_NAMES, "review_comment", "comment_text", "feedback")}
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+")
 _DELIMITERS = ",;\t|"
+_OTHER_WORDS = set("address location city country category url link email reply response answer".split())  # noqa: SIM905
+"""Words in usual names of columns of strings that are not the reviews."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class Column:
     """A column of an input.
 
     `fault` names a value that is not a string, None if all are; `has_texts` is True if a value is. `has_words` is False
-    if the values are numbers, dates or empty, `has_prose` if none of them has several words. `delimiters` are those in
+    if the values are numbers, dates or empty, `has_prose` if none of them has several words, `has_sentences` if these
+    are all names (words that begin with capitals or digits) or JSON. `delimiters` are those in
     equal numbers in each value. `is_inferred` is True if the type was inferred from the values.
     """
 
@@ -36,6 +39,7 @@ class Column:
     has_texts: bool = True
     has_words: bool = True
     has_prose: bool = True
+    has_sentences: bool = True
     delimiters: str = ""
     is_inferred: bool = False
 
@@ -63,7 +67,12 @@ def text_name(name: str) -> str | None:
 def refuse_duplicate_columns(names: Sequence[str], name: str) -> None:
     """Raise DataError if two columns of the input have the same name."""
     if len(set(names)) < len(names):
-        duplicate = next(column for column, count in Counter(names).items() if count > 1)
+        duplicate, number = next((column, count) for column, count in Counter(names).items() if count > 1)
+        if not duplicate.strip():
+            raise DataError(
+                f"{name} has {number} columns without a name: name them, or pass over the header by --no-header and "
+                "--skip-lines"
+            )
         raise DataError(f"{name} has two columns '{duplicate}': rename one")
 
 
@@ -91,9 +100,10 @@ def choose_text_column(columns: Sequence[Column], name: str, requested: str | No
 
 
 def _by_name(columns: Sequence[Column], name: str) -> Column | None:
-    """Return the column with a usual name: columns of strings go before mixed ones, exact names before similar ones."""
+    """Return the column with a usual name: prose goes before other strings, exact names before similar ones."""
     strings = [column for column in columns if column.fault is None and column.has_texts]
-    groups = [column for column in strings if column.has_words], strings, [c for c in columns if c.has_texts], columns
+    prose, words = [c for c in strings if c.has_prose and c.has_words], [c for c in strings if c.has_words]
+    groups = prose, words, strings, [c for c in columns if c.has_texts], columns
     for group in groups:
         exact = [[column for column in group if column.name == usual_name] for usual_name in TEXT_NAMES]
         similar = [
@@ -110,9 +120,14 @@ def _by_name(columns: Sequence[Column], name: str) -> Column | None:
 
 
 def _only_strings(columns: Sequence[Column]) -> Column | None:
+    """Return the only column of prose or strings, unless it seems to hold names, addresses, replies or JSON."""
     strings = [column for column in columns if column.fault is None and column.has_texts and column.has_words]
     candidates = [column for column in strings if column.has_prose] or strings
-    return candidates[0] if len(candidates) == 1 else None
+    if len(candidates) != 1:
+        return None
+    is_other = _OTHER_WORDS.intersection(normalize_name(candidates[0].name).split("_"))
+    is_review = (candidates[0].has_sentences or not candidates[0].has_prose) and not is_other
+    return candidates[0] if is_review or len(columns) == 1 else None
 
 
 def _refuse_delimiters(column: Column, name: str) -> None:
@@ -186,10 +201,10 @@ def split_text(row: dict[str, object], column: str) -> tuple[str, dict[str, obje
 class ValueSample:
     """Running summary of the first values of a column of strings."""
 
-    SIZE = 1000
+    SIZE, MAX_NAME_WORDS = 1000, 8
 
     def __init__(self) -> None:
-        self.has_words = self.has_prose = False
+        self.has_words = self.has_prose = self.has_sentences = False
         self._count = 0
         self._delimiters: dict[str, int] = {}
 
@@ -206,14 +221,26 @@ class ValueSample:
             if number and (not self._count or self._delimiters.get(delimiter) == number)
         }
         self._count += 1
-        if not self.has_prose and not is_number_or_date(value):
-            self.has_words = True
-            self.has_prose = len(value.split()) > 1
+        if self.has_sentences or is_number_or_date(value):
+            return
+        words = value.split()
+        self.has_words = True
+        self.has_prose = self.has_prose or len(words) > 1
+        is_sentence = len(words) > self.MAX_NAME_WORDS or any(map(_is_lower_case, words))
+        self.has_sentences = len(words) > 1 and is_sentence and not _JSON_VALUE.fullmatch(value)
 
     @property
     def delimiters(self) -> str:
         """The delimiters that all values have equally often, '' if there are too few values to tell."""
         return "".join(delimiter[0] for delimiter in self._delimiters) if self._count > 1 else ""
+
+
+_JSON_VALUE = re.compile(r"""\s*(?:\{\s*["'].*\}|\[\s*[\[({"'\d].*\])\s*""", re.DOTALL)
+
+
+def _is_lower_case(word: str) -> bool:
+    """Return True if a word is not written like a part of a name, or its script has no capitals."""
+    return word[0].isalpha() and not word[0].isupper()
 
 
 _NUMBER_OR_DATE = re.compile(

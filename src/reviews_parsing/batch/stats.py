@@ -15,11 +15,11 @@ from reviews_parsing.schema import ParsedReview
 
 MAX_REJECT_REASONS = 3
 DEFAULT_MAX_REJECTS = 0.05
-_BLANK = regex.compile(r"[\s\p{Z}\p{C}]*")
+_BLANK = regex.compile(r"[\s\p{Z}\p{C}]*(?:NA|#?N/A|<NA>|NaN|nan|NULL|null|None|\\N)?[\s\p{Z}\p{C}]*")
 
 
 def is_blank(text: str) -> bool:
-    """Return True for an empty text: only spaces, control characters and zero-width characters."""
+    """Return True for an empty text: spaces, control and zero-width characters, or a name of null."""
     return _BLANK.fullmatch(text) is not None
 
 
@@ -73,7 +73,7 @@ class Stats:
     def add(self, chunk: Chunk, reviews: Sequence[ParsedReview]) -> None:
         """Count the rows of a chunk and the reviews parsed from it."""
         self.rows += len(reviews)
-        self.parsed += sum(not is_blank(review.text) for review in reviews)
+        self.parsed += sum(bool(review.aspects) or not is_blank(review.text) for review in reviews)
         self.rejected += len(chunk.rejects)
         for review in reviews:
             self.counts.update((aspect.entity_group, aspect.polarity) for aspect in review.aspects)

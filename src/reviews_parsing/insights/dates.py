@@ -30,7 +30,10 @@ MAX_PERIODS, MIN_PERIODS, MIN_PERIOD_REVIEWS = 60, 6, 20
 FIRST_YEAR = 1990
 """Earlier years, and years after the next one, are not dates of reviews."""
 
-_ASK = "give --date-format %d/%m/%Y or %m/%d/%Y"
+_DAY_OR_MONTH = "can be day or month first: give --date-format %d/%m/%Y or %m/%d/%Y"
+_DAY_OR_YEAR = "can be day or year first: give --date-format %d-%m-%y or %y-%m-%d"
+_SERIAL_DAYS = "BETWEEN 32874 AND 47848"
+"""Days of 1990 to 2030 as a spreadsheet counts them, from 1899-12-30."""
 _DATE_TYPES = ("date", "timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns", "timestamp with time zone")
 _NUMBER_TYPES = ("integer", "bigint", "uinteger", "ubigint", "hugeint", "float", "double", "decimal")
 # Formats of dates in words, after ordinals ("5th"), the full stop of an abbreviated month, commas and the time of day
@@ -39,11 +42,34 @@ _WORD_FORMATS = (
     *("%d %B %Y", "%d %b %Y", "%B %d %Y", "%b %d %Y", "%B %Y", "%b %Y", "%A %B %d %Y", "%A %d %B %Y", "%a %d %b %Y"),
     *("%d-%b-%Y", "%d-%B-%Y", "%d/%b/%Y", "%d/%B/%Y", "%b-%Y", "%B-%Y", "%Y-%b-%d", "%a %b %d %Y"),
 )
-_DAY_MONTH = r"^(\d{1,2})([./-])(\d{1,2})[./-](\d{4}|\d{2})(?:[T, ].*)?$"
-_RELATIVE = r"^(an?|one|\d{1,3}|last) *(second|minute|hour|day|week|month|year)s?( ago)?$|^(today|yesterday|just now)$"
-_CLOCK = r"(,? at)?[,t ]? *\b\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]\.?m\b\.?)?( ?([+-]\d{2}:?\d{2}|utc|gmt|z)\b)?"
+_DAY_MONTH = r"^(\d{1,2}) ?([./-]) ?(\d{1,2}) ?[./-] ?(\d{4}|\d{2})(?:[T, ].*)?$"
+_YEAR_FIRST = r"^(\d{2})[./-](\d{1,2})[./-](\d{1,2})(?:[T, ].*)?$"
+_RELATIVE = (
+    r"^(?:about |almost |over |nearly |more than )?(an?|one|\d{1,3}|last) *"
+    r"(second|minute|min|hour|hr|h|day|d|week|wk|w|month|mo|year|yr|y)s?( ago)?$|^(today|yesterday|just now)$"
+)
+_CLOCK = (
+    r"(,? at)?[,t ]? *\b\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?( ?[ap]\.?m\b\.?)?"
+    r"( ?((gmt|utc)?[+-]\d{2}:?\d{2}|utc|gmt|[ecmp][sd]t|bst|cest|cet|ist|z)\b)?"
+)
+# Names of months in German, French, Spanish, Italian, Portuguese and Dutch.
+_MONTHS = {
+    "january": "januar|januari|janvier|enero|gennaio|janeiro",
+    "february": "februar|februari|février|febrero|febbraio|fevereiro",
+    "march": "märz|mars|marzo|março|maart",
+    "april": "avril|abril|aprile",
+    "may": "mai|mayo|maggio|maio|mei",
+    "june": "juni|juin|junio|giugno|junho",
+    "july": "juli|juillet|julio|luglio|julho",
+    "august": "août|agosto|augustus",
+    "september": "septembre|septiembre|settembre|setembro",
+    "october": "oktober|octobre|octubre|ottobre|outubro",
+    "november": "novembre|noviembre|novembro",
+    "december": "dezember|décembre|diciembre|dicembre|dezembro",
+}
 _PREFIX = (
-    r"^(?:date of (?:visit|stay|experience)|reviewed|visited|stayed|written|posted|dined|edited|updated|published)"
+    r"^(?:reviewed in \D{2,60} on|date of (?:visit|stay|experience)|"
+    r"reviewed|visited|stayed|written|posted|dined|edited|updated|published)"
     r"(?: in| on)?:? *"
 )
 
@@ -93,10 +119,15 @@ def find_dates(
                 notes += _unread(reviews, column, moment, total - dated, total, ambiguous)
             return Dating(column, moment, grain(first, last, dated), first, last, dated), tuple(notes)
         if ambiguous:
-            question = f"dates such as '{ambiguous}' in column '{column}' can be day or month first: {_ASK}"
+            question = f"dates such as '{ambiguous[0]}' in column '{column}' {ambiguous[1]}"
             if name is not None:
                 raise DataError(question)
             notes.append(question[0].upper() + question[1:] + ".")
+        elif name is None and total:
+            example = _example(reviews, column)
+            notes += [f"No date in column '{column}' can be read, such as '{example}': give --date-format."] * bool(
+                example
+            )
     if name is not None:
         raise DataError(f"no date in column '{name}' can be read: write dates as 2026-01-31, or give --date-format")
     return None, tuple(dict.fromkeys(notes))
@@ -138,8 +169,8 @@ def _check_format(reviews: Reviews, date_format: str | None) -> None:
 
 def _read_column(
     reviews: Reviews, column: str, date_format: str | None, as_of: datetime | None
-) -> tuple[str, str | None, str | None] | None:
-    """Return SQL for the timestamp, an ambiguous value if there is one, and a note on relative dates.
+) -> tuple[str, tuple[str, str] | None, str | None] | None:
+    """Return SQL for the timestamp, an ambiguous value with the question if there is one, and a note on the reading.
 
     Returns None if the type of the column holds no dates.
     """
@@ -147,7 +178,10 @@ def _read_column(
     if kind in _DATE_TYPES:
         return f"{name}::TIMESTAMP", None, None
     if kind.partition("(")[0] in _NUMBER_TYPES:
-        return _epoch(f"{name}::DOUBLE"), None, None
+        number = f"{name}::DOUBLE"
+        if _has_serial_days(reviews, number):
+            return _serial_day(number), None, _serial_note(column)
+        return _epoch(number), None, None
     if kind != "varchar":
         return None
     value = f"trim({name})"
@@ -164,14 +198,63 @@ def _read_column(
         ),
     )
     order = "day" if day_first and not month_first else "month" if month_first and not day_first else None
-    now = as_of or reviews.modified
-    sql = f"coalesce({', '.join(_text_forms(value, date_format, order, now))})"
+    ambiguous = (example, _DAY_OR_MONTH) if undecided and order is None and example else None
     note = None
+    short_years = _order_of_short_years(reviews, value)
+    if short_years == "year":
+        order, ambiguous = "year", None
+    elif short_years is not None:
+        order, ambiguous = "unclear", (short_years, _DAY_OR_YEAR)
+    now = as_of or reviews.modified
+    forms = list(_text_forms(value, date_format, order, now))
+    if _has_serial_days(reviews, number := f"try_cast({value} AS DOUBLE)"):
+        forms.append(_serial_day(number))
+        note = _serial_note(column)
+    sql = f"coalesce({', '.join(forms)})"
     if relative and as_of is None:
         source = "the modification time of the files" if now else "nothing, because the files are in a bucket"
         day = f" ({now:%Y-%m-%d})" if now else ""
         note = f"{relative:,} relative dates in '{column}' are relative to {source}{day}: --as-of sets the day."
-    return sql, example if undecided and order is None and date_format is None else None, note
+    return sql, ambiguous if date_format is None else None, note
+
+
+def _order_of_short_years(reviews: Reviews, value: str) -> str | None:
+    """Return `year` if dates such as 19-03-12 begin with the year, an example if that is unclear, else None."""
+    last = date.today().year % 100 + 1
+    parts = f"regexp_extract({value}, {literal(_YEAR_FIRST)}, ['a', 'b', 'y'])"
+    ((possible, certain, first, third, example),) = cast(
+        list[tuple[bool | None, int, int, int, str | None]],
+        reviews.rows(
+            f"SELECT bool_and(a <= {last} AND b BETWEEN 1 AND 12 AND y BETWEEN 1 AND 31), count(*) FILTER (y > {last}),"
+            f" count(DISTINCT a), count(DISTINCT y), min(v) FROM (SELECT try_cast(p.a AS INT) AS a,"
+            f" try_cast(p.b AS INT) AS b, try_cast(p.y AS INT) AS y, v FROM (SELECT {parts} AS p, {value} AS v"
+            f" FROM reviews) WHERE p.a <> '')"
+        ),
+    )
+    if not possible:
+        return None
+    return "year" if certain else example if first < third else None
+
+
+def _has_serial_days(reviews: Reviews, number: str) -> bool:
+    """Return True if all numbers are days as a spreadsheet counts them."""
+    query = f"SELECT bool_and({number} {_SERIAL_DAYS}) FROM reviews WHERE {number} IS NOT NULL"
+    return bool(reviews.rows(query)[0][0])
+
+
+def _serial_day(number: str) -> str:
+    return f"CASE WHEN {number} {_SERIAL_DAYS} THEN make_timestamp((({number} - 25569) * 86400000000)::BIGINT) END"
+
+
+def _serial_note(column: str) -> str:
+    return f"Numbers in '{column}' are read as days since 1899-12-30, as spreadsheets count them."
+
+
+def _example(reviews: Reviews, column: str) -> str:
+    """Return a value of a column, '' if it is empty."""
+    value = f"trim({quoted(column)}::VARCHAR)"
+    rows = reviews.rows(f"SELECT min({value}) FROM reviews WHERE {value} <> ''")
+    return str(rows[0][0] or "")[:40]
 
 
 def _text_forms(value: str, date_format: str | None, order: str | None, now: datetime | None) -> Iterator[str]:
@@ -185,11 +268,23 @@ def _text_forms(value: str, date_format: str | None, order: str | None, now: dat
 
     if date_format is not None:
         yield f"try_strptime({value}, {literal(date_format)})"
-    yield case_when(matches(r"^\d{4}[-/]\d+[-/]"), f"try_cast(replace({value}, '/', '-') AS TIMESTAMP)")
+    iso = f"regexp_replace({value}, '^(\\d{{4}})[-/. ](\\d{{1,2}})[-/. ]', '\\1-\\2-')"
+    yield case_when(matches(r"^\d{4}[-/. ]\d{1,2}[-/. ]\d"), f"try_cast({iso} AS TIMESTAMP)")
+    week = f"regexp_replace({value} || '-1', '^(\\d{{4}})-?W(\\d{{2}})-?(\\d).*$', '\\1-W\\2-\\3')"
+    yield case_when(matches(r"^\d{4}-?W\d{2}(-?\d)?$"), f"try_strptime({week}, '%G-W%V-%u')")
+    kanji = f"regexp_replace({value}, '^(\\d{{4}})年 ?(\\d{{1,2}})月 ?(\\d{{1,2}})日.*$', '\\1-\\2-\\3')"
+    yield case_when(matches(r"^\d{4}年 ?\d{1,2}月 ?\d{1,2}日"), f"try_strptime({kanji}, '%Y-%m-%d')")
+    yield case_when(matches(r"^\d{1,2} \d{1,2}, \d{4}$"), f"try_strptime({value}, '%m %d, %Y')")
+    milliseconds = rf"regexp_extract({value}, '^/Date\((\d+)', 1)"
+    yield case_when(matches(r"^/Date\(\d+"), _epoch(f"try_cast({milliseconds} AS DOUBLE)"))
     yield case_when(matches(r"^\d{4}-\d{2}$"), f"try_strptime({value}, '%Y-%m')")
-    yield case_when(matches(r"^\d{8}$"), f"try_strptime({value}, '%Y%m%d')")
+    yield case_when(matches(r"^\d{8}(T\d{6}.*)?$"), f"try_strptime(left({value}, 8), '%Y%m%d')")
     yield case_when(matches(r"^(\d{9,19}(\.\d+)?|\d(\.\d+)?[eE]\+?\d{1,2})$"), _epoch(f"try_cast({value} AS DOUBLE)"))
-    for year, prefix in ((r"\d{4}", ""), (r"\d{2}", "20")):
+    if order == "year":
+        text = f"regexp_replace({value}, {literal(_YEAR_FIRST)}, '20\\1-\\2-\\3')"
+        yield case_when(matches(_YEAR_FIRST), f"try_strptime({text}, '%Y-%m-%d')")
+    lengths = ((r"\d{4}", ""), (r"\d{2}", "20"))
+    for year, prefix in lengths[:1] if order in ("year", "unclear") else lengths:
         pattern = _DAY_MONTH.replace(r"\d{4}|\d{2}", year)
         first, second = (f"try_cast(regexp_extract({value}, {literal(pattern)}, {n}) AS INTEGER)" for n in (1, 3))
         stop = f"regexp_extract({value}, {literal(pattern)}, 2) = '.'"
@@ -200,17 +295,23 @@ def _text_forms(value: str, date_format: str | None, order: str | None, now: dat
             yield case_when(f"{matches(pattern)} AND ({condition})", f"try_strptime({text}, '%Y-%m-%d')")
     words = f"regexp_replace(lower({value}), {literal(_PREFIX)}, '')"
     for pattern, replacement in (
+        (r" *\(.*\)$", ""),
+        (r" \d{1,2}\.\d{2}\.\d{2}(\.\d+)?( ?[ap]m)?$", ""),
+        (r"(\d)(st|[nr]d|th|er|º|\.)( |$)", r"\1 "),
         (r"(\d)(st|[nr]d|th)\b", r"\1"),
+        (r" de ", " "),
+        *((rf"\b({names})\b", month) for month, names in _MONTHS.items()),
         (r"\b(jan|feb|mar|apr|jun|jul|aug|sep|oct|nov|dec)\.", r"\1"),
         (r"\bsept\b\.?", "sep"),
         (_CLOCK, ""),
         (r",? at \d.*$|,", ""),
+        (r"^(\d{1,2})([a-z]{3})(\d{4})$", r"\1 \2 \3"),
         (r"^(\d{1,2}[ /-][a-z]{3,9}[ /-]|[a-z]{3,9} \d{1,2} )(\d{2})$", r"\120\2"),
         (" +", " "),
     ):
         words = f"regexp_replace({words}, {literal(pattern)}, {literal(replacement)}, 'g')"
     formats = ", ".join(map(literal, _WORD_FORMATS))
-    yield case_when(matches(r"(?i)[a-z]{3}.*\d|\d.*[a-z]{3}"), f"try_strptime(trim({words}), [{formats}])")
+    yield case_when(matches(r"\pL{3}.*\d|\d.*\pL{3}"), f"try_strptime(trim({words}), [{formats}])")
     if now is not None:
         yield _relative(f"regexp_replace(lower({value}), {literal(_PREFIX)}, '')", now)
 
@@ -234,6 +335,8 @@ def _relative(value: str, now: datetime) -> str:
     number = f"coalesce(try_cast(regexp_extract({value}, {pattern}, 1) AS INTEGER), 1)"
     units = {"year": "to_years(N)", "month": "to_months(N)", "week": "to_days(7 * N)", "day": "to_days(N)"}
     units |= {"hour": "to_hours(N)", "minute": "to_minutes(N)", "second": "to_seconds(N)"}
+    short = {"min": "minute", "hr": "hour", "h": "hour", "d": "day", "wk": "week", "w": "week", "mo": "month"}
+    units |= {name: units[unit] for name, unit in (short | {"yr": "year", "y": "year"}).items()}
     cases = " ".join(f"WHEN '{unit}' THEN {interval.replace('N', number)}" for unit, interval in units.items())
     return (
         f"CASE WHEN {value} IN ('today', 'just now') THEN {moment}"
@@ -244,7 +347,7 @@ def _relative(value: str, now: datetime) -> str:
 
 
 def _unread(
-    reviews: Reviews, column: str, moment: str, missing: int, total: int, ambiguous: str | None
+    reviews: Reviews, column: str, moment: str, missing: int, total: int, ambiguous: tuple[str, str] | None
 ) -> Iterator[str]:
     """Yield notes on the values that are not dates: their number, and the most frequent ones."""
     yield f"{missing:,} of {total:,} reviews have no date in '{column}' that can be read."
@@ -258,5 +361,5 @@ def _unread(
     )
     if rows:
         values = ", ".join(f"'{value[:40]}' ({n:,})" for value, n in rows)
-        advice = f" Dates such as '{ambiguous}' can be day or month first: {_ASK}." if ambiguous else ""
+        advice = f" Dates such as '{ambiguous[0]}' {ambiguous[1]}." if ambiguous else ""
         yield f"Most frequent values of '{column}' that are not dates: {values}.{advice}"

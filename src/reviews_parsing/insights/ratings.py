@@ -36,7 +36,11 @@ MIN_NUMERIC_SHARE = 0.9
 CHUNK_ROWS = 8192
 """Rows of the model that are numbers of 8 bytes at once; otherwise a predictor has one byte for each row."""
 
-_NUMBER = r"^(-?\d{1,9}(?:[.,]\d+)?) *(?:(?:/|out of|of) *(?:5|10|100)\b.*|stars?|%|points?)?$"
+_NUMBER = (
+    r"^(?:rated )?(-?\d{1,9}(?:[.,]\d+)?) *"
+    r"(?:(?:/|out of|of|sur|von|de|di|van) *(5|10|100)(?:[.,]0)?\b.*|stars?|%|points?)?$"
+)
+_STARS = "★⭐"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +79,18 @@ def _read_column(reviews: Reviews, column: str) -> tuple[RatingColumn | None, st
     value = f"trim({quoted(column)}::VARCHAR)"
     digits = f"regexp_extract(lower({value}), {literal(_NUMBER)}, 1)"
     number = (
-        f"CASE WHEN regexp_full_match({value}, '★+[☆✩]*') THEN length(regexp_replace({value}, '[☆✩]', '', 'g'))::DOUBLE"
+        f"CASE WHEN regexp_full_match({value}, '[{_STARS}]+[☆✩]*')"
+        f" THEN length(regexp_replace({value}, '[☆✩]', '', 'g'))::DOUBLE"
         f" ELSE try_cast(replace({digits}, ',', '.') AS DOUBLE) END"
     )
-    ((filled, numeric, low, high, mean, words, example),) = cast(
-        list[tuple[int, int, float | None, float | None, float | None, int, str | None]],
+    best = f"try_cast(regexp_extract(lower({value}), {literal(_NUMBER)}, 2) AS INTEGER)"
+    ((filled, numeric, low, high, mean, words, example, maximum),) = cast(
+        list[tuple[int, int, float | None, float | None, float | None, int, str | None, int | None]],
         reviews.rows(
             f"SELECT count(*) FILTER (v <> ''), count(n), min(n), max(n), avg(n),"
             f" count(*) FILTER (v <> '' AND n IS NULL),"
-            f" min(v) FILTER (v <> '' AND n IS NULL) FROM (SELECT {value} AS v, {number} AS n FROM reviews)"
+            f" min(v) FILTER (v <> '' AND n IS NULL), max(best)"
+            f" FROM (SELECT {value} AS v, {number} AS n, {best} AS best FROM reviews)"
         ),
     )
     if not filled:
@@ -92,6 +99,7 @@ def _read_column(reviews: Reviews, column: str) -> tuple[RatingColumn | None, st
         return None, f"{words:,} of {filled:,} values are not numbers, such as '{str(example)[:40]}'"
     if low == high:
         return None, f"all its values are {low:g}"
+    high = max(high, maximum or 0)  # of 4/10 the scale, too
     if low < 0 or high <= 1 or high > 100:
         return None, f"its values from {low:g} to {high:g} are on no scale of 1 to 5, 1 to 10 or 0 to 100"
     if high <= 5:

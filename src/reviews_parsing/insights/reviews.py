@@ -38,8 +38,8 @@ LANGUAGE, FOREIGN = "language", "foreign"
 IS_FOREIGN = f"(lower(coalesce(\"{FOREIGN}\"::VARCHAR, '')) = 'true')"
 MAX_FOREIGN_SCORE = 0.5
 """Maximum score of an aspect in a text that the model does not read."""
-BLANK = r"[\s\p{Z}\p{C}]*"
-"""Pattern of an empty text: spaces, control characters and zero-width characters."""
+BLANK = r"[\s\p{Z}\p{C}]*(?:NA|#?N/A|<NA>|NaN|nan|NULL|null|None|\\N)?[\s\p{Z}\p{C}]*"
+"""Pattern of an empty text: spaces, control and zero-width characters, or a name of null."""
 ROW_BITS = 40
 """Bits of ROW_ID that hold the row; the bits above hold the index of the file."""
 

@@ -34,7 +34,12 @@ class SurfaceText:
 def _markup() -> regex.Pattern[str]:
     return regex.compile(
         r"(?P<tag></?[a-zA-Z][a-zA-Z0-9]{0,15}(?:\s[^<>]{0,500})?/?>)"
+        # Entities that were escaped twice: &amp;amp; and &amp;#39;.
+        r"|(?P<twice>&(?:amp;)+"
+        r"(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|amp|lt|gt|quot|apos|nbsp|[lr][sd]quo|hellip|[nm]dash);)"
         r"|(?P<entity>&(?:\#[0-9]{1,7}|\#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,31});)"
+        # Line ends and tabs that an export wrote as a backslash and a letter.
+        r"|(?P<escape>\\[nrt])"
         # Soft hyphen, zero-width space, word joiner, byte order mark, direction marks; not the joiners of scripts.
         r"|(?P<invisible>[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]+)"
         # Full-width forms, Latin ligatures, mathematical letters used as bold or cursive type.
@@ -46,12 +51,16 @@ def _markup() -> regex.Pattern[str]:
 def _address() -> regex.Pattern[str]:
     domain = r"(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.){1,10}"
     endings = "com|org|net|info|io|app|co|uk|us|in|de|fr|it|es|eu|au|ca|sg|my|test|example"
+    # Endings that are no English words, and those of links that are usually shortened.
+    endings += "|edu|gov|biz|xyz|tv|cc|ly|gl|gd|nl|ch|se|dk|fi|pl|cz|gr|pt|tr|ru|jp|kr|cn|tw|hk|vn|ph|nz|za|br|mx|ie"
     return regex.compile(
-        r"(?:[a-z][a-z0-9+.-]{1,15}://|www\.)[^\s<>\"']+"
+        r"(?:[a-z][a-z0-9+.-]{1,15}:(?:\\?/){2}|www\.)[^\s<>\"']+"
         # Bounded as in RFC 5321, so that the time is linear in the length of the text.
         r"|(?<![\w.+-])[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"
-        r"|(?<![\w@.])@\w[\w.]{0,29}(?<!\.)"
-        rf"|(?<![\p{{L}}\p{{N}}@.-]){domain}(?:{endings})(?![\p{{L}}\p{{N}}])(?:[/?\#][^\s<>\"']*)?",
+        r"|(?<![\w@.])@\w[\w.]{0,29}(?<!\.)(?:@[\w-]{1,63}(?:\.[\w-]{1,63})+)?"
+        rf"|(?<![\p{{L}}\p{{N}}@.-]){domain}(?:(?:{endings})(?![\p{{L}}\p{{N}}])(?:[/?\#][^\s<>\"']*)?"
+        # Any other ending only in lower case, unlike a sentence after a stop, and with a path that prose does not have.
+        r"|(?-i:[a-z]{2,24})/[^\s<>\"']*[\d/?=_%-][^\s<>\"']*)",
         regex.IGNORECASE,
     )
 
@@ -70,10 +79,10 @@ def _space() -> regex.Pattern[str]:
 def normalise(text: str) -> SurfaceText | None:
     """Return the normalised text, or None if nothing changes.
 
-    Tags become white space (`<br>` and block tags a line break), entities their characters, styled letters plain ones
-    (NFKC); invisible characters are removed.
+    Tags become white space (`<br>` and block tags a line break), entities their characters, also if they were escaped
+    twice, a backslash with n, r or t white space, styled letters plain ones (NFKC); invisible characters are removed.
     """
-    if text.isascii() and "<" not in text and "&" not in text:
+    if text.isascii() and "<" not in text and "&" not in text and "\\" not in text:
         return None
     pieces: list[tuple[str, int, int]] = []
     position = 0
@@ -114,9 +123,18 @@ def _replacement(match: regex.Match[str]) -> str | None:
         if name not in _TAGS:
             return None
         return "\n" if name in _BLOCK_TAGS else " "
+    if match["escape"]:
+        return "\t" if match["escape"][1] == "t" else "\n"
+    if match["invisible"]:
+        return ""
+    return _character(match)
+
+
+def _character(match: regex.Match[str]) -> str | None:
+    """Return the character of an entity or of a styled letter, or None if there is no such entity."""
+    if match["twice"]:
+        return html.unescape(f"&{match['twice'][1:-1].rsplit(';', 1)[1]};")
     if match["entity"]:
         character = html.unescape(match["entity"])
         return None if character == match["entity"] else character
-    if match["invisible"]:
-        return ""
     return unicodedata.normalize("NFKC", match["styled"])

@@ -128,9 +128,10 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenizedText]:
 
 @cache
 def _line_break() -> regex.Pattern[str]:
-    """Return the pattern of line breaks: those of `str.splitlines`, and HTML tags that break a line."""
+    """Return the pattern of line breaks: those of `str.splitlines`, a backslash with n or r, HTML tags."""
     return regex.compile(
-        r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+|<(?:br|/?p|/?div|/?li|/tr)(?:\s[^<>]{0,200})?/?>", regex.IGNORECASE
+        r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+|\\[nr]|<(?:br|/?p|/?div|/?li|/tr)(?:\s[^<>]{0,200})?/?>",
+        regex.IGNORECASE,
     )
 
 

@@ -73,6 +73,8 @@ class Layout:
     delimiter: str = ","
     quote: str = '"'
     escape: str = ""
+    skips_spaces: bool = False
+    """Whether spaces after a delimiter are not part of the value, as in `1, "Nice soup, warm bread"`."""
     names: tuple[str, ...] = ()
     """Columns of a table without a header."""
     skip_lines: int = 0

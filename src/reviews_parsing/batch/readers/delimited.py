@@ -56,6 +56,7 @@ class DelimitedRows:
             "delimiter": layout.delimiter,
             "quotechar": layout.quote or None,
             "escapechar": layout.escape or None,
+            "skipinitialspace": layout.skips_spaces,
             "quoting": csv.QUOTE_MINIMAL if layout.quote else csv.QUOTE_NONE,
             "strict": True,
         }
@@ -212,6 +213,8 @@ def _named(rows: Iterator[Cells], names: list[str]) -> Iterator[Record]:
             yield record
         elif len(cells) != len(names):
             yield record._replace(reason=f"{len(cells)} values where the header has {len(names)}")
+        elif cells == names:
+            yield record._replace(reason="the header again")
         else:
             yield record._replace(row=dict(zip(names, cells, strict=True)))
 

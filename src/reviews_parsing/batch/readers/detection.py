@@ -9,9 +9,14 @@ from dataclasses import replace
 from itertools import takewhile
 
 from reviews_parsing.batch.readers import Input, Layout, Limits, Reader, ReadOptions, encoding, excel
-from reviews_parsing.batch.readers.dialect import SAMPLE_BYTES, detect_dialect, has_delimited_shape
+from reviews_parsing.batch.readers.dialect import (
+    SAMPLE_BYTES,
+    detect_dialect,
+    has_delimited_shape,
+    refuse_other_separators,
+)
 from reviews_parsing.batch.readers.json import detect_style
-from reviews_parsing.batch.readers.lines import Line, Lines, unreadable
+from reviews_parsing.batch.readers.lines import Line, Lines, not_utf8, unreadable
 from reviews_parsing.batch.readers.parquet import ParquetReader
 from reviews_parsing.batch.readers.records import RecordReader
 from reviews_parsing.errors import DataError
@@ -98,13 +103,32 @@ def _detect_text(
     if options.records is not None:
         raise DataError(f"{name} is neither JSON nor a workbook: leave --records out")
     if is_delimited or by_ending is CSV or has_delimited_shape(lines, layout):
-        return detect_dialect(lines, replace(layout, format=CSV.name), options, name, column)
+        detected = detect_dialect(lines, replace(layout, format=CSV.name), options, name, column)
+        legacy = _encoding_of_header(lines, detected, name)
+        if legacy is None:
+            return detected
+        return _detect_text(
+            location, name, replace(layout, encoding=legacy, is_encoding_certain=True), options, column, ending
+        )
     if ending and by_ending is not TEXT:
         raise DataError(
             f"{name} is neither JSON nor clearly delimited text: give --delimiter, or --delimiter none for one review "
             "a line"
         )
+    if column is None:
+        refuse_other_separators(lines, name)
     return replace(layout, format=TEXT.name)
+
+
+def _encoding_of_header(lines: Sequence[Line], layout: Layout, name: str) -> str | None:
+    """Return the encoding of a file whose header is not UTF-8, None if it is. Raises DataError if that is unclear."""
+    if layout.is_encoding_certain:
+        return None
+    faults = {line.position.line: not_utf8(line.position, line.data) for line in lines}
+    if not faults.get(layout.header_line):
+        return None
+    sample = [line.data for line in lines if faults[line.position.line]]
+    return _legacy_encoding(sample, f"{name}:{layout.header_line}: {faults[layout.header_line]}")
 
 
 def _sample(lines: Lines) -> list[Line]:
@@ -121,9 +145,15 @@ def _sample(lines: Lines) -> list[Line]:
 
 def correct_encoding(file: Input, undecodable: Sequence[bytes], fault: str) -> Input:
     """Return an input that is not UTF-8 in the encoding of these rows. Raises DataError if that is unclear."""
+    legacy = _legacy_encoding(undecodable, fault)
+    return replace(file, layout=replace(file.layout, encoding=legacy, is_encoding_certain=True))
+
+
+def _legacy_encoding(undecodable: Sequence[bytes], fault: str) -> str:
+    """Return the 8-bit encoding of rows that are not UTF-8. Raises DataError with `fault` if it is unclear."""
     sample = b"\n".join(undecodable)
     legacy = encoding.detect_legacy(sample)
     if legacy is None:
         candidates = " or ".join(encoding.guess_candidates(sample))
         raise DataError(f"{fault}" + (f"; it may be {candidates}" if candidates else ""))
-    return replace(file, layout=replace(file.layout, encoding=legacy, is_encoding_certain=True))
+    return legacy

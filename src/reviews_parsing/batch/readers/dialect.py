@@ -38,6 +38,10 @@ _DELIMITER_NAMES = {
     "space": " ",
     "none": NO_DELIMITER,
 }
+_OTHER_SEPARATORS = ("~", "^", "::", "\x01", "\x1f", "\xa6", "\xa7", "\xac")
+"""Separators that are not detected, only noticed in a file that seems to have a single column."""
+_ESCAPED_CHARACTER = re.compile(r"\\x[0-9a-fA-F]{2}")
+_GAP = re.compile(r"(?<=\S) {2,}(?=\S)")
 _NULLS = {"n/a", "na", "nan", "null", "none", "nil", "unknown", "-", "--", "?"}
 
 
@@ -95,6 +99,8 @@ def detect_dialect(
     layouts = [replace(layout, delimiter=entry) for entry in ([delimiter] if delimiter else DELIMITERS)]
     tables = [table for entry in layouts if (table := _split(lines, entry, finds_preamble=options.skip_lines is None))]
     table = _choose(tables, lines[layout.skip_lines :], delimiter is not None, name, column)
+    if delimiter is None and column is None and table.layout.delimiter == NO_DELIMITER:
+        refuse_other_separators(lines, name)
     has_header = decide_header(table, options.header, name, column)
     return replace(
         table.layout,
@@ -104,9 +110,31 @@ def detect_dialect(
     )
 
 
+def refuse_other_separators(lines: Sequence[Line], name: str) -> None:
+    """Raise DataError if lines that seem to be one column are split by another separator, or have a fixed width."""
+    rows = [line.data.decode("utf-8", "replace").rstrip() for line in lines if line.is_whole and line.data.strip()]
+    if len(rows) < 2:
+        return
+    for separator in _OTHER_SEPARATORS:
+        count, frequency = Counter(row.count(separator) for row in rows).most_common(1)[0]
+        if count and frequency >= _MIN_REGULAR * len(rows):
+            remedy = f"give --delimiter {separator!r}" if len(separator) == 1 else "replace it by a tab"
+            raise DataError(
+                f"{name} seems to be delimited by {separator!r}: {remedy}, or --delimiter none for one review a line"
+            )
+    stops = Counter(match.end() for row in rows for match in _GAP.finditer(row))
+    if stops and max(stops.values()) >= max(3, _MIN_REGULAR * len(rows)):
+        raise DataError(
+            f"{name} seems to have columns of a fixed width: save it as CSV, or give --delimiter none for one review a "
+            "line"
+        )
+
+
 def require_delimiter(name: str) -> str:
     """Return the character of a delimiter by its name or itself. Raises DataError if it cannot be one."""
     character = _DELIMITER_NAMES.get(name.lower(), name)
+    if _ESCAPED_CHARACTER.fullmatch(name):
+        character = chr(int(name[2:], 16))
     if len(character) != 1 or character in '"\r\n' or character.isalnum():
         raise DataError(f"--delimiter {name!r} is not one character: give , ; | tab, or none for a single column")
     return character
@@ -136,6 +164,8 @@ def locate_table(rows: Sequence[Sequence[str]]) -> tuple[int, int]:
         if len(cells) > 1 and (any(map(text_name, cells)) if is_filled else any(cell in TEXT_NAMES for cell in cells)):
             named.append(number)
         if len(cells) > 1 and is_filled and number + 1 < len(rows) and len(rows[number + 1]) == len(cells):
+            if not named and "" in cells and _names_all(rows[number + 1]):
+                named.append(number + 1)  # names below a row of groups of columns
             break
     if named:
         return named[-1], len(rows[named[-1]])
@@ -144,13 +174,22 @@ def locate_table(rows: Sequence[Sequence[str]]) -> tuple[int, int]:
     return next((n for n, cells in enumerate(rows) if len(cells) == width and _is_filled(cells)), 0), width
 
 
+def _names_all(cells: Sequence[str]) -> bool:
+    """Return True if a row names all columns, and one of them the texts."""
+    return any(map(text_name, cells)) and len(set(cells)) == len(cells) and all(map(_is_label, cells))
+
+
 def decide_header(table: Table, requested: bool | None, name: str, column: str | None) -> bool:
     """Return True if the first row of a table is its header. Raises DataError if that is unclear."""
     if requested is not None:
         return requested
-    if column is not None and column in table.rows[0]:
-        return True
-    has_header = _looks_like_header(table)
+    has_header = True if column is not None and column in table.rows[0] else _looks_like_header(table)
+    if has_header and (count := _count_further_headers(table)):
+        place = f"line {table.line + 1} seems" if count == 1 else f"lines {table.line + 1} and {table.line + 2} seem"
+        row = " | ".join(cell for cell in table.rows[1] if cell.strip())
+        raise DataError(
+            f"{name}: {place} to name the columns again ({row:.60}): remove that, or say --header to keep it"
+        )
     if has_header is None or (table.has_preamble and not has_header):
         row = " | ".join(table.rows[0])
         raise DataError(
@@ -171,10 +210,18 @@ def _split(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table
     layouts = [layout]
     if any(b'\\"' in line.data for line in lines):
         layouts.append(replace(layout, escape="\\"))
+    delimiter = re.escape(layout.delimiter.encode())
+    spaced_quote = re.compile(delimiter + rb' +"[^"\s' + delimiter + rb"]")
+    if any(spaced_quote.search(line.data) for line in lines):
+        layouts += [replace(entry, skips_spaces=True) for entry in layouts]
     if all(line.data[:1] == b"'" for line in lines if line.data.strip()):
         layouts.append(replace(layout, quote="'"))
     tables = [table for entry in layouts if (table := _read_table(lines, entry, finds_preamble))]
-    return max(tables, key=lambda t: (t.regular, t.width, not t.has_preamble, t.is_escaped), default=None)
+    return max(
+        tables,
+        key=lambda t: (t.regular, t.width, not t.has_preamble, t.is_escaped, t.layout.skips_spaces),
+        default=None,
+    )
 
 
 def _read_table(lines: Sequence[Line], layout: Layout, finds_preamble: bool) -> Table | None:
@@ -298,8 +345,24 @@ def _looks_like_header(table: Table) -> bool | None:
         return None if contrasts else False
     if contrasts > 1 or any(map(_is_identifier, names)):
         return True
-    is_label_row = all(map(_is_label, names)) and len(set(names)) == len(names)
+    filled = [cell for cell in names if cell]
+    is_label_row = all(map(_is_label, filled)) and len(set(filled)) == len(filled) > len(names) / 2
     return None if is_label_row and not any(map(_is_sentence, names)) else False
+
+
+def _count_further_headers(table: Table) -> int:
+    """Return the number of rows (up to 2) below the header that hold only words where all other rows have numbers."""
+    for count in (2, 1):
+        headers, rows = table.rows[1 : count + 1], [row for row in table.rows[count + 1 :] if len(row) == table.width]
+        cells = [cell.strip() for row in headers for cell in row]
+        if len(rows) < 2 or any(is_number_or_date(cell) or cell.lower() in _NULLS for cell in cells if cell):
+            continue
+        for number, column in enumerate(zip(*rows, strict=True)):
+            values = [value for value in column if value.strip()]
+            is_named = all(len(row) == table.width and row[number].strip() for row in headers)
+            if is_named and len(values) > 1 and all(map(is_number_or_date, values)):
+                return count
+    return 0
 
 
 def _is_label(cell: str) -> bool:

@@ -199,6 +199,7 @@ class _Summary:
                     has_texts=name in self._with_texts,
                     has_words=sample is not None and sample.has_words,
                     has_prose=sample is not None and sample.has_prose,
+                    has_sentences=sample is not None and sample.has_sentences,
                     delimiters=sample.delimiters if sample is not None and is_single else "",
                     is_inferred=True,
                 )
