@@ -68,7 +68,7 @@ def _address() -> regex.Pattern[str]:
 @cache
 def _address_mark() -> re.Pattern[str]:
     """Return a pattern that every address contains, and few other texts; it is much faster than `_address`."""
-    return re.compile(r"@|://|\.[^\s<>\"']")
+    return re.compile(r"@|:\\?/\\?/|\.[^\s<>\"']")
 
 
 @cache
