@@ -74,7 +74,7 @@ class Layout:
     quote: str = '"'
     escape: str = ""
     skips_spaces: bool = False
-    """Whether spaces after a delimiter are not part of the value, as in `1, "Nice soup, warm bread"`."""
+    """True if spaces after a delimiter are not part of the value, as in `1, "Nice soup, warm bread"`."""
     names: tuple[str, ...] = ()
     """Columns of a table without a header."""
     skip_lines: int = 0
