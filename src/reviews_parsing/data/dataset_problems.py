@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
-from reviews_parsing.data.labels import LabelProblem
-from reviews_parsing.data.polarities import POLARITIES
+from reviews_parsing.data.labels import LabelProblem, LabelWarning
+from reviews_parsing.data.polarities import POLARITIES, standardise
 from reviews_parsing.data.similarity import is_similar
 from reviews_parsing.errors import DataError
-from reviews_parsing.schema import Review
+from reviews_parsing.schema import Aspect, Review
 
 # Below this number of aspects the interval of F1 is wider than about ten points.
 MIN_HELD_OUT_ASPECTS = 100
+# Share of labels with wrong offsets from which a file is refused.
+MAX_MISALIGNED = 0.05
 _FIELDS = ("id", "text", "aspects")
 
 
 def check_labelled(source: str, reviews: Sequence[Review]) -> None:
-    """Raise DataError if the reviews do not hold one label."""
+    """Raise DataError if the reviews do not hold one label, or too many labels without their words in the text.
+
+    Warns of fewer such labels.
+    """
     if not any(review.aspects for review in reviews):
         raise DataError(f"{source}: not one label in {len(reviews)} reviews: {_suggest_field(reviews)}")
+    explicit = [(review, aspect) for review in reviews for aspect in review.aspects if aspect.span is not None]
+    wrong = [(review, a) for review, a in explicit if review.text[slice(a.start, a.end)] != a.word]
+    if not wrong:
+        return
+    review, aspect = wrong[0]
+    message = (
+        f"{source}: {len(wrong)} of {len(explicit)} labels are not at their offsets (such as {aspect.entity_group} at "
+        f"{aspect.start}:{aspect.end} in review {review.id}): see `reviews-parsing data check`"
+    )
+    if len(wrong) > MAX_MISALIGNED * len(explicit):
+        raise DataError(message)
+    warnings.warn(message, LabelWarning, stacklevel=2)
 
 
 def find_dataset_problems(splits: Mapping[str, Sequence[Review]]) -> Iterator[LabelProblem]:
@@ -40,6 +58,7 @@ def find_dataset_problems(splits: Mapping[str, Sequence[Review]]) -> Iterator[La
     yield from _find_similar_names("category", Counter(aspect.entity_group for aspect in aspects), ())
     polarities = Counter(aspect.polarity for aspect in aspects if aspect.polarity is not None)
     yield from _find_similar_names("polarity", polarities, POLARITIES)
+    yield from _find_polarity_problems(aspects, polarities)
     yield from _find_misnamed_fields(splits)
 
 
@@ -54,12 +73,28 @@ def _find_similar_names(kind: str, counts: Counter[str], standard_names: Sequenc
     """Yield pairs of names that differ by case or a typing error; the rarer one is probably wrong."""
     names = sorted({*counts, *standard_names}, key=lambda name: (name not in standard_names, -counts[name], name))
     for first, second in combinations(names, 2):
-        if counts[second] and is_similar(first, second):
+        is_number = kind == "polarity" and not any(char.isalpha() for char in second)
+        if counts[second] and not is_number and is_similar(first, second):
             frequency = f" ({counts[first]})" if counts[first] else ""
             message = (
                 f"{kind} '{second}' ({counts[second]}) beside '{first}'{frequency}: rename one if they are the same"
             )
             yield LabelProblem("spelling", message, "warning")
+
+
+def _find_polarity_problems(aspects: Sequence[Aspect], polarities: Counter[str]) -> Iterator[LabelProblem]:
+    """Yield short forms of polarities beside others, numbers, and categories that are polarities."""
+    for name in sorted(polarities):
+        standard = standardise(name)
+        if name.strip().lstrip("+-").isdecimal():
+            message = f"polarity '{name}' ({polarities[name]}) is a number: write the name of the polarity"
+            yield LabelProblem("spelling", message, "warning")
+        elif standard not in (None, name) and not is_similar(name, standard or ""):
+            message = f"polarity '{name}' ({polarities[name]}) is short for '{standard}': models know the long name"
+            yield LabelProblem("spelling", message, "warning")
+    categories = Counter(aspect.entity_group for aspect in aspects if standardise(aspect.entity_group))
+    for name, count in sorted(categories.items()):
+        yield LabelProblem("spelling", f"category '{name}' ({count}) is the name of a polarity", "warning")
 
 
 def _find_misnamed_fields(splits: Mapping[str, Sequence[Review]]) -> Iterator[LabelProblem]:
