@@ -9,7 +9,7 @@ Analysis.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NoReturn
 from xml.etree.ElementTree import Element, TreeBuilder
@@ -24,14 +24,11 @@ ROOT_2014, ROOT_2016 = "sentences", "Reviews"
 _IMPLICIT_TARGET = "NULL"
 _ID_ATTRIBUTES = {"Review": "rid", "sentence": "id"}
 _MAX_DEPTH = 64
-# Elements of a sentence that hold labels: the name of each label, and its attributes.
-_ELEMENTS_2014 = {
-    "aspectTerms": ("aspectTerm", frozenset(("term", "polarity", "from", "to", "id"))),
-    "aspectCategories": ("aspectCategory", frozenset(("category", "polarity", "id"))),
-}
-_ELEMENTS_2016 = {
-    "Opinions": ("Opinion", frozenset(("target", "category", "polarity", "from", "to", "id", "OutOfScope"))),
-}
+# Elements of a label by the element that holds them, and their attributes; other elements may not hold labels.
+_LABELS_2014 = {"aspectTerms": "aspectTerm", "aspectCategories": "aspectCategory"}
+_LABELS_2016 = {"Opinions": "Opinion"}
+_ATTRIBUTES = frozenset(("term", "target", "category", "polarity"))
+_LABEL_ATTRIBUTES = _ATTRIBUTES | {"sentiment"}
 
 AspectReader = Callable[[Element, str], tuple[Aspect, ...]]
 """Reads the aspects of a sentence element with that text."""
@@ -148,24 +145,23 @@ def _read_sentence(path: list[Element], number: int, read_aspects: AspectReader,
 
 
 def _check_elements(sentence: Element, read_aspects: AspectReader) -> None:
-    """Raise DataError for an element or attribute that may hold labels and is not read."""
-    known = _ELEMENTS_2014 if read_aspects is _read_terms else _ELEMENTS_2016
-    for element in sentence:
-        if element.tag not in known and any(part.attrib for part in element.iter()):
-            raise DataError(f"<{element.tag}> in a <sentence> is not read: its labels belong in {_quote_tags(known)}")
-        for label in element:
-            name, attributes = known.get(element.tag, ("", frozenset()))
-            if name and label.tag != name:
-                raise DataError(f"<{label.tag}> in <{element.tag}> is not read: its labels belong in <{name}>")
-            if name and (unknown := [key for key in label.attrib if key not in attributes]):
-                raise DataError(
-                    f"<{label.tag}> has the attribute '{unknown[0]}', which is not read: "
-                    f"use {', '.join(sorted(attributes))}"
+    """Raise DataError for labels in elements or attributes that are not read."""
+    names = _LABELS_2014 if read_aspects is _read_terms else _LABELS_2016
+    for container in sentence:
+        for element in container.iter():
+            unread = [
+                attribute
+                for attribute in element.attrib
+                if attribute.casefold() in _LABEL_ATTRIBUTES
+                and not (attribute in _ATTRIBUTES and element.tag == names.get(container.tag))
+            ]
+            if unread:
+                forms = " or ".join(
+                    f"<{outer}><{inner} {'/'.join(sorted(_ATTRIBUTES))}>" for outer, inner in names.items()
                 )
-
-
-def _quote_tags(tags: Iterable[str]) -> str:
-    return " or ".join(f"<{tag}>" for tag in tags)
+                raise DataError(
+                    f"<{element.tag} {unread[0]}> in <{container.tag}> is not read: write labels as {forms}"
+                )
 
 
 def _read_terms(sentence: Element, text: str) -> tuple[Aspect, ...]:
