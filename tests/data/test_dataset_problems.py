@@ -15,6 +15,7 @@ from reviews_parsing.cli.app import app
 from reviews_parsing.data.dataset_problems import find_dataset_problems
 from reviews_parsing.errors import DataError
 from reviews_parsing.pipelines.evaluation import read_split
+from reviews_parsing.pipelines.references import add_reference_set
 from reviews_parsing.schema import Aspect, Review
 from reviews_parsing.training.fit import Recipe
 from reviews_parsing.training.run import prepare
@@ -163,7 +164,11 @@ def test_labels_that_are_not_at_their_offsets_are_refused_or_few_are_counted(tmp
     file = tmp_path / "x.jsonl"
     shifted = Review("s", "A tart was warm", (Aspect("FOOD", "tart", 3, 7),))
     data.write([shifted, tart(1, "FOOD")], file)
-    for read in (lambda: prepare(str(file), Recipe()), lambda: read_split(str(file), "test")):
+    for read in (
+        lambda: prepare(str(file), Recipe()),
+        lambda: read_split(str(file), "test"),
+        lambda: add_reference_set(str(file)),
+    ):
         with pytest.raises(DataError, match=r"1 of 2 labels are not at their offsets .such as FOOD at 3:7 in review s"):
             read()
     data.write([shifted, *(tart(number, "FOOD") for number in range(1, 30))], file)

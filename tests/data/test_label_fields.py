@@ -345,6 +345,12 @@ def test_labels_that_are_not_read_are_counted(tmp_path: Path, record: dict[str, 
         read(tmp_path, record)
 
 
+def test_scores_beside_polarities_are_no_polarities(tmp_path: Path) -> None:
+    item = {"start": 4, "end": 13, "label": "FOOD", "sentiment": "positive", "sentiment_score": 1}
+    (review,) = read(tmp_path, {"text": TEXT, "spans": [item]})
+    assert [(a.entity_group, a.word, a.polarity) for a in review.aspects] == [(*FOOD, "positive")]
+
+
 def test_examples_that_were_not_accepted_are_refused_beside_others_without_an_answer(tmp_path: Path) -> None:
     spans = [{"start": 4, "end": 13, "label": "FOOD"}]
     with pytest.raises(DataError, match="1 of 2 examples are not accepted"):

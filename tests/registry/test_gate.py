@@ -235,7 +235,7 @@ def test_one_with_worse_polarities_is_refused_though_its_spans_are_as_good(
     assert verdict.difference is not None
     assert verdict.difference.mean == 0
     assert re.search(
-        r"worse than version 1 in polarities on the test split of version 2 \(F1 -\d+\.\d points, 95 % interval -.*to -",
+        r"worse than version 1 in polarities on the test split of version 2 \(F1 -\d+\.\d points, 95 % interval .*to -",
         verdict.reason,
     )
     assert registry.champion() == "1"

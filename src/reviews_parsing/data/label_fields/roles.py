@@ -203,9 +203,12 @@ def _infer_words(
     return _name_roles(rows, Roles(word=found[0], ordinal=ordinal, is_verified=True), strings, lists)
 
 
-def _check_polarities(rows: Sequence[tuple[Item, str]], keys: Sequence[str]) -> None:
-    """Raise DataError if a key holds polarities in an unknown form: misspelt, as numbers, or of other scales."""
-    for key in dict.fromkeys(key for item, _ in rows for key in item):
+def _check_polarities(rows: Sequence[tuple[Item, str]], keys: Sequence[str], has_polarity: bool) -> None:
+    """Raise DataError if a key holds polarities in an unknown form: misspelt, as numbers, or of other scales.
+
+    `has_polarity` tells that another key holds polarities, whose scores numbers may be.
+    """
+    for key in dict.fromkeys(key for item, _ in rows for key in item if not has_polarity):
         if _POLARITY_NAME.search(key) and any(isinstance(item.get(key), int | float) for item, _ in rows):
             raise DataError(f"the polarities in '{key}' are numbers: export their names")
     for key in keys:
@@ -225,7 +228,7 @@ def _name_roles(rows: Sequence[tuple[Item, str]], roles: Roles, strings: Sequenc
         key for key in others if polarities.are_polarities([i[key] for i, _ in rows if not is_null(i.get(key))])
     ]
     others = [key for key in others if key not in polarity_keys]
-    _check_polarities(rows, others)
+    _check_polarities(rows, others, bool(polarity_keys))
     opinions = [
         key
         for key in others
