@@ -116,8 +116,6 @@ def _decode_tags(bounds: Bounds, tags: Sequence[str]) -> list[tuple[int, int, st
     for tag in tags:
         if not TAG.fullmatch(tag):
             raise DataError(f"'{tag}' is not an IOB2 tag: tags are O, B-CATEGORY and I-CATEGORY")
-        if tag[1:] == "-":
-            raise DataError(f"the tag '{tag}' has no category: tags are O, B-CATEGORY and I-CATEGORY")
         if re.search(r"[|,;+/&][BIESULM]-", tag):
             raise DataError(f"'{tag}' holds several tags, of nested labels: keep one tag a token")
     categories = list(dict.fromkeys(map(_category_of, tags)))
