@@ -192,5 +192,12 @@ def test_labels_in_elements_or_attributes_that_are_not_read_are_an_error(
 ) -> None:
     sentence = f'<sentence id="1"><text>The pho glowed.</text>{labels}</sentence>'
     (tmp_path / "x.xml").write_text(root.format(sentence))
-    with pytest.raises(DataError, match=r"x.xml:1: <\w+ \w+> in <\w+> is not read: write labels as <"):
+    with pytest.raises(DataError, match=r"x.xml:1: <\w+ \w+> in <\w+> is not read: write <"):
         data.read(tmp_path / "x.xml")
+
+
+def test_a_2014_term_may_have_a_category() -> None:
+    term = '<aspectTerm term="pho" category="FOOD" polarity="positive" from="4" to="7"/>'
+    xml = f"<sentences><sentence><text>The pho glowed.</text><aspectTerms>{term}</aspectTerms></sentence></sentences>"
+    ((_, review),) = semeval.decode_2014(xml.encode(), "x")
+    assert review.aspects == (Aspect("FOOD", "pho", 4, 7, "positive"),)

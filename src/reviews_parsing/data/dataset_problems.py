@@ -28,7 +28,7 @@ def check_labelled(source: str, reviews: Sequence[Review]) -> None:
     if not any(review.aspects for review in reviews):
         raise DataError(f"{source}: not one label in {len(reviews)} reviews: {_suggest_field(reviews)}")
     explicit = [(review, aspect) for review in reviews for aspect in review.aspects if aspect.span is not None]
-    wrong = [(review, a) for review, a in explicit if review.text[slice(a.start, a.end)] != a.word]
+    wrong = [(review, a) for review, a in explicit if not _is_at(review.text, a)]
     if not wrong:
         return
     review, aspect = wrong[0]
@@ -39,6 +39,13 @@ def check_labelled(source: str, reviews: Sequence[Review]) -> None:
     if len(wrong) > MAX_MISALIGNED * len(explicit):
         raise DataError(message)
     warnings.warn(message, LabelWarning, stacklevel=2)
+
+
+def _is_at(text: str, aspect: Aspect) -> bool:
+    """Return True if the words of an aspect are at its offsets, apart from case and white space."""
+    span = text[aspect.start : aspect.end] if (aspect.start or 0) >= 0 else ""
+    word = span if aspect.word is None else aspect.word
+    return bool(span) and "".join(span.casefold().split()) == "".join(word.casefold().split())
 
 
 def find_dataset_problems(splits: Mapping[str, Sequence[Review]]) -> Iterator[LabelProblem]:

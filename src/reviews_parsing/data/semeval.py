@@ -24,11 +24,13 @@ ROOT_2014, ROOT_2016 = "sentences", "Reviews"
 _IMPLICIT_TARGET = "NULL"
 _ID_ATTRIBUTES = {"Review": "rid", "sentence": "id"}
 _MAX_DEPTH = 64
-# Elements of a label by the element that holds them, and their attributes; other elements may not hold labels.
-_LABELS_2014 = {"aspectTerms": "aspectTerm", "aspectCategories": "aspectCategory"}
-_LABELS_2016 = {"Opinions": "Opinion"}
-_ATTRIBUTES = frozenset(("term", "target", "category", "polarity"))
-_LABEL_ATTRIBUTES = _ATTRIBUTES | {"sentiment"}
+# Elements that hold labels: the element of each label, and its attributes besides offsets.
+_LABELS_2014 = {
+    "aspectTerms": ("aspectTerm", ("term", "category", "polarity")),
+    "aspectCategories": ("aspectCategory", ("category", "polarity")),
+}
+_LABELS_2016 = {"Opinions": ("Opinion", ("target", "category", "polarity"))}
+_LABEL_ATTRIBUTES = {"term", "target", "category", "polarity", "sentiment"}
 
 AspectReader = Callable[[Element, str], tuple[Aspect, ...]]
 """Reads the aspects of a sentence element with that text."""
@@ -146,22 +148,15 @@ def _read_sentence(path: list[Element], number: int, read_aspects: AspectReader,
 
 def _check_elements(sentence: Element, read_aspects: AspectReader) -> None:
     """Raise DataError for labels in elements or attributes that are not read."""
-    names = _LABELS_2014 if read_aspects is _read_terms else _LABELS_2016
+    forms = _LABELS_2014 if read_aspects is _read_terms else _LABELS_2016
     for container in sentence:
+        name, attributes = forms.get(container.tag, ("", ()))
         for element in container.iter():
-            unread = [
-                attribute
-                for attribute in element.attrib
-                if attribute.casefold() in _LABEL_ATTRIBUTES
-                and not (attribute in _ATTRIBUTES and element.tag == names.get(container.tag))
-            ]
+            known = attributes if element.tag == name else ()
+            unread = [key for key in element.attrib if key.casefold() in _LABEL_ATTRIBUTES and key not in known]
             if unread:
-                forms = " or ".join(
-                    f"<{outer}><{inner} {'/'.join(sorted(_ATTRIBUTES))}>" for outer, inner in names.items()
-                )
-                raise DataError(
-                    f"<{element.tag} {unread[0]}> in <{container.tag}> is not read: write labels as {forms}"
-                )
+                examples = " or ".join(f"<{outer}><{tag} {keys[0]} ...>" for outer, (tag, keys) in forms.items())
+                raise DataError(f"<{element.tag} {unread[0]}> in <{container.tag}> is not read: write {examples}")
 
 
 def _read_terms(sentence: Element, text: str) -> tuple[Aspect, ...]:
@@ -169,7 +164,7 @@ def _read_terms(sentence: Element, text: str) -> tuple[Aspect, ...]:
     terms = sentence.iterfind("aspectTerms/aspectTerm")
     categories = sentence.iterfind("aspectCategories/aspectCategory")
     return (
-        *(_read_explicit(term, UNCATEGORISED, term.get("term"), text) for term in terms),
+        *(_read_explicit(t, t.get("category", UNCATEGORISED), t.get("term"), text) for t in terms),
         *(Aspect(c.get("category", UNCATEGORISED), polarity=c.get("polarity")) for c in categories),
     )
 

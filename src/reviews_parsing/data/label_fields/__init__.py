@@ -58,7 +58,8 @@ def decode_records(
             reviews.append((line, review))
     if not any(review.aspects for _, review in reviews):
         raise DataError(f"{name}: not one label in '{shape.label_field}': {HINT}")
-    _warn_of_unread(reviews, shape, name)
+    if not fields.labels:
+        _warn_of_unread(reviews, shape, name)
     yield from reviews
 
 
