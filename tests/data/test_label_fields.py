@@ -199,6 +199,7 @@ def test_flat_records_of_one_text_are_one_review(tmp_path: Path) -> None:
         ({"text": TEXT, "x": [{"aspect": "plum tart", "sentiment": "great"}]}, "holds 'great', not only polarities"),
         ({"text": TEXT, "x": [{"aspect": "plum tart", "polarity": -1}]}, "the polarities in 'polarity' are numbers"),
         ({"text": TEXT, "x": [{"s": 4, "e": 13, "c": "FOOD", "sentiment": 1}]}, "'sentiment' are numbers"),
+        ({"text": TEXT, "x": [[4, 13, "FOOD", 1], [36, 43, "STAFF", -1]]}, "numbers at position 3 of each item"),
     ],
 )
 def test_a_form_that_may_be_misread_is_refused_in_one_line(
@@ -338,6 +339,7 @@ def test_offsets_in_other_units_are_refused_even_if_few_texts_show_them(
             "2 labels of the field 'topics'",
         ),
         ({"text": TEXT, "marks": [[4, 13, "FOOD"], [36, 43, None]]}, "the category of 1 of 2 labels"),
+        ({"tokens": TOKENS, "ner": TAGS, "moods": ["O", "pos", "pos", *["O"] * 7]}, "2 labels of the field 'moods'"),
     ],
 )
 def test_labels_that_are_not_read_are_counted(tmp_path: Path, record: dict[str, Any], message: str) -> None:

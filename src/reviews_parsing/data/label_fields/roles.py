@@ -57,9 +57,10 @@ class Roles:
 
 
 def count_labels(value: Any) -> int:
-    """Return the number of objects in a list that have a polarity, or a string under a usual name of a label."""
-    items = [flatten(item) for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-    return sum(
+    """Return the number of polarities in a list, and of objects with one or a string under a usual name of a label."""
+    members = value if isinstance(value, list) else []
+    items = [flatten(item) for item in members if isinstance(item, dict)]
+    return sum(isinstance(member, str) and polarities.standardise(member) is not None for member in members) + sum(
         any(
             isinstance(member, str) and (LABEL_NAME.search(key) or polarities.standardise(member))
             for key, member in item.items()
@@ -244,6 +245,12 @@ def _name_roles(rows: Sequence[tuple[Item, str]], roles: Roles, strings: Sequenc
         others = [key for key in others if LABEL_NAME.search(key)]
         if len(others) != 1:
             raise DataError(f"it is unclear which of {', '.join([*strings, *lists])} is the category")
+    used = (roles.start, roles.end, roles.ordinal)
+    unnamed = [key for item, _ in rows for key in item if key.isdecimal() and to_int(item[key]) is not None]
+    if unknown := [key for key in dict.fromkeys(unnamed) if key not in used]:
+        raise DataError(
+            f"the numbers at position {unknown[0]} of each item may be polarities or ids: name or remove them"
+        )
     if len(polarity_keys) > 1 or len(opinions) > 1:
         raise DataError(f"{quote(polarity_keys if len(polarity_keys) > 1 else opinions)} have the same role")
     if (
