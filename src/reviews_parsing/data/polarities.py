@@ -26,6 +26,6 @@ def are_polarities(names: Collection[str]) -> bool:
 
 
 def resembles_polarity(name: str) -> bool:
-    """Return True for a misspelt polarity (`postive`), or a name that has one among its words (`very positive`)."""
+    """Return True for a polarity with a typing error, or a name that has one among its words (`very positive`)."""
     words = name.casefold().replace("_", " ").replace("-", " ").split()
     return any(word in POLARITIES or any(is_similar(word, polarity) for polarity in POLARITIES) for word in words)
