@@ -140,14 +140,20 @@ def exchange_token(provider: str) -> str:
 
 
 def gate() -> None:
-    """Compare the newest version with the champion; write its number to build/challenger if it passes, else nothing."""
+    """Compare the newest version with the champion; write its number to build/challenger if it passes, else nothing.
+
+    A version that was rolled back is not offered again.
+    """
     from reviews_parsing import pipelines, registry
     from reviews_parsing.cli import output as printed
 
     version = registry.challenger()
     if version is None:
         leave("challenger", "")
-        leave("comparison.txt", "no version is newer than the champion: there is nothing to roll out")
+        words = "no version is newer than the champion"
+        if rolled_back := registry.read_champion().rolled_back:
+            words += f"; rolled back, not offered again: version {', '.join(rolled_back)}"
+        leave("comparison.txt", f"{words}; there is nothing to roll out")
         return
     verdict = pipelines.promote(version=version, dry_run=True)
     with printed.out.capture() as table:

@@ -216,11 +216,14 @@ def test_versions_fit_into_100_columns(monkeypatch: pytest.MonkeyPatch, capfd: p
     monkeypatch.setattr(output, "out", Console(file=sys.stdout, highlight=False, width=100))
     tags = {f"test_{name}_f1": "0.8123" for name in ("aggregated", "span", "with_polarity")}
     tags["gate"] = "not worse than version 1 on " + "a set of reviews, " * 10
-    models._print_versions([Version(str(n), f"{n}" * 32, ("champion",) * (n == 2), 10**12, tags) for n in (2, 1)])
+    models._print_versions(
+        [Version(str(n), f"{n}" * 32, ("champion",) * (n == 2), 10**12, tags) for n in (2, 1)], ["3"]
+    )
     lines = capfd.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
     assert [line.split()[-1] for line in lines[:3]] == ["run", "2" * 32, "1" * 32]
     assert any(line.startswith("version 2: not worse than version 1") for line in lines)
+    assert lines[-1] == "version 3: rolled back, not offered again"
 
 
 @pytest.mark.parametrize(

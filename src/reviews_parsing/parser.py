@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -331,7 +330,7 @@ class AspectParser:
         tags = self.opinion_tags(prepared, logits)
         spans = decode(tags, np.empty((len(logits.opinions), 0)), prepared.first, CANDIDATE_THRESHOLD)
         links = link_opinions(
-            logits.links, spans, texts, words, stops, prepared.first, self._link_bias, cache(prepared.sentence_of)
+            logits.links, spans, texts, words, stops, prepared.first, self._link_bias, prepared.sentence_of
         )
         for number, opinion in zip(texts.tolist(), links.tolist(), strict=True):
             if opinion == NO_OPINION:

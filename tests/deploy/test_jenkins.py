@@ -458,6 +458,24 @@ def test_image_without_provenance_is_not_signed(builders: Callable[[], list[str]
     assert "sign" not in builders()
 
 
+def load_stages() -> Any:
+    """Return the module scripts/ci.py."""
+    specification = importlib.util.spec_from_file_location("stages", PROJECT / "scripts" / "ci.py")
+    assert specification is not None
+    assert specification.loader is not None
+    stages = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(stages)
+    return stages
+
+
+def test_gate_does_not_offer_a_version_that_was_rolled_back(with_champion: Path, tmp_path: Path) -> None:
+    registry.set_champion(another_version(tmp_path, lambda form: None), {})
+    registry.rollback()
+    load_stages().gate()
+    assert left("challenger") == ""
+    assert "rolled back, not offered again: version 2; there is nothing to roll out" in left("comparison.txt")
+
+
 def test_a_job_of_github_pushes_with_a_token_of_google_in_exchange_for_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -466,11 +484,7 @@ def test_a_job_of_github_pushes_with_a_token_of_google_in_exchange_for_its_own(
     def answer(path: str, body: bytes) -> tuple[int, object]:
         return 200, {"access_token": "google's"} if body else {"value": "github's"}
 
-    specification = importlib.util.spec_from_file_location("stages", PROJECT / "scripts" / "ci.py")
-    assert specification is not None
-    assert specification.loader is not None
-    stages = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(stages)
+    stages = load_stages()
     with answering(answer) as (address, requests):
         monkeypatch.setattr(stages, "STS", f"{address}/v1/token")
         monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{address}/token?api-version=2.0")

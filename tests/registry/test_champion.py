@@ -58,6 +58,23 @@ def consistent(champion: str) -> bool:
     )
 
 
+def test_a_version_that_was_rolled_back_is_not_offered_again(store: None) -> None:
+    make_versions(2)
+    registry.set_champion("1", {}, NAME)
+    assert registry.challenger(NAME) == "2"
+    registry.set_champion("2", {}, NAME)
+    registry.rollback(NAME)
+    assert registry.challenger(NAME) is None
+    assert read_champion(NAME).rolled_back == ("2",)
+    # A person may decide otherwise; a newer version is another one.
+    registry.set_champion("2", {}, NAME)
+    assert read_champion(NAME).rolled_back == ()
+    registry.rollback(NAME)
+    with registry.tracking() as client:
+        client.create_model_version(NAME, "s3://bucket/model", registry.versions(NAME)[0].run_id)
+    assert registry.challenger(NAME) == "3"
+
+
 def test_promotion_and_rollback_keep_the_history(store: None) -> None:
     versions = make_versions(3)
     for version in versions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import time
 from itertools import pairwise
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from reviews_parsing.tagging import addresses, boundaries, covering, special_tokens, tokenize, words
+from reviews_parsing.tagging.surface import _address
 from reviews_parsing.tagging.words import MAX_TOKENS_PER_WORD
 
 INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
@@ -99,6 +101,20 @@ def test_elongated_words_get_the_tokens_of_their_dictionary_form(
     assert result.bounds == words(elongated)
 
 
+def test_only_elongated_words_are_looked_up(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time of a long text must not depend on whether one of its words is elongated."""
+    module = importlib.import_module("reviews_parsing.tagging.words")
+    forms: list[str] = []
+
+    def record(_: Tokenizer, form: str) -> str:
+        forms.append(form)
+        return form
+
+    monkeypatch.setattr(module, "_shorten", record)
+    tokenize(tokenizer, ["good food " * 50 + "sooo good"])
+    assert forms == [" sooo"]
+
+
 def test_elongated_unknown_words_are_unchanged(tokenizer: Tokenizer) -> None:
     (tokenized,) = tokenize(tokenizer, ["the burrrgl"])
     assert tokenizer.decode(tokenized.ids) == "the burrrgl"
@@ -181,6 +197,11 @@ def test_bounds_are_in_order_for_any_markup(text: str) -> None:
 )
 def test_addresses_are_found(text: str, expected: list[str]) -> None:
     assert [text[start:end] for start, end in addresses(text)] == expected
+
+
+@given(st.text(st.sampled_from('ab1. @:/-w\x1c\x85\u3000<"com'), max_size=40) | any_text)
+def test_addresses_are_those_of_the_pattern_on_the_whole_text(text: str) -> None:
+    assert addresses(text) == [match.span() for match in _address().finditer(text)]
 
 
 HOSTILE = [

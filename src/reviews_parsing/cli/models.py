@@ -180,13 +180,13 @@ def models(domain: Domain = None, as_json: AsJson = False) -> None:
     from reviews_parsing import registry
 
     name = registered_model(domain)
-    registry.champion(name)  # completes a promotion that was killed
+    state = registry.read_champion(name)  # completes a promotion that was killed
     registry.mark_killed_runs()
     versions = registry.versions(name)
     if as_json:
         output.print_json([asdict(version) for version in versions])
         return
-    _print_versions(versions)
+    _print_versions(versions, state.rolled_back)
 
 
 def retrain(
@@ -273,8 +273,8 @@ def retrain(
         output.out.print(f"{outcome.step}: {outcome.reason}", markup=False, soft_wrap=True)
 
 
-def _print_versions(versions: Sequence[Version]) -> None:
-    """Print registered versions, newest first, in at most 100 columns, and below them the decisions of the gate."""
+def _print_versions(versions: Sequence[Version], rolled_back: Sequence[str]) -> None:
+    """Print registered versions, newest first, in at most 100 columns, and below them the decisions about them."""
     if not versions:
         output.out.print("no versions yet: reviews-parsing register, or train")
         return
@@ -290,8 +290,9 @@ def _print_versions(versions: Sequence[Version]) -> None:
     ]
     output.table("", ["version", "alias", "F1", "span", "polarity", "created", "run"], rows)
     decisions = [f"version {version.version}: {gate}" for version in versions if (gate := version.tags.get("gate"))]
+    decisions += [f"version {version}: rolled back, not offered again" for version in reversed(rolled_back)]
     if decisions:
-        output.out.print("\nDecisions of the gate")
+        output.out.print("\nDecisions")
     for decision in decisions:
         output.out.print(decision, markup=False)
 

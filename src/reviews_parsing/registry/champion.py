@@ -30,11 +30,15 @@ MAX_HISTORY = 100
 
 @dataclass(frozen=True, slots=True)
 class ChampionState:
-    """The champion at one moment: its version, the number of its log entry, and its predecessors, oldest first."""
+    """The champion at one moment: its version, the number of its log entry, and its predecessors, oldest first.
+
+    `rolled_back` are versions that were champion until a rollback, and have not been promoted since.
+    """
 
     version: str | None
     generation: int
     history: tuple[str, ...]
+    rolled_back: tuple[str, ...] = ()
 
 
 def champion(name: str | None = None) -> str | None:
@@ -49,9 +53,13 @@ def read_champion(name: str | None = None) -> ChampionState:
 
 
 def challenger(name: str | None = None) -> str | None:
-    """Return the newest version if it is newer than the champion, else None: there is nothing to decide."""
+    """Return the newest version if it is newer than the champion, else None: there is nothing to decide.
+
+    A version that was rolled back is not offered again.
+    """
     newest = next(iter(versions(name)), None)
-    if newest is None or int(newest.version) <= int(champion(name) or 0):
+    state = read_champion(name)
+    if newest is None or newest.version in state.rolled_back or int(newest.version) <= int(state.version or 0):
         return None
     return newest.version
 
@@ -74,7 +82,9 @@ def set_champion(
             client.set_model_version_tag(name, version, key, value[:MAX_TAG_CHARACTERS])
         if state.version != version:
             history = state.history if state.version is None else (*state.history, state.version)
-            _commit(client, name, state, ChampionState(version, state.generation + 1, history[-MAX_HISTORY:]))
+            rolled_back = tuple(v for v in state.rolled_back if v != version)
+            new = ChampionState(version, state.generation + 1, history[-MAX_HISTORY:], rolled_back)
+            _commit(client, name, state, new)
         return state.version
 
 
@@ -90,7 +100,9 @@ def rollback(name: str | None = None) -> tuple[str, str]:
             raise ModelError("there is no champion before this one to return to; see `reviews-parsing models`")
         previous = state.history[-1]
         client.get_model_version(name, previous)
-        _commit(client, name, state, ChampionState(previous, state.generation + 1, state.history[:-1]))
+        rolled_back = (*(v for v in state.rolled_back if v not in (state.version, previous)), state.version)
+        new = ChampionState(previous, state.generation + 1, state.history[:-1], rolled_back[-MAX_HISTORY:])
+        _commit(client, name, state, new)
         return state.version, previous
 
 
@@ -116,7 +128,12 @@ def _read(client: MlflowClient, name: str) -> ChampionState:
         return newest
     # Somebody set the alias by hand since.
     history = newest.history if newest.version is None else (*newest.history, newest.version)
-    return ChampionState(alias, max(stored_generation, newest.generation), tuple(v for v in history if v != alias))
+    return ChampionState(
+        alias,
+        max(stored_generation, newest.generation),
+        tuple(v for v in history if v != alias),
+        tuple(v for v in newest.rolled_back if v != alias),
+    )
 
 
 def _alias(client: MlflowClient, name: str) -> str | None:
@@ -130,13 +147,16 @@ def _newest(client: MlflowClient, run_id: str | None) -> ChampionState | None:
     entry = WriteOnceLog(client, run_id, LOG_PREFIX).newest() if run_id else None
     if entry is None:
         return None
-    return ChampionState(entry.document["version"], entry.number, tuple(entry.document["history"]))
+    document = entry.document
+    return ChampionState(
+        document["version"], entry.number, tuple(document["history"]), tuple(document.get("rolled_back", ()))
+    )
 
 
 def _commit(client: MlflowClient, name: str, state: ChampionState, new: ChampionState) -> None:
     """Write the next entry of the log, then show it. Raises ChampionChanged if another process wrote that entry."""
     run_id = choose_log_run(client, name)
-    document = {"version": new.version, "history": new.history}
+    document = {"version": new.version, "history": new.history, "rolled_back": new.rolled_back}
     if not WriteOnceLog(client, run_id, LOG_PREFIX).append(new.generation, document):
         raise _changed(new.version or "", state, _read(client, name))
     _show(client, name, new)

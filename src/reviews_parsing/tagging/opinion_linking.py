@@ -18,6 +18,8 @@ NO_OPINION = -1
 CANDIDATE_THRESHOLD = 0.05
 # Distances in words fall into buckets that double in width (1, 2, 3-4, 5-8, ...) on either side of the aspect.
 BUCKETS_A_SIDE = 8
+# Sentences of all texts are numbered with this many for each text, more than any text has.
+MAX_SENTENCES = 2**40
 
 
 def distance_buckets(words: Ints) -> Ints:
@@ -49,9 +51,17 @@ def link_opinions(
     end = first[opinions.text] + opinions.stop
     keys = logits[position, width:]
     links = np.full(len(text), NO_OPINION)
-    begins, ends = (np.searchsorted(opinions.text, text, side=side) for side in ("left", "right"))
+    sentences = np.zeros(first[-1], np.int64)
+    if sentence_of is not None:
+        for number in np.intersect1d(text, opinions.text).tolist():
+            sentences[first[number] : first[number + 1]] = sentence_of(number)
+    # Opinions are in text order: those of the sentence of an aspect and of the adjacent ones are a range.
+    opinion_sentences = opinions.text * MAX_SENTENCES + sentences[position]
+    aspect_sentences = text * MAX_SENTENCES + sentences[word]
+    begins = np.searchsorted(opinion_sentences, aspect_sentences - 1, side="left")
+    ends = np.searchsorted(opinion_sentences, aspect_sentences + 1, side="right")
     counts = ends - begins
-    # Pairs of each aspect and the opinions of its text, aspect by aspect.
+    # Pairs of each aspect and its candidates, aspect by aspect.
     offsets = np.concatenate(([0], np.cumsum(counts)))
     aspect = np.repeat(np.arange(len(text)), counts)
     opinion = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - begins, counts)
@@ -62,11 +72,6 @@ def link_opinions(
         score = keys[candidates] @ logits[word[i], :width] + bonus[pairs]
         score[overlap[pairs]] = 0
         best = int(score.argmax())
-        if score[best] > 0 and sentence_of is not None:
-            sentence = sentence_of(int(text[i]))
-            distance = sentence[position[candidates] - first[text[i]]] - sentence[word[i] - first[text[i]]]
-            score[np.abs(distance) > 1] = 0
-            best = int(score.argmax())
         if score[best] > 0:
             links[i] = begins[i] + best
     return links

@@ -57,9 +57,14 @@ def _address() -> regex.Pattern[str]:
 
 
 @cache
-def _dot_before_text() -> re.Pattern[str]:
-    """Return a pattern that every domain contains, and few other texts; it is much faster than `_address`."""
-    return re.compile(r"\.[^\s<>\"']")
+def _address_mark() -> re.Pattern[str]:
+    """Return a pattern that every address contains, and few other texts; it is much faster than `_address`."""
+    return re.compile(r"@|://|\.[^\s<>\"']")
+
+
+@cache
+def _space() -> regex.Pattern[str]:
+    return regex.compile(r"\s")
 
 
 def normalise(text: str) -> SurfaceText | None:
@@ -87,9 +92,19 @@ def normalise(text: str) -> SurfaceText | None:
 
 def addresses(text: str) -> list[tuple[int, int]]:
     """Return (start, end) of every URL, domain, e-mail address and handle."""
-    if "@" not in text and "://" not in text and not _dot_before_text().search(text):
-        return []
-    return [match.span() for match in _address().finditer(text)]
+    spans: list[tuple[int, int]] = []
+    end = 0
+    for mark in _address_mark().finditer(text):
+        if mark.start() < end:
+            continue
+        # Addresses contain no white space: only the run of other characters around the mark is searched.
+        start = mark.start()
+        while start > end and not text[start - 1].isspace():
+            start -= 1
+        space = _space().search(text, mark.end())
+        end = space.start() if space else len(text)
+        spans += [match.span() for match in _address().finditer(text, start, end)]
+    return spans
 
 
 def _replacement(match: regex.Match[str]) -> str | None:

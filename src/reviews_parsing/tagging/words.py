@@ -105,8 +105,7 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenizedText]:
     """
     split = [_split(text) for text in texts]
     pieces = [
-        [_shorten(tokenizer, form) for form in forms] if _elongation().search(text) else forms
-        for text, (_, forms) in zip(texts, split, strict=True)
+        _shorten_elongated(tokenizer, text, bounds, forms) for text, (bounds, forms) in zip(texts, split, strict=True)
     ]
     encodings = tokenizer.encode_batch(pieces, is_pretokenized=True, add_special_tokens=False)
     tokenized = []
@@ -138,6 +137,17 @@ def _line_break() -> regex.Pattern[str]:
 @cache
 def _elongation() -> regex.Pattern[str]:
     return regex.compile(r"(\p{L})\1{2,}", regex.IGNORECASE)
+
+
+def _shorten_elongated(
+    tokenizer: Tokenizer, text: str, bounds: Sequence[tuple[int, int]], forms: list[str]
+) -> list[str]:
+    """Return the forms of a text's words with elongated words shortened; other words cost no time."""
+    ranges = [covering(bounds, *match.span()) for match in _elongation().finditer(text)]
+    if not any(ranges):
+        return forms
+    elongated = {word for words in ranges if words for word in range(*words)}
+    return [_shorten(tokenizer, form) if i in elongated else form for i, form in enumerate(forms)]
 
 
 def _shorten(tokenizer: Tokenizer, word: str) -> str:
