@@ -47,7 +47,8 @@ def _describe_sentence_lines(rows: list[str]) -> str | None:
         return "a #### file in which some line has no ####: give each line its labels"
     if any(re.search(r"###\s*[\[({]|=> *\(|\$(LABEL|T)\$", row, re.IGNORECASE) for row in rows):
         return "a line format of aspect-based sentiment analysis of another kind: write JSON lines with offsets"
-    if not any(re.fullmatch(r"O|[BIESULM]-.*", cell) for row in rows for cell in row.split()):
+    cells = [cell for row in rows if not row.startswith("#") for cell in row.split()]
+    if cells and not any(re.fullmatch(r"O|[BIESULM]-.*", cell) for cell in cells):
         return "text without labels, or with labels in an unknown form: write JSON lines with offsets"
     return None
 

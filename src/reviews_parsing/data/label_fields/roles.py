@@ -246,7 +246,7 @@ def _name_roles(rows: Sequence[tuple[Item, str]], roles: Roles, strings: Sequenc
         if len(others) != 1:
             raise DataError(f"it is unclear which of {', '.join([*strings, *lists])} is the category")
     used = (roles.start, roles.end, roles.ordinal)
-    unnamed = [key for item, _ in rows for key in item if key.isdecimal() and to_int(item[key]) is not None]
+    unnamed = [key for item, _ in rows for key in item if key.isdecimal() and type(item[key]) is int]
     if unknown := [key for key in dict.fromkeys(unnamed) if key not in used]:
         raise DataError(
             f"the numbers at position {unknown[0]} of each item may be polarities or ids: name or remove them"
