@@ -233,7 +233,8 @@ def _choose_controls(entries: Sequence[_Entry], text_field: str | None) -> _Cont
     for item in results:
         if item["type"] == "choices" and item.get("id") in region_ids:
             choices.setdefault(item.get("from_name"), []).extend(_get_strings(item["value"], "choices"))
-    choices = {name: values for name, values in choices.items() if _may_be_polarity(name, values)}
+    if len(choices) == 1:
+        choices = {name: values for name, values in choices.items() if _may_be_polarity(name, values)}
     named = [control for control, values in choices.items() if polarities.are_polarities(values)]
     return _Controls(
         _choose_control(categories, CATEGORY, "label spans"),
