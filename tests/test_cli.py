@@ -446,6 +446,10 @@ def test_commands_that_read_labels_name_fields_and_print_warnings_as_lines(
     named = ("--text-field", "note")
     assert stderr("evaluate", "pretrained", str(file), *named) == [warning]
     assert stderr("data", "stats", str(file), *named) == [warning]
+    other = tmp_path / "other.conll"
+    other.write_text("warm O\ntart B-DESSERT\n")
+    unknown = "warning: 1 labels have names that the model does not know (DESSERT): rename them with --map"
+    assert stderr("evaluate", "pretrained", str(other)) == [unknown]
     first, error = stderr("train", str(file), *named)
     assert (first, "split is empty" in error) == (warning, True)
     assert "in the field 'notes'" in stderr("evaluate", "pretrained", str(file), "--text-field", "notes")[-1]

@@ -40,7 +40,7 @@ def review(*aspects: Aspect, text: str = TEXT, **meta: Any) -> Review:
         (review(Aspect("FISH")), "category", "error", "'FISH' is not one of FOOD, PRICE"),
         (review(text=" \n"), "empty", "error", "the text is empty"),
         (review(TROUT, tags=["O", "I-FOOD"]), "tags", "warning", "token 2: I-FOOD after O is not IOB2"),
-        (review(TROUT, tags=["S-FOOD"]), "tags", "warning", "token 1: S-FOOD after O is not IOB2"),
+        (review(TROUT, tags=["E-FOOD"]), "tags", "warning", "token 1: E-FOOD after O is not IOB2"),
     ],
 )
 def test_a_planted_defect_is_reported_with_its_location(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from reviews_parsing.cli.app import app
 from reviews_parsing.data.dataset_problems import find_dataset_problems
 from reviews_parsing.errors import DataError
 from reviews_parsing.pipelines.evaluation import read_split
+from reviews_parsing.pipelines.references import add_reference_set
 from reviews_parsing.schema import Aspect, Review
 from reviews_parsing.training.fit import Recipe
 from reviews_parsing.training.run import prepare
@@ -155,3 +158,53 @@ def test_small_held_out_splits_are_warned_of() -> None:
 
 def test_the_shipped_corpus_has_no_problem() -> None:
     assert not data.check_dataset("corpus")
+
+
+def test_labels_that_are_not_at_their_offsets_are_refused_or_few_are_counted(tmp_path: Path) -> None:
+    file = tmp_path / "x.jsonl"
+    shifted = Review("s", "A tart was warm", (Aspect("FOOD", "tart", 3, 7),))
+    data.write([shifted, tart(1, "FOOD")], file)
+    for read in (
+        lambda: prepare(str(file), Recipe()),
+        lambda: read_split(str(file), "test"),
+        lambda: add_reference_set(str(file)),
+    ):
+        with pytest.raises(DataError, match=r"1 of 2 labels are not at their offsets .such as FOOD at 3:7 in review s"):
+            read()
+    data.write([shifted, *(tart(number, "FOOD") for number in range(1, 30))], file)
+    with pytest.warns(data.LabelWarning, match="1 of 30 labels are not at their offsets"):
+        read_split(str(file), "test")
+
+
+@pytest.mark.parametrize(
+    ("review", "message"),
+    [
+        (tart(1, "FOOD", "pos"), "polarity 'pos' .1. is short for 'positive'"),
+        (tart(1, "FOOD", "-1"), "polarity '-1' .1. is a number"),
+        (tart(1, "NEG"), "category 'NEG' .1. is the name of a polarity"),
+    ],
+)
+def test_polarities_in_other_forms_are_warnings(review: Review, message: str) -> None:
+    problems = [problem for problem in find_dataset_problems({"all": [review]}) if problem.kind == "spelling"]
+    assert len(problems) == 1
+    assert re.search(message, problems[0].message)
+
+
+@pytest.mark.parametrize("review", [tart(1, ""), tart(1, "FOOD", " ")])
+def test_empty_names_are_errors(review: Review) -> None:
+    assert [finding.kind for finding in data.check({"all": [review]})] == ["category"]
+
+
+def test_bioes_and_bilou_are_not_reported_as_wrong_tags(tmp_path: Path) -> None:
+    file = tmp_path / "x.conll"
+    for last, single in ("ES", "LU"):
+        file.write_text(f"a O\nplum B-FOOD\ntart {last}-FOOD\ntea {single}-DRINK\n")
+        assert data.check(file) == []
+    file.write_text("a O\nplum B-FOOD\ntart E-DRINK\n")
+    assert [finding.kind for finding in data.check(file)] == ["tags"]
+
+
+def test_a_compressed_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(DataError, match=r"x.jsonl is compressed .gzip.: unpack it"):
+        data.read(tmp_path / "x.jsonl")

@@ -182,6 +182,24 @@ def test_flat_records_of_one_text_are_one_review(tmp_path: Path) -> None:
         ({"text": TEXT, "x": [{"s": 4, "e": 13, "kind": "FOOD", "author": "ann"}]}, "unclear which of kind, author"),
         ({"text": "pie and pie", "x": [{"aspect": "pie", "polarity": "positive"}]}, "occurs 2 times"),
         ({"text": TEXT, "spans": [{"start": 4, "end": 13, "label": "FOOD"}], "answer": "reject"}, "not accepted"),
+        (
+            {
+                "text": TEXT,
+                "x": [{"aspect": "plum tart", "mood": "positive"}, {"aspect": "cashier", "mood": "negtive"}],
+            },
+            "'mood' holds 'negtive', not only polarities",
+        ),
+        (
+            {
+                "text": TEXT,
+                "x": [{"aspect": "plum tart", "mood": "very positive"}, {"aspect": "cashier", "mood": "pos"}],
+            },
+            "holds 'very positive', not only polarities",
+        ),
+        ({"text": TEXT, "x": [{"aspect": "plum tart", "sentiment": "great"}]}, "holds 'great', not only polarities"),
+        ({"text": TEXT, "x": [{"aspect": "plum tart", "polarity": -1}]}, "the polarities in 'polarity' are numbers"),
+        ({"text": TEXT, "x": [{"s": 4, "e": 13, "c": "FOOD", "sentiment": 1}]}, "'sentiment' are numbers"),
+        ({"text": TEXT, "x": [[4, 13, "FOOD", 1], [36, 43, "STAFF", -1]]}, "numbers at position 3 of each item"),
     ],
 )
 def test_a_form_that_may_be_misread_is_refused_in_one_line(
@@ -290,3 +308,65 @@ def test_a_file_in_a_random_form_is_read_back_or_refused(
     assert [review.text for review in decoded] == [text for text, _ in reviews]
     for review, (_, spans) in zip(decoded, reviews, strict=True):
         assert [(a.start, a.end, a.entity_group) for a in review.aspects] == spans
+
+
+@pytest.mark.parametrize(
+    ("text", "span", "unit"),
+    [
+        ("\U0001f370 The plum tart was superb.", (7, 16), "UTF-16 code units"),
+        ("Caf\u00e9: the plum tart was superb.", (11, 20), "bytes"),
+        ("So.\r\nThe plum tart was superb.", (8, 17), "a line break of two characters as one"),
+        ("  The plum tart was superb.", (4, 13), "from the first character that is not white space"),
+    ],
+)
+def test_offsets_in_other_units_are_refused_even_if_few_texts_show_them(
+    tmp_path: Path, text: str, span: tuple[int, int], unit: str
+) -> None:
+    plain = [{"text": f"{TEXT} {number}", "marks": [[4, 13, "FOOD"]]} for number in range(9)]
+    with pytest.raises(DataError, match=f"seem to count {unit}"):
+        read(tmp_path, [*plain, {"text": text, "marks": [[*span, "FOOD"]]}])
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (
+            {"text": TEXT, "marks": [[4, 13, "FOOD"]], "links": [{"from_id": 1, "to_id": 2, "type": "judged"}]},
+            "1 labels of the field 'links'",
+        ),
+        (
+            {"text": TEXT, "marks": [[4, 13, "FOOD"]], "topics": [{"topic": "food", "mood": "positive"}] * 2},
+            "2 labels of the field 'topics'",
+        ),
+        ({"text": TEXT, "marks": [[4, 13, "FOOD"], [36, 43, None]]}, "the category of 1 of 2 labels"),
+        ({"tokens": TOKENS, "ner": TAGS, "moods": ["O", "pos", "pos", *["O"] * 7]}, "2 labels of the field 'moods'"),
+    ],
+)
+def test_labels_that_are_not_read_are_counted(tmp_path: Path, record: dict[str, Any], message: str) -> None:
+    with pytest.warns(data.LabelWarning, match=f"not read: {message}"):
+        read(tmp_path, record)
+
+
+def test_scores_beside_polarities_are_no_polarities(tmp_path: Path) -> None:
+    item = {"start": 4, "end": 13, "label": "FOOD", "sentiment": "positive", "sentiment_score": 1}
+    (review,) = read(tmp_path, {"text": TEXT, "spans": [item]})
+    assert [(a.entity_group, a.word, a.polarity) for a in review.aspects] == [(*FOOD, "positive")]
+
+
+def test_examples_that_were_not_accepted_are_refused_beside_others_without_an_answer(tmp_path: Path) -> None:
+    spans = [{"start": 4, "end": 13, "label": "FOOD"}]
+    with pytest.raises(DataError, match="1 of 2 examples are not accepted"):
+        read(tmp_path, [{"text": TEXT, "spans": spans}, {"text": TEXT, "spans": spans, "answer": "ignore"}])
+
+
+def test_labels_in_another_field_of_some_reviews_are_refused(tmp_path: Path) -> None:
+    aspect = {"entity_group": "FOOD", "word": "plum tart", "start": 4, "end": 13}
+    own, other = {"text": TEXT, "aspects": [aspect]}, {"text": TEXT, "gold": [aspect]}
+    with pytest.raises(DataError, match="1 of 2 reviews have no 'aspects', but labels in 'gold'"):
+        read(tmp_path, [own, other])
+    assert len(read(tmp_path, [own, {"text": TEXT, "note": "no labels"}])) == 2
+
+
+def test_a_document_with_pairs_and_a_list_of_categories_is_read(tmp_path: Path) -> None:
+    document = {"classes": ["FOOD", "STAFF"], "annotations": [[TEXT, {"entities": [[4, 13, "FOOD"]]}]]}
+    assert labels(tmp_path, document) == [FOOD]

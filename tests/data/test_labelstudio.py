@@ -97,8 +97,10 @@ def test_annotations_come_before_predictions_and_the_last_annotation_counts() ->
     def label(*annotations: dict[str, Any]) -> str:
         return read(form | {"annotations": annotations}).aspects[0].entity_group
 
-    assert label(early, late, skipped) == "STAFF"
-    assert label({**early, "ground_truth": True}, late) == "FOOD"
+    with pytest.warns(data.LabelWarning, match="not read: 1 annotations of tasks that have a later one"):
+        assert label(early, late, skipped) == "STAFF"
+    with pytest.warns(data.LabelWarning, match="or a ground truth"):
+        assert label({**early, "ground_truth": True}, late) == "FOOD"
     assert label(skipped) == "MODEL"
     with pytest.raises(DataError, match="none of its 1 tasks is labelled"):
         labelstudio.decode_tasks(json.dumps([form]).encode(), "x")
@@ -368,3 +370,31 @@ def test_the_field_of_the_text_is_found_by_the_words_of_the_regions_or_named() -
     assert labelstudio.decode_tasks(json.dumps([plain]).encode(), "x", "review")[0].review.text == "Dull."
     with pytest.raises(DataError, match="not all tasks have a text in the field 'body'"):
         labelstudio.decode_tasks(json.dumps([plain]).encode(), "x", "body")
+
+
+def test_annotations_relations_and_choices_that_are_not_read_are_counted() -> None:
+    food, speed = region("a", 14, 19, "FOOD", text="ramen"), region("b", 0, 3, "SPEED")
+    relation = {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right"}
+    strength = choice("a", "strong", "strength")
+    (task,) = json.loads(export(food, speed, relation, strength))
+    earlier = {**task["annotations"][0], "id": 1, "created_at": "2001-01-01T00:00:00Z", "updated_at": None}
+    task["annotations"].insert(0, earlier)
+    exported = json.dumps([task, {"id": 9, "data": task["data"], "annotations": []}]).encode()
+    with pytest.warns(data.LabelWarning) as caught:
+        ((_, review),) = labelstudio.decode(exported, "x")
+    assert [aspect.polarity for aspect in review.aspects] == [None, None]
+    message = str(caught[0].message)
+    for part in (
+        "1 relations of other controls",
+        "1 choices of control 'strength'",
+        "1 annotations of tasks that have a later one",
+        "1 tasks without annotations",
+    ):
+        assert part in message
+
+
+def test_polarities_of_whole_texts_in_json_min_are_counted() -> None:
+    row = {"annotation_id": 1, "id": 1, "text": "The ramen was hot.", "mood": "positive"}
+    row["label"] = [{"start": 4, "end": 9, "text": "ramen", "labels": ["FOOD"]}]
+    with pytest.warns(data.LabelWarning, match="not read: 1 choices of control 'mood'"):
+        list(labelstudio.decode(json.dumps([row]).encode(), "x"))

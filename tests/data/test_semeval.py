@@ -169,3 +169,35 @@ def test_declared_encodings_are_decoded() -> None:
         list(semeval.decode_2014("<sentences><sentence><text>  Cr\u00e8me".encode("latin-1"), "x"))
     with pytest.raises(DataError, match="its encoding cannot be read"):
         list(semeval.decode_2014(b'<?xml version="1.0" encoding="nonsense"?><sentences/>', "x"))
+
+
+@pytest.mark.parametrize(
+    ("root", "labels"),
+    [
+        (
+            "<sentences>{}</sentences>",
+            '<Opinions><Opinion target="pho" category="FOOD" polarity="positive"/></Opinions>',
+        ),
+        ("<sentences>{}</sentences>", '<aspectTerms><term term="pho" polarity="positive"/></aspectTerms>'),
+        ("<sentences>{}</sentences>", '<aspectTerms><aspectTerm term="pho" Polarity="positive"/></aspectTerms>'),
+        ("<sentences>{}</sentences>", '<aspectTerms><aspectTerm term="pho" sentiment="positive"/></aspectTerms>'),
+        (
+            "<Reviews><Review><sentences>{}</sentences></Review></Reviews>",
+            '<opinions><opinion target="pho" category="FOOD" polarity="positive"/></opinions>',
+        ),
+    ],
+)
+def test_labels_in_elements_or_attributes_that_are_not_read_are_an_error(
+    tmp_path: Path, root: str, labels: str
+) -> None:
+    sentence = f'<sentence id="1"><text>The pho glowed.</text>{labels}</sentence>'
+    (tmp_path / "x.xml").write_text(root.format(sentence))
+    with pytest.raises(DataError, match=r"x.xml:1: <\w+ \w+> in <\w+> is not read: write <"):
+        data.read(tmp_path / "x.xml")
+
+
+def test_a_2014_term_may_have_a_category() -> None:
+    term = '<aspectTerm term="pho" category="FOOD" polarity="positive" from="4" to="7"/>'
+    xml = f"<sentences><sentence><text>The pho glowed.</text><aspectTerms>{term}</aspectTerms></sentence></sentences>"
+    ((_, review),) = semeval.decode_2014(xml.encode(), "x")
+    assert review.aspects == (Aspect("FOOD", "pho", 4, 7, "positive"),)

@@ -62,6 +62,9 @@ def test_aspects_of_one_sentence_are_one_review(tmp_path: Path) -> None:
         ("A tart####something else\n", "have an unknown form"),
         ("A $T$ to share\ntart\nfine\n", "x.txt:3: 'fine' is not a polarity"),
         ("A tart####[]\nno separator here\n", "seems to be a #### file"),
+        ("A tart####A=O tart=T-POS####A=S tart=O\n", "several #### in a line"),
+        ("A $T$ to share\ntart\n1\nMy $T$ too\ntea\n0\n", "x.txt:3: the polarities are numbers of an unknown scale"),
+        ("A $T$ to share\ntart\n1\n", "numbers of an unknown scale"),
     ],
 )
 def test_invalid_lines_are_named(tmp_path: Path, content: str, message: str) -> None:
@@ -102,6 +105,11 @@ def test_columns_of_token_files_are_chosen_by_their_content(
         ("x.txt", "A <FOOD>plum tart</FOOD>\n", "seems to be labels as tags inside the text"),
         ("x.csv", "text,label\ntart,FOOD\n", "seems to be a table with the columns text, label"),
         ("x.tsv", "review\taspect\na tart\tFOOD\n", "seems to be a table with the columns review, aspect"),
+        ("x.txt", "A [B-ASP]plum tart[E-ASP] to share $LABEL$ Positive\n", "PyABSA's inference format"),
+        ("x.txt", "A plum tart => (plum tart, food, positive, NULL)\n", "another kind"),
+        ("x.txt", "A plum tart###[([1, 2], [0], 'POS')]\n", "another kind"),
+        ("x.txt", "A plum tart\tplum tart\tfood\tpositive\tNULL\n", "labels in an unknown form"),
+        ("x.ann", "T1\tFOOD 2 6\ttart\n*\tEquiv T1 T2\n", "seems to be brat"),
         ("x.tsv", "#FORMAT=WebAnno TSV 3.3\n1-1\t0-1\tA\t_\n", "seems to be WebAnno"),
     ],
 )
@@ -122,3 +130,35 @@ def test_forms_that_cannot_be_read_are_named(tmp_path: Path, name: str, content:
 )
 def test_acos_is_recognised_by_any_line(tmp_path: Path, content: str) -> None:
     assert labels(tmp_path, content, "x.tsv") == [("FOOD", "tart", "positive", "shone")]
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        (("B-POS", "I-POS", "B-NEG"), [("ASPECT", "plum tart", "positive", None), ("ASPECT", "tea", "negative", None)]),
+        (
+            ("B-FOOD#positive", "I-FOOD#positive", "B-DRINK#negative"),
+            [("FOOD", "plum tart", "positive", None), ("DRINK", "tea", "negative", None)],
+        ),
+        (
+            ("B-FOOD-POS", "E-FOOD-POS", "S-DRINK"),
+            [("FOOD-POS", "plum tart", None, None), ("DRINK", "tea", None, None)],
+        ),
+    ],
+)
+def test_polarities_in_the_names_of_all_tags_are_polarities(
+    tmp_path: Path, tags: tuple[str, str, str], expected: list[tuple[Any, ...]]
+) -> None:
+    lines = "\n".join(f"{token} {tag}" for token, tag in zip(("plum", "tart", "tea"), tags, strict=True))
+    assert labels(tmp_path, lines + "\n", "x.conll") == expected
+
+
+def test_tags_of_nested_labels_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"x.conll:1: 'B-FOOD\|B-SOUP' holds several tags"):
+        labels(tmp_path, "# text = a tart\na O\ntart B-FOOD|B-SOUP\n", "x.conll")
+
+
+def test_spans_of_acos_that_are_empty_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "x.acos").write_text("the plum tart shone .\t1,2 FOOD#QUALITY 2 3,3\n")
+    with pytest.warns(data.LabelWarning, match="1 of 2 spans as words, which are empty"):
+        data.read(tmp_path / "x.acos")

@@ -221,6 +221,33 @@ def test_a_category_or_a_polarity_that_disappears_is_refused(home: Path, tmp_pat
         pipelines.require(verdict)
 
 
+def invert_polarities(form: dict[str, Any]) -> None:
+    """Let the model answer negative where it means positive, and positive for negative."""
+    names = form["taxonomy"]["polarities"]
+    i, j = names.index("positive"), names.index("negative")
+    names[i], names[j] = names[j], names[i]
+
+
+def test_one_with_worse_polarities_is_refused_though_its_spans_are_as_good(
+    home: Path, tmp_path: Path, own_split: str
+) -> None:
+    verdict = pipelines.promote(version=publish(tmp_path, own_split, invert_polarities))
+    assert verdict.difference is not None
+    assert verdict.difference.mean == 0
+    assert re.search(
+        r"worse than version 1 in polarities on the test split of version 2 \(F1 -\d+\.\d points, 95 % interval .*to -",
+        verdict.reason,
+    )
+    assert registry.champion() == "1"
+
+
+def test_one_without_opinions_is_refused(home: Path, tmp_path: Path, own_split: str) -> None:
+    version = publish(tmp_path, own_split, lambda form: form["taxonomy"].update(opinions=False))
+    verdict = pipelines.promote(version=version)
+    assert "without the opinions of aspects, which version 1 has" in verdict.refusals
+    assert any(refusal.startswith("worse than version 1 in opinions on ") for refusal in verdict.refusals)
+
+
 def test_a_category_of_which_nothing_is_found_is_refused(home: Path, tmp_path: Path) -> None:
     """FOOD of enough reviews hides that no VIEW is right any more."""
     reviews = [r for r in labelled(680, without="ROOM") if "VIEW" not in {a.entity_group for a in r.aspects}]

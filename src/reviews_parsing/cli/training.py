@@ -183,17 +183,22 @@ def evaluate(
     from reviews_parsing import pipelines
     from reviews_parsing.data import Fields, read_mapping
 
+    parser, mapping = load_parser(model), read_mapping(map_file) if map_file else None
     report = pipelines.evaluate_model(
-        load_parser(model),
+        parser,
         data,
         split=split,
-        mapping=read_mapping(map_file) if map_file else None,
+        mapping=mapping,
         data_format=data_format,
         fields=Fields(text_field, labels_field),
         model=model,
         against_parser=load_parser(against) if against else None,
         against=against,
     )
+    if unknown := report.count_unknown(parser.taxonomy, mapping):
+        names = ", ".join(list(unknown)[:10])
+        message = f"{unknown.total()} labels have names that the model does not know ({names}): rename them with --map"
+        output.print_line(f"warning: {message}")
     run_id = pipelines.log_evaluation(report) if log else None
     if as_json:
         output.print_json(report.to_json(mistakes, run_id))

@@ -8,9 +8,11 @@ the tokens.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from reviews_parsing.data.labels import LabelWarning
 from reviews_parsing.data.tokens import Bounds, split_words
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import decode_utf8, encode_utf8
@@ -30,7 +32,9 @@ def is_acos(text: str) -> bool:
 
 def decode(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
     """Yield (line, review) for each non-blank line. Raises DataError naming the invalid line."""
-    for line, row in enumerate(decode_utf8(data, name).split("\n"), start=1):
+    rows = decode_utf8(data, name).split("\n")
+    _warn_of_empty_spans(rows, name)
+    for line, row in enumerate(rows, start=1):
         text, *quads = row.rstrip("\t\r").split("\t")
         if text or quads:
             yield line, Review(f"#{line}", text, tuple(_decode_quad(text, quad, f"{name}:{line}") for quad in quads))
@@ -39,6 +43,16 @@ def decode(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
 def encode(reviews: Sequence[Review]) -> bytes:
     """Return the file. Raises DataError naming a review without words, or with a category or polarity ACOS lacks."""
     return b"".join(encode_utf8(_encode_line(review), f"review {review.id}") + b"\n" for review in reviews)
+
+
+def _warn_of_empty_spans(rows: Sequence[str], name: str) -> None:
+    """Warn of spans such as 4,4: empty here, but one token where indices of last tokens are written."""
+    spans = [span for row in rows for quad in row.split("\t")[1:] for span in re.findall(r"(\d+),(\d+)(?= |$)", quad)]
+    if count := sum(first == stop for first, stop in spans):
+        message = (
+            f"{count} of {len(spans)} spans as words, which are empty (such as 4,4): the second number is exclusive"
+        )
+        warnings.warn(f"{name}: not read: {message}", LabelWarning, stacklevel=3)
 
 
 def _decode_quad(text: str, quad: str, location: str) -> Aspect:

@@ -57,7 +57,10 @@ def decode(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
         for line, row in zip(block.lines, block.rows, strict=True):
             _check_tag(row[layout.tag], f"{name}:{line}")
         tokens, tags = [row[layout.token] for row in block.rows], [row[layout.tag] for row in block.rows]
-        text, aspects, meta = from_tokens(tokens, tags, comments.text)
+        try:
+            text, aspects, meta = from_tokens(tokens, tags, comments.text)
+        except DataError as error:
+            raise DataError(f"{name}:{block.line}: {error}") from None
         columns = [
             [cell for i, cell in enumerate(row) if i >= layout.first and i not in {layout.token, layout.tag % len(row)}]
             for row in block.rows

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
-from reviews_parsing.data.labels import LabelProblem
-from reviews_parsing.data.polarities import POLARITIES
+from reviews_parsing.data.labels import LabelProblem, LabelWarning
+from reviews_parsing.data.polarities import POLARITIES, standardise
+from reviews_parsing.data.similarity import is_similar
 from reviews_parsing.errors import DataError
-from reviews_parsing.schema import Review
+from reviews_parsing.schema import Aspect, Review
 
 # Below this number of aspects the interval of F1 is wider than about ten points.
 MIN_HELD_OUT_ASPECTS = 100
-_LONG_NAME, _SHORT_NAME = 8, 4
+# Share of labels with wrong offsets from which a file is refused.
+MAX_MISALIGNED = 0.05
 _FIELDS = ("id", "text", "aspects")
 
 
 def check_labelled(source: str, reviews: Sequence[Review]) -> None:
-    """Raise DataError if the reviews do not hold one label."""
+    """Raise DataError if the reviews do not hold one label, or too many labels without their words in the text.
+
+    Warns of fewer such labels.
+    """
     if not any(review.aspects for review in reviews):
         raise DataError(f"{source}: not one label in {len(reviews)} reviews: {_suggest_field(reviews)}")
+    explicit = [(review, aspect) for review in reviews for aspect in review.aspects if aspect.span is not None]
+    wrong = [(review, a) for review, a in explicit if not _is_at(review.text, a)]
+    if not wrong:
+        return
+    review, aspect = wrong[0]
+    message = (
+        f"{source}: {len(wrong)} of {len(explicit)} labels are not at their offsets (such as {aspect.entity_group} at "
+        f"{aspect.start}:{aspect.end} in review {review.id}): see `reviews-parsing data check`"
+    )
+    if len(wrong) > MAX_MISALIGNED * len(explicit):
+        raise DataError(message)
+    warnings.warn(message, LabelWarning, stacklevel=2)
+
+
+def _is_at(text: str, aspect: Aspect) -> bool:
+    """Return True if the words of an aspect are at its offsets, apart from case and white space."""
+    span = text[aspect.start : aspect.end] if (aspect.start or 0) >= 0 else ""
+    word = span if aspect.word is None else aspect.word
+    return bool(span) and "".join(span.casefold().split()) == "".join(word.casefold().split())
 
 
 def find_dataset_problems(splits: Mapping[str, Sequence[Review]]) -> Iterator[LabelProblem]:
@@ -40,11 +65,12 @@ def find_dataset_problems(splits: Mapping[str, Sequence[Review]]) -> Iterator[La
     yield from _find_similar_names("category", Counter(aspect.entity_group for aspect in aspects), ())
     polarities = Counter(aspect.polarity for aspect in aspects if aspect.polarity is not None)
     yield from _find_similar_names("polarity", polarities, POLARITIES)
+    yield from _find_polarity_problems(aspects, polarities)
     yield from _find_misnamed_fields(splits)
 
 
 def _suggest_field(reviews: Sequence[Review]) -> str:
-    fields = [name for review in reviews for name in review.meta if _is_similar(name.casefold(), "aspects")]
+    fields = [name for review in reviews for name in review.meta if is_similar(name.casefold(), "aspects")]
     if fields:
         return f"'{fields[0]}' was probably meant as 'aspects'"
     return "give a file of labelled reviews, or name the field with --labels-field"
@@ -54,12 +80,28 @@ def _find_similar_names(kind: str, counts: Counter[str], standard_names: Sequenc
     """Yield pairs of names that differ by case or a typing error; the rarer one is probably wrong."""
     names = sorted({*counts, *standard_names}, key=lambda name: (name not in standard_names, -counts[name], name))
     for first, second in combinations(names, 2):
-        if counts[second] and _is_similar(first, second):
+        is_number = kind == "polarity" and not any(char.isalpha() for char in second)
+        if counts[second] and not is_number and is_similar(first, second):
             frequency = f" ({counts[first]})" if counts[first] else ""
             message = (
                 f"{kind} '{second}' ({counts[second]}) beside '{first}'{frequency}: rename one if they are the same"
             )
             yield LabelProblem("spelling", message, "warning")
+
+
+def _find_polarity_problems(aspects: Sequence[Aspect], polarities: Counter[str]) -> Iterator[LabelProblem]:
+    """Yield short forms of polarities beside others, numbers, and categories that are polarities."""
+    for name in sorted(polarities):
+        standard = standardise(name)
+        if name.strip().lstrip("+-").isdecimal():
+            message = f"polarity '{name}' ({polarities[name]}) is a number: write the name of the polarity"
+            yield LabelProblem("spelling", message, "warning")
+        elif standard not in (None, name) and not is_similar(name, standard or ""):
+            message = f"polarity '{name}' ({polarities[name]}) is short for '{standard}': models know the long name"
+            yield LabelProblem("spelling", message, "warning")
+    categories = Counter(aspect.entity_group for aspect in aspects if standardise(aspect.entity_group))
+    for name, count in sorted(categories.items()):
+        yield LabelProblem("spelling", f"category '{name}' ({count}) is the name of a polarity", "warning")
 
 
 def _find_misnamed_fields(splits: Mapping[str, Sequence[Review]]) -> Iterator[LabelProblem]:
@@ -70,41 +112,9 @@ def _find_misnamed_fields(splits: Mapping[str, Sequence[Review]]) -> Iterator[La
         for review in reviews
         if not review.aspects
         for name in review.meta
-        if name not in _FIELDS and _is_similar(name.casefold(), "aspects")
+        if name not in _FIELDS and is_similar(name.casefold(), "aspects")
     )
     for name, count in fields.items():
         yield LabelProblem(
             "field", f"{count} reviews have a field '{name}' and no labels: 'aspects' was probably meant"
         )
-
-
-def _is_similar(first: str, second: str) -> bool:
-    """Return True for names equal but for case, separators, one edit, or two edits in long names."""
-    one, other = (_normalise(name) for name in (first, second))
-    if one == other:
-        return True
-    shorter = min(len(one), len(other))
-    digits = [[char for char in name if char.isdigit()] for name in (one, other)]
-    if shorter < _SHORT_NAME or digits[0] != digits[1]:
-        return False
-    return _edit_distance(one, other) <= (2 if shorter >= _LONG_NAME else 1)
-
-
-def _normalise(name: str) -> str:
-    return "".join(char for char in name.casefold() if char.isalnum())
-
-
-def _edit_distance(first: str, second: str) -> int:
-    """Return the number of insertions, deletions, replacements and transpositions of neighbours."""
-    if abs(len(first) - len(second)) > 2:
-        return 3
-    rows = [list(range(len(second) + 1))]
-    for i, char in enumerate(first, start=1):
-        row = [i]
-        for j, other in enumerate(second, start=1):
-            cost = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (char != other))
-            if i > 1 and j > 1 and char == second[j - 2] and first[i - 2] == other:
-                cost = min(cost, rows[-2][j - 2] + 1)
-            row.append(cost)
-        rows.append(row)
-    return rows[-1][-1]

@@ -146,7 +146,7 @@ def _detect_json_format(path: Path, data: bytes, fields: Fields) -> str:
         return "jsonl"
     if not any(fields):
         if not records or _is_own_form(records):
-            _check_empty_aspects(records, str(path))
+            _check_other_labels(records, str(path))
             return "jsonl"
         if all("tokens" in record and TAGS in record for record in records):
             return "hf"
@@ -161,17 +161,27 @@ def _is_own_form(records: Sequence[Record]) -> bool:
     return is_damaged or (bool(lists) and not items) or any(isinstance(i, dict) and "entity_group" in i for i in items)
 
 
-def _check_empty_aspects(records: Sequence[Record], name: str) -> None:
-    """Raise DataError if `aspects` is empty in all records, and another field holds labels."""
-    if not records or any(record.get("aspects") for record in records):
+def _check_other_labels(records: Sequence[Record], name: str) -> None:
+    """Raise DataError if another field holds the labels of all records, or of those without `aspects`."""
+    others = records
+    if any(record.get("aspects") for record in records):
+        others = [record for record in records if record.get("aspects") is None]
+    if not others:
         return
     ignored = {"aspects", *label_fields.RESERVED_KEYS}
     try:
         shape = label_fields.infer_shape(
-            [{key: value for key, value in record.items() if key not in ignored} for record in records]
+            [{key: value for key, value in record.items() if key not in ignored} for record in others]
         )
     except DataError:
         return
     if shape.is_flat:
         return
-    raise DataError(f"{name}: 'aspects' is empty, but '{shape.label_field}' holds labels: name it with --labels-field")
+    if others is records:
+        raise DataError(
+            f"{name}: 'aspects' is empty, but '{shape.label_field}' holds labels: name it with --labels-field"
+        )
+    raise DataError(
+        f"{name}: {len(others)} of {len(records)} reviews have no 'aspects', but labels in '{shape.label_field}': "
+        "rename the field"
+    )

@@ -31,6 +31,11 @@ def find_label_problems(review: Review, categories: Collection[str] | None) -> I
     inside_words = {i for start, end in words(review.text) for i in range(start + 1, end)} if review.aspects else set()
     for aspect in review.aspects:
         yield from _check_aspect(review.text, aspect, inside_words)
+        if not aspect.entity_group.strip() or (aspect.polarity is not None and not aspect.polarity.strip()):
+            kind = "category" if not aspect.entity_group.strip() else "polarity"
+            yield LabelProblem(
+                "category", f"{aspect.word!r} has an empty {kind}: give its name, or leave the label out"
+            )
         if aspect.opinion is not None:
             opinion = aspect.opinion
             yield from _check_span("opinion", "opinion", review.text, opinion.word, opinion.start, opinion.end)
@@ -46,7 +51,11 @@ def _check_aspect(text: str, aspect: Aspect, inside_words: set[int]) -> Iterator
         if aspect.word is not None:
             yield LabelProblem("offsets", f"'{aspect.word}' has no offsets: give its start and end, or no word")
         return
-    problems = list(_check_span("offsets", aspect.entity_group, text, aspect.word or "", aspect.start, aspect.end))
+    if aspect.word is None:
+        message = f"{aspect.entity_group} at {aspect.start}:{aspect.end} has no 'word': give the words of the span"
+        yield LabelProblem("offsets", message)
+        return
+    problems = list(_check_span("offsets", aspect.entity_group, text, aspect.word, aspect.start, aspect.end))
     if problems:
         yield from problems
         return
@@ -83,12 +92,23 @@ def _check_overlaps(aspects: tuple[Aspect, ...]) -> Iterator[LabelProblem]:
 
 
 def _check_tags(review: Review) -> Iterator[LabelProblem]:
-    """Check that the tags of the source are valid IOB2."""
+    """Check that the tags of the source are valid IOB2, or consistent BIOES or BILOU."""
     tags = review.meta.get("tags")
-    if not isinstance(tags, list):
+    if not isinstance(tags, list) or _is_span_scheme(list(map(str, tags))):
         return
     for number, (previous, tag) in enumerate(pairwise(["O", *map(str, tags)]), start=1):
         continues = previous in (f"B{tag[1:]}", f"I{tag[1:]}")
         if not (tag.startswith(("O", "B")) or (tag.startswith("I") and continues)):
             message = f"token {number}: {tag} after {previous} is not IOB2: correct the tag"
             yield LabelProblem("tags", message, "warning")
+
+
+def _is_span_scheme(tags: list[str]) -> bool:
+    """Return True if every span begins with B and ends with E or L, or has the single tag S or U."""
+    open_category: str | None = None
+    for tag in tags:
+        letter, category = tag[:1], tag[1:]
+        if (open_category is None) == (letter in "IELM") or (letter in "IELM" and category != open_category):
+            return False
+        open_category = category if letter in "BIM" else None
+    return open_category is None

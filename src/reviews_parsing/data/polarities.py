@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from reviews_parsing.data.similarity import is_similar
+
 _STANDARD_NAMES = {
     **dict.fromkeys(("positive", "pos"), "positive"),
     **dict.fromkeys(("negative", "neg"), "negative"),
@@ -21,3 +23,9 @@ def standardise(name: str) -> str | None:
 def are_polarities(names: Collection[str]) -> bool:
     """Return True if there are names, and all are polarities."""
     return bool(names) and all(standardise(name) is not None for name in names)
+
+
+def resembles_polarity(name: str) -> bool:
+    """Return True for a polarity with a typing error, or a name that has one among its words (`very positive`)."""
+    words = name.casefold().replace("_", " ").replace("-", " ").split()
+    return any(word in POLARITIES or any(is_similar(word, polarity) for polarity in POLARITIES) for word in words)

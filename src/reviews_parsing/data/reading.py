@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reviews_parsing.data import folders, formats, parquet
+from reviews_parsing.data.combined_names import split_polarities
 from reviews_parsing.data.huggingface import decode_rows
 from reviews_parsing.data.label_fields import Fields
 from reviews_parsing.data.mapping import map_categories
@@ -20,6 +21,13 @@ CORPUS_FOLDER = Path(__file__).parent / "corpus"
 UNLABELLED_FILE = CORPUS_FOLDER / "unlabelled.jsonl"
 """Reviews without labels, written together with the corpus."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+_ARCHIVES = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
 _NETWORK_ERRORS = {"ConnectionError", "OfflineModeIsEnabled", "TimeoutError", "TransportError"}
 
 
@@ -103,11 +111,21 @@ def _read_file(path: Path, format: str | None, fields: Fields) -> list[LocatedRe
     if path.is_dir():
         return [LocatedReview(str(path), *row) for row in parquet.read_saved_dataset(path)]
     data = read_bytes(path)
-    decode = formats.get_decoder(format or formats.detect_format(path, data, fields), fields)
-    located_reviews = [LocatedReview(str(path), *row) for row in decode(data, str(path))]
+    archive = next((name for magic, name in _ARCHIVES.items() if data.startswith(magic)), None)
+    if archive:
+        raise DataError(f"{path} is compressed ({archive}): unpack it and give the file of labelled reviews")
+    name = format or formats.detect_format(path, data, fields)
+    located_reviews = [LocatedReview(str(path), *row) for row in formats.get_decoder(name, fields)(data, str(path))]
+    if name != "jsonl":
+        located_reviews = _split_polarities(located_reviews)
     if not located_reviews:
         raise DataError(f"{path} holds no reviews: give a file of labelled reviews")
     return located_reviews
+
+
+def _split_polarities(located_reviews: list[LocatedReview]) -> list[LocatedReview]:
+    reviews = split_polarities([review for _, _, review in located_reviews])
+    return [entry._replace(review=review) for entry, review in zip(located_reviews, reviews, strict=True)]
 
 
 def _is_hub_name(source: str) -> bool:
@@ -134,7 +152,7 @@ def _read_hub_dataset(name: str) -> dict[str, list[LocatedReview]]:
         split: [LocatedReview(f"{name}/{split}", *row) for row in decode_rows(*table, f"{name}/{split}")]
         for split, table in rows.items()
     }
-    splits = folders.group_by_split(located_reviews)
+    splits = folders.group_by_split({split: _split_polarities(rows) for split, rows in located_reviews.items()})
     if not splits:
         raise DataError(
             f"{name} has no train, validation or test split, only {', '.join(located_reviews)}: give a file"

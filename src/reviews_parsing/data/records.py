@@ -62,7 +62,7 @@ def find_records(value: Any, depth: int = 0) -> list[Record]:
         if records and len(records) == len(value) and all(map(_has_text, records)):
             return records
         return []
-    if not isinstance(value, dict) or _has_text(value):
+    if not isinstance(value, dict) or (_has_text(value) and not _has_pairs(value)):
         return []
     nested = [records for member in value.values() if (records := find_records(member, depth + 1))]
     return nested[0] if len(nested) == 1 else []
@@ -101,6 +101,15 @@ def _has_text(record: Record) -> bool:
             and all(isinstance(item, str) or _has_tag(item) for item in value)
         )
         for value in record.values()
+    )
+
+
+def _has_pairs(document: Record) -> bool:
+    """Return True for a document with pairs of a text and labels, as the annotators of spaCy's training data write."""
+    has_sentence = any(isinstance(value, str) and " " in value.strip() for value in document.values())
+    return not has_sentence and any(
+        isinstance(value, list) and value and all(isinstance(item, list) and _to_record(item) for item in value)
+        for value in document.values()
     )
 
 

@@ -24,6 +24,13 @@ ROOT_2014, ROOT_2016 = "sentences", "Reviews"
 _IMPLICIT_TARGET = "NULL"
 _ID_ATTRIBUTES = {"Review": "rid", "sentence": "id"}
 _MAX_DEPTH = 64
+# Elements that hold labels: the element of each label, and its attributes besides offsets.
+_LABELS_2014 = {
+    "aspectTerms": ("aspectTerm", ("term", "category", "polarity")),
+    "aspectCategories": ("aspectCategory", ("category", "polarity")),
+}
+_LABELS_2016 = {"Opinions": ("Opinion", ("target", "category", "polarity"))}
+_LABEL_ATTRIBUTES = {"term", "target", "category", "polarity", "sentiment"}
 
 AspectReader = Callable[[Element, str], tuple[Aspect, ...]]
 """Reads the aspects of a sentence element with that text."""
@@ -127,6 +134,7 @@ def _read_sentence(path: list[Element], number: int, read_aspects: AspectReader,
         raise DataError(f"{location}: a <sentence> with {len(texts)} <text> elements: give it one")
     text = "".join(texts[0].itertext())
     try:
+        _check_elements(sentence, read_aspects)
         aspects = read_aspects(sentence, text)
     except DataError as error:
         raise DataError(f"{location}: {error}") from None
@@ -138,12 +146,25 @@ def _read_sentence(path: list[Element], number: int, read_aspects: AspectReader,
     return Review(sentence.get("id", f"#{number}"), text, aspects, meta)
 
 
+def _check_elements(sentence: Element, read_aspects: AspectReader) -> None:
+    """Raise DataError for labels in elements or attributes that are not read."""
+    forms = _LABELS_2014 if read_aspects is _read_terms else _LABELS_2016
+    for container in sentence:
+        name, attributes = forms.get(container.tag, ("", ()))
+        for element in container.iter():
+            known = attributes if element.tag == name else ()
+            unread = [key for key in element.attrib if key.casefold() in _LABEL_ATTRIBUTES and key not in known]
+            if unread:
+                examples = " or ".join(f"<{outer}><{tag} {keys[0]} ...>" for outer, (tag, keys) in forms.items())
+                raise DataError(f"<{element.tag} {unread[0]}> in <{container.tag}> is not read: write {examples}")
+
+
 def _read_terms(sentence: Element, text: str) -> tuple[Aspect, ...]:
     """Read the aspect terms and aspect categories of the 2014 form."""
     terms = sentence.iterfind("aspectTerms/aspectTerm")
     categories = sentence.iterfind("aspectCategories/aspectCategory")
     return (
-        *(_read_explicit(term, UNCATEGORISED, term.get("term"), text) for term in terms),
+        *(_read_explicit(t, t.get("category", UNCATEGORISED), t.get("term"), text) for t in terms),
         *(Aspect(c.get("category", UNCATEGORISED), polarity=c.get("polarity")) for c in categories),
     )
 

@@ -56,6 +56,7 @@ def _is_placeholder_file(rows: list[str]) -> bool:
 
 def _decode_placeholders(numbered_rows: list[tuple[int, str]]) -> Iterator[tuple[int, Review]]:
     reviews: list[tuple[int, str, list[Aspect]]] = []
+    _check_numbers(numbered_rows[2::3])
     for index in range(0, len(numbered_rows), 3):
         (line, sentence), (_, word), (_, label) = numbered_rows[index : index + 3]
         word, label = word.strip(), label.strip()
@@ -74,6 +75,13 @@ def _decode_placeholders(numbered_rows: list[tuple[int, str]]) -> Iterator[tuple
             reviews.append((line, text, [aspect]))
     for line, text, aspects in reviews:
         yield line, Review(f"#{line}", text, tuple(aspects))
+
+
+def _check_numbers(numbered_labels: list[tuple[int, str]]) -> None:
+    """Reject numbers of polarities without a -1: 0 may be negative or neutral, and 1 neutral or positive."""
+    numbers = [(line, label.strip()) for line, label in numbered_labels if re.fullmatch(r"[0-9]+", label.strip())]
+    if numbers and not any(label.strip() == "-1" for _, label in numbered_labels):
+        raise _LineError(numbers[0][0], "the polarities are numbers of an unknown scale: write their names")
 
 
 def _decode_separated(numbered_rows: list[tuple[int, str]]) -> Iterator[tuple[int, Review]]:
@@ -96,6 +104,8 @@ def _read_labels(text: str, labels: str, review_id: str) -> Review:
         tokens = text.split()
         text = " ".join(tokens)
         return Review(review_id, text, tuple(_read_triplet(item, tokens, text) for item in _parse_list(labels)))
+    if _SEPARATOR in labels:
+        raise DataError(f"several {_SEPARATOR} in a line, as with opinion tags after aspect tags: {_SUPPORTED}")
     pairs = [pair.rsplit("=", 1) for pair in labels.split()]
     if all(len(pair) == 2 and re.fullmatch(r"O|T(-\w+)?|[BIESU]-\w+|-?[A-Z]+", pair[1]) for pair in pairs):
         return _read_tagged_words(pairs, review_id)

@@ -116,6 +116,8 @@ def _decode_tags(bounds: Bounds, tags: Sequence[str]) -> list[tuple[int, int, st
     for tag in tags:
         if not TAG.fullmatch(tag):
             raise DataError(f"'{tag}' is not an IOB2 tag: tags are O, B-CATEGORY and I-CATEGORY")
+        if re.search(r"[|,;+/&][BIESULM]-", tag):
+            raise DataError(f"'{tag}' holds several tags, of nested labels: keep one tag a token")
     categories = list(dict.fromkeys(map(_category_of, tags)))
     ids = [0 if tag == "O" else 2 * categories.index(_category_of(tag)) + (1 if tag[0] in "BSU" else 2) for tag in tags]
     return [(bounds[first][0], bounds[stop - 1][1], categories[index]) for first, stop, index in tags_to_spans(ids)]

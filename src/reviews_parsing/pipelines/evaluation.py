@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from reviews_parsing.training.run_log import log_dataset, log_plots
 
 if TYPE_CHECKING:
     from reviews_parsing.parser import AspectParser
-    from reviews_parsing.schema import Review
+    from reviews_parsing.schema import Review, Taxonomy
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,12 @@ class EvaluationReport:
     against: str | None = None
     against_result: Evaluation | None = None
     difference: Difference | None = None
+
+    def count_unknown(self, taxonomy: Taxonomy, mapping: Mapping[str, str | None] | None = None) -> Counter[str]:
+        """Return the number of labels by categories that no answer can have."""
+        known = {(mapping or {}).get(name, name) for name in (*taxonomy.categories, *taxonomy.implicit)}
+        names = (aspect.entity_group for review in self.reviews for aspect in review.aspects)
+        return Counter(name for name in names if name not in known)
 
     def to_json(self, max_mistakes: int, run_id: str | None = None) -> dict[str, Any]:
         """Return the report as a document for programs."""

@@ -2,7 +2,8 @@
 
 The sets are the test splits of both and every registered reference set. On each, both models are judged on the
 categories that both know and the labels have. A challenger passes if on each set it is not worse than the champion, the
-set is large enough to exclude a loss of two points, and none of its reviews was trained on.
+set is large enough to exclude a loss of two points, and none of its reviews was trained on. Polarities, implicit
+aspects and opinions, as far as the labels have them, must not be significantly worse.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from reviews_parsing.registry.versions import register, run_of, tag
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.settings import Settings
 from reviews_parsing.training.evaluate import Evaluation, evaluate
-from reviews_parsing.training.metrics import Difference, paired_bootstrap
+from reviews_parsing.training.metrics import Difference, f1_of_counts, paired_bootstrap
 
 TOLERANCE = 0.01
 """Loss of F1 below which the best estimate is still "not worse"."""
@@ -238,7 +239,10 @@ def _lost_labels(challenger: Taxonomy, champion: Taxonomy, rival: str) -> list[s
         "polarities": (champion.polarities, challenger.polarities),
     }
     lost = {kind: [label for label in old if label not in new] for kind, (old, new) in kinds.items()}
-    return [f"without the {kind} {', '.join(labels)} of version {rival}" for kind, labels in lost.items() if labels]
+    refusals = [f"without the {kind} {', '.join(labels)} of version {rival}" for kind, labels in lost.items() if labels]
+    if champion.opinions and not challenger.opinions:
+        refusals.append(f"without the opinions of aspects, which version {rival} has")
+    return refusals
 
 
 def _compare(
@@ -270,6 +274,7 @@ def _compare(
         difference = Difference(mean, min(low, mean - RULE_OF_THREE / support), high)
         comparison = replace(comparison, champion=results[1], difference=difference)
         refusals += _refusals(comparison, results[0], results[1], difference, rival or "")
+        refusals += _part_refusals(comparison.name, results[0], results[1], rival or "")
     if trained_on := texts.overlap(reviews) if texts else []:
         refusals.append(
             f"trained on {len(trained_on)} of the {len(reviews)} reviews of {comparison.name} "
@@ -299,6 +304,23 @@ def _refusals(
         if right_of_champion >= MIN_SPANS_OF_CATEGORY and not right:
             refusals.append(
                 f"without a right {category} on {comparison.name}, where version {rival} has {right_of_champion}"
+            )
+    return refusals
+
+
+def _part_refusals(name: str, challenger: Evaluation, champion: Evaluation, rival: str) -> list[str]:
+    """Return the reasons against a challenger whose polarities, implicit aspects or opinions are worse."""
+    refusals = []
+    for part, counts in champion.parts.items():
+        # The bootstrap takes time, and no interval of a gain lies below zero.
+        if f1_of_counts(challenger.parts[part]) >= f1_of_counts(counts):
+            continue
+        difference = paired_bootstrap(challenger.parts[part], counts)
+        if difference.high < 0:
+            mean, low, high = (100 * figure for figure in difference)
+            refusals.append(
+                f"worse than version {rival} in {part} on {name} (F1 {mean:+.1f} points, 95 % interval {low:+.1f} to "
+                f"{high:+.1f}, {int(counts[:, 2].sum())} labels)"
             )
     return refusals
 

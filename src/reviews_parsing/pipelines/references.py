@@ -73,6 +73,7 @@ def add_reference_set(
     aspects = [aspect for review in reviews for aspect in review.aspects if aspect.span]
     if not aspects:
         raise DataError(f"{source} has no labelled span, so no model can be compared on it")
+    data.check_labelled(source, reviews)
     digest = data.compute_digest({"reference": reviews})
     former = [reference for reference in list_reference_sets(model_name) if reference.name == name]
     if [reference.digest for reference in former] == [digest]:

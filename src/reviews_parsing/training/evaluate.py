@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,6 +57,9 @@ class Evaluation:
     `implicit` (aspects without a span) and `tasd` (all aspects) require the correct span, category and polarity, `quad`
     also the opinion. They are None if the labels have no implicit aspects, or no opinions.
 
+    `parts` are counts like `counts` that require more: "polarities" also the polarity, "opinions" polarity and opinion;
+    "implicit aspects" counts those. Parts that no label has are left out.
+
     `spans` and `polarities` are pairs (probability, correct) of each predicted span, and of the polarity of each
     correct span.
     """
@@ -68,6 +72,7 @@ class Evaluation:
     tasd: Scores | None
     quad: Scores | None
     counts: npt.NDArray[np.int64]
+    parts: Mapping[str, npt.NDArray[np.int64]]
     spans: Sequence[tuple[float, bool]]
     polarities: Sequence[tuple[float, bool]]
     confusion: Mapping[tuple[str, str], int]
@@ -184,12 +189,39 @@ def evaluate(
         tasd=Scores.of_sets(*triples) if implicit[0] else None,
         quad=Scores.of_sets(*quads) if any(opinion for _, _, opinion, _, _ in quads[0]) else None,
         counts=table,
+        parts=_count_parts(len(reviews), *quads),
         spans=[(probability, is_correct) for _, probability, is_correct in spans],
         polarities=polarities,
         confusion=confusion,
         mistakes=mistakes,
         seconds=seconds,
     )
+
+
+def _count_parts(size: int, gold: set[Quad], predicted: set[Quad]) -> dict[str, npt.NDArray[np.int64]]:
+    """Return the counts of each review that require polarities, implicit aspects or opinions to be right."""
+    sides = (gold, predicted)
+    polarities, implicit = (
+        [
+            {(number, span, group, polarity) for number, span, _, group, polarity in side if bool(span) is explicit}
+            for side in sides
+        ]
+        for explicit in (True, False)
+    )
+    parts: dict[str, Sequence[set[Any]]] = {}
+    if any(polarity for *_, polarity in polarities[0]):
+        parts["polarities"] = polarities
+    if implicit[0]:
+        parts["implicit aspects"] = implicit
+    if any(opinion for _, _, opinion, _, _ in gold):
+        parts["opinions"] = sides
+    return {name: _count_by_review(size, *side) for name, side in parts.items()}
+
+
+def _count_by_review(size: int, gold: set[Any], predicted: set[Any]) -> npt.NDArray[np.int64]:
+    """Return the numbers of correct, predicted and gold items, whose first member is the number of their review."""
+    columns = [np.array([item[0] for item in items], dtype=np.int64) for items in (gold & predicted, predicted, gold)]
+    return np.stack([np.bincount(column, minlength=size) for column in columns], axis=1)
 
 
 def _opinion_span(aspect: Aspect) -> Span:

@@ -147,7 +147,12 @@ def paired_bootstrap(
         weights = np.bincount(rng.integers(0, count, count), minlength=count)
         differences[i] = _f1(weights @ challenger) - _f1(weights @ champion)
     low, high = np.quantile(differences, [0.025, 0.975])
-    return Difference(_f1(challenger.sum(axis=0)) - _f1(champion.sum(axis=0)), float(low), float(high))
+    return Difference(f1_of_counts(challenger) - f1_of_counts(champion), float(low), float(high))
+
+
+def f1_of_counts(counts: npt.NDArray[np.int64]) -> float:
+    """Return the micro-F1 of counts of shape [reviews, 3]: correct, predicted and gold entities of a review."""
+    return _f1(counts.sum(axis=0))
 
 
 def _f1(counts: npt.NDArray[np.int64]) -> float:

@@ -8,13 +8,18 @@ A file that fits no shape, or several, is refused.
 from __future__ import annotations
 
 import json
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from reviews_parsing.data.label_fields.flat import infer_flat
+from reviews_parsing.data.label_fields.roles import count_labels
 from reviews_parsing.data.label_fields.shapes import RESERVED_KEYS, Fields, Shape, field_names
 from reviews_parsing.data.label_fields.spans import infer_spans
 from reviews_parsing.data.label_fields.tagged import infer_tagged
+from reviews_parsing.data.labels import LabelWarning
 from reviews_parsing.data.records import Record, read_records
+from reviews_parsing.data.tokens import UNCATEGORISED
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Review
 
@@ -53,7 +58,24 @@ def decode_records(
             reviews.append((line, review))
     if not any(review.aspects for _, review in reviews):
         raise DataError(f"{name}: not one label in '{shape.label_field}': {HINT}")
+    if not fields.labels:
+        _warn_of_unread(reviews, shape, name)
     yield from reviews
+
+
+def _warn_of_unread(reviews: Sequence[tuple[int, Review]], shape: Shape, name: str) -> None:
+    """Warn of lists of labels in other fields, such as relations, and of labels without a category among others."""
+    unread: Counter[str] = Counter()
+    for _, review in reviews:
+        for field, value in review.meta.items():
+            if field.removeprefix("source_") not in (*RESERVED_KEYS, *shape.equal_fields):
+                unread[f"labels of the field '{field}'"] += count_labels(value)
+    messages = [f"{count} {description}" for description, count in unread.items() if count]
+    categories = Counter(aspect.entity_group for _, review in reviews for aspect in review.aspects)
+    if len(categories) > 1 and (count := categories[UNCATEGORISED]):
+        messages.append(f"the category of {count} of {categories.total()} labels, which have none")
+    if messages:
+        warnings.warn(f"{name}: not read: {', '.join(messages)}", LabelWarning, stacklevel=3)
 
 
 def infer_shape(records: Sequence[Record], fields: Fields = Fields()) -> Shape:
@@ -75,8 +97,8 @@ def infer_shape(records: Sequence[Record], fields: Fields = Fields()) -> Shape:
 def _check_status(records: Sequence[Record]) -> None:
     """Reject records that an annotator did not accept, as Prodigy marks them."""
     for name in field_names(records):
-        values = [record.get(name) for record in records]
-        if all(isinstance(value, str) and value in _STATUS for value in values):
+        values = [record[name] for record in records if record.get(name) is not None]
+        if values and all(isinstance(value, str) and value in _STATUS for value in values):
             count = sum(value != "accept" for value in values)
             if count:
                 raise DataError(

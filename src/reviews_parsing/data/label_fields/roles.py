@@ -5,20 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from reviews_parsing.data import polarities
 from reviews_parsing.data.label_fields.items import (
     Item,
     compute_stop,
     cut_span,
+    flatten,
     is_null,
     occurrences,
     offsets,
     to_int,
 )
 from reviews_parsing.data.label_fields.shapes import is_strings, quote
+from reviews_parsing.data.label_fields.units import find_other_unit, is_aligned
 from reviews_parsing.errors import DataError
-from reviews_parsing.tagging import words
 
 LABEL_NAME = re.compile(r"(^|[._])(labels?|entity(_?(type|group))?|category|type|tags?|class|ner)$", re.IGNORECASE)
 _WORD_NAME = re.compile(
@@ -29,7 +31,10 @@ _START_NAME = re.compile(r"(^|[._])(start|begin|from|first|offset|char_?start)",
 _END_NAME = re.compile(r"(^|[._])(end|stop|to|last|char_?end)([._]|$|offset|char|_)", re.IGNORECASE)
 _LENGTH_NAME = re.compile(r"(^|[._])(len|length|size)$", re.IGNORECASE)
 _ORDINAL_NAME = re.compile(r"(^|[._])(ordinal|occurrence)$", re.IGNORECASE)
-_NOT_OFFSET_NAME = re.compile(r"(^|[._])(id|user|annotator|token.*|.*_id|confidence|count)$", re.IGNORECASE)
+_NOT_OFFSET_NAME = re.compile(
+    r"(^|[._])(id|user|annotator|token.*|.*_id|confidence|count|.*(polarity|sentiment).*)$", re.IGNORECASE
+)
+_POLARITY_NAME = re.compile(r"polarity|sentiment", re.IGNORECASE)
 
 
 class AmbiguityError(DataError):
@@ -49,6 +54,19 @@ class Roles:
     opinion: str | None = None
     ordinal: str | None = None
     is_verified: bool = False
+
+
+def count_labels(value: Any) -> int:
+    """Return the number of polarities in a list, and of objects with one or a string under a usual name of a label."""
+    members = value if isinstance(value, list) else []
+    items = [flatten(item) for item in members if isinstance(item, dict)]
+    return sum(isinstance(member, str) and polarities.standardise(member) is not None for member in members) + sum(
+        any(
+            isinstance(member, str) and (LABEL_NAME.search(key) or polarities.standardise(member))
+            for key, member in item.items()
+        )
+        for item in items
+    )
 
 
 def infer_roles(rows: Sequence[tuple[Item, str]], has_tokens: bool) -> Roles:
@@ -140,6 +158,8 @@ def _list_offsets(ints: Sequence[str]) -> Iterator[tuple[str, str, str]]:
 def _check_alignment(rows: Sequence[tuple[Item, str]], start: str, end: str, mode: str, has_tokens: bool) -> None:
     """Raise AmbiguityError if offsets without words do not fall on words: they count something else."""
     misaligned = _count_misaligned(rows, start, end, mode)
+    if misaligned and (unit := find_other_unit([(text, offsets(i, start, end)) for i, text in rows], mode)):
+        raise AmbiguityError(f"the offsets seem to count {unit}: convert them to characters of the text")
     has_better = misaligned and mode == "end" and _count_misaligned(rows, start, end, "inclusive") < misaligned
     if misaligned and (has_tokens or has_better or 2 * misaligned > len(rows)):
         raise AmbiguityError(
@@ -151,16 +171,8 @@ def _check_alignment(rows: Sequence[tuple[Item, str]], start: str, end: str, mod
 
 def _count_misaligned(rows: Sequence[tuple[Item, str]], start: str, end: str, mode: str) -> int:
     """Return the number of spans with an edge inside a word or beside white space."""
-    misaligned = 0
-    for item, text in rows:
-        first, last = offsets(item, start, end)
-        bounds = words(text)
-        stop = compute_stop(first, last, mode)
-        # A span that ends in an apostrophe or hyphen inside a word.
-        is_cut = not text[stop - 1 : stop].isalnum() and text[stop : stop + 1].isalnum()
-        is_aligned = first in {bound[0] for bound in bounds} and stop in {bound[1] for bound in bounds}
-        misaligned += is_cut or not is_aligned
-    return misaligned
+    spans = ((text, *offsets(item, start, end)) for item, text in rows)
+    return sum(not is_aligned(text, first, compute_stop(first, last, mode)) for text, first, last in spans)
 
 
 def _infer_words(
@@ -192,6 +204,24 @@ def _infer_words(
     return _name_roles(rows, Roles(word=found[0], ordinal=ordinal, is_verified=True), strings, lists)
 
 
+def _check_polarities(rows: Sequence[tuple[Item, str]], keys: Sequence[str], has_polarity: bool) -> None:
+    """Raise DataError if a key holds polarities in an unknown form: misspelt, as numbers, or of other scales.
+
+    `has_polarity` tells that another key holds polarities, whose scores numbers may be.
+    """
+    for key in dict.fromkeys(key for item, _ in rows for key in item if not has_polarity):
+        if _POLARITY_NAME.search(key) and any(isinstance(item.get(key), int | float) for item, _ in rows):
+            raise DataError(f"the polarities in '{key}' are numbers: export their names")
+    for key in keys:
+        names = list(dict.fromkeys(str(item[key]) for item, _ in rows if not is_null(item.get(key))))
+        unknown = [name for name in names if polarities.standardise(name) is None]
+        is_mixed = len(unknown) < len(names) and any(map(polarities.resembles_polarity, unknown))
+        if unknown and (is_mixed or _POLARITY_NAME.search(key)):
+            raise DataError(
+                f"'{key}' holds {quote(unknown)[:60]}, not only polarities: write {', '.join(polarities.POLARITIES)}"
+            )
+
+
 def _name_roles(rows: Sequence[tuple[Item, str]], roles: Roles, strings: Sequence[str], lists: Sequence[str]) -> Roles:
     """Complete the roles: polarity, opinion and category."""
     others = [key for key in strings if key != roles.word]
@@ -199,6 +229,7 @@ def _name_roles(rows: Sequence[tuple[Item, str]], roles: Roles, strings: Sequenc
         key for key in others if polarities.are_polarities([i[key] for i, _ in rows if not is_null(i.get(key))])
     ]
     others = [key for key in others if key not in polarity_keys]
+    _check_polarities(rows, others, bool(polarity_keys))
     opinions = [
         key
         for key in others
@@ -214,6 +245,12 @@ def _name_roles(rows: Sequence[tuple[Item, str]], roles: Roles, strings: Sequenc
         others = [key for key in others if LABEL_NAME.search(key)]
         if len(others) != 1:
             raise DataError(f"it is unclear which of {', '.join([*strings, *lists])} is the category")
+    used = (roles.start, roles.end, roles.ordinal)
+    unnamed = [key for item, _ in rows for key in item if key.isdecimal() and type(item[key]) is int]
+    if unknown := [key for key in dict.fromkeys(unnamed) if key not in used]:
+        raise DataError(
+            f"the numbers at position {unknown[0]} of each item may be polarities or ids: name or remove them"
+        )
     if len(polarity_keys) > 1 or len(opinions) > 1:
         raise DataError(f"{quote(polarity_keys if len(polarity_keys) > 1 else opinions)} have the same role")
     if (

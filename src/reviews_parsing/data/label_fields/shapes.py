@@ -22,12 +22,16 @@ class Fields(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """A recognised shape: its reader, the fields of text and labels, and if each record is one aspect of its text."""
+    """A recognised shape: its reader, the fields of text and labels, and if each record is one aspect of its text.
+
+    `equal_fields` hold the same labels.
+    """
 
     read: Read
     text_field: str
     label_field: str
     is_flat: bool = False
+    equal_fields: tuple[str, ...] = ()
 
 
 def quote(names: Sequence[str]) -> str:

@@ -83,7 +83,7 @@ def _choose_shape(records: Sequence[Record], shapes: Sequence[tuple[Shape, Roles
             raise DataError(
                 f"'{first.label_field}' and '{shape.label_field}' both hold labels: choose with --labels-field"
             )
-    return first
+    return first._replace(equal_fields=tuple(shape.label_field for shape, *_ in shapes))
 
 
 def _is_tokenization(records: Sequence[Record], shape: Shape, tables: Sequence[Any], roles: Roles) -> bool:

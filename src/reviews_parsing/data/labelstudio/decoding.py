@@ -107,7 +107,9 @@ def decode(data: bytes, name: str, text_field: str | None = None) -> Iterator[tu
     """
     tasks, empty_count = _read_tasks(data, name, text_field)
     unused = Counter(unused_name for task in tasks for unused_name in task.unused)
-    unused.update({"empty tasks": empty_count} if empty_count else {})
+    unlabelled_count = sum(not task.is_labelled for task in tasks) if any(task.is_labelled for task in tasks) else 0
+    unused.update({"empty tasks": empty_count, "tasks without annotations": unlabelled_count})
+    unused = +unused
     if unused:
         counts = ", ".join(f"{count} {unused_name}" for unused_name, count in unused.items())
         warnings.warn(f"{name}: not read: {counts}", LabelWarning, stacklevel=2)
@@ -231,12 +233,20 @@ def _choose_controls(entries: Sequence[_Entry], text_field: str | None) -> _Cont
     for item in results:
         if item["type"] == "choices" and item.get("id") in region_ids:
             choices.setdefault(item.get("from_name"), []).extend(_get_strings(item["value"], "choices"))
+    if len(choices) == 1:
+        choices = {name: values for name, values in choices.items() if _may_be_polarity(name, values)}
     named = [control for control, values in choices.items() if polarities.are_polarities(values)]
     return _Controls(
         _choose_control(categories, CATEGORY, "label spans"),
         _choose_control(named if len(choices) > 1 and named else list(choices), POLARITY, "choose for spans"),
         text_field or _infer_text_field(entries),
     )
+
+
+def _may_be_polarity(control: Any, values: Sequence[str]) -> bool:
+    """Return True for a control of polarities by its name or its choices."""
+    is_named = re.search("polarity|sentiment", str(control), re.IGNORECASE) is not None
+    return is_named or any(polarities.standardise(v) or polarities.resembles_polarity(v) for v in values)
 
 
 def _choose_control(controls: Collection[Any], standard_name: str, action: str) -> Any:
@@ -281,6 +291,8 @@ def _read_task(source: _Entry, controls: _Controls) -> Task:
     model_version = prediction.get("model_version")
     model_version, author = (None if value is None else str(value) for value in (model_version, author))
     provenance = (model_version, author, _read_time(annotation))
+    unused += ("annotations of tasks that have a later one or a ground truth",) * _count_other(entry)
+    unused += tuple(f"choices of control '{name}'" for name in _list_min_choices(entry))
     return Task(number, review, bool(annotation), predicted_aspects, *provenance, unlinked_opinions, unused)
 
 
@@ -337,6 +349,24 @@ def _select_last(annotations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return valid_annotations[max(valid_annotations)] if valid_annotations else {}
 
 
+def _count_other(entry: Mapping[str, Any]) -> int:
+    """Return the number of annotations of a task that are not read, without skipped ones."""
+    annotations = _get_list(entry, "annotations") or _get_list(entry, "completions")
+    return max(0, sum(isinstance(item, dict) and not item.get("was_cancelled") for item in annotations) - 1)
+
+
+def _list_min_choices(entry: Mapping[str, Any]) -> list[str]:
+    """Return the columns of a row of JSON-MIN that hold polarities of the whole text."""
+    values = {key: value if isinstance(value, list) else [value] for key, value in entry.items() if _MIN_KEY in entry}
+    return [
+        key
+        for key, value in values.items()
+        if key not in (*_MIN_METADATA, POLARITY)
+        and all(isinstance(v, str) and polarities.standardise(v) for v in value)
+        if value
+    ]
+
+
 def _find_text(data: Mapping[str, Any], text_field: str | None) -> str:
     strings = {key: value for key, value in data.items() if isinstance(value, str) and key != REVIEW_ID}
     if text_field in strings:
@@ -370,6 +400,7 @@ def _read_aspects(
             opinions[item.get("id")] = Opinion(*span)
     opinion_ids = _link_opinions(result, opinions)
     linked_ids = set(opinion_ids.values())
+    aspect_ids = {item.get("id") for item in regions if item.get("from_name") == controls.category}
     aspects: list[Aspect] = []
     for item, (word, start, end) in zip(regions, spans, strict=True):
         if item.get("from_name") != controls.category or item.get("from_name") == OPINION:
@@ -390,10 +421,12 @@ def _read_aspects(
             paths = item["value"].get("taxonomy") or []
             linked_ids |= {item.get("id")} if opinion and paths else set()
             aspects += [_read_implicit(path, opinion) for path in paths]
-    return tuple(aspects), len(opinions.keys() - linked_ids), _list_unused(result, controls)
+    return tuple(aspects), len(opinions.keys() - linked_ids), _list_unused(result, controls, set(opinions), aspect_ids)
 
 
-def _list_unused(result: Sequence[dict[str, Any]], controls: _Controls) -> tuple[str, ...]:
+def _list_unused(
+    result: Sequence[dict[str, Any]], controls: _Controls, opinion_ids: Collection[Any], aspect_ids: Collection[Any]
+) -> tuple[str, ...]:
     """Return a description of each result that is not read."""
     region_ids = {item.get("id") for item in result if item["type"] == "labels"}
     unused = []
@@ -403,13 +436,22 @@ def _list_unused(result: Sequence[dict[str, Any]], controls: _Controls) -> tuple
             "labels": control in (controls.category, OPINION),
             "choices": control == controls.polarity and item.get("id") in region_ids,
             "taxonomy": control in (IMPLICIT, JUDGES, None),
-            "relation": True,
+            "relation": _links_opinion(item, opinion_ids, aspect_ids),
         }.get(result_type, False)
         if not is_used:
-            unused.append(f"{result_type} of control '{control}'")
+            unused.append(
+                "relations of other controls than category and opinion"
+                if result_type == "relation"
+                else f"{result_type} of control '{control}'"
+            )
         elif result_type == "labels" and not item["value"].get("labels"):
             unused.append(f"regions of control '{control}' without a label")
     return tuple(unused)
+
+
+def _links_opinion(item: Mapping[str, Any], opinion_ids: Collection[Any], aspect_ids: Collection[Any]) -> bool:
+    ends = (item.get("from_id"), item.get("to_id"))
+    return any(one in opinion_ids and other in aspect_ids for one, other in (ends, ends[::-1]))
 
 
 def _link_opinions(result: Sequence[Mapping[str, Any]], opinions: Mapping[Any, Opinion]) -> dict[Any, Any]:
