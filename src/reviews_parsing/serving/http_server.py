@@ -11,20 +11,23 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 
+import httptools
 import uvicorn
 from mlserver.logging import logger
 from mlserver.rest.logging import disable_health_access_logs
 from mlserver.settings import Settings as ServerSettings
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from reviews_parsing.serving.clients import ClientIdentity
 from reviews_parsing.serving.limits import limit_log
 from reviews_parsing.serving.pace import RefusalPace
 from reviews_parsing.settings import Settings
 
-# Open files beside REST connections: gRPC connections, the model, logs, sockets of clients of the registry.
+# Open files beside connections: the model, logs, sockets of clients of the registry.
 OTHER_FILES = 256
+# REST, gRPC and metrics.
+PORTS = 3
 
 
 class HttpServer:
@@ -44,6 +47,8 @@ class HttpServer:
             host=settings.host,
             port=port,
             http=BoundedProtocol,
+            # Another protocol would have none of these limits.
+            ws="none",
             root_path=settings.root_path,
             # Addresses of clients come from REVIEWS_PARSING_TRUSTED_PROXIES alone.
             proxy_headers=False,
@@ -90,7 +95,7 @@ class _UvicornServer(uvicorn.Server):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Connection whose client must send the headers of a request in time, and few enough of them.
+    """Connection whose client must send the headers of a request in time, few enough of them, and few requests ahead.
 
     Beyond `max_connections`, a new connection replaces the one that has waited longest for bytes of its client, of the
     address with most such connections, so that clients that hold connections open do not keep others out.
@@ -102,6 +107,8 @@ class BoundedProtocol(HttpToolsProtocol):
         # Whether the next byte belongs to the headers of a request, not to a body.
         self._in_headers = True
         self._timer: asyncio.TimerHandle | None = None
+        # The request that is being answered; others may wait in the pipeline.
+        self._answering: RequestResponseCycle | None = None
         # Shared by all connections of a server: those that wait for a request or its body, the oldest first.
         state: Any = self.server_state
         if not hasattr(state, "waiting"):
@@ -115,6 +122,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Register the connection, and drop one if there are too many."""
         super().connection_made(transport)
+        peer = self.client[0] if self.client else ""
+        # As the queue divides work: the hosts of an IPv6 network are one client.
+        self.address = self._identity.identify(peer, "", "").address
+        self._is_proxy = self._identity.is_proxy(peer)
         if not self._pace.admits(self.address):
             limit_log.record("refusals_per_second")
             self.drop()
@@ -127,16 +138,13 @@ class BoundedProtocol(HttpToolsProtocol):
             [(heaviest, _)] = addresses.most_common(1)
             next(connection for connection in self._waiting if connection.address == heaviest).drop()
 
-    @property
-    def address(self) -> str:
-        """Address of the client."""
-        return self.client[0] if self.client else ""
-
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection, and count a request that its client abandoned."""
         self._stop_waiting()
-        if self.cycle and not self.cycle.response_complete and not self._identity.is_proxy(self.address):
+        if self.cycle and not self.cycle.response_complete and not self._is_proxy:
             self._pace.abandon(self.address)
+        if self._answering:
+            self._disconnect(self._answering)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -146,13 +154,39 @@ class BoundedProtocol(HttpToolsProtocol):
                 # The time for headers begins with their first byte; before, the connection may be idle.
                 self._wait(self._settings.header_seconds)
             self._header_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if self._in_headers and self._header_bytes > self._settings.max_header_bytes:
             limit_log.record("max_header_bytes")
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
+    def _parse(self, data: bytes) -> None:
+        """Parse bytes, and refuse those that are not HTTP."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(HTTPStatus.BAD_REQUEST)
+
+    def _ignore_upgrade(self, data: bytes) -> None:
+        """Parse a request again without the header Upgrade, because the parser takes its body for another protocol."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return
+        line = b"%b %b HTTP/%b\r\n" % (method, self.url, self.parser.get_http_version().encode())
+        headers = (b"%b: %b\r\n" % header for header in self.headers if header[0] != b"upgrade")
+        self.parser = httptools.HttpRequestParser(self)
+        self._parse(b"".join((line, *headers, b"\r\n", data)))
+
     def on_headers_complete(self) -> None:
-        """Start the request, whose body may be missing."""
+        """Start the request, whose body may be missing. Raises OverflowError if too many are ahead of it."""
+        if self.parser.should_upgrade():
+            return
+        if len(self.pipeline) >= self._settings.max_pipelined:
+            limit_log.record("max_pipelined")
+            raise OverflowError
         self._in_headers = False
         self._stop_timer()
         self._waiting.setdefault(self)
@@ -160,6 +194,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Expect headers again."""
+        if self.parser.should_upgrade():
+            return
         super().on_message_complete()
         self._in_headers, self._header_bytes = True, 0
         self._stop_waiting()
@@ -169,8 +205,20 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the end of a body that was answered before it was received."""
         super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()
         if not self.transport.is_closing() and self.cycle.response_complete:
             self._wait(self._settings.header_seconds if self._in_headers else self._settings.body_seconds)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    @staticmethod
+    def _disconnect(cycle: RequestResponseCycle) -> None:
+        """Tell the app that its client has gone."""
+        cycle.disconnected = True
+        cycle.message_event.set()
 
     def drop(self) -> None:
         """Close the connection at once."""
@@ -202,16 +250,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self.drop()
 
     def _refuse(self, status: HTTPStatus) -> None:
-        """Answer a request without complete headers at the pace of refusals, and close the connection."""
+        """Answer a request that is incomplete or malformed at the pace of refusals, and close the connection."""
         self._stop_timer()
         if self.cycle and not self.cycle.response_complete:
-            self.drop()  # a response to an earlier request is in progress
-            return
+            if self._in_headers or self.cycle is not self._answering or self.cycle.response_started:
+                self.drop()  # a response to an earlier request, or a part of this one's, is on its way
+                return
+            self._disconnect(self.cycle)
         self.transport.pause_reading()
         self._waiting.setdefault(self)
-        self._timer = self.loop.call_later(
-            self._pace.delay(self.address, status, self._header_bytes), self._send_refusal, status
-        )
+        seconds = self._pace.delay(self.address, status, self._header_bytes)
+        if seconds:
+            limit_log.record("refusals_per_second")
+        self._timer = self.loop.call_later(seconds, self._send_refusal, status)
 
     def _send_refusal(self, status: HTTPStatus) -> None:
         self._stop_waiting()
@@ -226,8 +277,11 @@ def raise_file_limit() -> None:
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        open_files = Settings().max_connections + OTHER_FILES
+        open_files = PORTS * Settings().max_connections + OTHER_FILES
         if soft != resource.RLIM_INFINITY and soft < open_files:
             with suppress(OSError, ValueError):
                 limit = open_files if hard == resource.RLIM_INFINITY else min(open_files, hard)
                 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < open_files:
+            logger.warning("connections may need %d open files, the system permits %d (ulimit -n)", open_files, soft)
