@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -17,6 +18,7 @@ MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parse
 # Optional files: the training profile (`monitor.Profile`), the parameters of the training, the model card.
 PROFILE_FILE, TRAINING_FILE, CARD_FILE = "profile.parquet", "training.json", "README.md"
 MAX_REASON_CHARACTERS = 200
+MAX_BYTES = {CONFIG_FILE: 16 * 2**20, TOKENIZER_FILE: 64 * 2**20}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +70,12 @@ class ParserConfig:
 
     @classmethod
     def read(cls, folder: Path) -> ParserConfig:
-        """Read `parser.json` from `folder`. Raises ModelError if it is missing, damaged or of a newer format."""
+        """Read `parser.json` from `folder`.
+
+        Raises ModelError if it is missing, damaged or of a newer format, or if a file of the model cannot be read to an
+        end.
+        """
+        _require_files(folder)
         try:
             form = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
@@ -106,3 +113,16 @@ class ParserConfig:
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             reason = shorten(" ".join(str(error).split()), MAX_REASON_CHARACTERS, placeholder=" ...")
             raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {reason}); fetch it again") from error
+
+
+def _require_files(folder: Path) -> None:
+    """Raise ModelError if a file is a pipe or a device, whose reading may never end, or is too large."""
+    for name in (CONFIG_FILE, TOKENIZER_FILE, MODEL_FILE):
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            continue  # its reader says more
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelError(f"{folder / name} is not a regular file; fetch the model again")
+        if (limit := MAX_BYTES.get(name)) and status.st_size > limit:
+            raise ModelError(f"{folder / name} has {status.st_size:,} bytes, more than {limit:,}; it is damaged")

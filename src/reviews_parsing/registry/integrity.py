@@ -22,7 +22,6 @@ from reviews_parsing.model_folder import (
 CHECKSUM_TAG = "reviews_parsing.files"
 """Tag of a run and of a version: its model files as JSON, `{name: {"sha256": ..., "bytes": ...}}`."""
 MAX_FILES = 50
-MAX_CONFIG_BYTES, MAX_TOKENIZER_BYTES = 16 * 2**20, 64 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +105,6 @@ def require_loadable(folder: Path) -> None:
     """Load every part of a model folder once. Raises ModelError if it is incomplete, too large or damaged."""
     if missing := missing_file(folder):
         raise ModelError(f"{folder} is incomplete: it has no {missing}")
-    for name, limit in ((CONFIG_FILE, MAX_CONFIG_BYTES), (TOKENIZER_FILE, MAX_TOKENIZER_BYTES)):
-        if (size := (folder / name).stat().st_size) > limit:
-            raise ModelError(f"{folder / name} has {size:,} bytes, more than {limit:,}; it is damaged")
     ParserConfig.read(folder)
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
