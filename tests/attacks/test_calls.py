@@ -42,7 +42,8 @@ def reached(server: Server, limit: str) -> float:
 def message(text: bytes) -> bytes:
     request = pb.ModelInferRequest(model_name=MODEL_NAME)
     request.inputs.add(name="text", datatype="BYTES", shape=[1]).contents.bytes_contents.append(text)
-    return request.SerializeToString()
+    content: bytes = request.SerializeToString()
+    return content
 
 
 @contextmanager
