@@ -30,7 +30,7 @@ IPV6_CLIENTS = """
 import asyncio, uvicorn
 from unittest.mock import Mock
 from uvicorn.server import ServerState
-from reviews_parsing.serving.http_server import BoundedProtocol
+from reviews_parsing.serving.connections import BoundedProtocol
 from reviews_parsing.serving.pace import RefusalPace
 
 async def app(scope, receive, send):
