@@ -265,3 +265,16 @@ def test_requests_ahead_of_answers_end_with_their_connection(limited: Server) ->
 def test_hosts_of_an_ipv6_network_are_one_client() -> None:
     run = subprocess.run([sys.executable, "-c", IPV6_CLIENTS], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def test_answers_that_are_not_taken_end_the_connection(limited: Server) -> None:
+    # The answer repeats the id, and is larger than the buffers of sockets.
+    body = json.dumps({"id": "x" * 6_000_000, "inputs": [tensor()]})
+    post = f"POST {MODEL}/infer HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    before = reached(limited, "body_seconds")
+    with connections(limited, 1, post + post):
+        deadline = time.monotonic() + DEADLINE
+        while reached(limited, "body_seconds") == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert limited.infer(["Lovely soup."]).status == 200

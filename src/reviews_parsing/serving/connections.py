@@ -29,6 +29,8 @@ class BoundedProtocol(HttpToolsProtocol):
         # Whether the next byte belongs to the headers of a request, not to a body.
         self._in_headers = True
         self._timer: asyncio.TimerHandle | None = None
+        # Set while the client takes no answer.
+        self._unread_timer: asyncio.TimerHandle | None = None
         # The request that is being answered; others may wait in the pipeline.
         self._answering: RequestResponseCycle | None = None
         # Shared by all connections of a server: those that wait for a request or its body, the oldest first.
@@ -62,6 +64,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection, and count a request that its client abandoned."""
+        self._stop_unread()
         self._stop_waiting()
         if self.cycle and not self.cycle.response_complete and not self._is_proxy:
             self._pace.abandon(self.address)
@@ -132,6 +135,28 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self.transport.is_closing() and self.cycle.response_complete:
             self._wait(self._settings.header_seconds if self._in_headers else self._settings.body_seconds)
 
+    def pause_writing(self) -> None:
+        """Wait until the client takes the answers that were sent, for a limited time."""
+        super().pause_writing()
+        self._waiting.setdefault(self)
+        self._unread_timer = self.loop.call_later(self._settings.body_seconds, self._unread)
+
+    def resume_writing(self) -> None:
+        """Continue to send answers."""
+        super().resume_writing()
+        self._stop_unread()
+        if self._in_headers and not self._timer:
+            self._waiting.pop(self, None)
+
+    def _unread(self) -> None:
+        limit_log.record("body_seconds")
+        self.drop()
+
+    def _stop_unread(self) -> None:
+        if self._unread_timer:
+            self._unread_timer.cancel()
+            self._unread_timer = None
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
         super()._start_asgi_task(cycle, app)
@@ -144,6 +169,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def drop(self) -> None:
         """Close the connection at once."""
+        self._stop_unread()
         self._stop_waiting()
         self.transport.abort()
 
@@ -154,7 +180,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._timer = self.loop.call_later(seconds, self._late)
 
     def _stop_waiting(self) -> None:
-        self._waiting.pop(self, None)
+        if not self._unread_timer:
+            self._waiting.pop(self, None)
         self._stop_timer()
 
     def _stop_timer(self) -> None:
