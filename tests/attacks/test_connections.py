@@ -278,3 +278,15 @@ def test_answers_that_are_not_taken_end_the_connection(limited: Server) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
     assert limited.infer(["Lovely soup."]).status == 200
+
+
+def test_an_answer_may_take_longer_than_the_time_for_headers(start: Start) -> None:
+    body = json.dumps({"id": "x" * 6_000_000, "inputs": [tensor()]})
+    post = f"POST {MODEL}/infer HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    with start(REVIEWS_PARSING_HEADER_SECONDS="1") as server, connections(server, 1, post) as [connection]:
+        time.sleep(2)
+        size = 0
+        while size < len(body):
+            chunk = connection.recv(1 << 20)
+            assert chunk
+            size += len(chunk)

@@ -147,6 +147,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_unread()
         if self._in_headers and not self._timer:
             self._waiting.pop(self, None)
+            if self.cycle.response_complete:
+                self._wait(self._settings.header_seconds)
 
     def _unread(self) -> None:
         limit_log.record("body_seconds")
@@ -190,6 +192,9 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _late(self) -> None:
+        if self._unread_timer:
+            self._timer = None
+            return  # the answer is still on its way
         if not self._in_headers:
             limit_log.record("body_seconds")
         elif self._header_bytes:
