@@ -72,8 +72,8 @@ DOUBLE_PARAM, UINT64_PARAM = 4, 5
 # First bytes of compressed messages; as protocol buffers they would be an unknown wire type, and field 15.
 GZIP_BEGIN, ZLIB_BEGINS = b"\x1f\x8b", (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 
-# Calls that a connection may hold at the same time; clients queue more.
-CALLS_PER_CONNECTION = 64
+# Calls at the same time for each connection of the limit, in all; more are refused.
+CALLS_PER_CONNECTION = 8
 
 Method = Callable[[Any, Any, Any], Awaitable[Any]]
 
@@ -288,8 +288,9 @@ class GrpcServer(MLServerGrpcServer):  # type: ignore[misc]
 
     async def start(self) -> None:
         """Serve until stopped."""
-        # Without a limit of gRPC's own: it would count calls that have ended, but whose clients take no answer.
-        self._server = aio.server(options=self._get_options())
+        # Beyond the limit of `WaitingCalls`: gRPC also counts calls that have ended, but whose clients take no answer.
+        limit = CALLS_PER_CONNECTION * Settings().max_connections
+        self._server = aio.server(options=self._get_options(), maximum_concurrent_rpcs=limit)
         add_GRPCInferenceServiceServicer_to_server(self._servicer, _BoundedServer(self._server, self._servicer))
         address = f"{self._settings.host}:{self._settings.grpc_port}"
         self._server.add_insecure_port(address)
@@ -305,7 +306,6 @@ class GrpcServer(MLServerGrpcServer):  # type: ignore[misc]
         settings = Settings()
         options = {
             "grpc.max_allowed_incoming_connections": max(1, settings.max_connections // 2),
-            "grpc.max_concurrent_streams": CALLS_PER_CONNECTION,
             "grpc.server_handshake_timeout_ms": round(settings.header_seconds * 1000),
             # Without a call; clients connect again.
             "grpc.max_connection_idle_ms": round(settings.body_seconds * 1000),
