@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from reviews_parsing import AspectParser, DataError, ModelError, data
 from reviews_parsing.encoder import MAX_BATCH_TOKENS, MAX_PADDING_TOKENS, Encoder
 from reviews_parsing.model_folder import ParserConfig
+from reviews_parsing.registry.signatures import signature_file
 from reviews_parsing.schema import Aspect
 from reviews_parsing.tagging import words
 from reviews_parsing.tagging.decode import DEFAULT_THRESHOLD
@@ -172,6 +173,39 @@ def test_blank_texts_have_no_aspects(parser: AspectParser) -> None:
 def test_the_error_for_a_text_that_is_not_a_string_names_its_index(parser: AspectParser) -> None:
     with pytest.raises(DataError, match="text 1 must be a string, not NoneType"):
         parser.parse(["fine", None])  # type: ignore[list-item]
+
+
+def test_the_error_for_a_text_that_is_not_unicode_names_its_index(parser: AspectParser) -> None:
+    with pytest.raises(DataError, match="text 1 is not Unicode: character 5 is a lone surrogate"):
+        parser.parse(["fine", os.fsdecode(b"soup \xff")])
+
+
+@pytest.mark.parametrize("name", ["parser.json", "tokenizer.json", "model.onnx"])
+@pytest.mark.parametrize("special", ["pipe", "device", "folder"])
+def test_files_of_a_model_that_never_end_are_refused(
+    champion_folder: Path, tmp_path: Path, name: str, special: str
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for file in champion_folder.iterdir():
+        (folder / file.name).symlink_to(file)
+    (folder / name).unlink()
+    match special:
+        case "pipe":
+            os.mkfifo(folder / name)
+        case "device":
+            (folder / name).symlink_to("/dev/zero")
+        case "folder":
+            (folder / name).mkdir()
+    with pytest.raises(ModelError, match=f"{name} is not a regular file"):
+        AspectParser.load(folder)
+
+
+def test_the_working_directory_may_be_the_model(champion_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(champion_folder)
+    assert AspectParser.load(".").parse(["Lovely soup."])
+    for path in (Path(), champion_folder / "x" / ".."):
+        assert signature_file(path) == champion_folder.with_name(f"{champion_folder.name}.sig")
 
 
 def test_invalid_model_folders_are_refused(tmp_path: Path, champion_folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import shorten
@@ -17,7 +18,7 @@ MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE = "model.onnx", "tokenizer.json", "parse
 # Optional files: the training profile (`monitor.Profile`), the parameters of the training, the model card.
 PROFILE_FILE, TRAINING_FILE, CARD_FILE = "profile.parquet", "training.json", "README.md"
 MAX_REASON_CHARACTERS = 200
-MAX_CONFIG_BYTES, MAX_TOKENIZER_BYTES = 16 * 2**20, 64 * 2**20
+MAX_BYTES = {CONFIG_FILE: 16 * 2**20, TOKENIZER_FILE: 64 * 2**20}
 MAX_WINDOW = 100_000
 
 
@@ -70,8 +71,12 @@ class ParserConfig:
 
     @classmethod
     def read(cls, folder: Path) -> ParserConfig:
-        """Read `parser.json` from `folder`. Raises ModelError if it is missing, damaged or of a newer format."""
-        require_bounded(folder)
+        """Read `parser.json` from `folder`.
+
+        Raises ModelError if it is missing, damaged or of a newer format, or if a file of the model cannot be read to an
+        end.
+        """
+        _require_bounded(folder)
         try:
             form = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
@@ -114,9 +119,14 @@ class ParserConfig:
             raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {reason}); fetch it again") from error
 
 
-def require_bounded(folder: Path) -> None:
-    """Raise ModelError if a file that is read as a whole is larger than any model's, before it is read."""
-    for name, limit in ((CONFIG_FILE, MAX_CONFIG_BYTES), (TOKENIZER_FILE, MAX_TOKENIZER_BYTES)):
-        file = folder / name
-        if file.is_file() and (size := file.stat().st_size) > limit:
-            raise ModelError(f"{file} has {size:,} bytes, more than {limit:,}; it is damaged")
+def _require_bounded(folder: Path) -> None:
+    """Raise ModelError if a file is a pipe or a device, whose reading may never end, or is too large."""
+    for name in (CONFIG_FILE, TOKENIZER_FILE, MODEL_FILE):
+        try:
+            status = (folder / name).stat()
+        except OSError:
+            continue  # its reader says more
+        if not stat.S_ISREG(status.st_mode):
+            raise ModelError(f"{folder / name} is not a regular file; fetch the model again")
+        if (limit := MAX_BYTES.get(name)) and status.st_size > limit:
+            raise ModelError(f"{folder / name} has {status.st_size:,} bytes, more than {limit:,}; it is damaged")

@@ -149,11 +149,16 @@ class AspectParser:
     def parse(self, texts: Sequence[str], min_score: float = 0.0, spans_only: bool = False) -> list[ParsedReview]:
         """Return the aspects of each text with a score of at least `min_score`, in the order of the texts.
 
-        With `spans_only`, omits implicit aspects. Raises DataError if a text is not a string.
+        With `spans_only`, omits implicit aspects. Raises DataError if a text is not a string of Unicode.
         """
         for i, text in enumerate(texts):
             if not isinstance(text, str):
                 raise DataError(f"text {i} must be a string, not {type(text).__name__}")
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                message = f"text {i} is not Unicode: character {error.start} is a lone surrogate; decode it as UTF-8"
+                raise DataError(message) from None
         return list(self.parse_iter(texts, min_score, spans_only))
 
     def parse_iter(

@@ -98,6 +98,11 @@ class Settings(BaseSettings):
         default=256_000_000, ge=1, description="maximum size of all request bodies in memory together; beyond: 503"
     )
     max_header_bytes: int = Field(default=32_768, ge=1024, description="maximum size of request headers; beyond: 431")
+    max_pipelined: int = Field(
+        default=16,
+        ge=1,
+        description="maximum requests that a REST connection sends ahead of answers; beyond: the connection is closed",
+    )
     header_seconds: float = Field(
         default=10, gt=0, description="maximum time for the headers of a request; beyond: the connection is closed"
     )

@@ -52,7 +52,7 @@ def rest(encoding: str, content: bytes) -> None:
 def grpc(content: bytes) -> None:
     """Decode a gRPC message."""
     message = grpc_endpoints.Message(content, ModelInferRequest.FromString, MAX_BYTES, MAX_TEXTS)
-    request = message.parse()
+    request = message.parse(lambda size: None)
     read_request(grpc_endpoints.decode(request, MAX_TEXTS), LIMITS)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import socket
+import struct
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 import psutil
 import pytest
 
-from serving.client import MODEL, Server, tensor
+from serving.client import DEADLINE, MODEL, Server, tensor
 from serving.conftest import Start
 
 LIMITS = {
@@ -22,6 +25,30 @@ LIMITS = {
     "REVIEWS_PARSING_MAX_BYTES_IN_FLIGHT": "12000000",
     "REVIEWS_PARSING_MAX_WAIT": "60",
 }
+# Hosts of one IPv6 network abandon requests, each its own; the connection is simulated.
+IPV6_CLIENTS = """
+import asyncio, uvicorn
+from unittest.mock import Mock
+from uvicorn.server import ServerState
+from reviews_parsing.serving.connections import BoundedProtocol
+from reviews_parsing.serving.pace import RefusalPace
+
+async def app(scope, receive, send):
+    await receive()
+
+async def attack():
+    config, state = uvicorn.Config(app, ws="none", log_config=None), ServerState()
+    state.pace = RefusalPace(100, 10, lambda: 0.0)
+    for host in range(1, 200):
+        protocol = BoundedProtocol(config, state, {})
+        peer = (f"2001:db8::{host:x}", 1)
+        protocol.connection_made(Mock(get_extra_info=lambda name: peer if name == "peername" else None))
+        protocol.data_received(b"POST / HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 9\\r\\n\\r\\n")
+        protocol.connection_lost(None)
+    print(state.pace.admits("2001:db8::/64"))
+
+asyncio.run(attack())
+"""
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +197,96 @@ def test_an_early_answer_leaves_the_connection_usable(limited: Server) -> None:
         answer = received(connection)
     assert answer.startswith(b"HTTP/1.1 404")
     assert b"HTTP/1.1 200" in answer
+
+
+def test_requests_far_ahead_of_answers_end_the_connection(limited: Server) -> None:
+    before = reached(limited, "max_pipelined")
+    with connections(limited, 1, b"") as [connection]:
+        with suppress(ConnectionError):
+            connection.sendall(b"GET /v2/health/live HTTP/1.1\r\nHost: a\r\n\r\n" * 5000)
+        assert received(connection).count(b"HTTP/1.1") < 100
+    assert reached(limited, "max_pipelined") == before + 1
+
+
+def test_a_few_requests_ahead_of_answers_are_answered_in_order(limited: Server) -> None:
+    paths = ["/v2/health/live", "/v2/models/nobody"] * 5 + ["/v2/health/live"]
+    gets = [f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n" for path in paths]
+    gets[-1] = gets[-1].replace("Host: a", "Host: a\r\nConnection: close")
+    with connections(limited, 1, "".join(gets).encode()) as [connection]:
+        statuses = [part[:3] for part in received(connection).split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200", b"404"] * 5 + [b"200"]
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+def test_a_request_to_upgrade_is_answered_in_http(limited: Server, protocol: str) -> None:
+    body = json.dumps({"inputs": [tensor()]}).encode()
+    head = (
+        f"POST {MODEL}/infer HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\nContent-Length: {len(body)}\r\n"
+    ).encode()
+    with connections(limited, 1, head + b"\r\n" + body) as [connection]:
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        # The next request, whose body arrives apart.
+        connection.sendall(head.replace(b"Upgrade\r\n", b"close, Upgrade\r\n", 1) + b"\r\n" + body[:9])
+        time.sleep(0.1)
+        connection.sendall(body[9:])
+        assert b"HTTP/1.1 200" in received(connection)
+    assert "Unsupported upgrade" not in limited.log
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST /v2/models/a/infer HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    ],
+)
+def test_bytes_that_are_not_http_are_refused_without_a_line_of_log_each(limited: Server, sent: bytes) -> None:
+    with connections(limited, 1, sent) as [connection]:
+        assert received(connection).startswith(b"HTTP/1.1 400")
+    assert "Invalid HTTP" not in limited.log
+
+
+def test_requests_ahead_of_answers_end_with_their_connection(limited: Server) -> None:
+    body = json.dumps({"inputs": [tensor(shape=[400], data=["The soup was cold."] * 400)]})
+    post = f"POST {MODEL}/infer HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    before = limited.counter("reviews_parsing_requests_total", status="499")
+    with connections(limited, 1, post * 2) as [connection]:
+        time.sleep(0.2)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # reset
+    deadline = time.monotonic() + DEADLINE
+    while limited.counter("reviews_parsing_requests_total", status="499") == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert "Traceback" not in limited.log
+
+
+def test_hosts_of_an_ipv6_network_are_one_client() -> None:
+    run = subprocess.run([sys.executable, "-c", IPV6_CLIENTS], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"
+
+
+def test_answers_that_are_not_taken_end_the_connection(limited: Server) -> None:
+    # The answer repeats the id, and is larger than the buffers of sockets.
+    body = json.dumps({"id": "x" * 6_000_000, "inputs": [tensor()]})
+    post = f"POST {MODEL}/infer HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    before = reached(limited, "body_seconds")
+    with connections(limited, 1, post + post):
+        deadline = time.monotonic() + DEADLINE
+        while reached(limited, "body_seconds") == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert limited.infer(["Lovely soup."]).status == 200
+
+
+def test_an_answer_may_take_longer_than_the_time_for_headers(start: Start) -> None:
+    body = json.dumps({"id": "x" * 6_000_000, "inputs": [tensor()]})
+    post = f"POST {MODEL}/infer HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+    with start(REVIEWS_PARSING_HEADER_SECONDS="1") as server, connections(server, 1, post) as [connection]:
+        time.sleep(2)
+        size = 0
+        while size < len(body):
+            chunk = connection.recv(1 << 20)
+            assert chunk
+            size += len(chunk)

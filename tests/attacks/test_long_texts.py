@@ -28,5 +28,8 @@ def test_single_reviews_are_answered_between_the_windows_of_texts_of_marks(start
 
 def test_a_text_in_slices_has_the_answer_of_the_parser(start: Start, parser: AspectParser) -> None:
     text = "The lobster was superb! " + MARKS[:6000] + " The waiter was rude, and the terrace lovely."
+    # The tokenizer drops all of it.
+    invisible = "\u200d" * 3000
     with start(REVIEWS_PARSING_MAX_WAIT="60") as server:
-        assert server.infer([text]).predictions == [parser.parse([text])[0].to_json()]
+        for each in (text, invisible):
+            assert server.infer([each]).predictions == [parser.parse([each])[0].to_json()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +17,7 @@ from reviews_parsing.demo.app import create_app
 from reviews_parsing.demo.security import RateLimiter
 from reviews_parsing.settings import Settings
 
-from .conftest import until
+from .conftest import page_over, until
 from .fake_server import FakeServer
 
 TEXT = "The SOUP was fine."
@@ -217,3 +219,26 @@ def test_the_api_reference_is_that_of_the_server(api: TestClient, fake_server: F
     response = api.get("/v2/docs/dataplane.json")
     assert response.status_code == 503
     assert "no server answers" in response.json()["error"]
+
+
+def test_idle_connections_and_requests_sent_ahead_keep_nobody_out(fake_server: FakeServer, tmp_path: Path) -> None:
+    get = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    (tmp_path / "page").mkdir()
+    with (
+        page_over(fake_server.url, tmp_path / "home", tmp_path / "page", REVIEWS_PARSING_MAX_CONNECTIONS="20") as site,
+        ExitStack() as stack,
+    ):
+        host, _, port = site.url.rpartition("//")[2].partition(":")
+
+        def connect(sent: bytes) -> socket.socket:
+            connection = stack.enter_context(socket.create_connection((host, int(port)), 30))
+            connection.sendall(sent)
+            return connection
+
+        for _ in range(60):
+            connect(b"")
+        connect(get.replace(b"Connection: close\r\n", b"") * 50)
+        assert connect(get).recv(100).startswith(b"HTTP/1.1 200")
+        log = site.log_file.read_text(encoding="utf-8")
+    assert "REVIEWS_PARSING_MAX_CONNECTIONS" in log
+    assert "REVIEWS_PARSING_MAX_PIPELINED" in log

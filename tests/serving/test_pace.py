@@ -166,5 +166,9 @@ def test_refusals_of_both_endpoints_are_delayed_and_answers_are_not(start: Start
             GRPCInferenceServiceStub(channel).ModelInfer(ModelInferRequest(model_name=MODEL_NAME))
         assert refusal.value.code() == grpc.StatusCode.INVALID_ARGUMENT
         assert delayed() == before + 3
+        with socket.create_connection(("127.0.0.1", server.http)) as connection:
+            connection.sendall(b"GARBAGE\r\n\r\n")
+            assert connection.recv(100).startswith(b"HTTP/1.1 400")
+        assert delayed() == before + 4
         assert server.infer(["The soup was cold."]).status == 200
-        assert delayed() == before + 3
+        assert delayed() == before + 4

@@ -27,6 +27,8 @@ from reviews_parsing.serving.queue import (
 WINDOW = 500
 # The first text of a test: the worker stays in it until the test opens the gate.
 BLOCKER = "blocker"
+# Joiners, which the tokenizer drops.
+INVISIBLE = "\u200d" * 3000
 
 
 class Clock:
@@ -53,7 +55,7 @@ class FakeParser:
     def prepare(self, texts: list[str]) -> Prepared:
         pieces = []
         for text in texts:
-            tokens = len(text) if set(text) == {"!"} else 1
+            tokens = len(text) if set(text) == {"!"} else int(text != INVISIBLE)
             pieces += [Piece([0] * min(WINDOW, tokens - start), [0]) for start in range(0, tokens, WINDOW)]
         empty = np.zeros(0, np.int64)
         return Prepared(texts, [], pieces, empty, empty, empty)
@@ -265,6 +267,17 @@ def test_a_closed_queue_answers_what_waits_and_admits_nothing() -> None:
                 await queue.run(["late"])
             parser.gate.set()
             await asyncio.gather(blocker, task)
+
+    asyncio.run(check())
+
+
+def test_a_long_text_without_windows_is_answered() -> None:
+    parser = FakeParser(Clock())
+
+    async def check() -> None:
+        with queue_of(parser) as queue:
+            [part] = await asyncio.wait_for(queue.run([INVISIBLE]), 30)
+            assert [review.text for review in part.reviews] == [INVISIBLE]
 
     asyncio.run(check())
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 3
 """Time that open requests have to end at shutdown."""
-MAX_CONNECTIONS = 512
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -50,6 +49,9 @@ def serve(
     try:
         import uvicorn
 
+        from reviews_parsing.serving.connections import BoundedProtocol
+        from reviews_parsing.serving.pace import RefusalPace
+
         app = create_app(settings, host, hosts)
     except ImportError as error:
         raise ServingError(f"the page is not installed ({error}): pip install 'reviews-parsing[demo]'") from None
@@ -59,8 +61,8 @@ def serve(
         port=port,
         log_level="warning",
         ws="none",
+        http=BoundedProtocol,
         server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
 
@@ -68,7 +70,10 @@ def serve(
         if queue is not None:
             app.state.api.queue_id = await app.state.jobs.import_queue(queue)
         ready(f"http://{host}:{port}")
-        await uvicorn.Server(config).serve()
+        server = uvicorn.Server(config)
+        pace = RefusalPace(settings.refusals_per_second, settings.max_connections // 2)
+        server.server_state.pace = pace  # type: ignore[attr-defined]
+        await server.serve()
 
     with suppress(KeyboardInterrupt):
         asyncio.run(run())

@@ -55,7 +55,8 @@ class KeylessPolicy(BaseModel):
 
 def signature_file(folder: Path) -> Path:
     """Return the path of the signature, beside the folder, because a file inside would be part of the model."""
-    return folder.with_name(f"{folder.name}.sig")
+    named = folder if folder.name not in ("", "..") else folder.resolve()
+    return named.parent / f"{named.name}.sig"
 
 
 def signing_is_configured() -> bool:

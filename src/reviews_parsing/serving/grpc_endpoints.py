@@ -10,6 +10,7 @@ import asyncio
 import math
 import struct
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial, wraps
 from http import HTTPStatus
@@ -17,7 +18,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
-from grpc import StatusCode, aio, method_handlers_generic_handler
+from grpc import StatusCode, aio, method_handlers_generic_handler, stream_unary_rpc_method_handler
 from mlserver.errors import MLServerError
 from mlserver.grpc.converters import (
     ModelInferRequestConverter,
@@ -34,9 +35,9 @@ from mlserver.types import InferenceRequest, Parameters
 
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.serving import tracing
-from reviews_parsing.serving.body import CHUNK_BYTES, decompress
+from reviews_parsing.serving.body import CHUNK_BYTES, Reserve, decompress
 from reviews_parsing.serving.clients import ClientIdentity, current_client
-from reviews_parsing.serving.limits import ByteBudget
+from reviews_parsing.serving.limits import ByteBudget, limit_log, timed_out
 from reviews_parsing.serving.metrics import observed
 from reviews_parsing.serving.model_control import ModelControl
 from reviews_parsing.serving.model_registry import DataPlane, RepositoryHandlers
@@ -60,6 +61,7 @@ STATUS_CODES: dict[int, StatusCode] = {
     HTTPStatus.UNAUTHORIZED: StatusCode.UNAUTHENTICATED,
     HTTPStatus.FORBIDDEN: StatusCode.PERMISSION_DENIED,
     HTTPStatus.NOT_FOUND: StatusCode.NOT_FOUND,
+    HTTPStatus.REQUEST_TIMEOUT: StatusCode.DEADLINE_EXCEEDED,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: StatusCode.RESOURCE_EXHAUSTED,
     CLIENT_CLOSED_REQUEST: StatusCode.CANCELLED,
     HTTPStatus.INTERNAL_SERVER_ERROR: StatusCode.INTERNAL,
@@ -70,6 +72,9 @@ DOUBLE_PARAM, UINT64_PARAM = 4, 5
 # First bytes of compressed messages; as protocol buffers they would be an unknown wire type, and field 15.
 GZIP_BEGIN, ZLIB_BEGINS = b"\x1f\x8b", (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 
+# Calls at the same time for each connection of the limit, in all; more are refused.
+CALLS_PER_CONNECTION = 8
+
 Method = Callable[[Any, Any, Any], Awaitable[Any]]
 
 
@@ -79,23 +84,25 @@ def status_code(status: int) -> StatusCode:
 
 
 def answered(method: Method) -> Method:
-    """Read a message, and answer errors as status codes, at the pace of refusals."""
+    """Receive and read a message, and answer errors as status codes, at the pace of refusals."""
 
     @wraps(method)
-    async def answer(self: Servicer, message: Any, context: Any) -> Any:
-        with self.identity.of_grpc(context):
-            try:
-                request = await message.read() if isinstance(message, Message) else message
-                return await method(self, request, context)
-            except RequestRefused as refused:
-                status, reason = refused.status, one_line(str(refused))
-            except MLServerError as error:
-                status, reason = error.status_code, one_line(str(error))
-            except Exception as error:
-                log_failure(error)
-                status, reason = HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR
-            size = message.size if isinstance(message, Message) else 0
-            await self.pace.wait(current_client().address, status, size)
+    async def answer(self: Servicer, messages: Any, context: Any) -> Any:
+        message = None
+        try:
+            message = await self.calls.next_message(messages)
+            if message is None:
+                raise RequestRefused("the call has no message")
+            with self.budget.reservation() as reserve:
+                return await method(self, await message.read(reserve), context)
+        except RequestRefused as refused:
+            status, reason = refused.status, one_line(str(refused))
+        except MLServerError as error:
+            status, reason = error.status_code, one_line(str(error))
+        except Exception as error:
+            log_failure(error)
+            status, reason = HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR
+        await self.pace.wait(current_client().address, status, message.size if message else 0)
         return await context.abort(status_code(status), reason)
 
     return answer
@@ -108,9 +115,10 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
         self, data_plane: DataPlane, repository: RepositoryHandlers, budget: ByteBudget, pace: RefusalPace
     ) -> None:
         super().__init__(data_plane, repository)
-        self._budget = budget
+        self.budget = budget
         self.pace = pace
         settings = Settings()
+        self.calls = WaitingCalls(settings.max_connections, settings.body_seconds)
         self._control = ModelControl(settings)
         self.identity = ClientIdentity(settings)
         self._max_texts, self._max_answer_bytes = settings.max_texts, settings.max_grpc_answer_bytes
@@ -147,9 +155,7 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
             try:
                 model = request.model_name, request.model_version or None
                 await self._data_plane.admit(*model)  # before any work on the tensors
-                with self._budget.reservation() as reserve:
-                    reserve(request.ByteSize())
-                    result = await self._data_plane.infer(self._decoded(request), *model)
+                result = await self._data_plane.infer(self._decoded(request), *model)
             except MLServerError as error:
                 outcome.status = error.status_code
                 raise
@@ -185,8 +191,80 @@ class Servicer(InferenceServicer):  # type: ignore[misc]
 
     async def ModelStreamInfer(self, requests: Any, context: Any) -> AsyncIterator[Any]:  # noqa: N802
         """Answer a stream of requests in order. Not in the protocol; MLServer's reads only the first request."""
-        async for request in requests:
-            yield await self.ModelInfer(request, context)
+        while True:
+            with self.identity.of_grpc(context):
+                try:
+                    message = await self.calls.next_message(requests)
+                except RequestRefused as refused:
+                    await context.abort(status_code(refused.status), str(refused))
+                if message is None:
+                    return
+                response = await self.ModelInfer(_only(message), context)
+                end_answer = self.calls.begin_answer()
+            try:
+                yield response
+            finally:
+                end_answer()
+
+
+class WaitingCalls:
+    """Calls that wait for their client to send a message or to take one, at most `limit`, each at most `seconds`.
+
+    Beyond the limit, the call that has waited longest of the address with most such calls ends.
+    """
+
+    def __init__(self, limit: int, seconds: float) -> None:
+        self._limit = limit
+        self._seconds = seconds
+        # Address, and a function that ends the call; the oldest first.
+        self._calls: dict[object, tuple[str, Callable[[], object]]] = {}
+
+    async def next_message(self, messages: AsyncIterator[Message]) -> Message | None:
+        """Return the next message; None at the end. Raises RequestRefused: 408 if it is late, 503 if the call ends."""
+        loop, timeout = asyncio.get_running_loop(), asyncio.timeout(self._seconds)
+        key = object()
+        try:
+            async with timeout:
+                self._add(key, lambda: timeout.reschedule(loop.time()))
+                return await anext(aiter(messages), None)
+        except TimeoutError:
+            if key in self._calls:
+                raise timed_out("message", "body_seconds") from None
+            message = "too many calls wait for a message of their client; send it at once"
+            raise RequestRefused(message, HTTPStatus.SERVICE_UNAVAILABLE) from None
+        finally:
+            self._calls.pop(key, None)
+
+    def begin_answer(self) -> Callable[..., None]:
+        """End the call unless its client takes a message in time; return a function to call once it has."""
+        task = asyncio.current_task()
+        assert task is not None
+        key = object()
+        timer = asyncio.get_running_loop().call_later(self._seconds, self._end_late, task)
+        self._add(key, task.cancel)
+
+        def end(*_: object) -> None:
+            timer.cancel()
+            self._calls.pop(key, None)
+
+        return end
+
+    @staticmethod
+    def _end_late(task: asyncio.Task[Any]) -> None:
+        limit_log.record("body_seconds")
+        task.cancel()
+
+    def _add(self, key: object, end: Callable[[], object]) -> None:
+        self._calls[key] = (current_client().address, end)
+        if len(self._calls) > self._limit:
+            limit_log.record("max_connections")
+            [(heaviest, _)] = Counter(address for address, _ in self._calls.values()).most_common(1)
+            oldest = next(key for key, (address, _) in self._calls.items() if address == heaviest)
+            self._calls.pop(oldest)[1]()
+
+
+async def _only(message: Message) -> AsyncIterator[Message]:
+    yield message
 
 
 class GrpcServer(MLServerGrpcServer):  # type: ignore[misc]
@@ -210,8 +288,10 @@ class GrpcServer(MLServerGrpcServer):  # type: ignore[misc]
 
     async def start(self) -> None:
         """Serve until stopped."""
-        self._server = aio.server(options=self._get_options(), maximum_concurrent_rpcs=Settings().max_connections)
-        add_GRPCInferenceServiceServicer_to_server(self._servicer, _BoundedServer(self._server))
+        # Beyond the limit of `WaitingCalls`: gRPC also counts calls that have ended, but whose clients take no answer.
+        limit = CALLS_PER_CONNECTION * Settings().max_connections
+        self._server = aio.server(options=self._get_options(), maximum_concurrent_rpcs=limit)
+        add_GRPCInferenceServiceServicer_to_server(self._servicer, _BoundedServer(self._server, self._servicer))
         address = f"{self._settings.host}:{self._settings.grpc_port}"
         self._server.add_insecure_port(address)
         await self._server.start()
@@ -223,7 +303,12 @@ class GrpcServer(MLServerGrpcServer):  # type: ignore[misc]
         await self._server.stop(grace)
 
     def _get_options(self) -> list[tuple[str, Any]]:
+        settings = Settings()
         options = {
+            "grpc.max_allowed_incoming_connections": max(1, settings.max_connections // 2),
+            "grpc.server_handshake_timeout_ms": round(settings.header_seconds * 1000),
+            # Without a call; clients connect again.
+            "grpc.max_connection_idle_ms": round(settings.body_seconds * 1000),
             "grpc.max_receive_message_length": max_body_bytes(),
             # gRPC would decompress a message of any size; `Message.read` stops at the limit.
             "grpc.per_message_decompression": 0,
@@ -232,10 +317,11 @@ class GrpcServer(MLServerGrpcServer):  # type: ignore[misc]
 
 
 class _BoundedServer:
-    """Registers methods whose messages are read within the limits of a request."""
+    """Registers methods that receive and read their messages themselves, within the limits of a request."""
 
-    def __init__(self, server: Any) -> None:
+    def __init__(self, server: Any, servicer: Servicer) -> None:
         self._server = server
+        self._servicer = servicer
 
     def add_generic_rpc_handlers(self, _: Any) -> None:
         """Ignore the handlers; they are registered again by name."""
@@ -243,15 +329,28 @@ class _BoundedServer:
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
         """Register handlers whose deserializer keeps the message as it was sent."""
         limit, max_texts = max_body_bytes(), Settings().max_texts
-        bounded = {
-            name: handler._replace(
-                request_deserializer=partial(
-                    Message, parse=handler.request_deserializer, limit=limit, max_texts=max_texts
+        bounded = {}
+        for name, handler in handlers.items():
+            read = partial(Message, parse=handler.request_deserializer, limit=limit, max_texts=max_texts)
+            bounded[name] = (
+                handler._replace(request_deserializer=read)
+                if handler.request_streaming
+                else stream_unary_rpc_method_handler(
+                    self._bounded(handler.unary_unary), read, handler.response_serializer
                 )
             )
-            for name, handler in handlers.items()
-        }
         self._server.add_generic_rpc_handlers((method_handlers_generic_handler(service, bounded),))
+
+    def _bounded(self, method: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+        identity, calls = self._servicer.identity, self._servicer.calls
+
+        async def call(messages: Any, context: Any) -> Any:
+            with identity.of_grpc(context):
+                response = await method(messages, context)
+                context.add_done_callback(calls.begin_answer())
+                return response
+
+        return call
 
 
 class Message:
@@ -264,17 +363,21 @@ class Message:
         self._max_texts = max_texts
         self.size = len(content)
 
-    async def read(self) -> Any:
-        """Return the parsed message; a large or compressed one is read in a thread. Raises RequestRefused."""
-        content = self._content
-        if len(content) > CHUNK_BYTES or content.startswith((GZIP_BEGIN, *ZLIB_BEGINS)):
-            return await asyncio.to_thread(self.parse)
-        return self.parse()
+    async def read(self, reserve: Reserve) -> Any:
+        """Return the parsed message, once; a large or compressed one is read in a thread. Raises RequestRefused."""
+        reserve(self.size)
+        if self.size > CHUNK_BYTES or self._content.startswith((GZIP_BEGIN, *ZLIB_BEGINS)):
+            return await asyncio.to_thread(self.parse, reserve)
+        return self.parse(reserve)
 
-    def parse(self) -> Any:
-        """Return the parsed message. Raises RequestRefused."""
-        content = _decompressed(self._content, self._limit)
-        self.size = len(content)
+    def parse(self, reserve: Reserve) -> Any:
+        """Return the parsed message, once. Raises RequestRefused."""
+        # gRPC keeps the message until the call ends.
+        sent, self._content = self._content, b""
+        content = _decompressed(sent, self._limit)
+        if content is not sent:
+            self.size = len(content)
+            reserve(len(content))
         check_message(content, self._max_texts)
         try:
             return self._parse(content)

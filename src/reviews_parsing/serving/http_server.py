@@ -1,30 +1,27 @@
-"""HTTP server with bounded connections: their number, and their headers in size and time."""
+"""HTTP server with bounded connections."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import sys
-from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from http import HTTPStatus
-from typing import Any
 
 import uvicorn
 from mlserver.logging import logger
 from mlserver.rest.logging import disable_health_access_logs
 from mlserver.settings import Settings as ServerSettings
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from reviews_parsing.serving.clients import ClientIdentity
-from reviews_parsing.serving.limits import limit_log
+from reviews_parsing.serving.connections import BoundedProtocol
 from reviews_parsing.serving.pace import RefusalPace
 from reviews_parsing.settings import Settings
 
-# Open files beside REST connections: gRPC connections, the model, logs, sockets of clients of the registry.
+# Open files beside connections: the model, logs, sockets of clients of the registry.
 OTHER_FILES = 256
+# REST, gRPC and metrics.
+PORTS = 3
 
 
 class HttpServer:
@@ -44,6 +41,8 @@ class HttpServer:
             host=settings.host,
             port=port,
             http=BoundedProtocol,
+            # Another protocol would have none of these limits.
+            ws="none",
             root_path=settings.root_path,
             # Addresses of clients come from REVIEWS_PARSING_TRUSTED_PROXIES alone.
             proxy_headers=False,
@@ -89,145 +88,17 @@ class _UvicornServer(uvicorn.Server):
         yield
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """Connection whose client must send the headers of a request in time, and few enough of them.
-
-    Beyond `max_connections`, a new connection replaces the one that has waited longest for bytes of its client, of the
-    address with most such connections, so that clients that hold connections open do not keep others out.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._header_bytes = 0
-        # Whether the next byte belongs to the headers of a request, not to a body.
-        self._in_headers = True
-        self._timer: asyncio.TimerHandle | None = None
-        # Shared by all connections of a server: those that wait for a request or its body, the oldest first.
-        state: Any = self.server_state
-        if not hasattr(state, "waiting"):
-            state.waiting, state.settings = {}, Settings()
-            state.identity = ClientIdentity(state.settings)
-        self._waiting: dict[BoundedProtocol, None] = state.waiting
-        self._settings: Settings = state.settings
-        self._pace: RefusalPace = state.pace
-        self._identity: ClientIdentity = state.identity
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Register the connection, and drop one if there are too many."""
-        super().connection_made(transport)
-        if not self._pace.admits(self.address):
-            limit_log.record("refusals_per_second")
-            self.drop()
-            return
-        self._wait(self._settings.header_seconds)
-        if len(self.connections) > self._settings.max_connections:
-            limit_log.record("max_connections")
-            # This one, if all others have complete requests.
-            addresses = Counter(connection.address for connection in self._waiting)
-            [(heaviest, _)] = addresses.most_common(1)
-            next(connection for connection in self._waiting if connection.address == heaviest).drop()
-
-    @property
-    def address(self) -> str:
-        """Address of the client."""
-        return self.client[0] if self.client else ""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection, and count a request that its client abandoned."""
-        self._stop_waiting()
-        if self.cycle and not self.cycle.response_complete and not self._identity.is_proxy(self.address):
-            self._pace.abandon(self.address)
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        """Parse bytes, and close the connection if headers become too large before they are complete."""
-        if self._in_headers:
-            if self._timer and not self._header_bytes:
-                # The time for headers begins with their first byte; before, the connection may be idle.
-                self._wait(self._settings.header_seconds)
-            self._header_bytes += len(data)
-        super().data_received(data)
-        if self._in_headers and self._header_bytes > self._settings.max_header_bytes:
-            limit_log.record("max_header_bytes")
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-
-    def on_headers_complete(self) -> None:
-        """Start the request, whose body may be missing."""
-        self._in_headers = False
-        self._stop_timer()
-        self._waiting.setdefault(self)
-        super().on_headers_complete()
-
-    def on_message_complete(self) -> None:
-        """Expect headers again."""
-        super().on_message_complete()
-        self._in_headers, self._header_bytes = True, 0
-        self._stop_waiting()
-        if self.cycle.response_complete:
-            self._wait(self._settings.header_seconds)
-
-    def on_response_complete(self) -> None:
-        """Wait for the next request, or for the end of a body that was answered before it was received."""
-        super().on_response_complete()
-        if not self.transport.is_closing() and self.cycle.response_complete:
-            self._wait(self._settings.header_seconds if self._in_headers else self._settings.body_seconds)
-
-    def drop(self) -> None:
-        """Close the connection at once."""
-        self._stop_waiting()
-        self.transport.abort()
-
-    def _wait(self, seconds: float) -> None:
-        """Wait for bytes no longer than `seconds`, without a request in progress."""
-        self._stop_waiting()
-        self._waiting[self] = None
-        self._timer = self.loop.call_later(seconds, self._late)
-
-    def _stop_waiting(self) -> None:
-        self._waiting.pop(self, None)
-        self._stop_timer()
-
-    def _stop_timer(self) -> None:
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-
-    def _late(self) -> None:
-        if not self._in_headers:
-            limit_log.record("body_seconds")
-        elif self._header_bytes:
-            limit_log.record("header_seconds")
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
-            return
-        self.drop()
-
-    def _refuse(self, status: HTTPStatus) -> None:
-        """Answer a request without complete headers at the pace of refusals, and close the connection."""
-        self._stop_timer()
-        if self.cycle and not self.cycle.response_complete:
-            self.drop()  # a response to an earlier request is in progress
-            return
-        self.transport.pause_reading()
-        self._waiting.setdefault(self)
-        self._timer = self.loop.call_later(
-            self._pace.delay(self.address, status, self._header_bytes), self._send_refusal, status
-        )
-
-    def _send_refusal(self, status: HTTPStatus) -> None:
-        self._stop_waiting()
-        line = f"HTTP/1.1 {status.value} {status.phrase}"
-        self.transport.write(f"{line}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
-        self.transport.close()
-
-
 def raise_file_limit() -> None:
     """Allow as many open files as connections need, if the system permits."""
     if sys.platform != "win32":
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        open_files = Settings().max_connections + OTHER_FILES
+        open_files = PORTS * Settings().max_connections + OTHER_FILES
         if soft != resource.RLIM_INFINITY and soft < open_files:
             with suppress(OSError, ValueError):
                 limit = open_files if hard == resource.RLIM_INFINITY else min(open_files, hard)
                 resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY and soft < open_files:
+            logger.warning("connections may need %d open files, the system permits %d (ulimit -n)", open_files, soft)

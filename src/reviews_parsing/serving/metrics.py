@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from functools import cache
 from http import HTTPStatus
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from reviews_parsing.schema import ParsedReview
-from reviews_parsing.serving.queue import BatchTiming, ParsedPart
+
+if TYPE_CHECKING:
+    from reviews_parsing.serving.queue import BatchTiming, ParsedPart
 
 LATENCY_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128)

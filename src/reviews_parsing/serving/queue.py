@@ -357,7 +357,8 @@ class ParseQueue:
         first, stop = batch.encoded_windows, len(pieces)
         if batch.parts[0].is_long:
             ends = itertools.accumulate(len(piece.ids) for piece in pieces[first:])
-            stop = first + max(1, sum(1 for _ in itertools.takewhile(lambda end: end <= SLICE_TOKENS, ends)))
+            # A text of characters that the tokenizer drops has no windows, however long it is.
+            stop = min(stop, first + max(1, sum(1 for _ in itertools.takewhile(lambda end: end <= SLICE_TOKENS, ends))))
         batch.logits.append(self._parser.encode(replace(batch.prepared, pieces=pieces[first:stop])))
         batch.encoded_windows = stop
         batch.busy += self._clock() - begin
