@@ -228,6 +228,9 @@ def test_columns_of_a_fixed_width_are_not_one_column(tmp_path: Path) -> None:
     assert [text for text, _ in read(tmp_path / "a.txt", "\n".join(prose))] == prose
 
 
+MORE = [["A3", "2024-01-08", "7", "Warm bread"]]
+
+
 @pytest.mark.parametrize(
     ("second", "place"),
     [
@@ -237,7 +240,7 @@ def test_columns_of_a_fixed_width_are_not_one_column(tmp_path: Path) -> None:
     ],
 )
 def test_a_second_header_is_not_a_review(tmp_path: Path, second: list[str], place: str) -> None:
-    rows = [["A1", "2024-01-06", "9", "Nice soup"], ["A2", "2024-01-07", "3", "Cold tea"]]
+    rows = [["A1", "2024-01-06", "9", "Nice soup"], ["A2", "2024-01-07", "3", "Cold tea"], *MORE]
     header = ["who", "day", "How likely?", "Review"]
     content = "".join(";".join(row) + "\n" for row in [header, second, *rows])
     assert f"{place} to name the columns again" in refusal(tmp_path / "a.csv", content)
@@ -252,9 +255,9 @@ def test_a_second_header_is_not_a_review(tmp_path: Path, second: list[str], plac
 
 @pytest.mark.parametrize("first", [["A0", "n/a", "9", "Nice"], ["A0", "", "9", "Nice"], ["A0", "null", "", "Nice"]])
 def test_a_first_row_without_a_number_is_a_review(tmp_path: Path, first: list[str]) -> None:
-    rows = [["A1", "2024-01-06", "9", "Nice soup"], ["A2", "2024-01-07", "3", "Cold tea"]]
+    rows = [["A1", "2024-01-06", "9", "Nice soup"], ["A2", "2024-01-07", "3", "Cold tea"], *MORE]
     content = "".join(",".join(row) + "\n" for row in [["who", "day", "score", "review"], first, *rows])
-    assert [text for text, _ in read(tmp_path / "a.csv", content)] == ["Nice", "Nice soup", "Cold tea"]
+    assert [text for text, _ in read(tmp_path / "a.csv", content)] == ["Nice", "Nice soup", "Cold tea", "Warm bread"]
 
 
 def test_a_header_that_is_repeated_is_not_a_review(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ _MIN_REGULAR = 0.9
 _MIN_UNEVEN = 0.5
 """Share of the sample rows with equal widths above which a file is not a single column."""
 _MAX_PREAMBLE_ROWS = 50
+# Numbers in a column that show that words above them are names.
+_MIN_NUMBERS = 3
 _MAX_LABEL_CHARACTERS, _MAX_LABEL_WORDS = 60, 6
 _SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?\s*', re.IGNORECASE)
 _DELIMITER_NAMES = {
@@ -351,17 +353,25 @@ def _looks_like_header(table: Table) -> bool | None:
 
 
 def _count_further_headers(table: Table) -> int:
-    """Return the number of rows (up to 2) below the header that hold only words where all other rows have numbers."""
+    """Return the number of rows (up to 2) below the header that hold only words where the other rows have numbers.
+
+    These rows have numbers or dates in two columns at least, so a first review without a number is read.
+    """
     for count in (2, 1):
         headers, rows = table.rows[1 : count + 1], [row for row in table.rows[count + 1 :] if len(row) == table.width]
         cells = [cell.strip() for row in headers for cell in row]
-        if len(rows) < 2 or any(is_number_or_date(cell) or cell.lower() in _NULLS for cell in cells if cell):
+        is_complete = all(len(row) == table.width for row in headers)
+        if not is_complete or any(is_number_or_date(cell) or cell.lower() in _NULLS for cell in cells if cell):
             continue
-        for number, column in enumerate(zip(*rows, strict=True)):
-            values = [value for value in column if value.strip()]
-            is_named = all(len(row) == table.width and row[number].strip() for row in headers)
-            if is_named and len(values) > 1 and all(map(is_number_or_date, values)):
-                return count
+        columns = [[value for value in column if value.strip()] for column in zip(*rows, strict=True)]
+        numeric = [
+            number
+            for number, values in enumerate(columns)
+            if len(values) >= _MIN_NUMBERS and all(map(is_number_or_date, values))
+        ]
+        has_names = any(all(any(map(str.isalpha, row[number])) for row in headers) for number in numeric)
+        if len(numeric) > 1 and has_names:
+            return count
     return 0
 
 
