@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict
@@ -26,6 +27,19 @@ INFER = f"{MODEL}/infer"
 )
 def test_it_lives_is_ready_and_has_a_page(server: Server, path: str) -> None:
     assert server.get(path).status == 200
+
+
+@pytest.mark.parametrize("path", ["/v2/docs", f"{MODEL}/docs"])
+def test_its_page_needs_no_internet(server: Server, path: str) -> None:
+    page = server.get(path).body.decode()
+    sources = re.findall(r"""(?:src|href)=["']([^"']+)["']""", page)
+    assert sorted(source for source in sources if source != "data:,") == [
+        "/v2/docs/swagger-ui-bundle.js",
+        "/v2/docs/swagger-ui.css",
+    ]
+    assert all(server.get(source).status == 200 for source in sources if source.startswith("/"))
+    assert "http://" not in page
+    assert "https://" not in page
 
 
 def test_server_metadata_names_what_it_can_do(server: Server) -> None:

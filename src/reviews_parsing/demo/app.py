@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from reviews_parsing.errors import InferenceError, ServingError
 from reviews_parsing.io.ports import require_free
+from reviews_parsing.serving.api_docs import swagger_ui_folder
 from reviews_parsing.settings import Settings
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def create_app(settings: Settings, host: str = "127.0.0.1", hosts: Sequence[str]
         Route("/v2/docs", show_page("docs.html")),
         Route("/v2/docs/dataplane.json", show_openapi),
         Route("/healthz", lambda _: JSONResponse({"ready": True})),
-        Mount("/static/swagger-ui", StaticFiles(directory=_swagger_ui_folder())),
+        Mount("/static/swagger-ui", StaticFiles(directory=swagger_ui_folder())),
         Mount("/static", StaticFiles(directory=static)),
     ]
     guard = Middleware(
@@ -131,11 +131,3 @@ def create_app(settings: Settings, host: str = "127.0.0.1", hosts: Sequence[str]
     app = Starlette(routes=routes, middleware=[guard], lifespan=lifespan)
     app.state.api, app.state.jobs = api, jobs
     return app
-
-
-def _swagger_ui_folder() -> Path:
-    """Return the folder of Swagger UI's files in its wheel, without importing FastAPI. Raises ImportError."""
-    spec = importlib.util.find_spec("fastapi_swagger")
-    if spec is None or not spec.submodule_search_locations:
-        raise ImportError("No module named 'fastapi_swagger'")
-    return Path(spec.submodule_search_locations[0]) / "resources"

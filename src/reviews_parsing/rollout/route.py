@@ -27,7 +27,15 @@ METHODS = (
     "ModelStreamInfer",
 )
 INFERENCE = ("infer", "generate", "infer_stream", "generate_stream")
-PATHS = ("/v2", "/v2/health/live", "/v2/health/ready", "/v2/docs", "/v2/docs/dataplane.json")
+PATHS = (
+    "/v2",
+    "/v2/health/live",
+    "/v2/health/ready",
+    "/v2/docs",
+    "/v2/docs/dataplane.json",
+    "/v2/docs/swagger-ui-bundle.js",
+    "/v2/docs/swagger-ui.css",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,12 +21,13 @@ from mlserver.types import InferenceRequest, InferenceResponse, RepositoryIndexR
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route, Router
 from starlette.types import Message, Receive, Scope, Send
 
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.serving import tracing
+from reviews_parsing.serving.api_docs import SCRIPT, STYLE, swagger_ui_folder
 from reviews_parsing.serving.body import CHUNK_BYTES, Reserve, content_encoding, read_body, receive_body
 from reviews_parsing.serving.clients import ClientIdentity, current_client
 from reviews_parsing.serving.codec import decode, encode_binary, encode_event, encode_json, first_error, wants_binary
@@ -130,6 +131,7 @@ class RestApp:
             Route("/v2/health/ready", self.ready),
             Route("/v2/docs", self.docs),
             Route("/v2/docs/dataplane.json", self.document),
+            *(Route(f"/v2/docs/{name}", partial(self.docs_file, name=name)) for name in (SCRIPT, STYLE)),
             Route("/openapi.json", self.document),
             *self._management_routes(),
         ]
@@ -203,7 +205,11 @@ class RestApp:
 
     async def docs(self, _: Request) -> Response:
         """Answer a page that shows the OpenAPI document."""
-        return get_swagger_ui_html(openapi_url="/v2/docs/dataplane.json", title=TITLE)
+        return _docs_page("/v2/docs/dataplane.json")
+
+    async def docs_file(self, _: Request, name: str) -> Response:
+        """Answer a file of that page."""
+        return FileResponse(swagger_ui_folder() / name)
 
     async def document(self, _: Request) -> Response:
         """Answer the OpenAPI document of the server."""
@@ -222,7 +228,7 @@ class RestApp:
     async def model_docs(self, request: Request) -> Response:
         """Answer a page that shows the OpenAPI document of a model."""
         await self._data_plane.model_metadata(*_model(request))
-        return get_swagger_ui_html(openapi_url=f"{quote(request.scope['path'])}/dataplane.json", title=TITLE)
+        return _docs_page(f"{quote(request.scope['path'])}/dataplane.json")
 
     async def model_document(self, request: Request) -> Response:
         """Answer the OpenAPI document of a model."""
@@ -309,6 +315,17 @@ def answer_error(error: Exception) -> Response:
 
 def _model(request: Request) -> tuple[str, str | None]:
     return request.path_params["model_name"], request.path_params.get("model_version")
+
+
+def _docs_page(document_url: str) -> Response:
+    """Return the page that shows a document; its files come from this server, and the icon is empty."""
+    return get_swagger_ui_html(
+        openapi_url=document_url,
+        title=TITLE,
+        swagger_js_url=f"/v2/docs/{SCRIPT}",
+        swagger_css_url=f"/v2/docs/{STYLE}",
+        swagger_favicon_url="data:,",
+    )
 
 
 def _readiness(form: dict[str, Any], ready: bool) -> Response:

@@ -26,7 +26,7 @@ route (deploy/charts/reviews-parsing) is stricter still: there it is a number.
 {{- define "ingress.paths" -}}
 {{- $model := printf "/v2/models/%s" .Values.inference.model }}
 {{- $inference := list "infer" "generate" "infer_stream" "generate_stream" }}
-{{- $paths := list "/v2" "/v2/health/live" "/v2/health/ready" "/v2/docs" "/v2/docs/dataplane.json" }}
+{{- $paths := list "/v2" "/v2/health/live" "/v2/health/ready" "/v2/docs" "/v2/docs/dataplane.json" "/v2/docs/swagger-ui-bundle.js" "/v2/docs/swagger-ui.css" }}
 {{- range $base := list $model (printf "%s/versions/{*}" $model) }}
 {{- $paths = append $paths $base }}
 {{- range prepend $inference "ready" }}{{ $paths = append $paths (printf "%s/%s" $base .) }}{{ end }}
