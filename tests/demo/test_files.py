@@ -149,7 +149,7 @@ def test_the_layout_of_a_file_is_shown_and_can_be_corrected(page: Page, tmp_path
     path = tmp_path / "odd.csv"
     path.write_text("id^text\n" + "".join(f"{number}^{text}\n" for number, text in enumerate(REVIEWS)))
     upload(page, path)
-    expect(page.get_by_role("alert")).to_contain_text("'With header' or 'No header'")
+    expect(page.get_by_role("alert")).to_contain_text("seems to be delimited by '^': give 'Delimiter' '^'")
     read_again = page.get_by_role("button", name="Read the file like this")
     page.get_by_label("Delimiter").fill("^^")
     read_again.click()
@@ -179,7 +179,7 @@ def test_the_layout_of_a_file_is_shown_and_can_be_corrected(page: Page, tmp_path
     expect(page.locator("#rp-outcome")).to_be_empty()
     layout.click()
     page.get_by_role("button", name="Detect the layout").click()
-    expect(page.get_by_role("alert")).to_contain_text("'With header' or 'No header'")
+    expect(page.get_by_role("alert")).to_contain_text("seems to be delimited by '^'")
 
 
 def test_only_valid_layouts_of_delimited_files_are_set(site: Site) -> None:
