@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,13 @@ from reviews_parsing.serving.clients import ClientIdentity
 from reviews_parsing.serving.limits import limit_log
 from reviews_parsing.serving.pace import RefusalPace
 from reviews_parsing.settings import Settings
+
+# Messages of requests that are refused before their headers are complete.
+REFUSALS = {
+    HTTPStatus.BAD_REQUEST: "the request is not HTTP/1.1",
+    HTTPStatus.REQUEST_TIMEOUT: "the headers did not arrive within the time limit; send them again, faster",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: "the headers are too large; send fewer or shorter ones",
+}
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -220,6 +228,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _send_refusal(self, status: HTTPStatus) -> None:
         self._stop_waiting()
-        line = f"HTTP/1.1 {status.value} {status.phrase}"
-        self.transport.write(f"{line}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n".encode())
+        body = json.dumps({"error": REFUSALS[status]}).encode()
+        head = f"HTTP/1.1 {status.value} {status.phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+        self.transport.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         self.transport.close()
