@@ -45,6 +45,8 @@ LETTERS_PER_TOKEN = 4
 SECONDS_PER_PAGE, SMOOTHING = 0.005, 0.1
 # Niceness of worker threads: the event loop goes first, so that shed requests are answered at once.
 NICE = 5
+# Number of the parameter in malloc.h, and the size of a block that is smaller than the tables of a model.
+M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES = -3, 4 * 2**20
 
 _WORD_BYTES = (string.ascii_letters + string.digits).encode()
 _SPACE_BYTES = string.whitespace.encode()
@@ -393,6 +395,16 @@ def lower_priority() -> None:
     """Lower the priority of the calling thread."""
     if sys.platform == "linux":  # elsewhere threads have no priority of their own
         os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
+
+
+def map_large_blocks() -> None:
+    """Map each large block of memory by itself, so that those of an unloaded model return to the system at once.
+
+    By default glibc raises the size of such blocks (mallopt, M_MMAP_THRESHOLD) when the first one is freed.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # only glibc has it
+        mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
 
 
 def return_free_memory() -> None:

@@ -45,7 +45,7 @@ from reviews_parsing.serving.protocol import (
     log_failure,
     read_request,
 )
-from reviews_parsing.serving.queue import ParsedPart, ParseQueue, return_free_memory
+from reviews_parsing.serving.queue import ParsedPart, ParseQueue, map_large_blocks, return_free_memory
 from reviews_parsing.serving.traffic import Traffic, watch
 from reviews_parsing.settings import Settings
 
@@ -74,6 +74,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         """Load the model and let it answer once. Raises ModelError if it is damaged."""
         settings, folder = Settings(), Path(self.settings.parameters.uri)
         # Each worker thread parses a batch of its own, with one thread.
+        map_large_blocks()
         parser = await asyncio.to_thread(AspectParser, folder, 1, settings.engine)
         await asyncio.to_thread(parser.parse, [WARM_UP])
         self._taxonomy = orjson.dumps(asdict(parser.taxonomy)).decode()
