@@ -125,10 +125,9 @@ def encode_event(result: InferenceResponse) -> Response:
 def encode_binary(result: InferenceResponse) -> Response:
     """Return the response as JSON followed by its tensors."""
     _, tensors = extract_raw(result.outputs)
-    # extract_raw leaves data of another type, of which pydantic would warn; it is dropped below.
-    form = result.model_dump(warnings=False)
+    # extract_raw leaves data of another type, which pydantic cannot serialise.
+    form = result.model_dump(exclude={"outputs": {"__all__": {"data"}}})
     for output, tensor in zip(form["outputs"], tensors, strict=True):
-        del output["data"]
         output["parameters"] = {"binary_data_size": len(tensor)}
     header = encode_to_json_bytes(form)
     headers = {HEADER_LENGTH: str(len(header))}
