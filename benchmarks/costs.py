@@ -16,6 +16,8 @@ import platform
 import sys
 import tracemalloc
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -82,6 +84,17 @@ def measure() -> dict[str, Any]:
     }
 
 
+@contextmanager
+def hooked(read: Callable[[], Any], install: Callable[[Any], None], hook: Any) -> Iterator[None]:
+    """Install a hook of the interpreter for a block, and restore the one before."""
+    previous = read()
+    install(hook)
+    try:
+        yield
+    finally:
+        install(previous)
+
+
 def bytecodes(parser: AspectParser, texts: list[str]) -> Counter[str]:
     """Return the number of bytecode instructions executed in each module of the package."""
     counts: Counter[str] = Counter()
@@ -100,12 +113,8 @@ def bytecodes(parser: AspectParser, texts: list[str]) -> Counter[str]:
 
         return trace_instruction
 
-    previous = sys.gettrace()
-    sys.settrace(trace_call)
-    try:
+    with hooked(sys.gettrace, sys.settrace, trace_call):
         parser.parse(texts)
-    finally:
-        sys.settrace(previous)
     return counts
 
 
@@ -120,12 +129,8 @@ def library_calls(parser: AspectParser, texts: list[str]) -> int:
         elif event == "call" and frame.f_back is not None and not frame.f_code.co_filename.startswith(PACKAGE):
             calls += frame.f_back.f_code.co_filename.startswith(PACKAGE)
 
-    previous = sys.getprofile()
-    sys.setprofile(profile)
-    try:
+    with hooked(sys.getprofile, sys.setprofile, profile):
         parser.parse(texts)
-    finally:
-        sys.setprofile(previous)
     return calls
 
 

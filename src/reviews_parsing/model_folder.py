@@ -115,8 +115,13 @@ class ParserConfig:
                 tuple(form.get("languages", ())),
             )
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-            reason = shorten(" ".join(str(error).split()), MAX_REASON_CHARACTERS, placeholder=" ...")
-            raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {reason}); fetch it again") from error
+            raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {short_reason(error)}); fetch it again") from error
+
+
+def short_reason(error: Exception) -> str:
+    """Return the reason of a library's error in one short line."""
+    reason = str(getattr(error, "strerror", None) or error)
+    return shorten(reason, MAX_REASON_CHARACTERS, placeholder=" ...") or type(error).__name__
 
 
 def _require_bounded(folder: Path) -> None:

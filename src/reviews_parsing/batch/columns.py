@@ -30,8 +30,8 @@ class Column:
 
     `fault` names a value that is not a string, None if all are; `has_texts` is True if a value is. `has_words` is False
     if the values are numbers, dates or empty, `has_prose` if none of them has several words, `has_sentences` if these
-    are all names (words that begin with capitals or digits) or JSON. `delimiters` are those in
-    equal numbers in each value. `is_inferred` is True if the type was inferred from the values.
+    are all names (words that begin with capitals or digits) or JSON. `delimiters` are those in equal numbers in each
+    value. `is_inferred` is True if the type was inferred from the values.
     """
 
     field: pa.Field

@@ -14,6 +14,7 @@ from reviews_parsing.data.label_fields import Fields
 from reviews_parsing.data.mapping import map_categories
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import read_bytes
+from reviews_parsing.io.formats import detect_packing
 from reviews_parsing.schema import Review
 
 CORPUS_FOLDER = Path(__file__).parent / "corpus"
@@ -21,13 +22,6 @@ CORPUS_FOLDER = Path(__file__).parent / "corpus"
 UNLABELLED_FILE = CORPUS_FOLDER / "unlabelled.jsonl"
 """Reviews without labels, written together with the corpus."""
 _HUB_NAME = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
-_ARCHIVES = {
-    b"\x1f\x8b": "gzip",
-    b"PK\x03\x04": "zip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ\x00": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-}
 _NETWORK_ERRORS = {"ConnectionError", "OfflineModeIsEnabled", "TimeoutError", "TransportError"}
 
 
@@ -111,9 +105,8 @@ def _read_file(path: Path, format: str | None, fields: Fields) -> list[LocatedRe
     if path.is_dir():
         return [LocatedReview(str(path), *row) for row in parquet.read_saved_dataset(path)]
     data = read_bytes(path)
-    archive = next((name for magic, name in _ARCHIVES.items() if data.startswith(magic)), None)
-    if archive:
-        raise DataError(f"{path} is compressed ({archive}): unpack it and give the file of labelled reviews")
+    if packing := detect_packing(data):
+        raise DataError(f"{path} is compressed ({packing}): unpack it and give the file of labelled reviews")
     name = format or formats.detect_format(path, data, fields)
     located_reviews = [LocatedReview(str(path), *row) for row in formats.get_decoder(name, fields)(data, str(path))]
     if name != "jsonl":

@@ -96,6 +96,12 @@ def detect_compression(head: bytes) -> Compression | None:
     return next((entry for entry in COMPRESSIONS.values() if head.startswith(entry.magic)), None)
 
 
+def detect_packing(head: bytes) -> str | None:
+    """Return the name of the compression or archive of a file that begins with `head`."""
+    compression = detect_compression(head)
+    return compression.name if compression else "zip" if head.startswith(_ZIP_MAGIC) else None
+
+
 def detect_binary(head: bytes) -> FileFormat | None:
     """Return Parquet or spreadsheet if a file that begins with `head` is one, None otherwise."""
     if head.startswith(_PARQUET_MAGIC):

@@ -7,16 +7,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from reviews_parsing.errors import ModelError
 from reviews_parsing.model_folder import (
     CONFIG_FILE,
-    MAX_REASON_CHARACTERS,
     MODEL_FILE,
     TOKENIZER_FILE,
     ParserConfig,
+    short_reason,
 )
 
 CHECKSUM_TAG = "reviews_parsing.files"
@@ -113,8 +112,7 @@ def require_loadable(folder: Path) -> None:
         Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         InferenceSession(str(folder / MODEL_FILE), providers=["CPUExecutionProvider"])
     except Exception as error:  # both libraries raise bare exceptions of their own
-        reason = shorten(" ".join(str(error).split()), MAX_REASON_CHARACTERS, placeholder=" ...")
-        raise ModelError(f"{folder}: the model is damaged ({reason})") from error
+        raise ModelError(f"{folder}: the model is damaged ({short_reason(error)})") from error
 
 
 def _record(file: Path) -> FileRecord:

@@ -12,13 +12,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from reviews_parsing.errors import ModelError, ModelNotTrusted
-from reviews_parsing.model_folder import MAX_REASON_CHARACTERS
+from reviews_parsing.model_folder import short_reason
 from reviews_parsing.registry.integrity import FileRecord, compare_files, missing_file
 from reviews_parsing.registry.store import tracking
 from reviews_parsing.settings import Settings
@@ -81,7 +80,7 @@ def sign(folder: Path, target: Path) -> None:
     try:
         signer.set_hashing_config(_hashing()).sign(folder, target)
     except Exception as error:  # besides its own classes, those of cryptography and of Sigstore's transport
-        raise ModelError(f"{folder} cannot be signed ({_reason(error)})") from error
+        raise ModelError(f"{folder} cannot be signed ({short_reason(error)})") from error
 
 
 def require_trusted(folder: Path, signature: Path, subject: str) -> None:
@@ -138,7 +137,7 @@ def _refusal(errors: list[Exception], folder: Path, digests: dict[str, FileRecor
         return f"{difference}, as the signature says"
     if any("Key mismatch" in str(error) for error in errors):
         return f"its signature is by another key than those in {policy}"
-    return f"its signature is invalid, or not by a signer in {policy} ({_reason(errors[0])})"
+    return f"its signature is invalid, or not by a signer in {policy} ({short_reason(errors[0])})"
 
 
 def _read(signature: Path, subject: str) -> tuple[str, dict[str, FileRecord]]:
@@ -157,7 +156,7 @@ def _read(signature: Path, subject: str) -> tuple[str, dict[str, FileRecord]]:
         files = {str(file["name"]): FileRecord(str(file["digest"])) for file in statement["predicate"]["resources"]}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError) as error:
         raise ModelNotTrusted(
-            f"{subject} is refused: its signature is damaged ({_reason(error)}); sign it again"
+            f"{subject} is refused: its signature is damaged ({short_reason(error)}); sign it again"
         ) from error
     return kind, files
 
@@ -167,7 +166,7 @@ def _verifiers(policy: Path, scratch: Path) -> Iterator[tuple[str, Verifier]]:
     try:
         text = policy.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise ModelError(f"the trust policy {policy} cannot be read ({_reason(error)})") from error
+        raise ModelError(f"the trust policy {policy} cannot be read ({short_reason(error)})") from error
     try:
         from model_signing.verifying import Config
     except ImportError as error:
@@ -188,14 +187,15 @@ def _verifiers(policy: Path, scratch: Path) -> Iterator[tuple[str, Verifier]]:
             f"the trust policy {policy} has no public key or certificate (PEM), and no identity and issuer (JSON)"
         ) from error
     except ValueError as error:
-        raise ModelError(f"the trust policy {policy} is damaged ({_reason(error)})") from error
+        raise ModelError(f"the trust policy {policy} is damaged ({short_reason(error)})") from error
     try:
         verifier = Config().use_sigstore_verifier(
             identity=keyless.identity, oidc_issuer=keyless.issuer, trust_config=keyless.trust_config
         )
     except Exception as error:  # besides its own classes, those of its transport
         raise ModelError(
-            f"the trust policy {policy} cannot be used ({_reason(error)}); without a network, name a trust_config in it"
+            f"the trust policy {policy} cannot be used ({short_reason(error)}); without a network, name a trust_config "
+            "in it"
         ) from error
     yield _KINDS["certificate"], verifier
 
@@ -223,8 +223,8 @@ def _signer() -> Signer:
         )
     except Exception as error:  # cryptography has many classes, one for each fault of a key
         raise ModelError(
-            f"the signing key {key} cannot be used ({_reason(error)}); it has to be an elliptic curve key in PEM, such "
-            "as `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes"
+            f"the signing key {key} cannot be used ({short_reason(error)}); it has to be an elliptic curve key in PEM, "
+            "such as `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256` makes"
         ) from error
 
 
@@ -240,7 +240,7 @@ def _keyless_signer() -> Signer:
     except ModelError:
         raise
     except Exception as error:  # besides its own classes, those of its transport
-        raise ModelError(f"keyless signing is not possible ({_reason(error)})") from error
+        raise ModelError(f"keyless signing is not possible ({short_reason(error)})") from error
 
 
 def _hashing() -> Hashing:
@@ -250,8 +250,3 @@ def _hashing() -> Hashing:
     return (
         Config().use_file_serialization(hashing_algorithm="sha256").set_ignored_paths(paths=(), ignore_git_paths=False)
     )
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-    return shorten(text, MAX_REASON_CHARACTERS, placeholder=" ...")
