@@ -29,7 +29,7 @@ from reviews_parsing import data
 from reviews_parsing.batch import read_texts
 from reviews_parsing.errors import ReviewsParsingError
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.pipelines import foundation_checkpoint
+from reviews_parsing.pipelines import find_checkpoint
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.training import fit as fitting
 from reviews_parsing.training.distillation import distill
@@ -142,7 +142,7 @@ def main() -> None:
         for seed in options.seeds:
             seeded = replace(recipe, seed=seed)
             with tempfile.TemporaryDirectory() as folder, ExitStack() as trials:
-                foundation = foundation_checkpoint(seeded, Path(folder))
+                foundation = find_checkpoint(seeded.foundation_name, seeded.backbone, Path(folder))
                 for setting in options.trial:
                     trials.enter_context(trial(setting))
                 sizes = {"share": options.share, "count": options.reviews}

@@ -10,20 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 from reviews_parsing import data, pipelines, registry
-from reviews_parsing.errors import ModelError
 from reviews_parsing.parser import AspectParser
-from reviews_parsing.registry.runs import fetch_file
 from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
 from reviews_parsing.tagging import LinearChainCRF
 from reviews_parsing.training import distillation
-from reviews_parsing.training.backbone import (
-    WEIGHTS,
-    average_weights,
-    build_tagger,
-    count_layers,
-    inherit,
-    load_tokenizer,
-)
+from reviews_parsing.training.backbone import WEIGHTS, average_weights, build_tagger, load_tokenizer
 from reviews_parsing.training.crf import crf_layer
 from reviews_parsing.training.distillation import distill, predict_soft_labels, select_new_texts
 from reviews_parsing.training.export import write_fp32
@@ -201,47 +192,3 @@ def test_training_with_unlabelled_reviews_registers_a_version(small_backbone: st
     assert run.version == "1"
     with registry.tracking() as client:
         assert client.get_run(run.run_id).data.params["unlabelled_texts"] == "20"
-
-
-@pytest.fixture(scope="module")
-def deep_backbone(small_backbone: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Write the small backbone with five layers."""
-    from transformers import BertConfig, BertModel
-
-    folder = tmp_path_factory.mktemp("deep")
-    config = BertConfig.from_pretrained(small_backbone, num_hidden_layers=5)
-    BertModel(config).save_pretrained(folder)
-    load_tokenizer(small_backbone).save_pretrained(folder)
-    return str(folder)
-
-
-@pytest.mark.parametrize(("count", "chosen"), [(1, [4]), (2, [1, 4]), (3, [1, 2, 4]), (5, [0, 1, 2, 3, 4])])
-def test_a_smaller_student_starts_from_layers_at_equal_distances(
-    deep_backbone: str, tmp_path: Path, count: int, chosen: list[int]
-) -> None:
-    teacher, student = build_tagger(deep_backbone, TAXONOMY), build_tagger(deep_backbone, TAXONOMY, layers=count)
-    teacher.save_pretrained(tmp_path)
-    inherit(student, tmp_path)
-    assert len(student.bert.encoder.layer) == count
-    for layer, number in zip(student.bert.encoder.layer, chosen, strict=True):
-        for name, weight in layer.named_parameters():
-            assert weight.equal(teacher.bert.encoder.layer[number].get_parameter(name)), name
-    assert student.classifier.weight.equal(teacher.classifier.weight)
-
-
-def test_a_student_has_no_more_layers_than_its_backbone(small_backbone: str) -> None:
-    with pytest.raises(ModelError, match="has 1 layers, not 3; choose fewer"):
-        build_tagger(small_backbone, TAXONOMY, layers=3)
-
-
-def test_a_smaller_student_is_registered_and_parses(deep_backbone: str, tmp_path: Path) -> None:
-    reviews = [Review(str(n), f"The pool {n} was lovely.", (Aspect("POOL", "pool", 4, 8),)) for n in range(30)]
-    data.write(reviews, tmp_path / "own.jsonl")
-    recipe = Recipe(backbone=deep_backbone, epochs=1, polish_epochs=1, teachers=1, layers=2)
-    run = pipelines.train(str(tmp_path / "own.jsonl"), recipe)
-    checkpoint = fetch_file(run.run_id, "checkpoint", tmp_path)
-    assert count_layers(load_file(checkpoint / WEIGHTS)) == 2
-    with registry.tracking() as client:
-        assert "2 layers" in client.get_run(run.run_id).info.run_name
-    folder, _ = registry.locate(f"runs:/{run.run_id}")
-    assert AspectParser(folder).parse(["The pool was lovely."])[0].text == "The pool was lovely."

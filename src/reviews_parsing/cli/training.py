@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from reviews_parsing.training.evaluate import Mistake
     from reviews_parsing.training.metrics import Scores
 
+# Fields of the recipe by their names in --student.
+STUDENT_SIZES = {"layers": "layers", "feed-forward": "feed_forward"}
+
 
 def train(
     data: Annotated[
@@ -60,14 +63,19 @@ def train(
         str | None, typer.Option(help="Column of the text in --unlabelled. Default: text, review, ...")
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="Backbone of the teachers, such as a larger one. Default: --backbone.")
+        str | None,
+        typer.Option(
+            help="Backbone of the teachers, such as a larger one; with --student the finished teacher: pretrained, "
+            "runs:/ID or a checkpoint folder. Default: --backbone, trained first."
+        ),
     ] = None,
     teachers: Annotated[int | None, typer.Option(min=1, help="Number of teachers, with different seeds.")] = None,
     student: Annotated[
         str | None,
         typer.Option(
-            metavar="layers=N",
-            help="Train a smaller, faster model: N layers of the backbone, taught by a model with all of them.",
+            metavar="layers=N,feed-forward=N",
+            help="Train a smaller, faster model that imitates a whole one: fewer layers, fewer units in their "
+            "feed-forward parts, or both.",
         ),
     ] = None,
     foundation_epochs: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -102,6 +110,8 @@ def train(
 
         reviews-parsing train my-reviews.jsonl --unlabelled all-reviews.csv --student layers=3
 
+        reviews-parsing train corpus --teacher pretrained --student layers=3,feed-forward=1024
+
         reviews-parsing train gym-reviews.jsonl --domain gym
     """
     from reviews_parsing import pipelines
@@ -113,7 +123,7 @@ def train(
         "foundation": _foundation(foundation, foundation_epochs),
         "teacher": teacher,
         "teachers": teachers,
-        "layers": _layers(student),
+        **_parse_student(student),
         "learning_rate": learning_rate,
         "batch_size": batch_size,
         "patience": patience,
@@ -261,14 +271,19 @@ def _texts(files: list[str], column: str | None) -> list[str]:
         return [text for text, _ in rows]
 
 
-def _layers(student: str | None) -> int | None:
-    """Return N of `--student layers=N`."""
-    if student is None:
-        return None
-    name, _, count = student.partition("=")
-    if name != "layers" or not count.isdecimal() or int(count) < 1:
-        raise typer.BadParameter(f"'{student}' is not layers=N; for example layers=3", param_hint="--student")
-    return int(count)
+def _parse_student(student: str | None) -> dict[str, int]:
+    """Return the fields of the recipe in `--student layers=N,feed-forward=N`."""
+    sizes: dict[str, int] = {}
+    for part in student.split(",") if student is not None else ():
+        name, _, count = part.strip().partition("=")
+        field = STUDENT_SIZES.get(name)
+        if field is None or field in sizes or not (count.isascii() and count.isdecimal() and int(count)):
+            raise typer.BadParameter(
+                f"'{student}' is not layers=N, feed-forward=N or both; for example layers=3,feed-forward=1024",
+                param_hint="--student",
+            )
+        sizes[field] = int(count)
+    return sizes
 
 
 def _foundation(foundation: str | None, epochs: int | None) -> str | None:

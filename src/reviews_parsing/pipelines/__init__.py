@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         remove_reference_set,
     )
     from reviews_parsing.pipelines.retraining import Decision, RetrainingOutcome, Triggers, retrain
-    from reviews_parsing.pipelines.training import TrainedRun, foundation_checkpoint, train
+    from reviews_parsing.pipelines.training import TrainedRun, find_checkpoint, train
 
 # Imported on first use: the gate works without the packages of training.
 _MODULES = {
@@ -25,7 +25,7 @@ _MODULES = {
     "publication": ("Published", "publish", "push_to_hub"),
     "references": ("ReferenceSet", "add_reference_set", "list_reference_sets", "remove_reference_set"),
     "retraining": ("Decision", "RetrainingOutcome", "Triggers", "retrain"),
-    "training": ("TrainedRun", "foundation_checkpoint", "train"),
+    "training": ("TrainedRun", "find_checkpoint", "train"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -40,7 +40,7 @@ __all__ = [
     "Verdict",
     "add_reference_set",
     "evaluate_model",
-    "foundation_checkpoint",
+    "find_checkpoint",
     "list_reference_sets",
     "log_evaluation",
     "promote",

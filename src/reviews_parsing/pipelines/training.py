@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reviews_parsing import pretrained
 from reviews_parsing.data import Fields, read_splits
@@ -65,7 +65,9 @@ def train(
     same run. Raises DataError, ModelError or TrackingError.
     """
     require_signer()
-    for backbone in {recipe.backbone, recipe.teacher or recipe.backbone}:
+    # The teacher of a smaller model is a finished one, any other is a backbone.
+    backbones = {recipe.backbone} if recipe.is_compressed else {recipe.backbone, recipe.teacher or recipe.backbone}
+    for backbone in backbones:
         _require_backbone(backbone)
     job = prepare(source, recipe, mapping, data_format, extra_files, texts, fields)
     if job.extension:
@@ -78,35 +80,36 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     with run(folder / "run_id", name=job.name) as log:
         on_run(log.run_id)
-        foundation = foundation_checkpoint(recipe, folder)
+        foundation = find_checkpoint(recipe.foundation_name, recipe.backbone, folder)
+        teacher = None
+        if recipe.is_compressed and recipe.teacher:
+            teacher = find_checkpoint(recipe.teacher, recipe.backbone, folder / "given-teacher")
         if foundation and source != "corpus":
             _warn_of_leakage(job.splits, recipe, say)
         labelled = (review.text for review in job.splits["train"])
         log_training_texts(log, digest_texts([*labelled, *job.texts], _foundation_texts(recipe)))
-        result = execute(job, folder, foundation, log, resume=resume, progress=progress, say=say)
+        options: dict[str, Any] = {"teacher": teacher, "resume": resume, "progress": progress, "say": say}
+        result = execute(job, folder, foundation, log, **options)
     version = register(log.run_id, model_name)
     shutil.rmtree(folder)
     return TrainedRun(log.run_id, version, result)
 
 
-def foundation_checkpoint(recipe: Recipe, folder: Path) -> Path | None:
-    """Return the checkpoint that training starts from, None for the backbone alone; a run's is fetched to `folder`.
+def find_checkpoint(name: str, backbone: str, folder: Path) -> Path | None:
+    """Return the checkpoint `name`: pretrained, none (None), runs:/ID, which is fetched to `folder`, or a folder.
 
     Raises ModelError if it does not exist or does not fit the backbone.
     """
-    name = recipe.foundation_name
     if name == NO_FOUNDATION:
         return None
     if name == pretrained.NAME:
-        if recipe.backbone != EMBEDDED:
-            raise ModelError(
-                f"the pretrained checkpoint is of {EMBEDDED}, not of {recipe.backbone}; use --foundation none"
-            )
+        if backbone != EMBEDDED:
+            raise ModelError(f"the pretrained checkpoint is of {EMBEDDED}, not of {backbone}; use --foundation none")
         return pretrained.checkpoint()
     if match := re.fullmatch(r"runs:/(\w+)", name):
         return fetch_file(match[1], "checkpoint", folder)
     if not Path(name).is_dir():
-        raise ModelError(f"foundation {name} is not a folder; give pretrained, none, a checkpoint folder or runs:/ID")
+        raise ModelError(f"checkpoint {name} is not a folder; give pretrained, none, a checkpoint folder or runs:/ID")
     return Path(name)
 
 

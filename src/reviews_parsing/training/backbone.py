@@ -135,9 +135,9 @@ def inherit(tagger: Any, checkpoint: Path) -> None:
 def _select_layers(weights: dict[str, Any], count: int) -> dict[str, Any]:
     """Return the weights of a model with `count` layers, taken from one with as many or more at equal distances."""
     total = count_layers(weights)
-    chosen = {round((number + 1) * total / count) - 1: number for number in range(count)} if count < total else {}
-    if not chosen:
+    if count >= total:
         return weights
+    chosen = {layer: number for number, layer in enumerate(equal_distances(total, count))}
     layers = {name: int(layer[0]) for name in weights if (layer := LAYER.search(name))}
     return {
         LAYER.sub(str(chosen[layers[name]]), name) if name in layers else name: weight
@@ -146,9 +146,29 @@ def _select_layers(weights: dict[str, Any], count: int) -> dict[str, Any]:
     }
 
 
+def equal_distances(total: int, count: int) -> list[int]:
+    """Return the numbers of `count` of `total` layers at equal distances, the last one included."""
+    return [round((number + 1) * total / count) - 1 for number in range(count)]
+
+
 def count_layers(names: Iterable[str]) -> int:
     """Return the number of layers of a model from the names of its weights."""
     return 1 + max((int(layer[0]) for name in names if (layer := LAYER.search(name))), default=-1)
+
+
+def has_same_heads(tagger: Any, checkpoint: Path) -> bool:
+    """Return whether a checkpoint has the categories, polarities and opinions of `tagger`.
+
+    Raises ModelError if it is not a checkpoint of a tagger.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(checkpoint)
+        same_opinions = bool(config.opinions) == bool(tagger.config.opinions)
+        return same_opinions and _row_names(config) == _row_names(tagger.config)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ModelError(f"{checkpoint} is not a checkpoint of a tagger ({error}); give the one of a run") from error
 
 
 def average_weights(first: Path, second: Path) -> None:
@@ -237,15 +257,23 @@ def _with_heads(base: Any) -> Any:
             input_ids: Tensor,
             attention_mask: Tensor,
             labels: Tensor | None = None,
+            output_hidden_states: bool = False,
             **targets: Tensor,
-        ) -> dict[str, Tensor]:
-            """Return the logits, and the loss if there are `labels` and `targets` (from `features.collate`)."""
-            outputs = {"tag_logits": super().forward(input_ids=input_ids, attention_mask=attention_mask).logits}
+        ) -> dict[str, Any]:
+            """Return the logits, and the loss if there are `labels` and `targets` (from `features.collate`).
+
+            With `output_hidden_states`, `hidden_states` are those of the embeddings and of each layer.
+            """
+            states = {"output_hidden_states": True} if output_hidden_states else {}
+            result = super().forward(input_ids=input_ids, attention_mask=attention_mask, **states)
+            outputs: dict[str, Any] = {"tag_logits": result.logits}
             for name in ("polarity", "implicit", "opinion", "link"):
                 head = getattr(self, f"{name}_classifier", None)
                 if head is not None:
                     outputs[f"{name}_logits"] = head(self._features)
             del self._features
+            if output_hidden_states:
+                outputs["hidden_states"] = result.hidden_states
             if labels is None:
                 return outputs
             config, weights = self.config, self.config.loss_weights

@@ -51,11 +51,8 @@ def distill(
     lower rate. If it shares the backbone with its teachers, it starts from the first one, and its weights are averaged
     with that one's at the end, which helps on other kinds of text (Wortsman et al., 2022, arXiv:2109.01903). `progress`
     receives the share done of all stages, and the metrics of each epoch. `resume` continues an interrupted call.
-
-    A student with fewer layers starts from layers of its teacher, learns for all epochs, and keeps its own weights.
-    Without `texts`, the teachers label those of `train`. Raises DataError or ModelError.
+    Raises DataError or ModelError.
     """
-    texts = texts or [review.text for review in train]
     # Approximate durations of the stages: teachers, soft labels, student, polishing.
     stages = [1.0] * recipe.teachers + [0.3, 2.0, 0.3]
     stage = 0
@@ -67,11 +64,10 @@ def distill(
     teachers = []
     teacher_backbone = recipe.teacher or recipe.backbone
     same_backbone = teacher_backbone == recipe.backbone
-    same_size = same_backbone and recipe.layers is None
     for number in range(recipe.teachers):
         parser = folder / f"teacher-{number + 1}" / "parser"
         if not parser.is_dir():
-            teacher_recipe = replace(recipe, backbone=teacher_backbone, seed=recipe.seed + number, layers=None)
+            teacher_recipe = replace(recipe, backbone=teacher_backbone, seed=recipe.seed + number)
             first = foundation
             if not same_backbone:
                 rate = recipe.learning_rate * LARGE_TEACHER_RATE
@@ -94,14 +90,13 @@ def distill(
         student_recipe = recipe
         if same_backbone:
             foundation = folder / "teacher-1" / "checkpoint"
-        if same_size:
             epochs = max(1, round(recipe.count_epochs(len(train)) * STUDENT_EPOCHS))
             student_recipe = replace(recipe, epochs=epochs)
         fit_model(student_recipe, student, foundation=foundation, soft=soft)
     stage += 1
     polish = replace(recipe, epochs=recipe.polish_epochs, learning_rate=recipe.learning_rate * recipe.polish_rate)
     result = fit_model(polish, folder, foundation=student / "checkpoint")
-    if same_size:
+    if same_backbone:
         average_weights(folder / "teacher-1" / "checkpoint", result.checkpoint)
     return result
 

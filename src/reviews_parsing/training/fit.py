@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -62,9 +62,14 @@ class Recipe:
 
     Data: `window` and `margin` are in tokens; `noisy_share` is the share of reviews in a noisy version at each step.
 
-    Distillation (`training.distillation`), if there are texts without labels or the student has fewer `layers` than
-    the backbone: `teachers` models of the backbone `teacher` (by default the same) label the texts; the student learns
-    soft labels and labels, then the labels alone for `polish_epochs` at `polish_rate` times the learning rate.
+    Distillation (`training.distillation`), if there are texts without labels: `teachers` models of the backbone
+    `teacher` (by default the same) label the texts; the student learns soft labels and labels, then the labels alone
+    for `polish_epochs` at `polish_rate` times the learning rate.
+
+    Compression (`training.compression`), if the student has fewer `layers` than the backbone, or feed-forward parts of
+    `feed_forward` units instead of the backbone's: the student learns to imitate the `teacher` (a finished model, by
+    default one that is trained first) on `student_texts` texts at the learning rate `student_rate`, then the labels as
+    above.
     """
 
     backbone: str = EMBEDDED
@@ -73,6 +78,9 @@ class Recipe:
     teacher: str | None = None
     teachers: int = 2
     layers: int | None = None
+    feed_forward: int | None = None
+    student_texts: int = 150_000
+    student_rate: float = 6e-4
     polish_epochs: int = 2
     polish_rate: float = 0.25
     learning_rate: float = 2e-4
@@ -90,6 +98,11 @@ class Recipe:
     window: int = 256
     margin: int = 12
     seed: int = 13
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the model is smaller than its backbone."""
+        return self.layers is not None or self.feed_forward is not None
 
     @property
     def foundation_name(self) -> str:
@@ -139,19 +152,15 @@ def fit(
     epoch. Raises DataError if there are no labelled spans or no validation reviews.
     """
     configure_threads()
-    import torch
-    from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
+    from transformers import set_seed
 
     if not train or not taxonomy.categories:
         raise DataError("the training data has no labelled span; check it with `reviews-parsing data stats`")
     if not validation:
         raise DataError("the validation split is empty; give more data, or a folder with a validation file")
-    states = folder / "states"
-    if not resume:
-        shutil.rmtree(states, ignore_errors=True)
     set_seed(recipe.seed)
     tokenizer = load_tokenizer(recipe.backbone)
-    model = build_tagger(recipe.backbone, taxonomy, recipe.layers, **recipe.weights)
+    model = build_tagger(recipe.backbone, taxonomy, None, **recipe.weights)
     if foundation:
         inherit(model, foundation)
     if recipe.freeze_embeddings:
@@ -159,20 +168,79 @@ def fit(
     limit = min(recipe.window, getattr(model.config, "max_position_embeddings", recipe.window))
     options = (tokenizer.backend_tokenizer, taxonomy, limit, recipe.margin)
     padding = tokenizer.pad_token_id or 0
+    dataset = [*with_noisy_versions(train, *options, recipe.seed), *soft_features(soft, *options)]
+    outcome = train_batches(
+        model,
+        recipe,
+        folder,
+        dataset=dataset,
+        lengths=[len(feature["input_ids"]) for feature in dataset],
+        collate=lambda features: collate(draw_versions(features, recipe.noisy_share), padding),
+        epochs=recipe.count_epochs(len(train)),
+        resume=resume,
+        progress=progress,
+        evaluation={
+            "eval_dataset": featurize(validation, *options),
+            "compute_metrics": lambda prediction: window_metrics(prediction, taxonomy, transitions(model.tag_chain)),
+        },
+    )
+    checkpoint = folder / "checkpoint"
+    shutil.rmtree(checkpoint, ignore_errors=True)
+    outcome.model.save_pretrained(checkpoint)
+    tokenizer.save_pretrained(checkpoint)
+    return FitResult(checkpoint, outcome.history, outcome.seconds, len(train) * outcome.epochs / outcome.seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Trained model, metrics of each epoch, seconds, and number of epochs."""
+
+    model: Any
+    history: list[dict[str, float]]
+    seconds: float
+    epochs: float
+
+
+def train_batches(
+    model: Any,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    dataset: Sequence[Any],
+    lengths: Sequence[int],
+    collate: Callable[[Sequence[Any]], dict[str, Any]],
+    epochs: int,
+    resume: bool,
+    progress: Progress,
+    loss: Callable[[Any, dict[str, Any]], Any] | None = None,
+    evaluation: Mapping[str, Any] | None = None,
+) -> Outcome:
+    """Train `model` on batches of `dataset` with the Trainer, whose states are in `folder / "states"` until the end.
+
+    `lengths` are in tokens. `loss` of model and batch replaces the model's own. `evaluation` holds the arguments of the
+    Trainer for an evaluation after each epoch. `resume` continues an interrupted call from its last epoch.
+    """
+    import torch
+    from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments
+
+    states = folder / "states"
+    if not resume:
+        shutil.rmtree(states, ignore_errors=True)
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    patience = recipe.patience if evaluation else None
     arguments = TrainingArguments(
         output_dir=str(states),
-        num_train_epochs=recipe.count_epochs(len(train)),
+        num_train_epochs=epochs,
         per_device_train_batch_size=recipe.batch_size,
         per_device_eval_batch_size=4 * recipe.batch_size,
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup,
         weight_decay=recipe.weight_decay,
-        eval_strategy="epoch",
+        eval_strategy="epoch" if evaluation else "no",
         save_strategy="epoch",
         logging_strategy="epoch",
         save_total_limit=1,
-        load_best_model_at_end=recipe.patience is not None,
+        load_best_model_at_end=patience is not None,
         metric_for_best_model="eval_aggregated_f1",
         seed=recipe.seed,
         use_cpu=not (cuda or mps),
@@ -196,23 +264,19 @@ def fit(
         model=model,
         args=arguments,
         recipe=recipe,
-        train_dataset=[*with_noisy_versions(train, *options, recipe.seed), *soft_features(soft, *options)],
-        eval_dataset=featurize(validation, *options),
-        data_collator=lambda features: collate(draw_versions(features, recipe.noisy_share), padding),
-        compute_metrics=lambda prediction: window_metrics(prediction, taxonomy, transitions(model.tag_chain)),
-        callbacks=[ProgressCallback(), *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])],
+        lengths=lengths,
+        loss=loss,
+        train_dataset=dataset,
+        data_collator=collate,
+        callbacks=[ProgressCallback(), *([EarlyStoppingCallback(patience)] if patience else [])],
+        **(evaluation or {}),
     )
     # It prints the metrics of each epoch as a dict, which `progress` already reports.
     trainer.remove_callback(PrinterCallback)
     outcome = trainer.train(resume_from_checkpoint=_last_complete_state(states))
-    checkpoint = folder / "checkpoint"
-    shutil.rmtree(checkpoint, ignore_errors=True)
-    trainer.model.save_pretrained(checkpoint)
-    tokenizer.save_pretrained(checkpoint)
     shutil.rmtree(states)
-    seconds = outcome.metrics["train_runtime"]
-    epochs = trainer.state.epoch or 0
-    return FitResult(checkpoint, _history(trainer.state.log_history), seconds, len(train) * epochs / seconds)
+    history = _history(trainer.state.log_history)
+    return Outcome(trainer.model, history, outcome.metrics["train_runtime"], trainer.state.epoch or 0)
 
 
 def configure_threads() -> None:
@@ -309,15 +373,20 @@ def _trainer_class() -> Any:
     from transformers import Trainer
 
     class TaggerTrainer(Trainer):  # type: ignore[misc]
-        def __init__(self, recipe: Recipe, **arguments: Any) -> None:
-            self.recipe = recipe
+        def __init__(self, recipe: Recipe, lengths: Sequence[int], loss: Any, **arguments: Any) -> None:
+            self.recipe, self.lengths, self.loss = recipe, lengths, loss
             super().__init__(**arguments)
+
+        def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **options: Any) -> Any:
+            """Return the model's loss, or that of `loss`."""
+            if self.loss is None:
+                return super().compute_loss(model, inputs, return_outputs, **options)
+            return self.loss(model, inputs)
 
         def get_train_dataloader(self) -> Any:
             """Return a loader of TokenBatches."""
             recipe = self.recipe
-            lengths = [len(feature["input_ids"]) for feature in self.train_dataset]
-            batches = TokenBatches(lengths, recipe.batch_size, recipe.batch_tokens, recipe.seed)
+            batches = TokenBatches(self.lengths, recipe.batch_size, recipe.batch_tokens, recipe.seed)
 
             class Loader(torch.utils.data.DataLoader):  # type: ignore[misc]
                 def set_epoch(self, epoch: int) -> None:

@@ -24,6 +24,8 @@ from scipy.linalg import solve_triangular
 Array = npt.NDArray[np.floating[Any]]
 
 WEIGHT_LEVELS, ACTIVATION_LEVELS, TABLE_LEVELS = 63, 127.5, 127
+# Levels of a table in 4 bits, and what is added to them for storage.
+SMALL_TABLE_LEVELS, SMALL_TABLE_OFFSET = 7, 8
 SMOOTHING = (0.35, 0.5, 0.65, 0.8)
 CLIPPING = (1.0, 0.8, 0.6, 0.4)
 # Calibration tokens for the rounding of weights, and for the search of scales.
@@ -70,21 +72,60 @@ def quantize(source: Path, target: Path, texts: Sequence[Sequence[int]]) -> None
     onnx.save(model, target)
 
 
+def round_rows(table: Array, levels: int) -> tuple[Array, Array]:
+    """Return integers in [-levels, levels] of the shape of `table`, and the scale of each row, of shape [rows, 1]."""
+    scale = np.maximum(np.abs(table).max(axis=1, keepdims=True) / levels, 1e-12).astype(np.float32)
+    return np.rint(table / scale), scale
+
+
 def _replace_table(graph: Any, gather: Any, table: Array) -> None:
-    """Store the embedding table of a Gather in 8 bits with a scale per row, and scale the gathered rows."""
+    """Store the embedding table of a Gather with a scale per row, and scale the gathered rows.
+
+    A table whose values are already rounded to 4 bits (`compression`) is stored in 4 bits, any other in 8.
+    """
     name, ids, output = gather.input[0], gather.input[1], gather.output[0]
-    scale = np.maximum(np.abs(table).max(axis=1, keepdims=True) / TABLE_LEVELS, 1e-12).astype(np.float32)
-    for suffix, value in (("levels", np.rint(table / scale).astype(np.int8)), ("scale", scale)):
+    levels, scale = round_rows(table, SMALL_TABLE_LEVELS)
+    is_small = table.shape[1] % 2 == 0 and np.allclose(levels * scale, table, rtol=1e-5, atol=1e-8)
+    if not is_small:
+        levels, scale = round_rows(table, TABLE_LEVELS)
+    stored = _pack(levels) if is_small else levels.astype(np.int8)
+    for suffix, value in (("levels", stored), ("scale", scale)):
         graph.initializer.append(numpy_helper.from_array(value, f"{name}.{suffix}"))
+    number = f"{output}.float"
     nodes = [
         helper.make_node("Gather", [f"{name}.levels", ids], [f"{output}.levels"], name=f"{output}.GatherLevels"),
         helper.make_node("Gather", [f"{name}.scale", ids], [f"{output}.scale"], name=f"{output}.GatherScale"),
+        helper.make_node("Cast", [f"{output}.levels"], [number], name=f"{output}.Cast", to=onnx.TensorProto.FLOAT),
+        *(_unpack(graph, number, f"{output}.unpacked") if is_small else ()),
         helper.make_node(
-            "Cast", [f"{output}.levels"], [f"{output}.float"], name=f"{output}.Cast", to=onnx.TensorProto.FLOAT
+            "Mul", [f"{output}.unpacked" if is_small else number, f"{output}.scale"], [output], name=f"{output}.Scale"
         ),
-        helper.make_node("Mul", [f"{output}.float", f"{output}.scale"], [output], name=f"{output}.Scale"),
     ]
     _replace_nodes(graph, [gather], nodes)
+
+
+def _pack(levels: Array) -> npt.NDArray[np.uint8]:
+    """Return bytes with a level of the first half of the columns in the high bits, of the second in the low bits."""
+    high, low = np.split((levels + SMALL_TABLE_OFFSET).astype(np.uint8), 2, axis=1)
+    return high * 16 + low
+
+
+def _unpack(graph: Any, packed: str, output: str) -> list[Any]:
+    """Return the nodes that turn bytes (as floats) of `_pack` into levels; they are operators of every engine."""
+    for name, value in (("sixteenth", 1 / 16), ("sixteen", 16), ("offset", SMALL_TABLE_OFFSET)):
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), f"{output}.{name}"))
+
+    def node(operator: str, inputs: Sequence[str], result: str, **attributes: int) -> Any:
+        return helper.make_node(operator, inputs, [result], name=f"{result}.{operator}", **attributes)
+
+    return [
+        node("Mul", [packed, f"{output}.sixteenth"], f"{output}.quotient"),
+        node("Floor", [f"{output}.quotient"], f"{output}.high"),
+        node("Mul", [f"{output}.high", f"{output}.sixteen"], f"{output}.multiple"),
+        node("Sub", [packed, f"{output}.multiple"], f"{output}.low"),
+        node("Concat", [f"{output}.high", f"{output}.low"], f"{output}.both", axis=-1),
+        node("Sub", [f"{output}.both", f"{output}.offset"], output),
+    ]
 
 
 def _replace_nodes(graph: Any, old_nodes: Sequence[Any], new_nodes: Sequence[Any]) -> None:

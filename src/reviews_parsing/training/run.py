@@ -16,6 +16,7 @@ from reviews_parsing.model_folder import CARD_FILE, PROFILE_FILE
 from reviews_parsing.monitor import Profile
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Review, Taxonomy
+from reviews_parsing.training.compression import compress
 from reviews_parsing.training.distillation import distill, select_new_texts
 from reviews_parsing.training.evaluate import Evaluation, calibration_line, evaluate
 from reviews_parsing.training.export import ExportResult, export
@@ -98,7 +99,8 @@ class TrainingJob:
         teachers = f" + {len(self.texts)} unlabelled" if self.texts else ""
         backbone = Path(self.recipe.backbone).name
         layers = f", {self.recipe.layers} layers" if self.recipe.layers else ""
-        return f"{Path(self.source).name}{added}{teachers}, {backbone}{layers}, seed {self.recipe.seed}"
+        width = f", {self.recipe.feed_forward} feed-forward units" if self.recipe.feed_forward else ""
+        return f"{Path(self.source).name}{added}{teachers}, {backbone}{layers}{width}, seed {self.recipe.seed}"
 
     @property
     def facts(self) -> dict[str, object]:
@@ -169,13 +171,15 @@ def execute(
     foundation: Path | None,
     log: RunLog,
     *,
+    teacher: Path | None = None,
     resume: bool = False,
     progress: Progress = lambda share, metrics: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> TrainingResult:
     """Fit, export, calibrate and evaluate a model in `folder`, and write everything to `log`.
 
-    Training starts from the checkpoint `foundation`. `progress` receives the share done, and the metrics of each epoch.
+    Training starts from the checkpoint `foundation`; a smaller model imitates the checkpoint `teacher`. `progress`
+    receives the share done, and the metrics of each epoch.
     Raises DataError or ModelError.
     """
     splits, recipe, taxonomy = job.splits, job.recipe, job.taxonomy
@@ -192,7 +196,9 @@ def execute(
     options: Any = {"foundation": foundation, "resume": resume, "progress": progress}
     if job.texts:
         log.parameters({"unlabelled_texts": len(job.texts)})
-    if job.texts or recipe.layers:
+    if recipe.is_compressed:
+        fitted = compress(*labelled, job.texts, taxonomy, recipe, folder, teacher=teacher, say=say, **options)
+    elif job.texts:
         fitted = distill(*labelled, job.texts, taxonomy, recipe, folder, say=say, **options)
     else:
         fitted = fit(*labelled, taxonomy, recipe, folder, **options)
