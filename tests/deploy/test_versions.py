@@ -19,7 +19,9 @@ VERSIONS: dict[str, dict[str, str]] = yaml.safe_load((DEPLOY / "versions.yaml").
 # Images of Python are pinned by digest or chosen by whoever builds (PYTHON_IMAGE); ours have no version here.
 OWN = re.compile(r"reviews-parsing|docker\.io/library/python|kind-registry|localhost|example")
 IMAGE = re.compile(r"(?<![\w./-])((?:[\w-]+\.)+[a-z]+/[\w./-]+|kindest/node):(v?\d[\w.-]*)")
-SPLIT_IMAGE = re.compile(r"repository: ([\w.-]+/[\w./-]+)[,\s]+(?:#[^\n]*\s+)*tag: \"?(v?\d[\w.-]*)")
+SPLIT_IMAGE = re.compile(
+    r"(?:registry: ([\w.-]+)\s+)?repository: ([\w.-]+/[\w./-]+)[,\s]+(?:#[^\n]*\s+)*tag: \"?(v?\d[\w.-]*)"
+)
 # Files that hold versions of images: tag and digest stand side by side, or the format has no variables.
 NAMING = [
     PROJECT / "scripts" / "ci.py",
@@ -95,7 +97,8 @@ def base_images(file: Path) -> list[str]:
 def images(file: Path) -> set[tuple[str, str]]:
     """Return the third-party images that a file names, with their tags."""
     text = file.read_text(encoding="utf-8")
-    found = {*IMAGE.findall(text), *SPLIT_IMAGE.findall(text)}
+    split = [("/".join(filter(None, (registry, name))), tag) for registry, name, tag in SPLIT_IMAGE.findall(text)]
+    found = {*IMAGE.findall(text), *split}
     return {(name, tag) for name, tag in found if not OWN.search(name) and not name.startswith("github.com")}
 
 
@@ -233,6 +236,15 @@ def test_the_list_of_releases_has_no_version_of_its_own() -> None:
     assert set(used) == set(VERSIONS["charts"])
     crds = re.findall(r"\{\{ \.Values\.versions\.crds\.(\w+) \}\}", text)
     assert set(crds) == set(VERSIONS["crds"])
+
+
+def test_terraform_is_as_new_as_its_files_demand() -> None:
+    files = (DEPLOY / "gke" / "terraform" / "versions.tf", DEPLOY / "cluster.sh", DEPLOY / "gke" / "README.md")
+    demands = (r'required_version = "(>= [\d.]+)"', r'terraform\) echo "(>= [\d.]+),', r"terraform (>= [\d.]+),")
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    demanded = [re.findall(demand, text) for demand, text in zip(demands, texts, strict=True)]
+    assert [len(versions) for versions in demanded] == [1, 1, 1]
+    assert demanded[0] == demanded[1] == demanded[2]
 
 
 def test_what_is_ported_for_tests_is_of_the_release_that_is_installed() -> None:
