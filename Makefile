@@ -85,17 +85,15 @@ audit: $(STAMP)
 	$(BIN)/python scripts/audit.py
 
 MODEL := models/reviews-parsing-ner-aspects
-COMPOSE = REVIEWS_PARSING_VERSION=$$(git describe --tags --always --dirty) docker compose --file $(MODEL)/compose.yaml
+COMPOSE = docker compose --file $(MODEL)/compose.yaml
 
-compose: image $(MODEL)/.env
+compose: image
+	@$(PYTHON) scripts/compose.py
 	$(COMPOSE) up --detach
 
 compose-down:
+	@[ ! -e $(MODEL)/.env ] || $(PYTHON) scripts/compose.py
 	$(COMPOSE) down
-
-$(MODEL)/.env:
-	@umask 077 && for name in POSTGRES_PASSWORD S3_SECRET_KEY GRAFANA_PASSWORD; do \
-	    $(PYTHON) -c "import secrets; print('$$name=' + secrets.token_hex(24))"; done > $@
 
 pretrained: $(STAMP)
 	$(BIN)/python scripts/pretrained.py --unlabelled $(UNLABELLED) --sources "$(SOURCES)"
@@ -106,7 +104,7 @@ dashboards: $(STAMP)
 # Cluster and kubeconfig of kind-up end with kind-down, which needs the latter.
 clean:
 	@[ ! -e .reviews-parsing/kind.kubeconfig ] || { echo "error: make kind-down first: the cluster still runs" >&2; exit 1; }
-	@[ ! -e $(MODEL)/.env ] || $(COMPOSE) down --volumes
+	@[ ! -e $(MODEL)/.env ] || { $(PYTHON) scripts/compose.py && $(COMPOSE) down --volumes; }
 	rm -rf .venv .reviews-parsing build dist mlruns $(MODEL)/.env
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name .git -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints -o -name '*.egg-info' \) -prune \

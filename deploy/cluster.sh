@@ -30,14 +30,17 @@ usage() {
     exit 2
 }
 
+# version NAME: of an image or a tool, in the list that helmfile reads too
+version() { sed -n "s|^    $1: \"\{0,1\}\([^\"]*\)\"\{0,1\}\$|\1|p" deploy/versions.yaml; }
+
 # Tools, each with where it comes from and the version that this was written for.
 where_from() {
     case $1 in
         docker) echo "https://docs.docker.com/engine/install" ;;
-        kind) echo "v0.33.0, https://kind.sigs.k8s.io" ;;
-        kubectl) echo "v1.35, https://kubernetes.io/docs/tasks/tools" ;;
-        helm) echo "v4.2.4, https://helm.sh/docs/intro/install" ;;
-        helmfile) echo "v1.7.4, https://github.com/helmfile/helmfile/releases" ;;
+        kind) echo "$(version kind), https://kind.sigs.k8s.io" ;;
+        kubectl) echo "$(version kubectl), https://kubernetes.io/docs/tasks/tools" ;;
+        helm) echo "$(version helm), https://helm.sh/docs/intro/install" ;;
+        helmfile) echo "$(version helmfile), https://github.com/helmfile/helmfile/releases" ;;
         terraform) echo ">= 1.9, https://developer.hashicorp.com/terraform/install" ;;
         gcloud) echo "https://cloud.google.com/sdk/docs/install" ;;
         gke-gcloud-auth-plugin) echo "gcloud components install gke-gcloud-auth-plugin" ;;

@@ -24,7 +24,9 @@ def checkout(tmp_path: Path) -> Path:
     docker = programs / "docker"
     docker.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n', encoding="utf-8")
     docker.chmod(0o755)
-    for name in ("Makefile", ".gitignore", "src/package/module.py", "models/reviews-parsing-ner-aspects/compose.yaml"):
+    compose = "models/reviews-parsing-ner-aspects/compose.yaml"
+    read = ("scripts/compose.py", "deploy/versions.yaml", compose)
+    for name in ("Makefile", ".gitignore", "src/package/module.py", *read):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         source = PROJECT / name
         (folder / name).write_text(source.read_text(encoding="utf-8") if source.exists() else "", encoding="utf-8")
@@ -38,10 +40,10 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def clean(checkout: Path) -> subprocess.CompletedProcess[str]:
+def make(checkout: Path, target: str = "clean") -> subprocess.CompletedProcess[str]:
     path = f"{checkout.parent / 'programs'}:{os.environ['PATH']}"
     return subprocess.run(
-        ["make", "clean"], cwd=checkout, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
+        ["make", target], cwd=checkout, env={**os.environ, "PATH": path}, capture_output=True, text=True, check=False
     )
 
 
@@ -64,7 +66,7 @@ def test_clean_leaves_nothing_but_what_is_tracked(checkout: Path) -> None:
     tracked = git(checkout, "ls-files")
     leave_everything(checkout)
     assert len(git(checkout, "status", "--short", "--ignored").splitlines()) >= 12
-    done = clean(checkout)
+    done = make(checkout)
     assert done.returncode == 0, done.stderr
     assert git(checkout, "status", "--short", "--ignored") == ""
     assert git(checkout, "ls-files") == tracked
@@ -73,15 +75,27 @@ def test_clean_leaves_nothing_but_what_is_tracked(checkout: Path) -> None:
 
 
 def test_clean_asks_docker_nothing_where_compose_was_never_run(checkout: Path) -> None:
-    assert clean(checkout).returncode == 0
+    assert make(checkout).returncode == 0
     assert not (checkout.parent / "asked").exists()
+
+
+def test_compose_down_completes_the_variables_of_an_earlier_release(checkout: Path) -> None:
+    """Without which compose refuses the file."""
+    file = checkout / ENVIRONMENT
+    file.write_text("POSTGRES_PASSWORD=a\n", encoding="utf-8")
+    done = make(checkout, "compose-down")
+    assert done.returncode == 0, done.stderr
+    assert {"POSTGRES_PASSWORD=a", f"REVIEWS_PARSING_VERSION={git(checkout, 'describe', '--always').strip()}"} < set(
+        file.read_text(encoding="utf-8").splitlines()
+    )
+    assert (checkout.parent / "asked").read_text(encoding="utf-8").endswith("compose.yaml down\n")
 
 
 def test_clean_keeps_the_kubeconfig_of_a_cluster_that_runs(checkout: Path) -> None:
     kubeconfig = checkout / ".reviews-parsing" / "kind.kubeconfig"
     kubeconfig.parent.mkdir()
     kubeconfig.write_text("", encoding="utf-8")
-    done = clean(checkout)
+    done = make(checkout)
     assert done.returncode != 0
     assert "error: make kind-down first" in done.stderr
     assert kubeconfig.exists()

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # A cluster on this machine. Read by ../cluster.sh, whose functions it uses.
 
-REGISTRY=docker.io/library/registry:3.1.1
+REGISTRY=docker.io/library/registry:$(version docker.io/library/registry)
 
 kind_up() {
     need docker kind kubectl helm helmfile openssl make

@@ -265,24 +265,7 @@ def test_the_kind_cluster_opens_the_gateways_ports_on_loopback_only() -> None:
     assert {(m["listenAddress"], m["protocol"]) for m in mappings} == {("127.0.0.1", "TCP")}
 
 
-def test_documents_name_the_versions_that_the_files_do() -> None:
-    script = scripts()
-    tools = dict(re.findall(r"^ +([a-z]+)\) echo \"(v[\d.]+),", script, re.MULTILINE))
-    assert set(tools) == {"kind", "kubectl", "helm", "helmfile"}
-    kind, gke = ((DEPLOY / name / "README.md").read_text(encoding="utf-8") for name in ("kind", "gke"))
-    assert dict(re.findall(r"^\| (\w+) \| (v[\d.]+) \|$", kind, re.MULTILINE)) == tools
-    for name, version in re.findall(r"\b(kubectl|helm|helmfile) (v[\d.]+\d)", gke):
-        assert tools[name] == version
-    assert dict(re.findall(r"\b(kubectl|helm|helmfile) (v[\d.]+\d)", gke)).keys() == {"kubectl", "helm", "helmfile"}
-    node = (DEPLOY / "kind" / "cluster.yaml").read_text(encoding="utf-8")
-    assert f"# kind {tools['kind']} was built with" in node
-    assert f"kindest/node:{tools['kubectl']}." in node
-
-
-def test_versions_that_stand_in_two_files_are_one(tmp_path: Path) -> None:
-    jenkins = (DEPLOY / "services" / "jenkins" / "values.yaml").read_text(encoding="utf-8")
-    version = named(helmfile("gke", tmp_path)["releases"], "jenkins")["version"]
-    assert f"Chart jenkins {version} " in jenkins
+def test_versions_that_stand_in_two_files_are_one() -> None:
     values = yaml.safe_load((DEPLOY / "services" / "mlflow" / "values.yaml").read_text())
     image, migration = values["image"], values["initImages"]["mlflowDbMigration"]
     assert (image["repository"], image["tag"]) == (migration["repository"], migration["tag"])
@@ -384,6 +367,9 @@ def test_every_missing_tool_gets_one_line(arguments: tuple[str, ...], tools: lis
     status, said = run(*arguments, PATH=str(tmp_path))
     assert status == 1
     assert [line.split(" is missing: ")[0] for line in said.splitlines()] == [f"error: {tool}" for tool in tools]
+    listed = yaml.safe_load((DEPLOY / "versions.yaml").read_text(encoding="utf-8"))["versions"]["tools"]
+    for tool in set(tools) & set(listed):
+        assert f"error: {tool} is missing: {listed[tool]}, https://" in said
 
 
 def test_make_leads_to_the_script() -> None:

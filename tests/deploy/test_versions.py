@@ -1,8 +1,9 @@
-"""One list of versions, deploy/versions.yaml: every file that names a chart, an image or a tool agrees with it."""
+"""One list of versions, deploy/versions.yaml: other files read it, or agree with it."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,69 @@ VERSIONS: dict[str, dict[str, str]] = yaml.safe_load((DEPLOY / "versions.yaml").
 # Images of Python are pinned by digest or chosen by whoever builds (PYTHON_IMAGE); ours have no version here.
 OWN = re.compile(r"reviews-parsing|docker\.io/library/python|kind-registry|localhost|example")
 IMAGE = re.compile(r"(?<![\w./-])((?:[\w-]+\.)+[a-z]+/[\w./-]+|kindest/node):(v?\d[\w.-]*)")
-SPLIT_IMAGE = re.compile(r"repository: ([\w.-]+/[\w./-]+)[,\s]+(?:#[^\n]*\s+)*tag: \"?(v?\d[\w.-]*)")
+SPLIT_IMAGE = re.compile(
+    r"(?:registry: ([\w.-]+)\s+)?repository: ([\w.-]+/[\w./-]+)[,\s]+(?:#[^\n]*\s+)*tag: \"?(v?\d[\w.-]*)"
+)
+# Files that hold versions of images: tag and digest stand side by side, or the format has no variables.
 NAMING = [
-    PROJECT / "models" / "reviews-parsing-ner-aspects" / "compose.yaml",
     PROJECT / "scripts" / "ci.py",
     *sorted(DEPLOY.glob("services/**/*.yaml")),
     *sorted(DEPLOY.glob("**/Dockerfile")),
-    *sorted(DEPLOY.glob("**/*.sh")),
     *sorted(DEPLOY.glob("kind/*.yaml")),
 ]
+COMPOSE = sorted(
+    file
+    for form in ("*compose*.yaml", "*compose*.yml")
+    for top in ("models", "deploy")
+    for file in (PROJECT / top).rglob(form)
+)
+SHELL = sorted(DEPLOY.rglob("*.sh"))
+DOCUMENTS = [*sorted(PROJECT.glob("*.md")), *sorted((PROJECT / "docs").rglob("*.md")), *sorted(DEPLOY.rglob("*.md"))]
+SCRIPTS = [
+    PROJECT / "Makefile",
+    PROJECT / ".ci" / "run",
+    *sorted(PROJECT.glob(".github/workflows/*.yml")),
+    *sorted((PROJECT / "scripts").glob("*.py")),
+    *sorted(DEPLOY.rglob("*.py")),
+    *SHELL,
+    *sorted(DEPLOY.rglob("*Jenkinsfile")),
+    PROJECT / "Jenkinsfile",
+]
+MANIFESTS = sorted(
+    file
+    for form in ("*.yaml", "*.tpl", "*.txt", "*.tf", "*.gotmpl", "Dockerfile")
+    for file in DEPLOY.rglob(form)
+    if file.name != "versions.yaml"
+)
+# Names in prose, with what they are in the list.
+PRODUCTS = {
+    "BuildKit": ("images", "docker.io/moby/buildkit"),
+    "cert-manager": ("charts", "certManager"),
+    "cosign": ("images", "ghcr.io/sigstore/cosign/cosign"),
+    "Gateway API": ("crds", "gatewayApi"),
+    "Grafana": ("images", "docker.io/grafana/grafana"),
+    "Helm": ("tools", "helm"),
+    "helmfile": ("tools", "helmfile"),
+    "Istio": ("charts", "istio"),
+    "Jaeger": ("images", "docker.io/jaegertracing/jaeger"),
+    "KEDA": ("charts", "keda"),
+    "Kind": ("tools", "kind"),
+    "KServe": ("charts", "kserve"),
+    "kubectl": ("tools", "kubectl"),
+    "MLflow": ("images", "ghcr.io/mlflow/mlflow"),
+    "PostgreSQL": ("images", "ghcr.io/cloudnative-pg/postgresql"),
+    "Prometheus": ("images", "docker.io/prom/prometheus"),
+    "Ray": ("images", "docker.io/rayproject/ray"),
+    "SeaweedFS": ("images", "docker.io/chrislusf/seaweedfs"),
+}
+NUMBER = r"v?(\d+(?:\.\d+)+)"
+MENTION = re.compile(rf"(?<![\w/.-])({'|'.join(PRODUCTS)})(?:'s)?[ `|:,(]{{1,3}}(?:version )?{NUMBER}", re.IGNORECASE)
+CHART = re.compile(rf"\bchart (\w[\w-]*) {NUMBER}", re.IGNORECASE)
 
 
 DOCKERFILES = [PROJECT / "models" / "reviews-parsing-ner-aspects" / "Dockerfile", *sorted(DEPLOY.glob("**/Dockerfile"))]
-# Base images of a version without a digest.
-UNPINNED = {
-    "docker.io/rayproject/ray:2.60.0-py311-cpu",
-    "docker.io/jenkins/inbound-agent:3386.v353e57a_1b_ea_0-3-jdk21",
-}
+# Base images of a version without a digest, in words in docs/how-to/image.md.
+UNPINNED = {"docker.io/rayproject/ray:2.60.0-py311-cpu"}
 
 
 def base_images(file: Path) -> list[str]:
@@ -50,8 +97,29 @@ def base_images(file: Path) -> list[str]:
 def images(file: Path) -> set[tuple[str, str]]:
     """Return the third-party images that a file names, with their tags."""
     text = file.read_text(encoding="utf-8")
-    found = {*IMAGE.findall(text), *SPLIT_IMAGE.findall(text)}
+    split = [("/".join(filter(None, (registry, name))), tag) for registry, name, tag in SPLIT_IMAGE.findall(text)]
+    found = {*IMAGE.findall(text), *split}
     return {(name, tag) for name, tag in found if not OWN.search(name) and not name.startswith("github.com")}
+
+
+def mentions(text: str) -> list[tuple[str, str, str]]:
+    """Return each version that a text names of something in the list: the name, that version, and the list's."""
+    products = {name.lower(): VERSIONS[kind][key] for name, (kind, key) in PRODUCTS.items()}
+    charts = {name.lower(): version for name, version in VERSIONS["charts"].items()}
+    named = []
+    for name, version in CHART.findall(text):
+        if listed := charts.get(name.replace("-", "").lower()):
+            named.append((f"chart {name}", version, listed))
+    return named + [(name, version, products[name.lower()]) for name, version in MENTION.findall(CHART.sub("", text))]
+
+
+def outdated(text: str) -> list[str]:
+    """Return the versions that a text names and the list does not; 1.30 agrees with 1.30.3."""
+    return [
+        f"{name} {version}"
+        for name, version, listed in mentions(text)
+        if not re.match(rf"v?{re.escape(version)}(?!\w)", listed)
+    ] + [f"{name}:{tag}" for name, tag in IMAGE.findall(text) if VERSIONS["images"].get(name, tag) != tag]
 
 
 def test_every_version_is_a_whole_one() -> None:
@@ -70,7 +138,78 @@ def test_a_file_names_images_of_the_list_only(file: Path) -> None:
 
 def test_no_image_is_listed_that_nothing_names() -> None:
     named = {name for file in NAMING for name, _ in images(file)}
+    named |= {
+        name for file in COMPOSE for name in re.findall(r"image: (\S+/\S+):\$\{", file.read_text(encoding="utf-8"))
+    }
+    named |= {
+        name for file in SHELL for name in re.findall(r"\$\(version (\S+/\S+)\)", file.read_text(encoding="utf-8"))
+    }
     assert set(VERSIONS["images"]) == named
+
+
+@pytest.mark.parametrize("file", COMPOSE, ids=lambda file: str(file.relative_to(PROJECT)))
+def test_compose_reads_every_version(file: Path) -> None:
+    services = yaml.safe_load(file.read_text(encoding="utf-8"))["services"]
+    for name, service in services.items():
+        assert re.fullmatch(r"[\w./-]+:\$\{[A-Z_]+_VERSION:\?make compose writes it\}", service["image"]), name
+
+
+def test_there_is_one_compose_file() -> None:
+    assert [file.name for file in COMPOSE] == ["compose.yaml"]
+
+
+@pytest.mark.parametrize("file", [*DOCUMENTS, *SCRIPTS, *MANIFESTS], ids=lambda file: str(file.relative_to(PROJECT)))
+def test_a_version_in_prose_is_that_of_the_list(file: Path) -> None:
+    """A sentence about the behaviour of a version has to be read again when the version changes."""
+    assert outdated(file.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: str(file.relative_to(PROJECT)))
+def test_a_document_repeats_no_version_of_a_tool_or_an_image(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    tools = {name.lower() for name, (kind, _) in PRODUCTS.items() if kind == "tools"}
+    assert [name for name, _, _ in mentions(text) if name.lower() in tools or name.startswith("chart ")] == []
+    assert [name for name, _ in IMAGE.findall(text) if name in VERSIONS["images"]] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "reported"),
+    [
+        ("KServe 0.20 in Standard mode", []),
+        ("that of KServe 0.20.0 gives", []),
+        ("KServe 0.2 in Standard mode", ["KServe 0.2"]),
+        ("KServe's 0.19.0", ["KServe 0.19.0"]),
+        ("| helm | v3.1.0 |", ["helm 3.1.0"]),
+        ("kind v0.33.0, kubectl v1.34", ["kubectl 1.34"]),
+        ("Chart cert-manager v1.20.0 of", ["chart cert-manager 1.20.0"]),
+        ("chart mlflow 1.11.5", []),
+        ("chart mlflow 3.17.0", ["chart mlflow 3.17.0"]),
+        ("an array 1.5 long, KubeRay 1.6, some kind of 2.5", []),
+        ("FROM docker.io/grafana/grafana:1.2.3", ["docker.io/grafana/grafana:1.2.3"]),
+        ("docker.io/example/other:1.2.3", []),
+    ],
+)
+def test_another_version_in_prose_is_reported(text: str, reported: list[str]) -> None:
+    assert outdated(text) == reported
+
+
+def test_scripts_of_the_shell_read_the_list() -> None:
+    script = (DEPLOY / "cluster.sh").read_text(encoding="utf-8")
+    function = re.search(r"^version\(\) .*$", script, re.MULTILINE)
+    assert function
+    asked = {name for file in SHELL for name in re.findall(r"\$\(version (\S+)\)", file.read_text(encoding="utf-8"))}
+    assert set(VERSIONS["tools"]) < asked
+    listed = {**VERSIONS["images"], **VERSIONS["tools"]}
+    for name in asked:
+        done = subprocess.run(
+            ["bash", "-c", f'{function[0]}\nversion "$0"', name],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == f"{listed[name]}\n"
+    assert [image for file in SHELL for image in images(file)] == []
 
 
 BASES = [(file, base) for file in DOCKERFILES for base in base_images(file)]
@@ -99,9 +238,13 @@ def test_the_list_of_releases_has_no_version_of_its_own() -> None:
     assert set(crds) == set(VERSIONS["crds"])
 
 
-def test_scripts_and_documents_name_the_tools_of_the_list() -> None:
-    script = (DEPLOY / "cluster.sh").read_text(encoding="utf-8")
-    assert dict(re.findall(r"^ +([a-z]+)\) echo \"(v[\d.]+),", script, re.MULTILINE)) == VERSIONS["tools"]
+def test_terraform_is_as_new_as_its_files_demand() -> None:
+    files = (DEPLOY / "gke" / "terraform" / "versions.tf", DEPLOY / "cluster.sh", DEPLOY / "gke" / "README.md")
+    demands = (r'required_version = "(>= [\d.]+)"', r'terraform\) echo "(>= [\d.]+),', r"terraform (>= [\d.]+),")
+    texts = [file.read_text(encoding="utf-8") for file in files]
+    demanded = [re.findall(demand, text) for demand, text in zip(demands, texts, strict=True)]
+    assert [len(versions) for versions in demanded] == [1, 1, 1]
+    assert demanded[0] == demanded[1] == demanded[2]
 
 
 def test_what_is_ported_for_tests_is_of_the_release_that_is_installed() -> None:
