@@ -18,9 +18,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from reviews_parsing import data, registry
+from reviews_parsing import data, pretrained, registry
 from reviews_parsing.cores import usable_cores
 from reviews_parsing.engines import ENGINES
 from reviews_parsing.errors import ReviewsParsingError
@@ -41,7 +41,8 @@ from reviews_parsing.parser import CHUNK_TEXTS, AspectParser
 from reviews_parsing.registry.runs import fetch_file
 from reviews_parsing.registry.versions import run_of
 from reviews_parsing.settings import Settings
-from reviews_parsing.training.backbone import EMBEDDED, load_tokenizer, resolve_backbone
+from reviews_parsing.training.backbone import EMBEDDED, WEIGHTS, build_tagger, inherit, load_tokenizer, resolve_backbone
+from reviews_parsing.training.evaluate import evaluate
 from reviews_parsing.training.export import export, write_fp32
 from reviews_parsing.training.fit import Recipe
 
@@ -58,6 +59,15 @@ MAX_LOAD = 0.05
 PACKAGES = ("reviews-parsing", "onnxruntime", "openvino", "tokenizers", "numpy", "torch", "transformers")
 
 
+# List price on demand (us-east-1, November 2026) of a machine with two cores like those of the measurements.
+MACHINE, DOLLARS_AN_HOUR = "AWS c7a.large", 0.1026
+# List prices in dollars for a million tokens of prompt and of answer, November 2026: platform.claude.com/docs.
+LANGUAGE_MODELS = {"Claude Haiku 5.5": (0.1, 0.5), "Claude Sonnet 5.5": (2.0, 10.0)}
+# Tokens of the instructions with a short review, and of an answer with two aspects in JSON.
+PROMPT_TOKENS, ANSWER_TOKENS = 450, 120
+F1 = ("span", "aggregated", "with_polarity")
+
+
 class SystemUnavailable(ReviewsParsingError):
     """Error for a system that cannot be measured here."""
 
@@ -66,13 +76,16 @@ class SystemUnavailable(ReviewsParsingError):
 class System:
     """Description of a system, its texts, and a function that returns the seconds of a run.
 
-    `versions` are those of another process, if any.
+    `versions` are those of another process, if any. `model` is the folder or file of its model, and `parser` the parser
+    on trained weights, if it is one.
     """
 
     description: str
     texts: Sequence[str]
     run: Callable[[], float]
     versions: dict[str, str]
+    model: Path | None = None
+    parser: AspectParser | None = None
 
 
 class Bench:
@@ -80,10 +93,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace, folder: Path, exits: ExitStack) -> None:
         self.options, self.folder, self.exits = options, folder, exits
-        self.model = Path(options.model)
-        self.version: str | None = None
-        if options.model.startswith("models:"):
-            self.model, self.version = registry.fetch(options.model)
+        self.model, self.version = registry.locate(options.model)
         self.parser = self.load(self.model)
         self._reviews = self._select([r.text for reviews in data.read_splits("corpus").values() for r in reviews])
 
@@ -118,9 +128,20 @@ class Bench:
         """Checkpoint of the champion. Raises SystemUnavailable if it is unknown."""
         if self.options.checkpoint:
             return Path(self.options.checkpoint)
+        if self.version == pretrained.NAME:
+            return self._whole_checkpoint()
         if self.version is None:
             raise SystemUnavailable(f"{self.options.model} is a folder without checkpoint: give --checkpoint FOLDER")
         return fetch_file(run_of(self.version), "checkpoint", self.folder)
+
+    def _whole_checkpoint(self) -> Path:
+        """Write the pretrained checkpoint with its embeddings, which are the backbone's."""
+        tagger = build_tagger(EMBEDDED, self.parser.taxonomy)
+        inherit(tagger, pretrained.checkpoint())
+        target = self.folder / "pretrained-checkpoint"
+        tagger.save_pretrained(target)
+        load_tokenizer(EMBEDDED).save_pretrained(target)
+        return target
 
     @cached_property
     def bert_base(self) -> Path:
@@ -156,14 +177,17 @@ def pipeline(folder: Path) -> Any:
 def pipeline_system(description: str, folder: Path, texts: Sequence[str], batched: bool) -> System:
     """Return a pipeline that parses texts one by one, or in batches of the faster of BATCH_SIZES."""
     pipe = pipeline(folder)
+    model = folder / WEIGHTS
     if not batched:
-        return local_system(f"{description}, one by one", texts, lambda texts: [pipe(text) for text in texts])
+        one_by_one = local_system(f"{description}, one by one", texts, lambda texts: [pipe(text) for text in texts])
+        return replace(one_by_one, model=model)
 
     def in_batches(size: int) -> Callable[[Sequence[str]], object]:
         return lambda texts: pipe(list(texts), batch_size=size)
 
     size, read = fastest({size: in_batches(size) for size in BATCH_SIZES}, texts)
-    return local_system(f"{description}, batches of {size}, the better of {BATCH_SIZES}", texts, read)
+    batches = local_system(f"{description}, batches of {size}, the better of {BATCH_SIZES}", texts, read)
+    return replace(batches, model=model)
 
 
 def local_system(description: str, texts: Sequence[str], read: Callable[[Sequence[str]], object]) -> System:
@@ -172,9 +196,12 @@ def local_system(description: str, texts: Sequence[str], read: Callable[[Sequenc
     return System(description, texts, lambda: seconds(read, texts), {})
 
 
-def parser_system(description: str, parser: AspectParser, texts: Sequence[str]) -> System:
-    """Return a system that parses texts."""
-    return local_system(f"{description}, {parser.config.precision} on {parser.engine}", texts, parser.parse)
+def parser_system(
+    description: str, parser: AspectParser, texts: Sequence[str], folder: Path, trained: bool = True
+) -> System:
+    """Return a system that parses texts with the model in `folder`."""
+    system = local_system(f"{description}, {parser.config.precision} on {parser.engine}", texts, parser.parse)
+    return replace(system, model=folder, parser=parser if trained else None)
 
 
 def encoder_system(description: str, parser: AspectParser, texts: Sequence[str]) -> System:
@@ -187,7 +214,13 @@ def fp32_system(bench: Bench) -> System:
     """Return the parser on the champion's checkpoint in fp32."""
     folder = bench.folder / "ours-fp32"
     write_fp32(bench.checkpoint, bench.parser.taxonomy, Recipe(), folder)
-    return parser_system("the parser on the champion's checkpoint", bench.load(folder), bench.texts())
+    return parser_system("the parser on the champion's checkpoint", bench.load(folder), bench.texts(), folder)
+
+
+def fast_system(bench: Bench) -> System:
+    """Return the parser on the smaller model of the package."""
+    folder = pretrained.model_folder(pretrained.FAST_NAME)
+    return parser_system(f"the parser on {pretrained.FAST_NAME}", bench.load(folder), bench.texts(), folder)
 
 
 def peer_system(name: str, max_texts: int | None) -> Callable[[Bench], System]:
@@ -212,7 +245,7 @@ def peer_system(name: str, max_texts: int | None) -> Callable[[Bench], System]:
 def long_text_system(name: str) -> Callable[[Bench], System]:
     """Return a builder for the parser on long texts."""
     description = f"the parser on the champion, texts of {LONG[name]} words"
-    return lambda bench: parser_system(description, bench.parser, bench.long_texts(LONG[name]))
+    return lambda bench: parser_system(description, bench.parser, bench.long_texts(LONG[name]), bench.model)
 
 
 PIPELINE_ON_BERT = "transformers pipeline, BERT-base with random weights, fp32"
@@ -227,11 +260,14 @@ SYSTEMS: dict[str, Callable[[Bench], System]] = {
     "setfit": peer_system("setfit", SLOW),
     "gliner": peer_system("gliner", SLOW),
     "spacy": peer_system("spacy", None),
-    "ours": lambda b: parser_system(PARSER, b.parser, b.texts()),
-    "ours-openvino": lambda b: parser_system(PARSER, AspectParser(b.model, engine="openvino"), b.texts()),
+    "ours": lambda b: parser_system(PARSER, b.parser, b.texts(), b.model),
+    "ours-openvino": lambda b: parser_system(PARSER, AspectParser(b.model, engine="openvino"), b.texts(), b.model),
+    "ours-fast": fast_system,
     "ours-encoder": lambda b: encoder_system(PARSER, b.parser, b.texts()),
     "ours-fp32": fp32_system,
-    "ours-bert-base": lambda b: parser_system(PARSER_ON_BERT, b.ours_bert_base, b.texts(MEDIUM)),
+    "ours-bert-base": lambda b: parser_system(
+        PARSER_ON_BERT, b.ours_bert_base, b.texts(MEDIUM), b.folder / "ours-bert-base", trained=False
+    ),
     "ours-bert-base-encoder": lambda b: encoder_system(PARSER_ON_BERT, b.ours_bert_base, b.texts(MEDIUM)),
     **{name: long_text_system(name) for name in LONG},
 }
@@ -271,7 +307,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), metavar="NAME", help=only_help)
     lengths_help = "measure long texts only"
     parser.add_argument("--lengths", dest="only", action="store_const", const=list(LONG), help=lengths_help)
-    parser.add_argument("--model", default=Settings().champion_uri, help="models:/NAME@ALIAS or a model folder")
+    parser.add_argument("--model", default=Settings().champion_uri, help="models:/NAME@ALIAS, pretrained or a folder")
     parser.add_argument("--checkpoint", help="checkpoint folder of the model; unset: that of its run in the registry")
     parser.add_argument("--engine", choices=ENGINES, default=Settings().engine, help="engine of the parser")
     parser.add_argument("--peers-python", default=sys.executable, help="Python interpreter with the other tools")
@@ -329,7 +365,31 @@ def figures_of(bench: Bench, system: System, times: Sequence[float]) -> dict[str
         "mean_tokens": tokens / reviews,
         "seconds": list(times),
         "versions": system.versions,
+        "megabytes": megabytes(system.model) if system.model else None,
+        "cents_per_million": 1e6 / (reviews / median) / 3600 * DOLLARS_AN_HOUR * 100,
+        **(f1(system.parser) if system.parser else {}),
     }
+
+
+def megabytes(model: Path) -> float:
+    """Return the size of a file, or of the files in a folder."""
+    files = model.rglob("*") if model.is_dir() else [model]
+    return sum(file.stat().st_size for file in files if file.is_file()) / 1e6
+
+
+@cache
+def f1(parser: AspectParser) -> dict[str, float]:
+    """Return F1 on the test split of the corpus: spans, with category, with polarity."""
+    scores = evaluate(parser, data.read_splits("corpus")["test"]).scores
+    return {name: scores[name].f1 for name in F1}
+
+
+def language_models() -> list[tuple[str, float]]:
+    """Return large language models, and cents for a million reviews by their list prices."""
+    return [
+        (name, 100 * (PROMPT_TOKENS * price + ANSWER_TOKENS * answer_price))
+        for name, (price, answer_price) in LANGUAGE_MODELS.items()
+    ]
 
 
 def ratios(figures: dict[str, dict[str, Any]]) -> dict[str, float | None]:
@@ -339,6 +399,7 @@ def ratios(figures: dict[str, dict[str, Any]]) -> dict[str, float | None]:
         return figures[name][figure] / figures[base][figure] if {name, base} <= figures.keys() else None
 
     return {
+        "ratio_fast_to_ours": ratio("ours-fast", "ours"),
         "ratio_to_reference": ratio("ours", "reference"),
         "ratio_to_reference_batched": ratio("ours", "reference-batched"),
         "ratio_same_backbone": ratio("ours", "backbone"),
@@ -399,6 +460,17 @@ def show(report: dict[str, Any]) -> None:
     for name, figure in report["systems"].items():
         versions = ", ".join(f"{package} {number}" for package, number in figure["versions"].items())
         out.print(f"[bold]{name}[/]: {figure['what']}{versions and f' ({versions})'}")
+    costs = Table(title=f"F1 on the corpus's test reviews; cents at ${DOLLARS_AN_HOUR} an hour for {MACHINE}")
+    for heading in ("", "span", "category", "polarity", "reviews/s", "MB", "cents per million"):
+        costs.add_column(heading, justify="right" if heading else "left")
+    for name, figure in report["systems"].items():
+        points = [f"{100 * figure[key]:.1f}" if key in figure else "" for key in F1]
+        size = "" if figure["megabytes"] is None else f"{figure['megabytes']:.1f}"
+        costs.add_row(name, *points, f"{rates[name]:.0f}", size, f"{figure['cents_per_million']:.1f}")
+    for name, cents in language_models():
+        costs.add_row(name, "", "", "", "", "", f"{cents:,.0f}")
+    out.print(costs)
+    out.print(f"language models by list price: {PROMPT_TOKENS} tokens of prompt and review, {ANSWER_TOKENS} of answer")
     for name, reason in report["absent"].items():
         out.print(f"[bold]{name}[/] not measured: {reason}")
     out.print()

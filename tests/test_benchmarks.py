@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import random
 import sys
@@ -125,6 +126,20 @@ def test_reviews_for_reports_are_parsed_reviews(tmp_path: Path) -> None:
         opinion = row["aspects"][-1]["opinion"]
         assert row["text"][opinion["start"] : opinion["end"]] == opinion["word"]
     assert {row["stars"] for row in rows} == {1, 2, 3, 4, 5}
+
+
+def test_both_precisions_are_trained_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    gpu = importlib.import_module("gpu")
+    options = argparse.Namespace(seconds=280.0, epochs=1, seeds=1, reviews=6)
+    report = gpu.measure(options)
+    assert [(t["precision"], t["seed"]) for t in report["trainings"]] == [("mixed", 0), ("fp32", 0)]
+    assert report["speedup"] > 0
+    assert report["difference"] == report["trainings"][0]["f1"] - report["trainings"][1]["f1"]
+    gpu.show(report)
+    assert "mixed precision is" in capsys.readouterr().out
+    short = gpu.measure(argparse.Namespace(seconds=0.0, epochs=1, seeds=1, reviews=6))
+    assert len(short["trainings"]) == 1
+    assert short["speedup"] is None
 
 
 def test_an_unknown_trial_is_refused() -> None:

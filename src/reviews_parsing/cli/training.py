@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from reviews_parsing.training.metrics import Scores
 
 # Fields of the recipe by their names in --student.
-STUDENT_SIZES = {"layers": "layers", "feed-forward": "feed_forward"}
+STUDENT_SIZES = {"layers": "layers", "feed-forward": "feed_forward", "texts": "student_texts"}
+STUDENT_FORM = "layers=N, feed-forward=N or both, and texts=N; for example layers=3,feed-forward=768"
 
 
 def train(
@@ -75,7 +76,7 @@ def train(
         typer.Option(
             metavar="layers=N,feed-forward=N",
             help="Train a smaller, faster model that imitates a whole one: fewer layers, fewer units in their "
-            "feed-forward parts, or both.",
+            "feed-forward parts, or both. texts=N: learn N texts instead of 150,000.",
         ),
     ] = None,
     foundation_epochs: Annotated[int | None, typer.Option(hidden=True)] = None,
@@ -110,7 +111,7 @@ def train(
 
         reviews-parsing train my-reviews.jsonl --unlabelled all-reviews.csv --student layers=3
 
-        reviews-parsing train corpus --teacher pretrained --student layers=3,feed-forward=1024
+        reviews-parsing train corpus --teacher pretrained --student layers=3,feed-forward=768
 
         reviews-parsing train gym-reviews.jsonl --domain gym
     """
@@ -278,11 +279,10 @@ def _parse_student(student: str | None) -> dict[str, int]:
         name, _, count = part.strip().partition("=")
         field = STUDENT_SIZES.get(name)
         if field is None or field in sizes or not (count.isascii() and count.isdecimal() and int(count)):
-            raise typer.BadParameter(
-                f"'{student}' is not layers=N, feed-forward=N or both; for example layers=3,feed-forward=1024",
-                param_hint="--student",
-            )
+            raise typer.BadParameter(f"'{student}' is not {STUDENT_FORM}", param_hint="--student")
         sizes[field] = int(count)
+    if sizes.keys() == {"student_texts"}:
+        raise typer.BadParameter(f"'{student}' names no size: give {STUDENT_FORM}", param_hint="--student")
     return sizes
 
 

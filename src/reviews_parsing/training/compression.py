@@ -276,8 +276,9 @@ def _imitation_loss(student: Any, teacher: Any, layers: Sequence[int], batch: Ma
     from torch.nn.functional import binary_cross_entropy_with_logits, mse_loss
 
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    with torch.no_grad(), torch.autocast(batch["input_ids"].device.type, enabled=False):
-        targets, target_states = _outputs(teacher, inputs)
+    device = batch["input_ids"].device
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
+        targets, target_states = _outputs(teacher.to(device), inputs)
     outputs, states = _outputs(student, inputs)
     tokens, first = batch["attention_mask"].bool(), batch["first_tokens"]
     loss = 0.0
