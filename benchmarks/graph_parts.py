@@ -13,15 +13,16 @@ import argparse
 import json
 import statistics
 import tempfile
+import timeit
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from machine import argument_parser, machine, print_table
-from peers import seconds
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -133,7 +134,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     times: dict[tuple[str, str], list[float]] = {key: [] for key in loaded}
     for run in track(range(options.runs + WARM_UP), "measuring", console=Console(stderr=True)):
         for key, engine in loaded.items():
-            duration = seconds(lambda _, engine=engine: [engine.run(ids, mask) for _ in range(REPEATS)], ())
+            duration = timeit.timeit(partial(engine.run, ids, mask), number=REPEATS)
             if run >= WARM_UP:
                 times[key].append(duration / REPEATS)
     milliseconds = {key: 1000 * statistics.median(values) for key, values in times.items()}
