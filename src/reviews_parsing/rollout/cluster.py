@@ -134,6 +134,10 @@ class Service:
         """Return the name of the Deployment and the Service of a predictor; the champion's predictor may have none."""
         return f"{self.name}-{name}-predictor" if name else f"{self.name}-predictor"
 
+    def predictor_url(self, name: str | None) -> str:
+        """Return the address of a predictor's Service inside the cluster."""
+        return f"http://{self.predictor_name(name)}.{self.namespace}.svc"
+
     def progress(self, predictor: str | None, uri: str | None, image: str | None = None) -> Progress:
         """Return the progress of a predictor's Deployment towards `uri` and, if given, `image`."""
         deployment = self._deployment(predictor)
