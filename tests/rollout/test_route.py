@@ -93,6 +93,17 @@ def rules_of(cluster: Cluster) -> dict[str, Any]:
     return {rule["name"]: rule for rule in cluster.routes[f"{NAME}-api"].object["spec"]["rules"]}
 
 
+def test_paths_have_the_servers_name_of_a_model_whatever_the_registrys(
+    made: Made, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = made()
+    monkeypatch.setenv("REVIEWS_PARSING_MODEL_NAME", f"{NAME}-gym")
+    run("start", "--image", f"registry.example.com/server@sha256:{'b' * 64}")
+    paths = [match["path"]["value"] for match in rules_of(cluster)["rest"]["matches"]]
+    assert f"/v2/models/{NAME}/infer" in paths
+    assert not [path for path in paths if "gym" in path]
+
+
 def test_a_dark_version_is_reached_by_header_alone(made: Made, run: Run) -> None:
     cluster = made()
     done = start(run, 0)

@@ -8,7 +8,7 @@ from typing import Any
 from reviews_parsing.errors import RolloutReverted
 from reviews_parsing.rollout.cluster import Service
 from reviews_parsing.rollout.plan import Canary
-from reviews_parsing.settings import Settings
+from reviews_parsing.settings import MODEL_NAME
 
 TEXT = "The ramen was great but the waiter was rude."
 TIMEOUT_SECONDS = 10.0
@@ -22,7 +22,7 @@ def smoke_test(service: Service, canary: Canary) -> str:
     """
     import httpx2
 
-    url = f"{service.predictor_url(canary.name)}/v2/models/{Settings().model_name}/infer"
+    url = f"{service.predictor_url(canary.name)}/v2/models/{MODEL_NAME}/infer"
     body = {"inputs": [{"name": "text", "shape": [1], "datatype": "BYTES", "data": [TEXT]}]}
     try:
         response = httpx2.post(url, json=body, timeout=TIMEOUT_SECONDS, trust_env=False)

@@ -28,7 +28,7 @@ from reviews_parsing.rollout.route import (
     is_own,
     read_traffic,
 )
-from reviews_parsing.settings import Settings
+from reviews_parsing.settings import MODEL_NAME, Settings
 
 Report = Callable[[str], None]
 """Callback for lines about the progress."""
@@ -299,7 +299,7 @@ def _route_traffic(service: Service, plan: RolloutPlan, force: bool = False) -> 
     """
     deadline = time.monotonic() + TRAFFIC_TIMEOUT_SECONDS
     backends = _backends(service, plan)
-    rules = build_rules(backends, Settings().model_name)
+    rules = build_rules(backends, MODEL_NAME)  # the server's name of its model, whatever the registry's
     while True:
         route = service.read_route()
         if route is None:
