@@ -140,6 +140,7 @@ def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: s
         expected |= {("gateway", "demo", 8000), *(("demo", target, 8080) for target in servers)}
         expected |= {(source, *rest) for source in ("demo", "report", "retrain") for rest in names}
         expected |= {("retrain", "mlflow", 5000), ("retrain", "prometheus", 9090)}
+        expected |= {("retrain", target, 8080) for target in servers}
         # The object store and the cluster's API are anywhere, at one port.
         everywhere = {target for target in WORLD if target not in {*guarded} - {"gateway"}}
         expected |= {(source, target, 443) for source in ("report", "retrain") for target in everywhere}

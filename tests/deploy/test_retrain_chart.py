@@ -99,6 +99,18 @@ def test_only_a_canary_needs_rights_and_they_are_those_of_the_pipeline() -> None
     assert one(found, "ServiceAccount", NAME)["automountServiceAccountToken"] is False
 
 
+def test_a_dark_canary_has_the_same_rights_and_is_tested_at_its_pods() -> None:
+    found = rendered("reviews-parsing", "gke", {"retrain": {**PLAIN["retrain"], "canary": 0}})
+    (container,) = pod(found)["containers"]
+    assert parsed(container["args"])["canary"] == 0
+    assert one(found, "Role")["rules"] == one(rendered("reviews-parsing", "gke", RETRAIN), "Role")["rules"]
+    policies = {p["metadata"]["name"]: p["spec"] for p in of_kind(found, "NetworkPolicy")}
+    smoke = {"from": [{"podSelector": {"matchLabels": {"app.kubernetes.io/name": NAME}}}]}
+    assert {**smoke, "ports": [{"protocol": "TCP", "port": 8080}]} in policies[MODEL_NAME]["ingress"]
+    with pytest.raises(Exception, match="canary"):
+        rendered("reviews-parsing", "gke", {"retrain": {**PLAIN["retrain"], "canary": "10 %"}})
+
+
 def test_the_image_has_what_training_needs_and_its_context_has_the_corpus() -> None:
     text = (PROJECT / "deploy" / "train" / "Dockerfile").read_text(encoding="utf-8")
     assert {"train", "k8s", "signing"} == set(re.findall(r"--extra (\w+)", text))

@@ -93,6 +93,9 @@ def test_the_route_is_the_charts_and_its_rules_are_those_that_a_rollout_writes()
     found = one(manifests, "HTTPRoute")
     assert found["metadata"]["name"] == f"{NAME}{route.ROUTE_SUFFIX}"
     assert found["spec"]["rules"] == route.build_rules(route.Backends(kserve.predictor_name(service)), NAME)
+    # The server calls its model so, whatever name it has in the registry.
+    gym = rendered("reviews-parsing", "gke", {"model": {"name": f"{NAME}-gym", "version": "7"}})
+    assert one(gym, "HTTPRoute")["spec"]["rules"] == found["spec"]["rules"]
     ports = kserve.service_ports(runtime)
     assert (ports["http"], ports["grpc"]) == (route.REST_PORT, route.GRPC_PORT)
     (unset,) = of_kind(rendered("reviews-parsing", "gke"), "HTTPRoute")

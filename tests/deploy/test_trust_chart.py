@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reviews_parsing.registry.signatures import KeylessPolicy
 from reviews_parsing.settings import Settings
 
 from .admission import LANGUAGE, refusals
@@ -149,6 +152,21 @@ def test_the_retraining_signs_with_a_key_from_a_secret(found: list[Manifest]) ->
     assert {name for name in environment if name.startswith("REVIEWS_PARSING_")} <= known
     # The server only verifies.
     assert not [name for name in variables(container(found)) if "SIGNING" in name]
+
+
+def test_pods_get_the_keys_of_an_identity_which_they_cannot_fetch() -> None:
+    identity = {"identity": "https://github.com/o/r/.github/workflows/t.yml@refs/heads/main", "issuer": "https://x"}
+    trust = {"publicKey": json.dumps(identity)}
+    with pytest.raises(Exception, match=r"set trust\.trustConfig"):
+        rendered("reviews-parsing", "gke", {"trust": trust})
+    found = rendered("reviews-parsing", "gke", {"trust": {**trust, "trustConfig": '{"trustedRoot": {}}'}})
+    data = one(found, "ConfigMap", f"{one(found, 'InferenceService')['metadata']['name']}-trust")["data"]
+    policy = KeylessPolicy.model_validate_json(data["policy"])
+    assert (policy.identity, policy.issuer) == tuple(identity.values())
+    assert policy.trust_config is not None
+    mount = variables(container(found))["REVIEWS_PARSING_TRUST"].rpartition("/")[0]
+    assert policy.trust_config == Path(mount, "trust_config.json")
+    assert data["trust_config.json"] == '{"trustedRoot": {}}'
 
 
 @pytest.mark.parametrize("policy", ["hello", "-----BEGIN PRIVATE KEY-----\n"])

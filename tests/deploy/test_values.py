@@ -155,6 +155,7 @@ OTHER: dict[str, Any] = {
     "principals": ["https://login.example.com/other"],
     "data": "/data/other",
     "publicKey": KEY.replace("M", "N"),
+    "trustConfig": '{"trustedRoot": {}}',
     "repositories": ["docker.io/other"],
     "secrets": ["other"],
     "providers": ["amazon"],

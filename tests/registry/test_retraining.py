@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from reviews_parsing import data, pipelines, registry
 from reviews_parsing.cli.app import app
 from reviews_parsing.corrections import Correction, CorrectionStore
-from reviews_parsing.errors import ClusterError, PromotionRefused, RetrainingFailed, RolloutReverted
+from reviews_parsing.errors import ChampionChanged, ClusterError, PromotionRefused, RetrainingFailed, RolloutReverted
 from reviews_parsing.pipelines import gate, retraining
 from reviews_parsing.pipelines.gate import Verdict
 from reviews_parsing.pipelines.retraining import Decision, RetrainingOutcome, Triggers, retrain
@@ -271,6 +271,47 @@ def test_what_a_person_rejects_is_not_promoted(trainings: list[list[str]]) -> No
     assert registry.champion() == "1"
     assert canary.calls == ["start 2", "undo 2"]
     assert call(Triggers(every=timedelta(0))).step == "idle"
+
+
+def test_a_person_decides_without_access_to_the_cluster(trainings: list[list[str]]) -> None:
+    canary = FakeCanary()
+    call(approval=True, deployment=canary)
+    outcome = call(decision=Decision("2", True, "Ada"))
+    assert (outcome.step, registry.champion(), canary.calls) == ("waiting", "1", ["start 2"])
+    assert "the next call with --canary goes on" in outcome.reason
+    assert call(Triggers(corrections=100), approval=True, deployment=canary).step == "done"
+    assert (registry.champion(), canary.calls) == ("2", ["start 2", "promote 2"])
+
+
+def test_a_rejection_ends_the_canary_where_the_cluster_can_be_reached(trainings: list[list[str]]) -> None:
+    canary = FakeCanary()
+    call(approval=True, deployment=canary)
+    assert call(decision=Decision("2", False, "too many mistakes")).step == "waiting"
+    with pytest.raises(PromotionRefused, match="version 2 was rejected: too many mistakes"):
+        call(Triggers(corrections=100), approval=True, deployment=canary)
+    assert (registry.champion(), canary.calls) == ("1", ["start 2", "undo 2"])
+
+
+def test_an_approval_that_one_caller_demands_binds_the_others(trainings: list[list[str]]) -> None:
+    assert call(approval=True).step == "waiting"
+    assert (call().step, registry.champion()) == ("waiting", "1")
+
+
+def test_a_canary_ends_if_the_gate_changes_its_mind(
+    trainings: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    canary = FakeCanary()
+    call(approval=True, deployment=canary)
+    changed = ChampionChanged("the champion is now version 3")
+
+    def overtaken(*_: Any, **__: Any) -> str:
+        refuse(monkeypatch)
+        raise changed
+
+    monkeypatch.setattr(retraining, "_promote", overtaken)
+    with pytest.raises(PromotionRefused, match="worse than"):
+        call(approval=True, deployment=canary, decision=Decision("2", True, "Ada"))
+    assert canary.calls == ["start 2", "undo 2"]
 
 
 def test_a_canary_is_started_promoted_and_the_registry_follows(trainings: list[list[str]]) -> None:

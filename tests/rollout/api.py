@@ -111,7 +111,8 @@ class Cluster:
 
     `route` is who writes the HTTPRoute of the service's host: the chart, KServe, or nobody. `splits` makes KServe
     behave as its main branch does after v0.20.0, which puts canaries into its route. `gateway` is what the gateway
-    makes of a route: it "accepts", "ignores" or "refuses" it.
+    makes of a route: it "accepts", "ignores" or "refuses" it. Without `gateway_api` the cluster has no routes at all;
+    `readable_routes` are the names that the rights are for, all unless told.
     """
 
     def __init__(
@@ -125,6 +126,8 @@ class Cluster:
         self.lost: list[str] = []
         self.refuse: Refusal | None = None
         self.splits, self.gateway = splits, "accepts"
+        self.gateway_api = True
+        self.readable_routes = {f"{NAME}-api", NAME}
         self.deployments: dict[str, dict[str, Any]] = {}
         self.routes: dict[str, Stored] = {}
         self.weights: dict[str, int] = {}
@@ -179,6 +182,7 @@ class Cluster:
 
             def _answer(self, what: Any) -> None:
                 cluster.requests.append(f"{self.command} {self.path}")
+                kind = "application/json"
                 try:
                     if self.headers.get("Authorization") != f"Bearer {TOKEN}":
                         raise Refusal(401, "Unauthorized", "Unauthorized")
@@ -188,8 +192,10 @@ class Cluster:
                 except Refusal as refusal:
                     code, document = refusal.status["code"], refusal.status
                 text = json.dumps(document).encode()
+                if self.path.startswith(ROUTES) and not cluster.gateway_api:
+                    code, kind, text = 404, "text/plain; charset=utf-8", b"404 page not found\n"
                 self.send_response(code)
-                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
                 self.wfile.write(text)
@@ -235,6 +241,8 @@ class Cluster:
             routes = {name: stored.object for name, stored in self.routes.items()}
             stores = {SERVICES: {NAME: self.object}, DEPLOYMENTS: self.deployments, ROUTES: routes}
             store = stores.get(f"{kind}/", {})
+            if store is routes and name not in self.readable_routes:
+                raise Refusal(403, "Forbidden", f'User "rollout" cannot get resource "httproutes" "{name}"')
             if name not in store:
                 raise Refusal(404, "NotFound", f'"{name}" not found', {"name": name, "kind": kind.rsplit("/", 1)[1]})
             return copy.deepcopy(store[name])

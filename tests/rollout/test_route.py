@@ -93,6 +93,17 @@ def rules_of(cluster: Cluster) -> dict[str, Any]:
     return {rule["name"]: rule for rule in cluster.routes[f"{NAME}-api"].object["spec"]["rules"]}
 
 
+def test_paths_have_the_servers_name_of_a_model_whatever_the_registrys(
+    made: Made, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = made()
+    monkeypatch.setenv("REVIEWS_PARSING_MODEL_NAME", f"{NAME}-gym")
+    run("start", "--image", f"registry.example.com/server@sha256:{'b' * 64}")
+    paths = [match["path"]["value"] for match in rules_of(cluster)["rest"]["matches"]]
+    assert f"/v2/models/{NAME}/infer" in paths
+    assert not [path for path in paths if "gym" in path]
+
+
 def test_a_dark_version_is_reached_by_header_alone(made: Made, run: Run) -> None:
     cluster = made()
     done = start(run, 0)
@@ -127,6 +138,16 @@ def test_without_a_route_no_canary_gets_requests_but_a_dark_version_may_be_teste
     assert f"version 3 is dark: test it at the Service {CANARY}" in done.err
     assert run("promote", "--json").json["champion"]["version"] == "3"
     assert run("start", "--version", "2", "--json").json["champion"]["version"] == "2"
+
+
+@pytest.mark.parametrize("gateway_api", [True, False])
+def test_without_a_route_a_pipeline_needs_no_right_to_read_kserves(made: Made, run: Run, gateway_api: bool) -> None:
+    """As with a classic Ingress: the chart has no route, and the cluster may not know that kind."""
+    cluster = made(route=None)
+    cluster.gateway_api, cluster.readable_routes = gateway_api, {f"{NAME}-api"}
+    assert run("start", "--version", "2", "--json").json["champion"]["version"] == "2"
+    assert "a classic Ingress splits none" in start(run, 10).error
+    assert run("undo", "--json").json["champion"]["version"] == "1"
 
 
 @pytest.mark.parametrize(
@@ -182,10 +203,11 @@ def test_a_route_that_the_chart_owns_is_one_line_with_what_to_do(made: Made, run
     assert cluster.pods() == {"predictor": model("1")}
 
 
-def test_promotion_leaves_the_canarys_pods_alone(made: Made, run: Run) -> None:
+@pytest.mark.parametrize("image", [(), ("--image", f"registry.example.com/server@sha256:{'b' * 64}")])
+def test_promotion_leaves_the_canarys_pods_alone(made: Made, run: Run, image: tuple[str, ...]) -> None:
     cluster = made()
     run("start", "--version", "2")  # the champion's annotations name the version before
-    start(run, 10)
+    start(run, 10, *image)
     seen = cluster.templates()[CANARY]
     templates: list[Any] = []
     reconcile = cluster.reconcile

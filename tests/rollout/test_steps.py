@@ -6,6 +6,8 @@ import json
 import os
 import sys
 import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import jsonschema
 import pytest
 
 from reviews_parsing import registry
-from reviews_parsing.errors import RolloutRefused
+from reviews_parsing.errors import RolloutRefused, RolloutReverted
 from reviews_parsing.io.ports import free_port
 from reviews_parsing.rollout import CanaryDeployment, Service, plan
 from reviews_parsing.settings import CHAMPION, MODEL_NAME
@@ -342,20 +344,111 @@ def _uri(version: str) -> dict[str, str]:
     return {"name": "REVIEWS_PARSING_MODEL_URI", "value": model(version)}
 
 
-def test_the_canary_of_a_retraining_is_idempotent(cluster: Cluster) -> None:
+ANSWER = {"model_version": "3", "outputs": [{"data": ['[{"entity_group": "FOOD"}]']}]}
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, Any]]]:
+    """Yield the answers, status and JSON, of the Service of every canary; the last one is repeated."""
+    waiting: list[tuple[int, Any]] = [(200, ANSWER)]
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def do_POST(self) -> None:
+            assert self.path == f"/v2/models/{MODEL_NAME}/infer"
+            assert json.loads(self.rfile.read(int(self.headers["Content-Length"])))["inputs"]
+            code, document = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+            body = json.dumps(document).encode()
+            self.send_response(code)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        monkeypatch.setattr(Service, "predictor_url", lambda *_: f"http://127.0.0.1:{server.server_port}")
+        yield waiting
+        server.shutdown()
+        thread.join()
+
+
+def test_the_canary_of_a_retraining_is_idempotent(cluster: Cluster, answers: list[tuple[int, Any]]) -> None:
     lines: list[str] = []
     with Service(NAME, NAMESPACE) as service:
         canary = CanaryDeployment(service, 10, timeout=10, report=lines.append)
         for _ in range(2):
             assert canary.start("3") == f"version 3 gets 10 % of the requests of {service.words}"
             assert cluster.weights == {f"{NAME}-predictor": 90, f"{NAME}-v3-predictor": 10}
-        with pytest.raises(RolloutRefused, match="has no canary of version 2 to promote"):
+        assert lines.count("version 3 passed the smoke test: 1 aspects of a review") == 1
+        with pytest.raises(RolloutReverted, match="has no canary of version 2 to promote"):
             canary.promote("2")
         for _ in range(2):
             assert canary.promote("3") == f"version 3 serves all requests of {service.words}"
             assert cluster.pods() == {"predictor": model("3")}
         assert "serves version 3 already" in canary.start("3")
+        answers[:] = [(200, {**ANSWER, "model_version": "2"})]
         canary.start("2")
         for line in ("the canary of version 2 is ended", f"{service.words} has no canary of version 2"):
             assert canary.undo("2") == line
         assert cluster.pods() == {"predictor": model("3")}
+
+
+def test_the_canary_of_a_retraining_may_stay_dark_until_it_is_promoted(
+    cluster: Cluster, answers: list[tuple[int, Any]]
+) -> None:
+    lines: list[str] = []
+    with Service(NAME, NAMESPACE) as service:
+        canary = CanaryDeployment(service, 0, timeout=10, report=lines.append)
+        for _ in range(2):
+            assert canary.start("3") == f"version 3 gets no requests of {service.words}"
+            assert cluster.weights == {f"{NAME}-predictor": 100}
+        assert lines.count("version 3 passed the smoke test: 1 aspects of a review") == 2
+        assert "version 3 also parses 10 % of the reviews, within two minutes" in lines
+        canary.promote("3")
+    assert cluster.pods() == {"predictor": model("3")}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        ((503, {}), "it answers 503"),
+        ((200, {}), "its answer cannot be read"),
+        ((200, {**ANSWER, "model_version": "1"}), "version 1 answers at its Service"),
+        ((200, {**ANSWER, "outputs": [{"data": ["[]"]}]}), "it finds no aspect"),
+    ],
+)
+def test_a_canary_that_fails_its_smoke_test_gets_no_requests(
+    cluster: Cluster, answers: list[tuple[int, Any]], answer: tuple[int, Any], words: str
+) -> None:
+    answers[:] = [answer]
+    with (
+        Service(NAME, NAMESPACE) as service,
+        pytest.raises(RolloutReverted, match=f"version 3 failed the smoke test: {words}"),
+    ):
+        CanaryDeployment(service, 10, timeout=10, report=lambda _: None).start("3")
+    assert cluster.pods() == {"predictor": model("1")}
+
+
+def test_outside_of_the_cluster_there_is_no_smoke_test(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: list[str] = []
+    monkeypatch.setattr(Service, "predictor_url", lambda *_: f"http://127.0.0.1:{free_port(0)}")
+    with Service(NAME, NAMESPACE) as service:
+        CanaryDeployment(service, 10, timeout=10, report=lines.append).start("3")
+    assert any("which cannot be reached from here" in line for line in lines)
+    assert cluster.weights == {f"{NAME}-predictor": 90, f"{NAME}-v3-predictor": 10}
+
+
+def test_without_a_route_a_retraining_starts_no_canary_with_a_share(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster(route=None)
+    known_to(cluster.url, TOKEN, tmp_path, monkeypatch)
+    try:
+        with Service(NAME, NAMESPACE) as service, pytest.raises(RolloutRefused, match="a classic Ingress splits none"):
+            CanaryDeployment(service, 10, report=lambda _: None).start("3")
+        assert cluster.pods() == {"predictor": model("1")}
+    finally:
+        cluster.close()

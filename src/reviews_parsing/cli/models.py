@@ -213,7 +213,9 @@ def retrain(
     ] = None,
     canary: Annotated[
         int | None,
-        typer.Option(min=1, max=99, help="Roll out the challenger as a canary with this percentage of the requests."),
+        typer.Option(
+            min=0, max=99, help="Roll out the challenger as a canary with this percentage of the requests; 0: dark."
+        ),
     ] = None,
     approve: Annotated[str | None, typer.Option(help="Approve the version that waits, and continue.")] = None,
     reject: Annotated[str | None, typer.Option(help="Reject the version that waits, and end the retraining.")] = None,

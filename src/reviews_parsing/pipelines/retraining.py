@@ -158,7 +158,8 @@ def retrain(
     """Continue an unfinished cycle, or start one if a trigger says so, and take it as far as possible.
 
     `source` and `recipe` are those of the training, `store` the file of corrections. With `approval` a cycle waits
-    after the gate until a call has a `decision`. Raises PromotionRefused if the gate refuses the challenger,
+    after the gate until a call has a `decision`. A cycle with a canary goes on in calls with a `deployment` only; other
+    calls may decide. Raises PromotionRefused if the gate refuses the challenger,
     RetrainingFailed if there is no champion, and the errors of the steps.
     """
     name = model_name or Settings().model_name
@@ -194,20 +195,17 @@ def _run_steps(
         if not cycle_lease.is_held():
             raise RetrainingFailed(f"another process has taken over the retraining (run {cycle.run_id})")
         version = cycle.get("version") or ""
+        if words := _awaited(cycle, step, deployment, approval):
+            return RetrainingOutcome("waiting", cycle.run_id, version, words)
         try:
             if step == "train":
                 cycle.advance("gate", _train(cycle, progress, report), report)
             elif step == "gate":
                 cycle.advance("rollout", _check(cycle, version), report)
             elif step == "rollout":
-                cycle.advance("approval", deployment.start(version) if deployment else "no canary", report)
+                cycle.advance("approval", _start_canary(cycle, version, deployment), report)
             elif step == "approval":
-                if not (approved := _approved(cycle, approval)):
-                    words = f"version {version} passed the gate and waits: reviews-parsing retrain --approve {version}"
-                    if deployment and (evidence := deployment.evidence(version)):
-                        words = f"{words}\n{evidence}"
-                    return RetrainingOutcome("waiting", cycle.run_id, version, words)
-                cycle.advance("promote", approved, report)
+                cycle.advance("promote", _approved(cycle), report)
             else:
                 cycle.advance(DONE, _promote(cycle, version, deployment), report)
         except ChampionChanged as error:
@@ -215,11 +213,33 @@ def _run_steps(
             cycle.set("step", "gate")
             report(str(error))
         except (PromotionRefused, ModelError, DataError, RolloutReverted) as error:
-            if deployment and step in ("approval", "promote"):
+            if deployment and cycle.get("canary"):
                 report(deployment.undo(version))
             cycle.advance(REFUSED if isinstance(error, PromotionRefused) else FAILED, str(error), report)
             raise
     return RetrainingOutcome(step, cycle.run_id, cycle.get("version"), cycle.get("reason.promote") or "")
+
+
+def _awaited(cycle: Cycle, step: str, deployment: Deployment | None, approval: bool) -> str | None:
+    """Return what the cycle waits for before a step, as a text for people, None if it can go on."""
+    version = cycle.get("version") or ""
+    if step == "approval" and (approval or cycle.get("approval")) and cycle.get("decision") is None:
+        cycle.set("approval", "required")  # by callers with other settings too
+        words = f"version {version} passed the gate and waits: reviews-parsing retrain --approve {version}"
+        evidence = deployment.evidence(version) if deployment else ""
+        return f"{words}\n{evidence}" if evidence else words
+    if deployment is None and cycle.get("canary"):
+        # A person decides anywhere; the canary is promoted or ended where the cluster can be reached.
+        return f"version {version} has a canary on the cluster: the next call with --canary goes on"
+    return None
+
+
+def _start_canary(cycle: Cycle, version: str, deployment: Deployment | None) -> str:
+    if deployment is None:
+        return "no canary"
+    words = deployment.start(version)
+    cycle.set("canary", "started")
+    return words
 
 
 def _decide(cycle: Cycle | None, triggers: Triggers, store: Path | None, name: str) -> tuple[bool, str]:
@@ -396,13 +416,11 @@ def _record_decision(cycle: Cycle, decision: Decision) -> None:
     cycle.set("decision", json.dumps(asdict(decision)))
 
 
-def _approved(cycle: Cycle, required: bool) -> str | None:
-    """Return the reason of an approval, None while it is missing. Raises PromotionRefused if it was rejected."""
-    if not required and cycle.get("decision") is None:
-        return "no approval is required"
+def _approved(cycle: Cycle) -> str:
+    """Return the reason for a promotion. Raises PromotionRefused if the version was rejected."""
     recorded = cycle.get("decision")
     if recorded is None:
-        return None
+        return "no approval is required"
     decision = Decision(**json.loads(recorded))
     if not decision.approved:
         raise PromotionRefused(f"version {decision.version} was rejected: {decision.reason or 'without a reason'}")

@@ -97,12 +97,14 @@ class Service:
             return dict(self._client.apply(body, force=force))
 
     def read_route(self) -> dict[str, Any] | None:
-        """Return the HTTPRoute of the service's host: the chart's, else KServe's own, None if there is neither."""
-        for name in (f"{self.name}{ROUTE_SUFFIX}", self.name):
-            route = self._find(self._route, name, "read the HTTPRoute of")
-            if route is not None:
-                return dict(route)
-        return None
+        """Return the HTTPRoute of the service's host: the chart's, else KServe's own, None if there is neither.
+
+        The rights of a pipeline are for the chart's: without it, KServe's own may be one that cannot be read.
+        """
+        route = self._find(self._route, f"{self.name}{ROUTE_SUFFIX}", "read the HTTPRoute of")
+        if route is None:
+            route = self._find(self._route, self.name, "read the HTTPRoute of", absent=(404, 403))
+        return None if route is None else dict(route)
 
     def apply_route(self, rules: list[dict[str, Any]], resource_version: str, force: bool) -> dict[str, Any]:
         """Apply the rules of the chart's HTTPRoute. Raises ObjectModified if `resource_version` is outdated."""
@@ -132,6 +134,10 @@ class Service:
         """Return the name of the Deployment and the Service of a predictor; the champion's predictor may have none."""
         return f"{self.name}-{name}-predictor" if name else f"{self.name}-predictor"
 
+    def predictor_url(self, name: str | None) -> str:
+        """Return the address of a predictor's Service inside the cluster."""
+        return f"http://{self.predictor_name(name)}.{self.namespace}.svc"
+
     def progress(self, predictor: str | None, uri: str | None, image: str | None = None) -> Progress:
         """Return the progress of a predictor's Deployment towards `uri` and, if given, `image`."""
         deployment = self._deployment(predictor)
@@ -150,15 +156,15 @@ class Service:
         deployment = self._find(Deployment, self.predictor_name(predictor), "read deployments of")
         return None if deployment is None else dict(deployment.to_dict())
 
-    def _find(self, kind: Any, name: str, verb: str) -> Any:
-        """Return an object of the namespace, None if it does not exist."""
-        from lightkube import ApiError
+    def _find(self, kind: Any, name: str, verb: str, absent: tuple[int, ...] = (404,)) -> Any:
+        """Return an object of the namespace, None if it or its kind does not exist: a status in `absent`."""
+        import httpx2
 
         with self._translated_errors(verb):
             try:
                 return self._client.get(kind, name)
-            except ApiError as error:
-                if error.status.code != 404:
+            except httpx2.HTTPStatusError as error:  # of an unknown API group in plain text, else ApiError, a subclass
+                if error.response.status_code not in absent:
                     raise
         return None
 

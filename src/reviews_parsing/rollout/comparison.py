@@ -58,7 +58,7 @@ def start_comparison(service: Service, version: str, percent: float) -> str:
         raise RolloutRefused(f"{service.words} has no canary of version {version}; begin with: {first}")
     if service.read_comparison() is None:
         raise RolloutRefused(f"{service.words} has no ConfigMap for comparisons; install the chart of this release")
-    url = f"http://{service.predictor_name(canary.name)}.{service.namespace}.svc"
+    url = service.predictor_url(canary.name)
     service.apply_comparison({KEY: json.dumps({"url": url, "version": version, "percent": percent})})
     return f"version {version} also parses {percent:g} % of the reviews, within two minutes"
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reviews_parsing.errors import ClusterError, RolloutRefused
+from reviews_parsing.errors import ClusterError, RolloutRefused, RolloutReverted
 from reviews_parsing.rollout import steps
 from reviews_parsing.rollout.cluster import Service
 from reviews_parsing.rollout.comparison import read_agreement, start_comparison
-from reviews_parsing.rollout.plan import read_plan
+from reviews_parsing.rollout.plan import Canary, read_plan
 from reviews_parsing.rollout.prometheus import Prometheus
+from reviews_parsing.rollout.smoke import smoke_test
 
 WINDOW_SECONDS = 7 * 86_400.0
+COMPARED_PERCENT = 10
+"""Percent of the champion's reviews that a dark canary parses too."""
 
 
 @dataclass(frozen=True, slots=True)
 class CanaryDeployment:
-    """A canary that gets `percent` of the requests of `service`; a version has `timeout` seconds to become ready.
+    """A canary that gets `percent` of the requests of `service`, 0: none; a version has `timeout` seconds to be ready.
 
-    It also parses that share of the champion's reviews, to be compared; `prometheus` holds the counts.
+    It also parses a share of the champion's reviews, to be compared; `prometheus` holds the counts.
     """
 
     service: Service
@@ -28,17 +31,37 @@ class CanaryDeployment:
     prometheus: Prometheus | None = None
 
     def start(self, version: str) -> str:
-        """Start the canary unless it runs. A pod is ready once the model in it has answered."""
-        plan = read_plan(self.service.read())
-        if plan.champion.version == version:
-            return f"{self.service.words} serves version {version} already"
-        if plan.canary is None or plan.canary.version != version or not plan.canary.percent:
-            steps.start(self.service, version=version, canary=self.percent, timeout=self.timeout, report=self.report)
+        """Start the canary dark unless it runs, test it, then give it its share. A failed test ends it."""
+        canary = self._canary(version)
+        if canary is None:
+            if read_plan(self.service.read()).champion.version == version:
+                return f"{self.service.words} serves version {version} already"
+            if self.percent:
+                steps.require_route(self.service)
+            self._step(version, 0)
+            canary = self._canary(version)
+        if canary and not canary.percent:
+            try:
+                self.report(smoke_test(self.service, canary))
+            except RolloutReverted:
+                self.undo(version)
+                raise
+        if self.percent and (canary is None or canary.percent != self.percent):
+            self._step(version, self.percent)
         try:
-            self.report(start_comparison(self.service, version, self.percent))
+            self.report(start_comparison(self.service, version, self.percent or COMPARED_PERCENT))
         except (ClusterError, RolloutRefused) as error:  # the canary is tested by its requests alone
             self.report(f"warning: {error}")
-        return f"version {version} gets {self.percent} % of the requests of {self.service.words}"
+        share = f"{self.percent} % of the requests" if self.percent else "no requests"
+        return f"version {version} gets {share} of {self.service.words}"
+
+    def _canary(self, version: str) -> Canary | None:
+        """Return the canary if it is one of this version."""
+        canary = read_plan(self.service.read()).canary
+        return canary if canary is not None and canary.version == version else None
+
+    def _step(self, version: str, percent: int) -> None:
+        steps.start(self.service, version=version, canary=percent, timeout=self.timeout, report=self.report)
 
     def evidence(self, version: str) -> str:
         """Return the agreement of the version with the champion on live requests, as a line; empty if unknown."""
@@ -50,18 +73,16 @@ class CanaryDeployment:
             return str(error)
 
     def promote(self, version: str) -> str:
-        """Give the version all requests."""
-        plan = read_plan(self.service.read())
-        if plan.canary is not None and plan.canary.version == version:
+        """Give the version all requests. Raises RolloutReverted if the canary was ended meanwhile."""
+        if self._canary(version):
             steps.promote(self.service, timeout=self.timeout, report=self.report)
-        elif plan.champion.version != version:
-            raise RolloutRefused(f"{self.service.words} has no canary of version {version} to promote")
+        elif read_plan(self.service.read()).champion.version != version:
+            raise RolloutReverted(f"{self.service.words} has no canary of version {version} to promote")
         return f"version {version} serves all requests of {self.service.words}"
 
     def undo(self, version: str) -> str:
         """End the canary, if it is one of this version."""
-        plan = read_plan(self.service.read())
-        if plan.canary is None or plan.canary.version != version:
+        if self._canary(version) is None:
             return f"{self.service.words} has no canary of version {version}"
         steps.undo(self.service, timeout=self.timeout, report=self.report)
         return f"the canary of version {version} is ended"

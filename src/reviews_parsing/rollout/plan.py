@@ -140,8 +140,9 @@ def replicas_for(percent: int, service: Mapping[str, Any]) -> int:
 def _canary_entry(canary: Canary, champion: Mapping[str, Any]) -> dict[str, Any]:
     inherited = [variable for variable in _environment(champion) if variable["name"] != MODEL_URI_VARIABLE]
     # Annotations that an entry lacks come from the champion: a promotion, which changes the champion's, would restart
-    # the canary's pods.
+    # the canary's pods. KServe does not let an empty one replace the champion's.
     annotations = {TIMESTAMP_ANNOTATION: canary.since, PREVIOUS_URI_ANNOTATION: canary.champion_uri}
+    annotations[PREVIOUS_IMAGE_ANNOTATION] = "none"
     predictor = {
         "name": canary.name,
         "minReplicas": canary.replicas,

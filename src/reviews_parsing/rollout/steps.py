@@ -28,7 +28,7 @@ from reviews_parsing.rollout.route import (
     is_own,
     read_traffic,
 )
-from reviews_parsing.settings import Settings
+from reviews_parsing.settings import MODEL_NAME, Settings
 
 Report = Callable[[str], None]
 """Callback for lines about the progress."""
@@ -104,11 +104,8 @@ def start(
     uri = None if image and not version else _resolve_uri(version)
     document = service.read()
     uri = uri or read_plan(document).champion.uri or _resolve_uri(None)
-    if canary and service.read_route() is None:
-        raise RolloutRefused(
-            f"{service.words} has no HTTPRoute, so no canary can get requests (a classic Ingress splits none): "
-            "start without --canary, or with --canary 0 and test the version at its own Service"
-        )
+    if canary:
+        require_route(service)
     current = _status(service, read_plan(document))
     former, running = current.plan, current.plan.canary
     is_same = running is not None and (running.uri, running.image) == (uri, image or running.image)
@@ -150,6 +147,15 @@ def start(
     plan = _apply(service, former, replace(former, canary=new), force)
     report(f"version {new.version} starts beside version {former.champion.version}, without requests")
     return _give_share(service, plan, canary, timeout, force, report)
+
+
+def require_route(service: Service) -> None:
+    """Raise RolloutRefused if no canary can get requests."""
+    if service.read_route() is None:
+        raise RolloutRefused(
+            f"{service.words} has no HTTPRoute, so no canary can get requests (a classic Ingress splits none): "
+            "start without --canary, or with --canary 0 and test the version at its own Service"
+        )
 
 
 def _successor(service: Service, former: RolloutPlan, uri: str | None, image: str | None) -> Predictor:
@@ -293,7 +299,7 @@ def _route_traffic(service: Service, plan: RolloutPlan, force: bool = False) -> 
     """
     deadline = time.monotonic() + TRAFFIC_TIMEOUT_SECONDS
     backends = _backends(service, plan)
-    rules = build_rules(backends, Settings().model_name)
+    rules = build_rules(backends, MODEL_NAME)  # the server's name of its model, whatever the registry's
     while True:
         route = service.read_route()
         if route is None:
