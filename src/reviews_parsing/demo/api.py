@@ -20,7 +20,7 @@ from reviews_parsing.demo.jobs import Job, JobStore
 from reviews_parsing.demo.security import read_body, stream_body
 from reviews_parsing.errors import DataError, InferenceError, RequestRefused
 from reviews_parsing.schema import Taxonomy
-from reviews_parsing.settings import Settings
+from reviews_parsing.settings import MODEL_NAME, Settings
 from reviews_parsing.tagging import words as find_words
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ class Api:
         self._settings = settings
         self._store = store
         self._jobs = jobs
-        self.client = InferenceClient(settings.server_url, settings.model_name)
+        self.client = InferenceClient(settings.server_url, MODEL_NAME)
         self._clients = [self.client]
         if settings.compare_url:
             setting = "REVIEWS_PARSING_COMPARE_URL"
-            self._clients.append(InferenceClient(settings.compare_url, settings.model_name, setting))
+            self._clients.append(InferenceClient(settings.compare_url, MODEL_NAME, setting))
         self.queue_id: str | None = None
         """Job of the operator's labelling queue."""
         self._taxonomy: Taxonomy | None = None

@@ -27,7 +27,7 @@ from reviews_parsing.demo.corrections import apply_corrections
 from reviews_parsing.demo.worker_process import run_worker
 from reviews_parsing.errors import DataError, RequestRefused
 from reviews_parsing.io.files import write_bytes
-from reviews_parsing.settings import Settings
+from reviews_parsing.settings import MODEL_NAME, Settings
 
 RETENTION_SECONDS = 24 * 3600
 SWEEP_SECONDS = 600
@@ -418,7 +418,7 @@ class JobStore:
                 "column": job.column,
                 "group_by": job.group_by,
                 "server_url": self._settings.server_url,
-                "model": self._settings.model_name,
+                "model": MODEL_NAME,
             }
             reply = await self._run_worker(job, "parse", options, self._settings.file_seconds)
         if "error" in reply:
