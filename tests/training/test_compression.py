@@ -93,6 +93,9 @@ def test_a_narrowed_layer_keeps_its_units_with_the_largest_weights(deep_backbone
     assert tagger.config.intermediate_size == 64
     with pytest.raises(ModelError, match="has 64 units, not 65; choose fewer"):
         narrow(tagger, 65)
+    tagger.bert.encoder.layer = torch.nn.ModuleList()
+    with pytest.raises(ModelError, match="only backbones with the layers of BERT can be narrowed"):
+        narrow(tagger, 32)
 
 
 def test_a_student_has_no_more_layers_than_its_backbone(small_backbone: str) -> None:
@@ -133,12 +136,14 @@ def test_altered_windows_are_made_of_known_words(deep_backbone: str) -> None:
     names = ["pool", "gym", "bar", "room", "staff", ".", "lovely", "dull"]
     ids = tokenizer.convert_tokens_to_ids(names)
     draw = random.Random(0)
-    windows: list[Words] = [[(draw.choice(ids),) for _ in range(draw.randint(1, 30))] for _ in range(40)]
+    windows: list[Words] = [[(draw.choice(ids),) for _ in range(draw.randint(1, 30))] for _ in range(39)]
+    windows.append([tuple(ids)] * 4)
     augmentation = Augmentation(windows, rng.normal(size=(len(tokenizer), 8)), tokenizer, seed=1)
     altered = [augmentation(window) for _ in range(5) for window in windows]
     changed = sum(before != after for before, after in zip(windows * 5, altered, strict=True))
     assert 0.3 * len(altered) < changed < 0.8 * len(altered)
-    assert all(1 <= len(window) <= max(map(len, windows)) for window in altered)
+    longest = max(sum(map(len, window)) for window in windows)
+    assert all(1 <= sum(map(len, window)) <= longest for window in altered)
     again = Augmentation(windows, rng.normal(size=(len(tokenizer), 8)), tokenizer, seed=2)
     assert [again(window) for window in windows] != altered[: len(windows)]
 

@@ -158,7 +158,10 @@ def narrow(tagger: Any, width: int) -> None:
     """
     import torch
 
-    for layer in getattr(getattr(tagger.base_model, "encoder", None), "layer", ()):
+    layers = getattr(getattr(tagger.base_model, "encoder", None), "layer", ())
+    if not all(hasattr(layer, "intermediate") for layer in layers) or not len(layers):
+        raise ModelError("only backbones with the layers of BERT can be narrowed; give --student layers=N alone")
+    for layer in layers:
         first, second = layer.intermediate.dense, layer.output.dense
         if width > first.out_features:
             raise ModelError(f"the feed-forward part has {first.out_features} units, not {width}; choose fewer")
@@ -168,8 +171,6 @@ def narrow(tagger: Any, width: int) -> None:
             first.weight, first.bias = (torch.nn.Parameter(p[kept].clone()) for p in (first.weight, first.bias))
             second.weight = torch.nn.Parameter(second.weight[:, kept].clone())
         first.out_features = second.in_features = width
-    if not hasattr(tagger.config, "intermediate_size"):
-        raise ModelError("only backbones with the layers of BERT can be narrowed; give --student layers=N alone")
     tagger.config.intermediate_size = width
 
 
@@ -193,7 +194,7 @@ class Augmentation:
         self._rng = random.Random(seed)  # noqa: S311
         ends = set(tokenizer.convert_tokens_to_ids(list(SENTENCE_ENDS)))
         self._sentences = [sentence for words in windows for sentence in _sentences(words, ends)]
-        self._longest = max(map(len, windows))
+        self._longest = max(sum(map(len, words)) for words in windows)
         self._words = [word for words in windows for word in words if len(word) == 1]
         names = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
         candidates = np.array([i for i, name in enumerate(names) if name.isalpha() and len(name) > 2])
@@ -204,7 +205,9 @@ class Augmentation:
         draw = self._rng.random()
         if draw < MIXED_SHARE:
             sentences = self._rng.choices(self._sentences, k=self._rng.choice(MIXED_SENTENCES))
-            words = list(itertools.chain.from_iterable(sentences))[: self._longest]
+            mixed = list(itertools.chain.from_iterable(sentences))
+            ends = np.cumsum([len(word) for word in mixed])
+            words = mixed[: max(1, int(np.searchsorted(ends, self._longest, side="right")))]
         return self._replace_words(words) if draw < MIXED_SHARE + REPLACED_SHARE else words
 
     def _replace_words(self, words: Words) -> Words:
@@ -236,6 +239,8 @@ def _neighbours(embeddings: Any, tokens: set[int], candidates: Any) -> Mapping[i
     """Return the nearest of the `candidates` by cosine, for each of the `tokens` that is one."""
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-9)
     known = np.array(sorted(tokens & set(candidates.tolist())), dtype=np.int64)
+    if not len(known):
+        return {}
     count = min(NEIGHBOURS + 1, len(candidates))
     neighbours = {}
     for block in np.array_split(known, max(1, len(known) // 1000)):
