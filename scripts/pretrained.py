@@ -1,11 +1,12 @@
-"""`make pretrained`: train the pretrained model and store it in the package. Takes hours on two cores.
+"""`make pretrained`: train a pretrained model and store it in the package. Takes hours on two cores.
 
-    python scripts/pretrained.py [--unlabelled FILE ...] [--teacher FOLDER] [--seed N] [--run ID]
+    python scripts/pretrained.py [--fast] [--unlabelled FILE ...] [--teacher FOLDER] [--seed N] [--run ID]
 
 Trains on `corpus` from the embedded backbone, with teachers that label the corpus's unlabelled texts and those of
 `--unlabelled` (in `build/pretrained/`; an interrupted run is resumed), and packs the run: the int8 model and its
 profile, the checkpoint in fp16 without embeddings, `training.json`, the model card and checksums. `--run` packs a
-finished run.
+finished run. `--fast` (`make pretrained-fast`) trains the smaller model, which imitates the pretrained one; it has no
+checkpoint.
 """
 
 from __future__ import annotations
@@ -20,17 +21,20 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 BUILD = PROJECT / "build" / "pretrained"
-LIMITS = {"model/model.onnx": 25e6, "checkpoint/model.safetensors": 22e6}
+LIMITS = {"model": 25e6, "checkpoint": 22e6, "fast": 12e6}
+FAST_STUDENT = "layers=3,feed-forward=768"
 NOTE = """
 ## Unlabelled text
 Besides the labelled corpus it learnt from {count:,} texts without labels, which teachers labelled: {sources}.{student}
 """
-STUDENT = " The\nstudent started from its teacher; at the end the weights of both were averaged."
+AVERAGED = " The\nstudent started from its teacher; at the end the weights of both were averaged."
+IMITATION = " The\nteacher is the pretrained model, whose hidden states and logits it learnt to imitate."
 
 
 def main() -> None:
     """Train, or take a finished run, and pack the model."""
     options = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
+    options.add_argument("--fast", action="store_true", help="the smaller, faster model")
     options.add_argument(
         "--unlabelled", nargs="*", default=[], metavar="FILE", help="more texts, with a licence for it"
     )
@@ -42,25 +46,26 @@ def main() -> None:
     args = options.parse_args()
     BUILD.mkdir(parents=True, exist_ok=True)
     os.environ["REVIEWS_PARSING_HOME"] = str(BUILD / "home")
-    run = args.run or train(args.unlabelled, args.teacher, args.teachers, args.seed)
-    pack(run, args.sources)
+    if args.fast:
+        recipe = ["--teacher", "pretrained", "--student", FAST_STUDENT]
+    else:
+        recipe = ["--foundation", "none", "--teachers", str(args.teachers)]
+        recipe += ["--teacher", args.teacher] if args.teacher else []
+    pack(args.run or train(args.unlabelled, [*recipe, "--seed", str(args.seed)]), args.sources, args.fast)
 
 
-def train(unlabelled: list[str], teacher: str | None, teachers: int, seed: int) -> str:
+def train(unlabelled: list[str], options: list[str]) -> str:
     """Train with `reviews-parsing train` and return the id of the run."""
     from reviews_parsing.data.reading import UNLABELLED_FILE
 
     files = [argument for file in [str(UNLABELLED_FILE), *unlabelled] for argument in ("--unlabelled", file)]
-    options = ["--foundation", "none", "--teachers", str(teachers), "--seed", str(seed)]
-    if teacher:
-        options += ["--teacher", teacher]
     command = [sys.executable, "-m", "reviews_parsing.cli", "train", "corpus", *options, *files, "--resume", "--json"]
     process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return str(json.loads(process.stdout)["run_id"])
 
 
-def pack(run: str, sources: str) -> None:
-    """Copy the model and the checkpoint of a run into the package."""
+def pack(run: str, sources: str, fast: bool) -> None:
+    """Copy the model of a run, and the checkpoint unless it is the `fast` one, into the package."""
     from reviews_parsing import pretrained, registry
     from reviews_parsing.model_folder import TRAINING_FILE
     from reviews_parsing.registry.runs import fetch_file
@@ -70,31 +75,33 @@ def pack(run: str, sources: str) -> None:
     with registry.tracking() as client:
         parameters = dict(client.get_run(run).data.params)
         metrics = {k: round(v, 4) for k, v in client.get_run(run).data.metrics.items() if k.startswith("test_")}
-    target = pretrained.FOLDER
-    for part in ("model", "checkpoint"):
-        shutil.rmtree(target / part, ignore_errors=True)
-    shutil.copytree(folder, target / "model")
-    checkpoint = fetch_file(run, "checkpoint", BUILD)
-    write_compact(checkpoint, target / "checkpoint")
+    model = pretrained.FOLDER / ("fast" if fast else "model")
+    shutil.rmtree(model, ignore_errors=True)
+    shutil.copytree(folder, model)
+    if not fast:
+        checkpoint = pretrained.FOLDER / "checkpoint"
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        write_compact(fetch_file(run, "checkpoint", BUILD), checkpoint)
     teacher = parameters.get("teacher", "None")
     facts = {
         "recipe": {k: v for k, v in parameters.items() if not k.startswith("data_")} | {"teacher": Path(teacher).name},
         "data": {k.removeprefix("data_"): v for k, v in parameters.items() if k.startswith("data_")},
         "test": metrics,
     }
-    (target / "model" / TRAINING_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    card = target / "model" / "README.md"
+    (model / TRAINING_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    card = model / "README.md"
     count = int(parameters.get("unlabelled_texts", 0))
     project_license = "written for this project, like the corpus (Apache-2.0)"
     note = ""
     if count:
         all_sources = "; ".join(filter(None, (project_license, sources)))
-        note = NOTE.format(count=count, sources=all_sources, student=STUDENT if teacher == "None" else "")
+        student = IMITATION if fast else AVERAGED if teacher == "None" else ""
+        note = NOTE.format(count=count, sources=all_sources, student=student)
     text = card.read_text(encoding="utf-8")
     card.write_text(text.replace("\n## Training\n", f"{note}\n## Training\n"), encoding="utf-8")
     pretrained.write_checksums()
     for name, limit in LIMITS.items():
-        size = (target / name).stat().st_size
+        size = sum(file.stat().st_size for file in (pretrained.FOLDER / name).glob("*"))
         print(f"{name}: {size / 1e6:.1f} MB")
         if size > limit:
             sys.exit(f"error: {name} is larger than {limit / 1e6:.0f} MB")

@@ -19,7 +19,7 @@ from reviews_parsing.model_folder import CARD_FILE, MODEL_FILE, PROFILE_FILE, TR
 from reviews_parsing.training.evaluate import evaluate
 
 TEXT = "The ramen was great but the waiter was rude."
-MODEL_BYTES, CHECKPOINT_BYTES = 25e6, 22e6
+FOLDER_BYTES = {"model": 25e6, "fast": 12e6, "checkpoint": 22e6}
 # Float operations are rounded differently on other processors.
 TOLERANCE = 0.005
 
@@ -29,12 +29,12 @@ def test_every_file_has_its_checksum_and_its_size() -> None:
     digests = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
     files = {
         f"{part}/{file.name}": hashlib.sha256(file.read_bytes()).hexdigest()
-        for part in ("model", "checkpoint")
+        for part in FOLDER_BYTES
         for file in (pretrained.FOLDER / part).iterdir()
     }
     assert digests == files
-    assert (pretrained.model_folder() / MODEL_FILE).stat().st_size <= MODEL_BYTES
-    assert sum(file.stat().st_size for file in pretrained.checkpoint().iterdir()) <= CHECKPOINT_BYTES
+    for part, limit in FOLDER_BYTES.items():
+        assert sum(file.stat().st_size for file in (pretrained.FOLDER / part).iterdir()) <= limit, part
 
 
 def test_a_damaged_or_missing_file_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -54,24 +54,26 @@ def test_a_damaged_or_missing_file_is_refused(monkeypatch: pytest.MonkeyPatch, t
         AspectParser.load("pretrained")
 
 
-def test_it_is_as_good_as_its_card_says() -> None:
-    folder = pretrained.model_folder()
+@pytest.mark.parametrize("name", pretrained.MODELS)
+def test_it_is_as_good_as_its_card_says(name: str) -> None:
+    folder = pretrained.model_folder(name)
     result = evaluate(AspectParser(folder), data.read_splits("corpus")["test"])
     recorded = json.loads((folder / TRAINING_FILE).read_text(encoding="utf-8"))["test"]
     metrics = result.metrics()
-    for name in ("span_f1", "aggregated_f1", "with_polarity_f1", "tasd_f1", "quad_f1"):
-        assert metrics[name] == pytest.approx(recorded[f"test_{name}"], abs=TOLERANCE), name
+    for figure in ("span_f1", "aggregated_f1", "with_polarity_f1", "tasd_f1", "quad_f1"):
+        assert metrics[figure] == pytest.approx(recorded[f"test_{figure}"], abs=TOLERANCE), figure
     card = (folder / CARD_FILE).read_text(encoding="utf-8")
     for row in ("span", "aggregated", "with_polarity", "tasd", "quad"):
         f1 = float(re.findall(rf"^\| {row} \| [\d.]+ \| [\d.]+ \| ([\d.]+) \|", card, re.MULTILINE)[0])
         assert metrics[f"{row}_f1"] == pytest.approx(f1, abs=TOLERANCE), row
 
 
-def test_the_card_names_the_texts_and_their_licence() -> None:
-    card = (pretrained.model_folder() / CARD_FILE).read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", pretrained.MODELS)
+def test_the_card_names_the_texts_and_their_licence(name: str) -> None:
+    card = (pretrained.model_folder(name) / CARD_FILE).read_text(encoding="utf-8")
     for part in ("## Data", "## Unlabelled text", "## Training", "Apache-2.0", "ROOM", "CLEANLINESS", "FACILITIES"):
         assert part in card
-    assert (pretrained.model_folder() / PROFILE_FILE).is_file()
+    assert (pretrained.model_folder(name) / PROFILE_FILE).is_file()
 
 
 @pytest.mark.parametrize(
@@ -120,6 +122,17 @@ def test_it_is_registered_with_parameters_data_and_metrics(tmp_path: Path) -> No
     assert data.read(test) == data.read_splits("corpus")["test"]
     assert pipelines.promote(version="1").promoted
     assert AspectParser.load().version == "1"
+
+
+def test_the_fast_model_is_named_by_commands_and_registered() -> None:
+    assert AspectParser.load("pretrained-fast").version == "pretrained-fast"
+    aspects = AspectParser.load("pretrained-fast").parse([TEXT])[0].aspects
+    assert {(aspect.word, aspect.polarity) for aspect in aspects} == {("ramen", "positive"), ("waiter", "negative")}
+    published = pipelines.publish("pretrained-fast")
+    assert published.version == "1"
+    with registry.tracking() as client:
+        parameters = client.get_run(published.run_id).data.params
+    assert {"recipe_layers", "recipe_feed_forward"} <= set(parameters)
 
 
 def test_publishing_with_an_unknown_split_is_an_error() -> None:

@@ -97,8 +97,9 @@ def page_over(
 def site(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
     # The name of a registered model is the registry's: servers call every model the same.
-    variables = {"REVIEWS_PARSING_MODEL_NAME": "reviews-parsing-ner-aspects-gym"}
-    with page_over(f"http://127.0.0.1:{server.http}", folder / "home", folder, **variables) as running:
+    name = "reviews-parsing-ner-aspects-gym"
+    url = f"http://127.0.0.1:{server.http}"
+    with page_over(url, folder / "home", folder, REVIEWS_PARSING_MODEL_NAME=name) as running:
         yield running
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from ports import free_port
+from reviews_parsing import pretrained
 
 from .rendering import PROJECT
 
 TRAINING = ("src/reviews_parsing/pretrained/checkpoint/", "src/reviews_parsing/data/corpus/")
-MODEL = "src/reviews_parsing/pretrained/model/"
+MODELS = [f"src/reviews_parsing/pretrained/{folder}/" for folder in pretrained.MODELS.values()]
 SERVER_IGNORE = PROJECT / ".dockerignore"
 LARGEST = 2.5e6
 
@@ -64,7 +65,7 @@ IGNORES = {
 
 def test_training_has_the_corpus_and_the_checkpoint_and_takes_its_champion_from_the_registry() -> None:
     assert all(is_included(f"{folder}file", IGNORES["train"]) for folder in TRAINING)
-    assert not is_included(f"{MODEL}model.onnx", IGNORES["train"])
+    assert not any(is_included(f"{model}model.onnx", IGNORES["train"]) for model in MODELS)
 
 
 @pytest.mark.parametrize("image", [image for image in IGNORES if image != "train"])
@@ -72,8 +73,9 @@ def test_images_are_built_without_what_only_training_reads(image: str) -> None:
     ignore = IGNORES[image]
     for folder in TRAINING:
         assert not is_included(f"{folder}file", ignore)
-    # Ray's workers may parse with the pretrained model; the server's comes from the registry, the page asks the server.
-    assert is_included(f"{MODEL}model.onnx", ignore) == (image == "ray")
+    # Ray's workers may parse with a pretrained model; the server's comes from the registry, the page asks the server.
+    for model in MODELS:
+        assert is_included(f"{model}model.onnx", ignore) == (image == "ray")
     assert {"pyproject.toml", "requirements.lock", "src/reviews_parsing/pretrained/__init__.py"} <= set(files(ignore))
 
 

@@ -66,7 +66,8 @@ def promote(
 
 def register(
     model: Annotated[
-        str, typer.Argument(help="pretrained, a model folder, models:/NAME/N or a run's model (runs:/ID).")
+        str,
+        typer.Argument(help="pretrained, pretrained-fast, a folder, models:/NAME/N or a run's model (runs:/ID)."),
     ] = "pretrained",
     data: Annotated[
         str, typer.Option(help="Labelled reviews to evaluate it on: a file, a folder, or 'corpus'.")

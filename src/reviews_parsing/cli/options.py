@@ -16,7 +16,7 @@ Model = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Folder, models:/NAME@ALIAS, models:/NAME/N, runs:/ID or pretrained. "
+        help="Folder, models:/NAME@ALIAS, models:/NAME/N, runs:/ID, pretrained or pretrained-fast. "
         "Default: the champion, else pretrained.",
     ),
 ]

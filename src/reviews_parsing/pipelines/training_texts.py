@@ -67,13 +67,13 @@ def read_training_texts(run_id: str) -> TrainingTexts | None:
 
 
 def find_training_texts(source: str) -> TrainingTexts | None:
-    """Return the digests of the texts behind a model or checkpoint: `pretrained` or `runs:/ID`; None for others.
+    """Return the digests of the texts behind a model or checkpoint: a pretrained one or `runs:/ID`; None for others.
 
-    Those of the pretrained model and checkpoint are the texts of the shipped corpus.
+    Those of the pretrained models and checkpoint are the texts of the shipped corpus.
     """
     if match := re.match(r"runs:/(\w+)", source):
         return read_training_texts(match[1])
-    if source != pretrained.NAME:
+    if source not in pretrained.MODELS:
         return None
     unlabelled = data.read(UNLABELLED_FILE, format="jsonl") if UNLABELLED_FILE.is_file() else []
     return digest_texts(review.text for review in [*data.read_splits("corpus")["train"], *unlabelled])

@@ -88,18 +88,18 @@ def locate(
 ) -> tuple[Path, str | None]:
     """Return the model folder that `source` names, and its version; None for a folder, which has none.
 
-    `source` is a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID` or `pretrained`. Without it, the model is
-    the champion, or the pretrained one if nothing is champion yet; a line of log says which. `stale_ok` and
-    `check_trust` are as in `fetch`. With a trust policy a folder needs a signature beside it, and the pretrained model,
-    which is part of this package, must be named. Raises ModelError if there is no such model, or it is not trusted,
-    TrackingError if the store cannot be used.
+    `source` is a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID`, `pretrained` or `pretrained-fast`. Without
+    it, the model is the champion, or the pretrained one if nothing is champion yet; a line of log says which.
+    `stale_ok` and `check_trust` are as in `fetch`. With a trust policy a folder needs a signature beside it, and the
+    pretrained models, which are part of this package, must be named. Raises ModelError if there is no such model, or it
+    is not trusted, TrackingError if the store cannot be used.
     """
     if source is None:
         return _default(stale_ok)
     if str(source).startswith(("models:", "runs:")):
         return fetch(str(source), stale_ok=stale_ok, check_trust=check_trust)
-    if source == pretrained.NAME:
-        return pretrained.model_folder(), pretrained.NAME
+    if source in pretrained.MODELS:
+        return pretrained.model_folder(str(source)), str(source)
     folder = Path(source)
     if check_trust and folder.is_dir():
         require_trusted(folder, signature_file(folder), str(folder))

@@ -34,7 +34,7 @@ def _uri(settings: ModelSettings) -> str | None:
     from mlserver.utils import to_absolute_path
 
     uri = settings.parameters.uri
-    if uri and (uri == pretrained.NAME or uri.startswith(("models:", "runs:"))):
+    if uri and (uri in pretrained.MODELS or uri.startswith(("models:", "runs:"))):
         return str(uri)
     folder = Path(to_absolute_path(settings, uri)) if uri else None
     # Without a URI MLServer sets the folder of model-settings.json, which may hold a model as well.
