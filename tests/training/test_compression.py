@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,9 @@ from reviews_parsing.training.quantize import SMALL_TABLE_LEVELS, quantize, roun
 
 TAXONOMY = Taxonomy(("GYM", "POOL"), ("negative", "positive"), ("POOL",), opinions=True)
 TEXTS = ["The pool was lovely. The gym was dull.", "Great!\nThe pool was cold.", "", "Nothing much happened."]
+
+
+REVIEWS = [Review(str(n), f"The pool {n} was lovely.", (Aspect("POOL", "pool", 4, 8, "positive"),)) for n in range(8)]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,7 @@ def teacher(deep_backbone: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def recipe(backbone: str, **options: object) -> Recipe:
-    return Recipe(backbone=backbone, epochs=1, polish_epochs=1, teachers=1, **options)  # type: ignore[arg-type]
+    return Recipe(backbone=backbone, epochs=1, **options)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("count", "chosen"), [(1, [4]), (2, [1, 4]), (3, [1, 2, 4]), (5, [0, 1, 2, 3, 4])])
@@ -108,15 +110,16 @@ def test_a_student_approaches_its_teacher(deep_backbone: str, teacher: Path, tmp
         with torch.no_grad():
             return float((tagger(**inputs)["tag_logits"] - target).abs().mean())
 
-    options = recipe(deep_backbone, layers=2, feed_forward=64, student_texts=900, student_rate=5e-3)
-    imitate(TEXTS, TAXONOMY, options, tmp_path, teacher)
+    options = recipe(deep_backbone, layers=2, feed_forward=64, student_texts=240, student_rate=2e-3)
+    result = imitate(TEXTS, REVIEWS, TAXONOMY, options, tmp_path, teacher)
+    assert len(result.history) == 80
     inputs = dict(load_tokenizer(deep_backbone)(TEXTS[0], return_tensors="pt"))
     inputs.pop("token_type_ids", None)
     guide = build_tagger(str(teacher), TAXONOMY).eval()
     target = guide(**inputs)["tag_logits"].detach()
     first = build_student(guide, teacher, TAXONOMY, options).eval()
     last = build_tagger(str(tmp_path / "checkpoint"), TAXONOMY).eval()
-    assert distance(last) < distance(first) / 2
+    assert distance(last) < 0.75 * distance(first)
     table = last.get_input_embeddings().weight
     assert table.equal(first.get_input_embeddings().weight)
     assert len(table[5].unique()) <= 2 * SMALL_TABLE_LEVELS + 1
@@ -125,9 +128,9 @@ def test_a_student_approaches_its_teacher(deep_backbone: str, teacher: Path, tmp
 def test_a_teacher_with_other_labels_is_refused(deep_backbone: str, teacher: Path, tmp_path: Path) -> None:
     other = Taxonomy(("BAR", "POOL"), ("negative", "positive"), ("POOL",), opinions=True)
     with pytest.raises(ModelError, match="the teacher has other categories or polarities than the data"):
-        imitate(TEXTS, other, recipe(deep_backbone, layers=2), tmp_path, teacher)
+        imitate(TEXTS, REVIEWS, other, recipe(deep_backbone, layers=2), tmp_path, teacher)
     with pytest.raises(ModelError, match="is not a checkpoint of a tagger"):
-        imitate(TEXTS, TAXONOMY, recipe(deep_backbone, layers=2), tmp_path, Path(deep_backbone))
+        imitate(TEXTS, REVIEWS, TAXONOMY, recipe(deep_backbone, layers=2), tmp_path, Path(deep_backbone))
 
 
 def test_altered_windows_are_made_of_known_words(deep_backbone: str) -> None:
@@ -210,28 +213,23 @@ def test_a_smaller_model_is_registered_and_parses(deep_backbone: str, tmp_path: 
     assert not any(line.startswith("teacher: ") for line in lines)
 
 
-def test_an_interrupted_compression_continues(
-    deep_backbone: str, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reviews = [
-        Review(str(n), f"The pool {n} was lovely.", (Aspect("POOL", "pool", 4, 8, "positive"),)) for n in range(8)
-    ]
-    options = recipe(deep_backbone, layers=2, student_texts=50)
-    calls: list[Path] = []
+def test_an_interrupted_compression_continues(deep_backbone: str, teacher: Path, tmp_path: Path) -> None:
+    options = recipe(deep_backbone, layers=2, student_texts=40)
+    shares: list[float] = []
 
-    def interrupted(*_: object, **__: object) -> Iterator[None]:
-        raise KeyboardInterrupt
+    def interrupt(share: float, _: dict[str, float]) -> None:
+        if share > 0.5:
+            raise KeyboardInterrupt
+        shares.append(share)
 
-    monkeypatch.setattr("reviews_parsing.training.compression.fit", interrupted)
+    arguments = (REVIEWS, REVIEWS, TEXTS, TAXONOMY, options, tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        compress(reviews, reviews, TEXTS, TAXONOMY, options, tmp_path, teacher=teacher)
-    monkeypatch.undo()
-    learnt = load_file(tmp_path / "student" / "checkpoint" / WEIGHTS)
-    monkeypatch.setattr("reviews_parsing.training.compression.imitate", lambda *_, **__: calls.append(tmp_path))
-    result = compress(reviews, reviews, TEXTS, TAXONOMY, options, tmp_path, teacher=teacher, resume=True)
-    assert not calls
-    polished = load_file(result.checkpoint / WEIGHTS)
-    assert polished.keys() == learnt.keys()
+        compress(*arguments, teacher=teacher, progress=interrupt)
+    continued: list[float] = []
+    result = compress(*arguments, teacher=teacher, resume=True, progress=lambda share, _: continued.append(share))
+    assert continued[0] > max(shares) / 2
+    assert [entry["epoch"] for entry in result.history] == list(range(1, len(result.history) + 1))
+    assert count_layers(load_file(result.checkpoint / WEIGHTS)) == 2
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,17 @@ from reviews_parsing.errors import ModelError
 from reviews_parsing.schema import Review, Taxonomy
 from reviews_parsing.tagging import special_tokens, tokenize, windows
 from reviews_parsing.training.backbone import build_tagger, equal_distances, has_same_heads, inherit, load_tokenizer
-from reviews_parsing.training.fit import FitResult, Progress, Recipe, configure_threads, fit, train_batches
+from reviews_parsing.training.features import collate, featurize
+from reviews_parsing.training.fit import (
+    FitResult,
+    Progress,
+    Recipe,
+    configure_threads,
+    fit,
+    require_reviews,
+    train_batches,
+    validation_of,
+)
 from reviews_parsing.training.quantize import SMALL_TABLE_LEVELS, round_rows
 
 # Weights of the losses: tags, polarities, opinions, implicit aspects, links; the one of the hidden states is 1.
@@ -60,34 +69,30 @@ def compress(
     student learns from the texts of `train` and from `texts`. `progress` receives the share done of all stages.
     `resume` continues an interrupted call. Raises DataError or ModelError.
     """
-    # Approximate durations of the stages: teacher, student, labels.
-    stages = [0.0 if teacher else 0.3, 1.0, 0.1]
+    require_reviews(train, validation, taxonomy)
+    # Durations of the stages, relative to that of the student.
+    stages = [0.0 if teacher else 0.3, 1.0]
     stage = 0
 
     def report(share: float, metrics: dict[str, float] | None = None) -> None:
         progress((sum(stages[:stage]) + stages[stage] * share) / sum(stages), metrics or {})
 
-    options: dict[str, Any] = {"resume": resume, "progress": report}
     if teacher is None:
         teacher = folder / "teacher" / "checkpoint"
         if not teacher.is_dir():
             say(f"teacher: {recipe.backbone}, seed {recipe.seed}")
             whole = replace(recipe, layers=None, feed_forward=None)
-            fit(train, validation, taxonomy, whole, teacher.parent, foundation=foundation, **options)
+            options: dict[str, Any] = {"foundation": foundation, "resume": resume, "progress": report}
+            fit(train, validation, taxonomy, whole, teacher.parent, **options)
     stage += 1
-    student = folder / "student" / "checkpoint"
-    if not student.is_dir():
-        all_texts = list(dict.fromkeys([*(review.text for review in train), *texts]))
-        say(f"student: learning {recipe.student_texts:,} texts, drawn and altered from {len(all_texts):,}")
-        imitate(all_texts, taxonomy, recipe, student.parent, teacher, **options)
-    stage += 1
-    rate = recipe.learning_rate * recipe.polish_rate
-    polish = replace(recipe, backbone=str(student), layers=None, epochs=recipe.polish_epochs, learning_rate=rate)
-    return fit(train, validation, taxonomy, polish, folder, **options)
+    all_texts = list(dict.fromkeys([*(review.text for review in train), *texts]))
+    say(f"student: learning {recipe.student_texts:,} texts, drawn and altered from {len(all_texts):,}")
+    return imitate(all_texts, validation, taxonomy, recipe, folder, teacher, resume=resume, progress=report)
 
 
 def imitate(
     texts: Sequence[str],
+    validation: Sequence[Review],
     taxonomy: Taxonomy,
     recipe: Recipe,
     folder: Path,
@@ -95,14 +100,16 @@ def imitate(
     *,
     resume: bool = False,
     progress: Progress = lambda share, metrics: None,
-) -> None:
+) -> FitResult:
     """Train a student to return what the checkpoint `teacher` returns on `texts`, and write `folder / "checkpoint"`.
 
-    Raises ModelError if the teacher has another backbone or other labels.
+    `validation` is scored after each epoch. Raises ModelError if the teacher has another backbone or other labels.
     """
     configure_threads()
     import torch
+    from transformers import set_seed
 
+    set_seed(recipe.seed)
     tokenizer = load_tokenizer(recipe.backbone)
     guide = build_tagger(recipe.backbone, taxonomy)
     if not has_same_heads(guide, teacher):
@@ -111,25 +118,31 @@ def imitate(
     student = build_student(guide, teacher, taxonomy, recipe)
     dataset = list(_split(texts, tokenizer.backend_tokenizer, recipe.window))
     augmentation = Augmentation(dataset, guide.get_input_embeddings().weight.detach().numpy(), tokenizer, recipe.seed)
+    features = featurize(validation, tokenizer.backend_tokenizer, taxonomy, recipe.window, recipe.margin)
     # A teacher that only predicts needs no more than 16 bits.
     guide = guide.eval().to(torch.bfloat16)
     layers = equal_distances(guide.config.num_hidden_layers, student.config.num_hidden_layers)
-    train_batches(
+
+    def batch(rows: Sequence[Any]) -> dict[str, Any]:
+        """Return a batch of texts to imitate, or of labelled features to evaluate."""
+        if isinstance(rows[0], dict):
+            return collate(rows, tokenizer.pad_token_id or 0)
+        return _collate([augmentation(words) for words in rows], tokenizer)
+
+    outcome = train_batches(
         student,
         replace(recipe, learning_rate=recipe.student_rate, batch_size=BATCH_SIZE, batch_tokens=BATCH_TOKENS),
         folder,
         dataset=dataset,
         lengths=[sum(map(len, words)) for words in dataset],
-        collate=lambda rows: _collate([augmentation(words) for words in rows], tokenizer),
-        loss=lambda model, batch: _imitation_loss(model, guide, layers, batch),
+        collate=batch,
+        loss=lambda model, inputs: _imitation_loss(model, guide, layers, inputs),
         epochs=max(1, round(recipe.student_texts / len(dataset))),
         resume=resume,
         progress=progress,
+        evaluation=validation_of(student, features, taxonomy),
     )
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    student.save_pretrained(folder / "checkpoint.part")
-    tokenizer.save_pretrained(folder / "checkpoint.part")
-    (folder / "checkpoint.part").rename(folder / "checkpoint")
+    return outcome.write(folder / "checkpoint", tokenizer, len(texts))
 
 
 def build_student(guide: Any, teacher: Path, taxonomy: Taxonomy, recipe: Recipe) -> Any:

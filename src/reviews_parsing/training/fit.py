@@ -36,6 +36,7 @@ from reviews_parsing.training.features import (
 from reviews_parsing.training.metrics import Entity, flatten, score
 
 NO_FOUNDATION = "none"
+EVALUATION_WINDOWS = 64
 # Maximum relative change of lengths, so that each epoch has different batches.
 LENGTH_NOISE = 0.2
 # Epochs of a training; on a foundation, as many as show the model about so many reviews, and no fewer than a minimum.
@@ -68,8 +69,7 @@ class Recipe:
 
     Compression (`training.compression`), if the student has fewer `layers` than the backbone, or feed-forward parts of
     `feed_forward` units instead of the backbone's: the student learns to imitate the `teacher` (a finished model, by
-    default one that is trained first) on `student_texts` texts at the learning rate `student_rate`, then the labels as
-    above.
+    default one that is trained first) on `student_texts` texts at the learning rate `student_rate`.
     """
 
     backbone: str = EMBEDDED
@@ -154,10 +154,7 @@ def fit(
     configure_threads()
     from transformers import set_seed
 
-    if not train or not taxonomy.categories:
-        raise DataError("the training data has no labelled span; check it with `reviews-parsing data stats`")
-    if not validation:
-        raise DataError("the validation split is empty; give more data, or a folder with a validation file")
+    require_reviews(train, validation, taxonomy)
     set_seed(recipe.seed)
     tokenizer = load_tokenizer(recipe.backbone)
     model = build_tagger(recipe.backbone, taxonomy, None, **recipe.weights)
@@ -179,16 +176,25 @@ def fit(
         epochs=recipe.count_epochs(len(train)),
         resume=resume,
         progress=progress,
-        evaluation={
-            "eval_dataset": featurize(validation, *options),
-            "compute_metrics": lambda prediction: window_metrics(prediction, taxonomy, transitions(model.tag_chain)),
-        },
+        evaluation=validation_of(model, featurize(validation, *options), taxonomy),
     )
-    checkpoint = folder / "checkpoint"
-    shutil.rmtree(checkpoint, ignore_errors=True)
-    outcome.model.save_pretrained(checkpoint)
-    tokenizer.save_pretrained(checkpoint)
-    return FitResult(checkpoint, outcome.history, outcome.seconds, len(train) * outcome.epochs / outcome.seconds)
+    return outcome.write(folder / "checkpoint", tokenizer, len(train))
+
+
+def require_reviews(train: Sequence[Review], validation: Sequence[Review], taxonomy: Taxonomy) -> None:
+    """Raise DataError if there are no labelled spans or no validation reviews."""
+    if not train or not taxonomy.categories:
+        raise DataError("the training data has no labelled span; check it with `reviews-parsing data stats`")
+    if not validation:
+        raise DataError("the validation split is empty; give more data, or a folder with a validation file")
+
+
+def validation_of(model: Any, features: Sequence[Mapping[str, Any]], taxonomy: Taxonomy) -> dict[str, Any]:
+    """Return the arguments of the Trainer that evaluate `model` on labelled features after each epoch."""
+    return {
+        "eval_dataset": features,
+        "compute_metrics": lambda prediction: window_metrics(prediction, taxonomy, transitions(model.tag_chain)),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +205,13 @@ class Outcome:
     history: list[dict[str, float]]
     seconds: float
     epochs: float
+
+    def write(self, checkpoint: Path, tokenizer: Any, count: int) -> FitResult:
+        """Write the checkpoint; an epoch had `count` reviews."""
+        shutil.rmtree(checkpoint, ignore_errors=True)
+        self.model.save_pretrained(checkpoint)
+        tokenizer.save_pretrained(checkpoint)
+        return FitResult(checkpoint, self.history, self.seconds, count * self.epochs / self.seconds)
 
 
 def train_batches(
@@ -212,13 +225,13 @@ def train_batches(
     epochs: int,
     resume: bool,
     progress: Progress,
+    evaluation: Mapping[str, Any],
     loss: Callable[[Any, dict[str, Any]], Any] | None = None,
-    evaluation: Mapping[str, Any] | None = None,
 ) -> Outcome:
     """Train `model` on batches of `dataset` with the Trainer, whose states are in `folder / "states"` until the end.
 
-    `lengths` are in tokens. `loss` of model and batch replaces the model's own. `evaluation` holds the arguments of the
-    Trainer for an evaluation after each epoch. `resume` continues an interrupted call from its last epoch.
+    `lengths` are in tokens. `evaluation` is that of `validation_of`. `loss` of model and batch replaces the model's own
+    on batches without labels. `resume` continues an interrupted call from its last epoch.
     """
     import torch
     from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments
@@ -227,20 +240,19 @@ def train_batches(
     if not resume:
         shutil.rmtree(states, ignore_errors=True)
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
-    patience = recipe.patience if evaluation else None
     arguments = TrainingArguments(
         output_dir=str(states),
         num_train_epochs=epochs,
         per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=4 * recipe.batch_size,
+        per_device_eval_batch_size=EVALUATION_WINDOWS,
         learning_rate=recipe.learning_rate,
         warmup_steps=recipe.warmup,
         weight_decay=recipe.weight_decay,
-        eval_strategy="epoch" if evaluation else "no",
+        eval_strategy="epoch",
         save_strategy="epoch",
         logging_strategy="epoch",
         save_total_limit=1,
-        load_best_model_at_end=patience is not None,
+        load_best_model_at_end=recipe.patience is not None,
         metric_for_best_model="eval_aggregated_f1",
         seed=recipe.seed,
         use_cpu=not (cuda or mps),
@@ -268,8 +280,8 @@ def train_batches(
         loss=loss,
         train_dataset=dataset,
         data_collator=collate,
-        callbacks=[ProgressCallback(), *([EarlyStoppingCallback(patience)] if patience else [])],
-        **(evaluation or {}),
+        callbacks=[ProgressCallback(), *([EarlyStoppingCallback(recipe.patience)] if recipe.patience else [])],
+        **evaluation,
     )
     # It prints the metrics of each epoch as a dict, which `progress` already reports.
     trainer.remove_callback(PrinterCallback)
@@ -378,8 +390,8 @@ def _trainer_class() -> Any:
             super().__init__(**arguments)
 
         def compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, **options: Any) -> Any:
-            """Return the model's loss, or that of `loss`."""
-            if self.loss is None:
+            """Return the model's loss, or that of `loss` for batches without labels."""
+            if self.loss is None or "labels" in inputs:
                 return super().compute_loss(model, inputs, return_outputs, **options)
             return self.loss(model, inputs)
 
