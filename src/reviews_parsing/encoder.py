@@ -73,19 +73,19 @@ class Encoder:
         }
 
         def run(batch: list[int]) -> None:
-            longest = max(len(pieces[i].ids) for i in batch)
-            ids = np.zeros((len(batch), longest), np.int64)
-            mask = np.zeros((len(batch), longest), np.int64)
-            for row, i in enumerate(batch):
-                length = len(pieces[i].ids)
-                ids[row, :length] = pieces[i].ids
-                mask[row, :length] = 1
+            lengths = np.array([len(pieces[i].ids) for i in batch])
+            mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
+            ids = np.zeros(mask.shape, np.int64)
+            ids[mask.astype(bool)] = np.concatenate([pieces[i].ids for i in batch])
             outputs = dict(zip(gathered, self._engine.run(ids, mask), strict=True))
             if EMBEDDING in outputs:
                 gathered[EMBEDDING][batch] = outputs.pop(EMBEDDING)
-            for row, i in enumerate(batch):
-                for name, output in outputs.items():
-                    gathered[name][starts[i] : ends[i]] = output[row, pieces[i].positions]
+            # Row and position of each word in the outputs, and its number among all words.
+            rows = np.repeat(np.arange(len(batch)), counts[batch])
+            positions = np.array([position for i in batch for position in pieces[i].positions], np.int64)
+            words = np.concatenate([np.arange(starts[i], ends[i]) for i in batch])
+            for name, output in outputs.items():
+                gathered[name][words] = output[rows, positions]
 
         batches = list(self.batches([len(piece.ids) for piece in pieces]))
         futures = []

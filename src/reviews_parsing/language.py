@@ -29,7 +29,11 @@ MAX_CHARACTERS = 500
 MIN_LETTERS = 5
 CANDIDATES = 5
 # Different words of this list at the beginning of a text show English without the identifier, which costs more time.
-ENGLISH_WORDS = frozenset("the and was were with this that they have had very but our for not you".split())  # noqa: SIM905
+ENGLISH_WORDS = frozenset(
+    "the and was were with this that they have had very but our for not you would could should there their which when "  # noqa: SIM905
+    "been because really what how your from about after just only always never again back much than it's i've didn't "
+    "wasn't don't".split()
+)
 MIN_ENGLISH_WORDS = 3
 
 

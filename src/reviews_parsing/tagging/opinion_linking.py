@@ -18,6 +18,8 @@ NO_OPINION = -1
 CANDIDATE_THRESHOLD = 0.05
 # Distances in words fall into buckets that double in width (1, 2, 3-4, 5-8, ...) on either side of the aspect.
 BUCKETS_A_SIDE = 8
+# Pairs whose queries and keys are gathered at once.
+BLOCK_PAIRS = 2**16
 # Sentences of all texts are numbered with this many for each text, more than any text has.
 MAX_SENTENCES = 2**40
 
@@ -67,11 +69,16 @@ def link_opinions(
     opinion = np.arange(offsets[-1]) - np.repeat(offsets[:-1] - begins, counts)
     bonus = np.zeros(len(aspect)) if bias is None else bias[distance_buckets(position[opinion] - word[aspect])]
     overlap = (position[opinion] < stop[aspect]) & (word[aspect] < end[opinion])
-    for i in np.flatnonzero(counts):
-        candidates, pairs = slice(begins[i], ends[i]), slice(offsets[i], offsets[i + 1])
-        score = keys[candidates] @ logits[word[i], :width] + bonus[pairs]
-        score[overlap[pairs]] = 0
-        best = int(score.argmax())
-        if score[best] > 0:
-            links[i] = begins[i] + best
+    scores, queries = bonus, logits[word, :width]
+    for start in range(0, len(aspect), BLOCK_PAIRS):
+        block = slice(start, start + BLOCK_PAIRS)
+        scores[block] += np.einsum("ij,ij->i", keys[opinion[block]], queries[aspect[block]])
+    scores[overlap] = 0
+    linked = np.flatnonzero(counts)
+    if len(linked):
+        best = np.maximum.reduceat(scores, offsets[linked])
+        # The first pair with the best score of its aspect.
+        is_best = np.flatnonzero(scores == np.repeat(best, counts[linked]))
+        pairs = is_best[np.searchsorted(is_best, offsets[linked])]
+        links[linked] = np.where(best > 0, opinion[pairs], NO_OPINION)
     return links
