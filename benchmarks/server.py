@@ -336,7 +336,13 @@ async def run_grpc(port: int, texts: Sequence[str], clients: int, seconds: float
                 begin = time.perf_counter()
                 if begin > end:
                     break
-                await infer(body)
+                try:
+                    await infer(body)
+                except grpc.aio.AioRpcError as error:
+                    if error.code() != grpc.StatusCode.UNAVAILABLE:
+                        raise
+                    await asyncio.sleep(0.05)
+                    continue
                 waits.append(time.perf_counter() - begin)
 
         await asyncio.gather(*map(client, range(clients)))

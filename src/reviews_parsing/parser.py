@@ -116,10 +116,11 @@ class AspectParser:
     def load(
         cls, source: str | Path | None = None, threads: int | None = None, engine: str = "onnxruntime"
     ) -> AspectParser:
-        """Load the model at `source`: a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID` or `pretrained`.
+        """Load the model at `source`: a folder, `models:/NAME@ALIAS`, `models:/NAME/3`, `runs:/ID`, a pretrained one.
 
-        Without `source`, loads the champion, or the pretrained model if there is no champion, and logs which. Raises
-        ModelError if the model does not exist, TrackingError if the registry cannot be reached.
+        The pretrained models are `pretrained` and `pretrained-fast`. Without `source`, loads the champion, or
+        `pretrained` if there is no champion, and logs which. Raises ModelError if the model does not exist,
+        TrackingError if the registry cannot be reached.
         """
         # Imported on use: a parser of a folder does not need the registry.
         from reviews_parsing import registry
