@@ -232,6 +232,21 @@ def test_an_interrupted_compression_continues(deep_backbone: str, teacher: Path,
     assert count_layers(load_file(result.checkpoint / WEIGHTS)) == 2
 
 
+@pytest.mark.parametrize("sizes", [{"layers": 9}, {"feed_forward": 97}])
+def test_sizes_are_refused_before_a_teacher_is_trained(
+    deep_backbone: str, tmp_path: Path, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("reviews_parsing.training.compression.fit")
+    with pytest.raises(ModelError, match="choose fewer"):
+        compress(REVIEWS, REVIEWS, TEXTS, TAXONOMY, recipe(deep_backbone, **sizes), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["pretrained", "runs:/0123"])
+def test_a_finished_teacher_needs_a_student(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelError, match="which teaches a smaller one: give --student layers=N"):
+        pipelines.train(own_reviews(tmp_path / "own.jsonl"), Recipe(teacher=name))
+
+
 @pytest.mark.parametrize(
     ("text", "sizes"),
     [

@@ -66,6 +66,8 @@ def train(
     """
     require_signer()
     # The teacher of a smaller model is a finished one, any other is a backbone.
+    if recipe.teacher and not recipe.is_compressed and _is_finished(recipe.teacher):
+        raise ModelError(f"{recipe.teacher} is a finished model, which teaches a smaller one: give --student layers=N")
     backbones = {recipe.backbone} if recipe.is_compressed else {recipe.backbone, recipe.teacher or recipe.backbone}
     for backbone in backbones:
         _require_backbone(backbone)
@@ -93,6 +95,11 @@ def train(
     version = register(log.run_id, model_name)
     shutil.rmtree(folder)
     return TrainedRun(log.run_id, version, result)
+
+
+def _is_finished(name: str) -> bool:
+    """Return whether a name is that of a trained model, not of a backbone."""
+    return name == pretrained.NAME or name.startswith("runs:/")
 
 
 def find_checkpoint(name: str, backbone: str, folder: Path) -> Path | None:

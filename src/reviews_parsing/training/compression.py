@@ -70,6 +70,8 @@ def compress(
     `resume` continues an interrupted call. Raises DataError or ModelError.
     """
     require_reviews(train, validation, taxonomy)
+    # Before a teacher is trained for minutes: sizes that the backbone lacks are refused.
+    _build_small(taxonomy, recipe)
     # Durations of the stages, relative to that of the student.
     stages = [0.0 if teacher else 0.3, 1.0]
     stage = 0
@@ -149,10 +151,7 @@ def build_student(guide: Any, teacher: Path, taxonomy: Taxonomy, recipe: Recipe)
     """Return a tagger with the recipe's layers of `guide`, narrowed, and with its embeddings in 4 bits, frozen."""
     import torch
 
-    student = build_tagger(recipe.backbone, taxonomy, recipe.layers, **recipe.weights)
-    inherit(student, teacher)
-    if recipe.feed_forward:
-        narrow(student, recipe.feed_forward)
+    student = _build_small(taxonomy, recipe, teacher)
     student.base_model.embeddings.requires_grad_(False)
     table = student.get_input_embeddings().weight
     with torch.no_grad():
@@ -161,6 +160,16 @@ def build_student(guide: Any, teacher: Path, taxonomy: Taxonomy, recipe: Recipe)
     for module in student.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+    return student
+
+
+def _build_small(taxonomy: Taxonomy, recipe: Recipe, teacher: Path | None = None) -> Any:
+    """Return a tagger with the recipe's sizes, with the weights of the checkpoint `teacher` where one is given."""
+    student = build_tagger(recipe.backbone, taxonomy, recipe.layers, **recipe.weights)
+    if teacher:
+        inherit(student, teacher)
+    if recipe.feed_forward:
+        narrow(student, recipe.feed_forward)
     return student
 
 
