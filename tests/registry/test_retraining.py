@@ -67,11 +67,13 @@ class FakeCanary:
 
 @pytest.fixture
 def trainings(with_champion: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Replace the training by a stub and the gate by one that always passes; yield the extra files of each call."""
+    """Replace the training by a stub and the gate by one that always passes; yield the texts that each call learns."""
     calls: list[list[str]] = []
 
-    def train(source: str, recipe: Recipe, *, extra_files: Any, on_run: Any, model_name: str, **_: Any) -> Any:
-        calls.append([Path(file).read_text(encoding="utf-8") for file in extra_files])
+    def train(
+        source: str, recipe: Recipe, *, extra_files: Any, texts: Any, on_run: Any, model_name: str, **_: Any
+    ) -> Any:
+        calls.append([*(Path(file).read_text(encoding="utf-8") for file in extra_files), *texts])
         with registry.tracking() as client:
             former = client.get_model_version(model_name, "1")
             run = client.create_run(client.get_run(former.run_id).info.experiment_id)
@@ -140,6 +142,28 @@ def test_every_step_leaves_a_reason_in_the_run(trainings: list[list[str]]) -> No
     [[corrections]] = trainings
     assert "Dumplings that melt." in corrections
     assert registry.rollback() == ("2", "1")
+
+
+def test_kept_traffic_is_learnt_without_labels_and_only_its_file_is_recorded(
+    trainings: list[list[str]], tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept.csv"
+    kept.write_text("text\nThe soup was cold.\nA quiet room.\n", encoding="utf-8")
+    done = CliRunner().invoke(app, ["retrain", "--now", "--unlabelled", str(kept)])
+    assert done.exit_code == 0, done.output
+    assert trainings == [["The soup was cold.", "A quiet room."]]
+    with registry.tracking() as client:
+        experiment = client.get_experiment_by_name(f"{MODEL_NAME}-retraining")
+        assert experiment
+        [run] = client.search_runs([experiment.experiment_id])
+    assert f"the texts of {kept} are learnt without labels" in reasons(run.info.run_id)["trigger"]
+    assert "soup" not in json.dumps(run.data.to_dictionary())
+
+
+def test_a_missing_file_of_kept_traffic_fails_the_cycle(trainings: list[list[str]], tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["retrain", "--now", "--unlabelled", str(tmp_path / "gone.csv")])
+    assert done.exit_code == 1
+    assert not trainings
 
 
 def test_a_scheduler_may_call_it_as_often_as_it_likes(trainings: list[list[str]]) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviews_parsing.cli import output
-from reviews_parsing.cli.options import AsJson, Domain, Split, registered_model
+from reviews_parsing.cli.options import AsJson, Domain, Split, read_texts, registered_model
 
 if TYPE_CHECKING:
     from reviews_parsing.pipelines.retraining import Alarms, Deployment
@@ -212,6 +212,10 @@ def retrain(
     store: Annotated[
         Path | None, typer.Option(help="File of corrections. Default: corrections.db in the home folder.")
     ] = None,
+    unlabelled: Annotated[
+        list[Path] | None,
+        typer.Option(help="Reviews without labels to learn from, as in `train`: traffic that you keep; repeatable."),
+    ] = None,
     canary: Annotated[
         int | None,
         typer.Option(
@@ -240,6 +244,8 @@ def retrain(
 
         reviews-parsing retrain --drift 1d --traffic traffic --canary 10
 
+        reviews-parsing retrain --every 30d --unlabelled kept-reviews.csv
+
         reviews-parsing retrain --approve 7 --reason "Ada: looked at the mistakes"
     """
     from reviews_parsing import pipelines
@@ -263,6 +269,8 @@ def retrain(
             recipe,
             triggers,
             store=store,
+            unlabelled=[str(file) for file in unlabelled or ()],
+            read_texts=read_texts,
             deployment=_deployment(canary, stack),
             approval=Settings().approval,
             decision=decision,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,3 +60,15 @@ def registered_model(domain: str | None) -> str:
     from reviews_parsing.settings import Settings
 
     return Settings().name_for(domain)
+
+
+def read_texts(files: Sequence[str], column: str | None = None) -> list[str]:
+    """Return the texts in files of reviews without labels."""
+    from contextlib import closing
+
+    from reviews_parsing import batch
+
+    if not files:
+        return []
+    with closing(batch.read_texts(list(files), column)) as rows:
+        return [text for text, _ in rows]

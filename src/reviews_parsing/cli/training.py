@@ -18,6 +18,7 @@ from reviews_parsing.cli.options import (
     Split,
     TextField,
     load_parser,
+    read_texts,
     registered_model,
 )
 
@@ -139,7 +140,7 @@ def train(
             data_format=data_format,
             fields=Fields(text_field, labels_field),
             extra_files=[str(file) for file in add or ()],
-            texts=_texts([str(file) for file in unlabelled or ()], text_column),
+            texts=read_texts([str(file) for file in unlabelled or ()], text_column),
             resume=resume,
             progress=output.epoch_progress(update),
             say=output.print_line,
@@ -258,18 +259,6 @@ def _print_mistakes(title: str, mistakes: Sequence[Mistake]) -> None:
     """Print mistakes with the label, the answer and the context."""
     rows = [[m.kind, f"{m.probability:.2f}", m.gold, m.predicted, m.context.replace("\n", " ")] for m in mistakes]
     output.table(title, ["mistake", "probability", "labelled", "answered", "in"], rows)
-
-
-def _texts(files: list[str], column: str | None) -> list[str]:
-    """Return the texts in files of unlabelled reviews."""
-    from contextlib import closing
-
-    from reviews_parsing.batch import read_texts
-
-    if not files:
-        return []
-    with closing(read_texts(files, column)) as rows:
-        return [text for text, _ in rows]
 
 
 def _parse_student(student: str | None) -> dict[str, int]:

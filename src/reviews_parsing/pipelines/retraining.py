@@ -50,6 +50,8 @@ CORRECTIONS_FILE = "corrections.jsonl"
 STEPS = ("train", "gate", "rollout", "approval", "promote")
 DONE, REFUSED, FAILED = "done", "refused", "failed"
 Report = Callable[[str], None]
+ReadTexts = Callable[[Sequence[str]], Sequence[str]]
+"""Texts in files of reviews without labels. Raises DataError."""
 Alarms = Callable[[str], Mapping[str, float]]
 """Features of a version's traffic for which an alarm of drift is active, with its age in seconds. Raises DataError."""
 
@@ -142,12 +144,20 @@ class Cycle:
         return datetime.fromtimestamp(self.client.get_run(self.run_id).info.start_time / 1000, UTC)
 
 
+def _no_texts(files: Sequence[str]) -> Sequence[str]:
+    if files:
+        raise DataError(f"the retraining learns from {', '.join(files)}, which nobody here reads")
+    return ()
+
+
 def retrain(
     source: str,
     recipe: Recipe,
     triggers: Triggers,
     *,
     store: Path | None = None,
+    unlabelled: Sequence[str] = (),
+    read_texts: ReadTexts = _no_texts,
     deployment: Deployment | None = None,
     approval: bool = False,
     decision: Decision | None = None,
@@ -157,9 +167,10 @@ def retrain(
 ) -> RetrainingOutcome:
     """Continue an unfinished cycle, or start one if a trigger says so, and take it as far as possible.
 
-    `source` and `recipe` are those of the training, `store` the file of corrections. With `approval` a cycle waits
-    after the gate until a call has a `decision`. A cycle with a canary goes on in calls with a `deployment` only; other
-    calls may decide. Raises PromotionRefused if the gate refuses the challenger,
+    `source` and `recipe` are those of the training, `store` the file of corrections, `unlabelled` files of reviews
+    without labels, which `read_texts` reads when the training begins: the cycle holds their names alone. With
+    `approval` a cycle waits after the gate until a call has a `decision`. A cycle with a canary goes on in calls with a
+    `deployment` only; other calls may decide. Raises PromotionRefused if the gate refuses the challenger,
     RetrainingFailed if there is no champion, and the errors of the steps.
     """
     name = model_name or Settings().model_name
@@ -172,7 +183,7 @@ def retrain(
             start, reason = _decide(cycle, triggers, store, name)
             if not start:
                 return RetrainingOutcome("idle", None, None, reason)
-            cycle = _start_cycle(client, name, source, recipe, reason, store, report)
+            cycle = _start_cycle(client, name, source, recipe, reason, store, unlabelled, report)
         with lease(client, cycle.run_id) as cycle_lease:
             if cycle_lease is None:
                 return RetrainingOutcome(
@@ -180,7 +191,7 @@ def retrain(
                 )
             if decision:
                 _record_decision(cycle, decision)
-            return _run_steps(cycle, cycle_lease, deployment, approval, progress, report)
+            return _run_steps(cycle, cycle_lease, deployment, approval, read_texts, progress, report)
 
 
 def _run_steps(
@@ -188,6 +199,7 @@ def _run_steps(
     cycle_lease: Lease,
     deployment: Deployment | None,
     approval: bool,
+    read_texts: ReadTexts,
     progress: Progress,
     report: Report,
 ) -> RetrainingOutcome:
@@ -199,7 +211,7 @@ def _run_steps(
             return RetrainingOutcome("waiting", cycle.run_id, version, words)
         try:
             if step == "train":
-                cycle.advance("gate", _train(cycle, progress, report), report)
+                cycle.advance("gate", _train(cycle, read_texts, progress, report), report)
             elif step == "gate":
                 cycle.advance("rollout", _check(cycle, version), report)
             elif step == "rollout":
@@ -325,6 +337,7 @@ def _start_cycle(
     recipe: Recipe,
     reason: str,
     store: Path | None,
+    unlabelled: Sequence[str],
     report: Report,
 ) -> Cycle:
     """Create the run of a cycle with everything that it needs, then enter it into the log.
@@ -341,8 +354,10 @@ def _start_cycle(
     client.log_param(cycle.run_id, "source", source)
     cycle.set("recipe", json.dumps(asdict(recipe)))
     cycle.set("corrections", str(len(reviews)))
+    cycle.set("unlabelled", json.dumps(list(unlabelled)))
     words = f"{reason}; {len(reviews)} corrections are added to {source}"
     words += f", {left_out} are left out because the gate evaluates on their texts" if left_out else ""
+    words += f"; the texts of {', '.join(unlabelled)} are learnt without labels" if unlabelled else ""
     cycle.set("reason.trigger", words)
     cycle.set("step", STEPS[0])
     log = WriteOnceLog(client, choose_log_run(client, name), LOG_PREFIX)
@@ -368,7 +383,7 @@ def _training_corrections(store: Path | None, name: str) -> tuple[list[Review], 
     return [review for review in reviews if review.id not in repeated], len(repeated)
 
 
-def _train(cycle: Cycle, progress: Progress, report: Report) -> str:
+def _train(cycle: Cycle, read_texts: ReadTexts, progress: Progress, report: Report) -> str:
     """Train and register the challenger, or register what a killed process has trained."""
     recipe = Recipe(**json.loads(cycle.get("recipe") or "{}"))
     source = cycle.client.get_run(cycle.run_id).data.params["source"]
@@ -384,6 +399,7 @@ def _train(cycle: Cycle, progress: Progress, report: Report) -> str:
                 source,
                 recipe,
                 extra_files=correction_files,
+                texts=read_texts(json.loads(cycle.get("unlabelled") or "[]")),
                 resume=True,
                 progress=progress,
                 say=report,
