@@ -130,7 +130,7 @@ def test_an_image_that_is_not_listed_is_refused(project: Path) -> None:
 
 
 def test_make_writes_the_file_before_it_starts_anything() -> None:
-    make = ["make", "--dry-run", "-o", "image", "compose"]
+    make = ["make", "--no-print-directory", "--dry-run", "-o", "image", "compose"]
     planned = subprocess.run(make, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.splitlines()
     assert [re.sub(r"^python3|--file \S+ ", "", line).strip() for line in planned[-2:]] == [
         "scripts/compose.py",
