@@ -54,7 +54,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def bypass(graph: Any, is_part: Callable[[Any], bool]) -> None:
-    """Remove the nodes that are a part: whatever reads their output reads their first input."""
+    """Remove the nodes that are a part: readers of their output read their first input instead."""
     for node in [node for node in graph.node if is_part(node)]:
         for other in graph.node:
             for i, name in enumerate(other.input):

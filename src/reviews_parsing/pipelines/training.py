@@ -85,7 +85,7 @@ def train(
         foundation = find_checkpoint(recipe.foundation_name, recipe.backbone, folder)
         teacher = None
         if recipe.is_compressed and recipe.teacher:
-            teacher = find_checkpoint(recipe.teacher, recipe.backbone, folder / "given-teacher")
+            teacher = find_checkpoint(recipe.teacher, recipe.backbone, folder / "given-teacher", "teacher")
         if foundation and source != "corpus":
             _warn_of_leakage(job.splits, recipe, say)
         labelled = (review.text for review in job.splits["train"])
@@ -102,7 +102,7 @@ def _is_finished(name: str) -> bool:
     return name == pretrained.NAME or name.startswith("runs:/")
 
 
-def find_checkpoint(name: str, backbone: str, folder: Path) -> Path | None:
+def find_checkpoint(name: str, backbone: str, folder: Path, role: str = "foundation") -> Path | None:
     """Return the checkpoint `name`: pretrained, none (None), runs:/ID, which is fetched to `folder`, or a folder.
 
     Raises ModelError if it does not exist or does not fit the backbone.
@@ -116,7 +116,7 @@ def find_checkpoint(name: str, backbone: str, folder: Path) -> Path | None:
     if match := re.fullmatch(r"runs:/(\w+)", name):
         return fetch_file(match[1], "checkpoint", folder)
     if not Path(name).is_dir():
-        raise ModelError(f"checkpoint {name} is not a folder; give pretrained, none, a checkpoint folder or runs:/ID")
+        raise ModelError(f"{role} {name} is not a folder; give pretrained, none, a checkpoint folder or runs:/ID")
     return Path(name)
 
 

@@ -101,7 +101,7 @@ class Recipe:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether the model is smaller than its backbone."""
+        """True if the model is smaller than its backbone."""
         return self.layers is not None or self.feed_forward is not None
 
     @property
