@@ -75,6 +75,7 @@ def measure(options: argparse.Namespace, say: Callable[[str], None] = lambda lin
 
     corpus = data.read_splits("corpus")
     train, validation = corpus["train"][: options.reviews], corpus["validation"][: options.reviews]
+    taxonomy = Taxonomy.of(corpus["train"])
     trainings: list[Training] = []
     begin, longest = time.monotonic(), 0.0
     for seed in range(options.seeds):
@@ -85,7 +86,6 @@ def measure(options: argparse.Namespace, say: Callable[[str], None] = lambda lin
             start = time.monotonic()
             recipe = replace(Recipe(), epochs=options.epochs, seed=seed)
             with in_precision(precision), tempfile.TemporaryDirectory() as folder:
-                taxonomy = Taxonomy.of(corpus["train"])
                 result = fit(train, validation, taxonomy, recipe, Path(folder), foundation=pretrained.checkpoint())
             longest = max(longest, time.monotonic() - start)
             trainings.append(Training(precision, seed, result.seconds / options.epochs, result.history[-1][F1]))
@@ -105,11 +105,10 @@ def in_precision(name: str) -> AbstractContextManager[Any]:
     """Let `fit` train in mixed precision, which is its default where the device has bf16, or in fp32."""
     if name == "mixed":
         return nullcontext()
-    target = "torch.cuda.is_bf16_supported"
     import torch
 
     if torch.cuda.is_available():
-        return patch(target, return_value=False)
+        return patch("torch.cuda.is_bf16_supported", return_value=False)
     return patch("torch.cpu.get_capabilities", return_value={})
 
 

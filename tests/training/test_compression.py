@@ -117,7 +117,7 @@ def test_a_student_approaches_its_teacher(deep_backbone: str, teacher: Path, tmp
     inputs.pop("token_type_ids", None)
     guide = build_tagger(str(teacher), TAXONOMY).eval()
     target = guide(**inputs)["tag_logits"].detach()
-    first = build_student(guide, teacher, TAXONOMY, options).eval()
+    first = build_student(teacher, TAXONOMY, options).eval()
     last = build_tagger(str(tmp_path / "checkpoint"), TAXONOMY).eval()
     assert distance(last) < 0.75 * distance(first)
     table = last.get_input_embeddings().weight
@@ -155,7 +155,7 @@ def test_altered_windows_are_made_of_known_words(deep_backbone: str) -> None:
 def test_a_table_in_four_bits_returns_the_values_that_the_student_learnt_with(
     deep_backbone: str, teacher: Path, tmp_path: Path, engine: str
 ) -> None:
-    student = build_student(build_tagger(str(teacher), TAXONOMY), teacher, TAXONOMY, recipe(deep_backbone, layers=2))
+    student = build_student(teacher, TAXONOMY, recipe(deep_backbone, layers=2))
     student.save_pretrained(tmp_path / "checkpoint")
     load_tokenizer(deep_backbone).save_pretrained(tmp_path / "checkpoint")
     write_fp32(tmp_path / "checkpoint", TAXONOMY, recipe(deep_backbone), tmp_path / "parser")

@@ -1,9 +1,9 @@
 """Compression: a student with fewer or narrower layers learns the hidden states and the logits of a teacher.
 
 The student starts from layers of the teacher at equal distances and learns, token by token, the hidden states of these
-layers and the logits of all heads, also on texts without labels and on altered texts; then it learns the labels
-(TinyBERT: Jiao et al., 2020). Its word embeddings are the teacher's, rounded to 4 bits, and stay as they are: the
-student learns with the values that the int8 model stores (`quantize`).
+layers and the logits of all heads, also on texts without labels and on altered texts (TinyBERT: Jiao et al., 2020).
+To learn the labels afterwards made it worse on other kinds of text. Its word embeddings are the teacher's, rounded to
+4 bits, and stay as they are: the student learns with the values that the int8 model stores (`quantize`).
 """
 
 from __future__ import annotations
@@ -117,10 +117,11 @@ def imitate(
     if not has_same_heads(guide, teacher):
         raise ModelError("the teacher has other categories or polarities than the data; train one with the same labels")
     inherit(guide, teacher)
-    student = build_student(guide, teacher, taxonomy, recipe)
-    dataset = list(_split(texts, tokenizer.backend_tokenizer, recipe.window))
+    student = build_student(teacher, taxonomy, recipe)
+    window = recipe.window_for(guide.config)
+    dataset = list(_split(texts, tokenizer.backend_tokenizer, window))
     augmentation = Augmentation(dataset, guide.get_input_embeddings().weight.detach().numpy(), tokenizer, recipe.seed)
-    features = featurize(validation, tokenizer.backend_tokenizer, taxonomy, recipe.window, recipe.margin)
+    features = featurize(validation, tokenizer.backend_tokenizer, taxonomy, window, recipe.margin)
     # A teacher that only predicts needs no more than 16 bits.
     guide = guide.eval().to(torch.bfloat16)
     layers = equal_distances(guide.config.num_hidden_layers, student.config.num_hidden_layers)
@@ -147,8 +148,8 @@ def imitate(
     return outcome.write(folder / "checkpoint", tokenizer, len(texts))
 
 
-def build_student(guide: Any, teacher: Path, taxonomy: Taxonomy, recipe: Recipe) -> Any:
-    """Return a tagger with the recipe's layers of `guide`, narrowed, and with its embeddings in 4 bits, frozen."""
+def build_student(teacher: Path, taxonomy: Taxonomy, recipe: Recipe) -> Any:
+    """Return a tagger with layers of the checkpoint `teacher`, narrowed, with embeddings in 4 bits, frozen."""
     import torch
 
     student = _build_small(taxonomy, recipe, teacher)

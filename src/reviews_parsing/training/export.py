@@ -90,7 +90,7 @@ def write_fp32(checkpoint: Path, taxonomy: Taxonomy, recipe: Recipe, folder: Pat
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(checkpoint / TOKENIZER_FILE, folder)
     tagger = build_tagger(str(checkpoint), taxonomy).eval()
-    window = min(recipe.window, getattr(tagger.config, "max_position_embeddings", recipe.window))
+    window = recipe.window_for(tagger.config)
     tag_matrix, opinion_matrix = (
         tuple(tuple(round(value, 4) for value in row) for row in transitions(layer).tolist()) if layer else ()
         for layer in (tagger.tag_chain, getattr(tagger, "opinion_chain", None))

@@ -117,6 +117,10 @@ class Recipe:
             return DEFAULT_EPOCHS
         return min(DEFAULT_EPOCHS, max(MIN_EPOCHS, round(REVIEWS_ON_A_FOUNDATION / review_count)))
 
+    def window_for(self, config: Any) -> int:
+        """Return the window in tokens, at most what a backbone with `config` can read."""
+        return min(self.window, getattr(config, "max_position_embeddings", self.window))
+
     @property
     def weights(self) -> dict[str, float]:
         """Weights of the losses relative to the tag loss."""
@@ -162,8 +166,7 @@ def fit(
         inherit(model, foundation)
     if recipe.freeze_embeddings:
         model.base_model.embeddings.requires_grad_(False)
-    limit = min(recipe.window, getattr(model.config, "max_position_embeddings", recipe.window))
-    options = (tokenizer.backend_tokenizer, taxonomy, limit, recipe.margin)
+    options = (tokenizer.backend_tokenizer, taxonomy, recipe.window_for(model.config), recipe.margin)
     padding = tokenizer.pad_token_id or 0
     dataset = [*with_noisy_versions(train, *options, recipe.seed), *soft_features(soft, *options)]
     outcome = train_batches(

@@ -179,8 +179,7 @@ def execute(
     """Fit, export, calibrate and evaluate a model in `folder`, and write everything to `log`.
 
     Training starts from the checkpoint `foundation`; a smaller model imitates the checkpoint `teacher`. `progress`
-    receives the share done, and the metrics of each epoch.
-    Raises DataError or ModelError.
+    receives the share done, and the metrics of each epoch. Raises DataError or ModelError.
     """
     splits, recipe, taxonomy = job.splits, job.recipe, job.taxonomy
     held_out = [*splits["validation"], *splits["test"]]
