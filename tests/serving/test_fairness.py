@@ -101,15 +101,15 @@ def test_slices_of_long_texts_get_their_share_beside_reviews_that_are_always_wai
     async def check() -> None:
         with queue_of(parser) as queue:
             blocker = await blocked(queue, parser)
-            [long] = await sent(queue, HEAVY, ["!" * (5 * WINDOW)])
+            [long] = await sent(queue, HEAVY, ["!" * (9 * WINDOW)])
             tasks = await sent(queue, LIGHT, *[["light"]] * (16 * BATCH_TEXTS))
             parser.gate.set()
             await asyncio.gather(blocker, long, *tasks)
         slices = [number for number, (texts, _) in enumerate(parser.calls) if texts[0].startswith("!")]
-        assert len(slices) == 5
+        assert len(slices) == 9
         # The text was complete while reviews were still waiting.
         assert slices[-1] < len(parser.calls) - 1
-        assert all(2 <= end - begin <= 3 for begin, end in itertools.pairwise(slices[1:]))
+        assert all(1 <= end - begin <= 2 for begin, end in itertools.pairwise(slices[1:]))
 
     asyncio.run(check())
 
@@ -186,12 +186,12 @@ def test_a_long_text_gives_way_to_a_shorter_one() -> None:
             blocker = await blocked(queue, parser)
             # Of 84 pages all but the first slice count as later work, which fills the queue for long requests.
             [heavy] = await sent(queue, HEAVY, [long])
-            [light] = await sent(queue, LIGHT, ["!" * (5 * WINDOW)])
+            [light] = await sent(queue, LIGHT, ["!" * (9 * WINDOW)])
             assert statuses(await asyncio.gather(heavy, return_exceptions=True)) == [503]
             parser.gate.set()
             await asyncio.gather(blocker, light)
             assert queue.waiting == 0
-        assert len(parser.calls) == 6
+        assert len(parser.calls) == 10
 
     asyncio.run(check())
 

@@ -78,7 +78,7 @@ class FakeParser:
 
 @contextmanager
 def queue_of(parser: FakeParser, max_wait: float = 60.0, **options: object) -> Iterator[ParseQueue]:
-    queue = ParseQueue(parser, 1, max_wait, clock=parser.clock, **options)  # type: ignore[arg-type]
+    queue = ParseQueue(parser, max_wait, clock=parser.clock, **options)  # type: ignore[arg-type]
     try:
         yield queue
     finally:

@@ -1,6 +1,7 @@
-"""Queue of parse requests: worker threads take them in batches, and requests that would wait too long are shed.
+"""Queue of parse requests: a worker thread takes them in batches, and requests that would wait too long are shed.
 
-An idle worker takes the waiting requests, up to a batch, without a delay; under load the batches grow. A long request
+An idle worker takes the waiting requests, up to a batch, without a delay; under load the batches grow. The encoder
+divides a batch among the cores: one large batch has less padding than a small one for each core. A long request
 is split into parts, and a long text is encoded in slices of its windows. Later parts and slices have a lower priority
 than first parts, so that long requests do not delay short ones. Batches are composed of the requests of all clients in
 turn, and when the queue is full, a request of the client with most work waiting is shed.
@@ -36,14 +37,15 @@ from reviews_parsing.serving.fair_queue import FairQueue
 # Phases of a batch.
 PHASES = ("tokenize", "predict", "decode-spans")
 # Limits of a batch in texts and estimated tokens. A longer text is encoded in slices of about SLICE_TOKENS.
-BATCH_TEXTS, BATCH_TOKENS, SLICE_TOKENS = 32, 2_000, 512
+BATCH_TEXTS, BATCH_TOKENS, SLICE_TOKENS = 64, 4_000, 512
 # Work is counted in pages: one for each text, and one more for each PAGE_TOKENS tokens.
 PAGE_TOKENS = 125
 SLICE_PAGES = 1 + SLICE_TOKENS // PAGE_TOKENS
 LETTERS_PER_TOKEN = 4
-# First estimate of the time that a page takes a worker, and the weight of a new measurement in the moving average.
+# First estimate of the time that a page takes, and the weight of a new measurement in the moving average.
 SECONDS_PER_PAGE, SMOOTHING = 0.005, 0.1
-# Niceness of worker threads: the event loop goes first, so that shed requests are answered at once.
+# Niceness of the worker and, inherited, of the threads of its encoder: the event loop goes first, so that shed requests
+# are answered at once.
 NICE = 5
 # Number of the parameter in malloc.h, and the size of a block that is smaller than the tables of a model.
 M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES = -3, 4 * 2**20
@@ -117,7 +119,7 @@ class _Part:
 
     @property
     def turn_and_rest(self) -> tuple[int, int]:
-        """Pages until a worker looks at the queue again, and pages that remain then."""
+        """Pages until the worker looks at the queue again, and pages that remain then."""
         remaining = self.progress.remaining_pages if self.progress else self.pages
         turn = min(remaining, SLICE_PAGES) if self.is_long else remaining
         return turn, remaining - turn
@@ -149,7 +151,7 @@ class _Batch:
 
 
 class ParseQueue:
-    """Parses requests in `threads` threads. Thread-safe.
+    """Parses requests in a thread. Thread-safe.
 
     `max_wait` is the longest expected wait, in seconds, of a request that is admitted. `on_batch` is called after each
     batch, and `on_answer` once its requests are answered. `on_shed` is called for each request that is shed, with True
@@ -159,7 +161,6 @@ class ParseQueue:
     def __init__(
         self,
         parser: AspectParser,
-        threads: int,
         max_wait: float,
         on_batch: Callable[[BatchTiming], None] = lambda batch: None,
         on_answer: Callable[[Prepared, Logits, list[ParsedReview]], None] = lambda prepared, logits, reviews: None,
@@ -167,7 +168,6 @@ class ParseQueue:
         on_shed: Callable[[bool], None] = lambda displaced: None,
     ) -> None:
         self._parser = parser
-        self._threads = threads
         self._max_wait = max_wait
         self._on_batch = on_batch
         self._on_answer = on_answer
@@ -176,17 +176,14 @@ class ParseQueue:
         # Later work is that of parts after a request's first, and of later slices.
         self._queue: FairQueue[_Part] = FairQueue()
         self._numbers = itertools.count()
-        # Pages that each worker parses.
-        self._running = [0] * threads
+        # Pages that the worker parses.
+        self._running = 0
         self._seconds_per_page = SECONDS_PER_PAGE
-        self._idle = 0
+        self._is_idle = False
         self._changed = Condition()
         self._closed = self._ended = False
-        self._workers = [
-            Thread(target=self._serve, args=(number,), name=f"parse-{number}", daemon=True) for number in range(threads)
-        ]
-        for worker in self._workers:
-            worker.start()
+        self._worker = Thread(target=self._serve, name="parse", daemon=True)
+        self._worker.start()
         _queues.add(self)
 
     @property
@@ -196,8 +193,8 @@ class ParseQueue:
 
     @property
     def alive(self) -> bool:
-        """True unless a worker thread has died."""
-        return self._closed or all(worker.is_alive() for worker in self._workers)
+        """True unless the worker thread has died."""
+        return self._closed or self._worker.is_alive()
 
     def admit(self, client: Client = UNKNOWN) -> None:
         """Raise RequestRefused (503) if a single review of `client` would be shed now."""
@@ -230,7 +227,7 @@ class ParseQueue:
             self._make_room(request)
             for turn, part in enumerate(request.parts):
                 self._push(part, later=turn > 0)
-            self._changed.notify(len(request.parts))
+            self._changed.notify()
         try:
             for part in request.parts:
                 yield await part.future
@@ -242,19 +239,18 @@ class ParseQueue:
                         self._queue.fine(client, part.pages, later=turn > 0)
 
     def close(self) -> None:
-        """Accept no more requests; the threads end when those in the queue are answered."""
+        """Accept no more requests; the thread ends when those in the queue are answered."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Drop the waiting requests, and wait until the threads have ended."""
+        """Drop the waiting requests, and wait until the thread has ended."""
         with self._changed:
             self._ended = True
             self._queue.clear()
         self.close()
-        for worker in self._workers:
-            worker.join()
+        self._worker.join()
 
     def _full_class(self, is_long: bool) -> bool | None:
         """Return the class of work, first or later, of which too much is waiting; None if there is room for a request.
@@ -264,9 +260,9 @@ class ParseQueue:
         if self._closed:
             raise RequestRefused("this version is no longer served; try again", HTTPStatus.SERVICE_UNAVAILABLE)
         first, later = self._queue.pages
-        # The time until a worker is free, and then until the requests ahead have had their turn.
-        pages = min(self._running) + (max(first, later) if is_long else first) / self._threads
-        if self._idle > len(self._queue) or pages * self._seconds_per_page < self._max_wait:
+        # The time until the worker is free, and then until the requests ahead have had their turn.
+        pages = self._running + (max(first, later) if is_long else first)
+        if (self._is_idle and not len(self._queue)) or pages * self._seconds_per_page < self._max_wait:
             return None
         return is_long and later > first
 
@@ -296,10 +292,10 @@ class ParseQueue:
         for part in request.parts:
             self._queue.remove(part)
 
-    def _serve(self, number: int) -> None:
+    def _serve(self) -> None:
         lower_priority()
         while batch := self._take():
-            self._running[number] = sum(part.turn_and_rest[0] for part in batch.parts)
+            self._running = sum(part.turn_and_rest[0] for part in batch.parts)
             try:
                 is_complete = self._advance(batch)
                 if is_complete:
@@ -309,7 +305,7 @@ class ParseQueue:
             except Exception as error:  # reported to the callers; the thread goes on
                 _deliver(batch.parts, error)
             finally:
-                self._running[number] = 0
+                self._running = 0
 
     def _take(self) -> _Batch | None:
         """Return the next batch; None when it is time to end."""
@@ -319,9 +315,9 @@ class ParseQueue:
                     return part.progress or self._filled(part)
                 if self._closed:
                     return None
-                self._idle += 1
+                self._is_idle = True
                 self._changed.wait()
-                self._idle -= 1
+                self._is_idle = False
 
     def _filled(self, part: _Part) -> _Batch:
         """Return a batch of `part` and of the next ones that fit."""
