@@ -197,7 +197,7 @@ def test_admission_counts_tokens() -> None:
                     await queue.run(texts)
                 assert refused.value.status == 503
             # Many texts that are not sliced hold up single reviews.
-            for _ in range(4):
+            for _ in range(2):
                 waiting += await queued(queue, ["!" * 1900])
             with pytest.raises(RequestRefused, match="later"):
                 queue.admit()

@@ -42,8 +42,9 @@ BATCH_TEXTS, BATCH_TOKENS, SLICE_TOKENS = 64, 4_000, 512
 PAGE_TOKENS = 125
 SLICE_PAGES = 1 + SLICE_TOKENS // PAGE_TOKENS
 LETTERS_PER_TOKEN = 4
-# First estimate of the time that a page takes, and the weight of a new measurement in the moving average.
-SECONDS_PER_PAGE, SMOOTHING = 0.005, 0.1
+# First estimate of the time that a page takes, its weight in pages, and the share by which a batch reduces the weight of
+# the batches before it.
+SECONDS_PER_PAGE, FIRST_PAGES, SMOOTHING = 0.005, 10, 0.1
 # Niceness of the worker and, inherited, of the threads of its encoder: the event loop goes first, so that shed requests
 # are answered at once.
 NICE = 5
@@ -178,7 +179,8 @@ class ParseQueue:
         self._numbers = itertools.count()
         # Pages that the worker parses.
         self._running = 0
-        self._seconds_per_page = SECONDS_PER_PAGE
+        # Seconds and pages of the last batches. A page of a large batch takes less time than a small batch of one.
+        self._busy, self._pages = SECONDS_PER_PAGE * FIRST_PAGES, float(FIRST_PAGES)
         self._is_idle = False
         self._changed = Condition()
         self._closed = self._ended = False
@@ -262,7 +264,7 @@ class ParseQueue:
         first, later = self._queue.pages
         # The time until the worker is free, and then until the requests ahead have had their turn.
         pages = self._running + (max(first, later) if is_long else first)
-        if (self._is_idle and not len(self._queue)) or pages * self._seconds_per_page < self._max_wait:
+        if (self._is_idle and not len(self._queue)) or pages * self._busy / self._pages < self._max_wait:
             return None
         return is_long and later > first
 
@@ -376,8 +378,8 @@ class ParseQueue:
         times = tuple(batch.begin_ns + round((moment - batch.begin) * 1e9) for moment in moments)
         timing = BatchTiming(len(prepared.texts), prepared.tokens, len(prepared.pieces), times)
         self._on_batch(timing)
-        pages = max(1, sum(part.pages for part in batch.parts))
-        self._seconds_per_page += SMOOTHING * (batch.busy / pages - self._seconds_per_page)
+        self._busy += batch.busy - SMOOTHING * self._busy
+        self._pages += max(1, sum(part.pages for part in batch.parts)) - SMOOTHING * self._pages
         remaining = iter(reviews)
         parsed = [
             ParsedPart([next(remaining) for _ in part.texts], timing, max(0.0, batch.begin - part.queued))

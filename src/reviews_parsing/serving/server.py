@@ -40,6 +40,8 @@ def serve(
     Raises ServingError if a port is taken, or the model does not exist or is damaged.
     """
     require_free(host, {"--http-port": http_port, "--grpc-port": grpc_port, "--metrics-port": metrics_port})
+    # NumPy's products here are small: the other threads of its BLAS would only spin. It reads this when it is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import mlserver
 
     settings = mlserver.Settings(
