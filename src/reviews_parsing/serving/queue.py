@@ -42,8 +42,8 @@ BATCH_TEXTS, BATCH_TOKENS, SLICE_TOKENS = 64, 4_000, 512
 PAGE_TOKENS = 125
 SLICE_PAGES = 1 + SLICE_TOKENS // PAGE_TOKENS
 LETTERS_PER_TOKEN = 4
-# First estimate of the time that a page takes, its weight in pages, and the share by which a batch reduces the weight of
-# the batches before it.
+# First estimate of the time that a page takes, its weight in pages, and the share by which a batch reduces the weight
+# of the batches before it.
 SECONDS_PER_PAGE, FIRST_PAGES, SMOOTHING = 0.005, 10, 0.1
 # Niceness of the worker and, inherited, of the threads of its encoder: the event loop goes first, so that shed requests
 # are answered at once.
