@@ -9,8 +9,8 @@
 # make ci-X  a stage of the Jenkinsfile; see below
 # make lock  pin the newest dependencies that pyproject.toml allows
 # make image    build the server's image, and list what is in it beside it
-# make tools-image  build the image of page and report: TOOLS_IMAGE=reviews-parsing-tools:1
-# make train-image  build the image of the chart's retraining: TRAIN_IMAGE=reviews-parsing-train:1
+# make tools-image  build the image of page and report: TOOLS_IMAGE=reviews-parsing-tools:VERSION
+# make train-image  build the image of the chart's retraining: TRAIN_IMAGE=reviews-parsing-train:VERSION
 # make audit    look the locked packages up among the known vulnerabilities; ADVISORIES=all.zip: in an offline copy
 # make compose  run that image with MLflow, Prometheus, Grafana and Jaeger; make compose-down ends them
 # make kind-up         the whole system on a local Kind cluster; kind-down deletes it, kind-logins shows who may come in
@@ -70,8 +70,10 @@ lock: $(STAMP)
 image: $(STAMP)
 	@$(BIN)/python scripts/image.py
 
-TOOLS_IMAGE ?= reviews-parsing-tools:1
-TRAIN_IMAGE ?= reviews-parsing-train:1
+# That of the project, which is the charts' appVersion too: a chart's default is the image that is built here.
+VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
+TOOLS_IMAGE ?= reviews-parsing-tools:$(VERSION)
+TRAIN_IMAGE ?= reviews-parsing-train:$(VERSION)
 ENGINE = $(or $(CONTAINER_ENGINE),$(shell command -v docker),podman)
 # BuildKit reads the ignore file beside a Dockerfile by itself; podman is told.
 IGNORE_FILE = $(if $(findstring podman,$(ENGINE)),--ignorefile $(1).dockerignore)

@@ -56,7 +56,11 @@ need() {
     done
     [ "$missing" = 0 ] || exit 1
 }
-need_docker() { docker info >/dev/null 2>&1 || die "docker is installed, but does not answer: start it"; }
+need_docker() {
+    docker info >/dev/null 2>&1 || die "docker is installed, but does not answer: start it"
+    # Podman keeps images under localhost/, where no node of kind looks, and reads the ignore file of another image.
+    case $(docker --version 2>/dev/null) in podman*) die "docker is podman here: install docker, $(where_from docker)" ;; esac
+}
 
 # --- Secrets: made once, of random passwords, which no command line ever holds.
 
@@ -156,7 +160,8 @@ make_secrets() {
 build() {
     say "building the image: make $1"
     # Attestations would only make the image two, which kind cannot load.
-    BUILDX_NO_DEFAULT_ATTESTATIONS=1 CONTAINER_ENGINE=docker make --silent "$1" AGENT_IMAGE="$2"
+    BUILDX_NO_DEFAULT_ATTESTATIONS=1 CONTAINER_ENGINE=docker make --silent "$1" \
+        AGENT_IMAGE="$2" TOOLS_IMAGE="$2" TRAIN_IMAGE="$2"
     TAG=$(docker image inspect --format '{{.Id}}' "$2")
     TAG=${TAG#sha256:}
     TAG=${TAG:0:12}
@@ -168,6 +173,61 @@ push() {
     DIGEST=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$2" |
         awk -v name="${2%:*}@" 'index($0, name) == 1 && !found++')
     DIGEST=${DIGEST#*@}
+}
+# place NAME TARGET IMAGE: make TARGET, which builds IMAGE, and bring it to the nodes as NAME: to the registry PUSH, which
+# they know as PULL, or into the node; sets PLACE, an image of the chart's values, and adds to UNSIGNED
+place() {
+    build "$2" "$3"
+    if [ -n "$PUSH" ]; then
+        say "pushing $PUSH/$1:$TAG"
+        push "$3" "$PUSH/$1:$TAG"
+        PLACE="{repository: \"$PULL/$1\", tag: \"\", digest: \"$DIGEST\"}"
+        [ -z "$JENKINS_REPOSITORY" ] || UNSIGNED+=" $PUSH/$1@$DIGEST"
+    else
+        docker tag "$3" "$1:$TAG"
+        say "loading $1:$TAG into the node"
+        kind load docker-image --name "$NAME" "$1:$TAG"
+        PLACE="{repository: \"$1\", tag: \"$TAG\", digest: \"\"}"
+    fi
+}
+# tool_images: those of page, report and retraining, if the chart's values enable one and name no other image
+tool_images() {
+    local chart=deploy/charts/reviews-parsing manifests
+    manifests=$(helm template "$NAME" "$chart" --values "$chart/values-$CLUSTER.yaml") || return 1
+    sed -n 's/^ *image: \(reviews-parsing-t[a-z]*:[^@]*\)$/\1/p' <<<"$manifests" | sort -u
+}
+# make_images [PUSH PULL]: all that the releases need; sets SERVER, TOOLS and TRAIN (values), AGENT, and UNSIGNED (what is
+# to be signed before it is deployed)
+make_images() {
+    local image='' images none='{repository: "", tag: "", digest: ""}'
+    PUSH=${1:-} PULL=${2:-} UNSIGNED='' AGENT='' TOOLS=$none TRAIN=$none
+    images=$(tool_images)
+    [ -z "$JENKINS_REPOSITORY" ] || image=$(deployed)
+    if [ -n "$image" ]; then
+        say "the server's image stays $image: Jenkins deploys what it signs"
+        SERVER="{repository: \"${image%@*}\", tag: \"\", digest: \"${image#*@}\"}"
+    else
+        image=$MODEL:$(git describe --tags --always --dirty)
+        place "$MODEL" image "$image"
+        SERVER=$PLACE
+    fi
+    for image in $images; do
+        case $image in
+            *-tools:*)
+                place "${image%:*}" tools-image "$image"
+                TOOLS=$PLACE
+                ;;
+            *-train:*)
+                place "${image%:*}" train-image "$image"
+                TRAIN=$PLACE
+                ;;
+        esac
+    done
+    if [ -n "$JENKINS_REPOSITORY" ]; then
+        build agent-image "$NAME-ci:built"
+        push "$NAME-ci:built" "$PUSH/$NAME-ci:$TAG"
+        AGENT=$PULL/$NAME-ci@$DIGEST
+    fi
 }
 # deployed: the image that a rollout of Jenkins has brought here, REPOSITORY@DIGEST, if any
 deployed() {
@@ -189,7 +249,7 @@ sign() {
         --user "$(id -u):$(id -g)" --env COSIGN_PASSWORD --env DOCKER_CONFIG=/key --env HOME=/tmp \
         --volume "$PWD/$key:/key:ro" --entrypoint cosign "$NAME-ci:built" \
         sign --yes --key /key/cosign.key --new-bundle-format=false --use-signing-config=false --tlog-upload=false \
-        "${options[@]}" "$1"
+        ${options[@]+"${options[@]}"} "$1"
     rm -rf "$key"
 }
 
@@ -211,10 +271,11 @@ unstick() {
         fi
     done
 }
-# install_everything [IMAGE [LOGIN]]: IMAGE is signed before it is deployed
+# install_everything [USER:PASSWORD]: who signatures are pushed as
 install_everything() {
+    local image
     make_secrets
-    [ -z "${1:-}" ] || sign "$@"
+    for image in $UNSIGNED; do sign "$image" "${1:-}"; done
     unstick
     say "releases: the platform (the first time this takes a quarter of an hour)"
     helmfile_sync platform
@@ -268,6 +329,7 @@ forward() {
 addresses() {
     local host hosts=(api mlflow grafana jaeger)
     [ -z "$JENKINS_REPOSITORY" ] || hosts+=(jenkins)
+    ! kubectl --namespace reviews-parsing get deployment "$NAME-demo" >/dev/null 2>&1 || hosts+=(demo)
     say "everything is up"
     for host in "${hosts[@]}"; do printf '   %-8s https://%s.%s\n' "$host" "$host" "$DOMAIN"; done
     cat <<END

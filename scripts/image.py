@@ -1,5 +1,6 @@
-"""`make image`: build the server's image, tagged by `git describe`, and write its bill of materials (CycloneDX).
+"""`make image`: build the server's image, and write its bill of materials (CycloneDX).
 
+Its tags are the output of `git describe` and the version of the project, which the chart runs by default.
 CONTAINER_ENGINE names the program that builds; the default is docker or podman, the first that works.
 """
 
@@ -11,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 from cyclonedx.contrib.this.builders import this_component
@@ -48,7 +50,7 @@ def main() -> None:
     engine = container_engine()
     version = git("describe", "--tags", "--always", "--dirty")
     image = f"{NAME}:{version}"
-    build = [engine, "build", "--file", str(DOCKERFILE), "--tag", image]
+    build = [engine, "build", "--file", str(DOCKERFILE), "--tag", image, "--tag", f"{NAME}:{project_version()}"]
     if Path(engine).name.startswith("podman"):
         build += ["--format", "docker"]  # the OCI format has no health check
     facts = {"version": version, "revision": git("rev-parse", "HEAD"), "created": git("log", "-1", "--format=%cI")}
@@ -63,6 +65,12 @@ def main() -> None:
     bom.parent.mkdir(exist_ok=True)
     bom.write_text(bill_of_materials(engine, image, version), encoding="utf-8")
     print(f"{image}  {size / 1e6:.0f} MB\n{bom.relative_to(PROJECT)}")
+
+
+def project_version() -> str:
+    """Return the version in pyproject.toml."""
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return str(project["version"])
 
 
 def container_engine() -> str:

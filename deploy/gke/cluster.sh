@@ -43,7 +43,7 @@ gke_endpoints() {
         say "DNS: *.$DOMAIN does not lead to $ADDRESS yet; certificates wait for that record"
 }
 gke_up() {
-    need gcloud gke-gcloud-auth-plugin terraform docker kubectl helm helmfile openssl make
+    need gcloud gke-gcloud-auth-plugin terraform docker kubectl helm helmfile openssl git make
     need_docker
     gke_outputs
     say "cluster $GKE_CLUSTER in $PROJECT, $REGION"
@@ -51,43 +51,28 @@ gke_up() {
     remember_jenkins
     remember_alerts
     gke_endpoints
-    local source agent='' server unsigned='' image=''
     # Of the nodes, whatever this machine is.
     export DOCKER_DEFAULT_PLATFORM=linux/amd64
     gcloud auth print-access-token |
         docker login --username oauth2accesstoken --password-stdin "https://${IMAGES%%/*}" >/dev/null
-    [ -z "$JENKINS_REPOSITORY" ] || image=$(deployed)
-    if [ -n "$image" ]; then
-        say "the server's image stays $image: Jenkins deploys what it signs"
-        server=${image#*@}
-    else
-        source=$MODEL:$(git describe --tags --always --dirty)
-        build image "$source"
-        say "pushing $IMAGES/$MODEL:$TAG"
-        push "$source" "$IMAGES/$MODEL:$TAG"
-        server=$DIGEST
-        [ -z "$JENKINS_REPOSITORY" ] || unsigned=$IMAGES/$MODEL@$DIGEST
-    fi
-    if [ -n "$JENKINS_REPOSITORY" ]; then
-        build agent-image "$NAME-ci:built"
-        push "$NAME-ci:built" "$IMAGES/$NAME-ci:$TAG"
-        agent=$IMAGES/$NAME-ci@$DIGEST
-    fi
+    make_images "$IMAGES" "$IMAGES"
     cat >"$VALUES" <<END
 domain: $DOMAIN
 gatewayAddress: "$ADDRESS"
 acmeEmail: "${ACME_EMAIL:-}"
 alerts: {receiver: "$ALERTS"}
-image: {repository: $IMAGES/$MODEL, digest: "$server"}
+image: $SERVER
+tools: $TOOLS
+train: $TRAIN
 mlflow: {bucket: $(output mlflow_bucket), serviceAccount: $(output mlflow_service_account)}
 inference: {serviceAccount: $(output inference_service_account)}
 jenkins:
   repository: "$JENKINS_REPOSITORY"
-  agentImage: "$agent"
+  agentImage: "$AGENT"
   image: $IMAGES/$MODEL
   serviceAccount: $(output jenkins_service_account)
 END
-    install_everything "$unsigned" "oauth2accesstoken:$(gcloud auth print-access-token)"
+    install_everything "oauth2accesstoken:$(gcloud auth print-access-token)"
     addresses "$ENV"
 }
 gke_down() {

@@ -4,7 +4,7 @@
 REGISTRY=docker.io/library/registry:$(version docker.io/library/registry)
 
 kind_up() {
-    need docker kind kubectl helm helmfile openssl make
+    need docker kind kubectl helm helmfile openssl git make
     need_docker
     if kind get clusters 2>/dev/null | grep -x "$NAME" >/dev/null; then
         say "cluster $NAME is there"
@@ -14,43 +14,33 @@ kind_up() {
         say "making cluster $NAME"
         kind create cluster --config deploy/kind/cluster.yaml --kubeconfig "$KUBECONFIG" --wait 3m
     fi
+    kind_answers
     kubectl wait --for=condition=Ready node --all --timeout=3m
     remember_jenkins
     remember_alerts
-    local source agent='' image='' unsigned='' repository=$MODEL tag='' pinned=''
     if [ -n "$JENKINS_REPOSITORY" ]; then
         kind_registry
-        repository=kind-registry:5000/$MODEL
-        image=$(deployed)
-    fi
-    if [ -n "$image" ]; then
-        say "the server's image stays $image: Jenkins deploys what it signs"
-        pinned=${image#*@}
+        make_images localhost:5001 kind-registry:5000
     else
-        source=$MODEL:$(git describe --tags --always --dirty)
-        build image "$source"
-        if [ -n "$JENKINS_REPOSITORY" ]; then
-            push "$source" "localhost:5001/$MODEL:$TAG"
-            pinned=$DIGEST unsigned=localhost:5001/$MODEL@$DIGEST
-        else
-            docker tag "$source" "$MODEL:$TAG"
-            say "loading $MODEL:$TAG into the node"
-            kind load docker-image --name "$NAME" "$MODEL:$TAG"
-            tag=$TAG
-        fi
-    fi
-    if [ -n "$JENKINS_REPOSITORY" ]; then
-        build agent-image "$NAME-ci:built"
-        push "$NAME-ci:built" "localhost:5001/$NAME-ci:$TAG"
-        agent=kind-registry:5000/$NAME-ci@$DIGEST
+        make_images
     fi
     cat >"$VALUES" <<END
 alerts: {receiver: "$ALERTS"}
-image: {repository: "$repository", tag: "$tag", digest: "$pinned"}
-jenkins: {repository: "$JENKINS_REPOSITORY", agentImage: "$agent", image: "kind-registry:5000/$MODEL"}
+image: $SERVER
+tools: $TOOLS
+train: $TRAIN
+jenkins: {repository: "$JENKINS_REPOSITORY", agentImage: "$AGENT", image: "kind-registry:5000/$MODEL"}
 END
-    install_everything "$unsigned"
+    install_everything
     addresses
+}
+# A node that was started again takes a while to answer.
+kind_answers() {
+    local deadline=$((SECONDS + 180))
+    until kubectl get --raw /readyz >/dev/null 2>&1; do
+        [ $SECONDS -lt $deadline ] || die "cluster $NAME does not answer: make kind-down, then make kind-up"
+        sleep 1
+    done
 }
 # Jenkins pushes what it builds to a registry beside the node.
 kind_registry() {

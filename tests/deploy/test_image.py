@@ -31,6 +31,8 @@ from reviews_parsing.parser import AspectParser
 from reviews_parsing.settings import MODEL_NAME
 from serving.client import MODEL, TOKEN, Answer, Server
 
+from .rendering import container, rendered
+
 PROJECT = Path(__file__).parent.parent.parent
 SHARED = Path(os.environ.get("REVIEWS_PARSING_SHARED", PROJECT.parent / "shared"))
 PODMAN = SHARED / "containers" / "podman-here"
@@ -166,6 +168,11 @@ def mounted(built: dict[str, Any], model: Path) -> Iterator[Container]:
 
 def inside(container: Container, program: str) -> str:
     return podman("exec", container.name, "python", "-c", program).stdout.strip()
+
+
+def test_the_image_has_the_version_that_the_chart_runs_by_default(built: dict[str, Any]) -> None:
+    default = container(rendered("reviews-parsing", "kind"))["image"]
+    assert f"localhost/{default}" in built["RepoTags"]
 
 
 def test_it_is_small(built: dict[str, Any]) -> None:

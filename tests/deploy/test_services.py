@@ -13,6 +13,7 @@ import ssl
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -255,7 +256,11 @@ def test_the_database_is_what_its_operator_takes_and_mlflow_uses() -> None:
 def test_the_kind_cluster_opens_the_gateways_ports_on_loopback_only() -> None:
     cluster = yaml.safe_load((DEPLOY / "kind" / "cluster.yaml").read_text())
     assert (cluster["kind"], cluster["apiVersion"]) == ("Cluster", "kind.x-k8s.io/v1alpha4")
-    assert set(cluster) == {"kind", "apiVersion", "name", "nodes"}
+    assert set(cluster) == {"kind", "apiVersion", "name", "containerdConfigPatches", "nodes"}
+    (patch,) = cluster["containerdConfigPatches"]
+    (settings,) = tomllib.loads(patch)["plugins"].values()
+    script = (DEPLOY / "kind" / "cluster.sh").read_text(encoding="utf-8")
+    assert f"config={settings['registry']['config_path']}/kind-registry:5000" in script
     (node,) = cluster["nodes"]
     assert set(node) == {"role", "image", "extraPortMappings"}
     assert re.fullmatch(r"kindest/node:v\d+\.\d+\.\d+@sha256:[0-9a-f]{64}", node["image"])
@@ -273,35 +278,6 @@ def test_versions_that_stand_in_two_files_are_one() -> None:
     client = re.search(r"^mlflow==(\d+\.\d+)\.", lock, re.MULTILINE)
     assert client
     assert image["tag"].startswith(f"v{client[1]}.")
-
-
-@pytest.mark.parametrize("cluster", ["kind", "gke"])
-def test_the_script_writes_the_values_that_the_list_knows(cluster: str) -> None:
-    script = scripts()
-    body = script[script.index(f"{cluster}_up() {{") :]
-    found = re.search(r'cat >"\$VALUES" <<END\n(.*?)\nEND\n', body, re.DOTALL)
-    assert found
-    written = yaml.safe_load(re.sub(r"\$(\w+|\{[^}]*\}|\([^)]*\))", "x", found[1]))
-    head = HELMFILE.read_text(encoding="utf-8").partition("\n---\n")[0]
-    known: Values = {}
-    for part in environment_values(head, cluster):
-        known = merged(known, part)
-    assert {path for path, _ in leaves(written)} <= {path for path, _ in leaves(known)}
-    assert {path for path, _ in leaves(STATE[cluster])} <= {path for path, _ in leaves(written)}
-
-
-@pytest.mark.parametrize("cluster", ["kind", "gke"])
-def test_the_image_that_is_deployed_first_is_signed_and_later_ones_are_those_that_jenkins_signed(cluster: str) -> None:
-    """The order of the commands: a deployed image stays; else it is built, pushed, signed, and only then deployed."""
-    body = scripts()
-    up = body[body.index(f"{cluster}_up() {{") :]
-    up = up[: up.index("\n}\n")]
-    assert re.search(r'image=\$\(deployed\)\n.*?if \[ -n "\$image" \]; then.*?else.*?build image', up, re.DOTALL)
-    assert re.search(r'push "\$source".*?unsigned=\S+@\$DIGEST.*?install_everything "\$unsigned"', up, re.DOTALL)
-    steps = body[body.index("install_everything() {") :]
-    order = [steps.index(step) for step in ("make_secrets", "sign ", "helmfile_sync application")]
-    assert order == sorted(order)
-    assert "jsonpath='{.spec.predictor.model.image}'" in body
 
 
 def test_what_the_script_asks_terraform_for_is_an_output() -> None:
@@ -356,7 +332,7 @@ def test_a_wrong_environment_ends_with_one_line(arguments: tuple[str, ...], line
 @pytest.mark.parametrize(
     ("arguments", "tools"),
     [
-        (("kind", "up"), ["docker", "kind", "kubectl", "helm", "helmfile", "openssl", "make"]),
+        (("kind", "up"), ["docker", "kind", "kubectl", "helm", "helmfile", "openssl", "git", "make"]),
         (("kind", "down"), ["docker", "kind"]),
         (("gke", "down", "dev"), ["gcloud", "gke-gcloud-auth-plugin", "terraform", "kubectl"]),
     ],

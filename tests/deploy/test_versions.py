@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,14 @@ def test_terraform_is_as_new_as_its_files_demand() -> None:
     demanded = [re.findall(demand, text) for demand, text in zip(demands, texts, strict=True)]
     assert [len(versions) for versions in demanded] == [1, 1, 1]
     assert demanded[0] == demanded[1] == demanded[2]
+
+
+@pytest.mark.parametrize("chart", ["ingress", "reviews-parsing"])
+def test_the_charts_are_of_the_projects_version(chart: str) -> None:
+    """By which the images are named that run by default."""
+    described = yaml.safe_load((DEPLOY / "charts" / chart / "Chart.yaml").read_text(encoding="utf-8"))
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert described["appVersion"] == described["version"] == project["version"]
 
 
 def test_what_is_ported_for_tests_is_of_the_release_that_is_installed() -> None:
