@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
+from importlib.metadata import requires
+from importlib.util import find_spec
 from typing import Any
 
 import kubernetes_validate
+import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from typer.main import get_command
 
 from reviews_parsing.cli.app import app
@@ -16,6 +22,8 @@ from .complaints import complaints
 from .rendering import KUBERNETES, PROJECT, defaults, needs_schemas, validate
 
 FOLDER = PROJECT / "deploy" / "ray"
+DOCKERFILE = (FOLDER / "Dockerfile").read_text(encoding="utf-8")
+LOCK = (PROJECT / "requirements.lock").read_text(encoding="utf-8")
 
 
 def job() -> dict[str, Any]:
@@ -45,7 +53,7 @@ def test_the_operator_takes_the_job() -> None:
 
 
 def test_kuberays_own_checks_pass() -> None:
-    """After `ValidateRayJobSpec` and `ValidateRayClusterSpec` of KubeRay 1.6 (controllers/ray/utils/validation.go)."""
+    """After `ValidateRayJobSpec` and `ValidateRayClusterSpec` of KubeRay 1.7 (controllers/ray/utils/validation.go)."""
     spec = job()["spec"]
     cluster = spec["rayClusterSpec"]
     name = job()["metadata"]["name"]
@@ -55,7 +63,10 @@ def test_kuberays_own_checks_pass() -> None:
     assert spec["backoffLimit"] >= 0
     assert spec["ttlSecondsAfterFinished"] >= 0
     assert cluster["authOptions"]["mode"] == "token"
-    assert tuple(map(int, cluster["rayVersion"].split("."))) >= (2, 52, 0)
+    # Token authentication needs Ray 2.52; since 2.53 the probes are HTTP requests, and no wget in the image.
+    assert tuple(map(int, cluster["rayVersion"].split("."))) >= (2, 53, 0)
+    behind_feature_gates = {"historyServerOptions", "networkPolicy", "tlsOptions"}
+    assert not behind_feature_gates & set(cluster)
     for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]:
         assert not {"labels", "redis-password", "redis-username"} & set(group.get("rayStartParams", {}))
         assert group["template"]["spec"].get("restartPolicy", "Never") == "Never"
@@ -72,6 +83,8 @@ def test_the_namespace_admits_the_pods() -> None:
         spec = template["spec"]
         assert spec["securityContext"]["runAsNonRoot"]
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        user = f"{spec['securityContext']['runAsUser']}:{spec['securityContext']['runAsGroup']}"
+        assert re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE) == [user]
         contexts += [container["securityContext"] for container in spec["containers"]]
     assert len(contexts) == 4
     for context in contexts:
@@ -105,12 +118,27 @@ def test_the_command_is_one_of_ours() -> None:
 
 def test_head_and_workers_are_the_same_ray_as_ours() -> None:
     spec = job()["spec"]["rayClusterSpec"]
-    locked = re.search(r"^ray==(\S+)", (PROJECT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+    locked = re.search(r"^ray==(\S+)", LOCK, re.MULTILINE)
     assert locked
     assert spec["rayVersion"] == locked[1]
-    assert f"rayproject/ray:{locked[1]}-py311" in (FOLDER / "Dockerfile").read_text(encoding="utf-8")
-    groups = [spec["headGroupSpec"], *spec["workerGroupSpecs"]]
-    assert len({group["template"]["spec"]["containers"][0]["image"] for group in groups}) == 1
+    assert len({template["spec"]["containers"][0]["image"] for template in templates().values()}) == 1
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="needs the extra ray")
+def test_the_image_has_the_dashboard_of_ray_from_the_lock() -> None:
+    """Job API and health checks, which KubeRay asks, are part of `ray[default]`."""
+    assert re.findall(r"--extra (\S+)", DOCKERFILE) == ["ray-cluster"]
+    extras = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    [cluster], [client] = (list(map(Requirement, extras[name])) for name in ("ray-cluster", "ray"))
+    assert (cluster.name, cluster.specifier) == (client.name, client.specifier)
+    assert cluster.extras == {*client.extras, "default"}
+    needed = {
+        canonicalize_name(requirement.name)
+        for requirement in map(Requirement, requires("ray") or [])
+        if requirement.marker and requirement.marker.evaluate({"extra": "default"})
+    }
+    assert "aiohttp-cors" in needed
+    assert needed <= set(re.findall(r"^([a-z0-9-]+)==", LOCK, re.MULTILINE))
 
 
 def test_pods_ask_for_no_more_than_they_need() -> None:
@@ -118,10 +146,17 @@ def test_pods_ask_for_no_more_than_they_need() -> None:
         {"kind": "Pod", "metadata": {"name": name}, "spec": {**template["spec"], "restartPolicy": "Never"}}
         for name, template in templates().items()
     ]
-    # Ray writes where it is installed; the autoscaler beside the head asks Kubernetes for pods.
-    assert complaints(pods) == [
-        "Pod/submitter: ray-job-submitter may write to its image",
-        "Pod/head: mounts a service account's token",
-        "Pod/head: ray-head may write to its image",
-        "Pod/workers: ray-worker may write to its image",
-    ]
+    # The autoscaler beside the head asks Kubernetes for pods.
+    assert complaints(pods) == ["Pod/head: mounts a service account's token"]
+
+
+def test_every_container_can_write_to_tmp() -> None:
+    """Sessions and logs of Ray, and the home of the package; all else is read-only."""
+    assert re.findall(r"\b(?:HOME|REVIEWS_PARSING_HOME)=(\S+)", DOCKERFILE) == ["/tmp", "/tmp/reviews-parsing"]
+    for template in templates().values():
+        assert {"name": "tmp", "emptyDir": {}} in template["spec"]["volumes"]
+        for container in template["spec"]["containers"]:
+            assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
+    # KubeRay adds its container to the pod of the head.
+    options = job()["spec"]["rayClusterSpec"]["autoscalerOptions"]
+    assert options["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]

@@ -69,10 +69,11 @@ PRODUCTS = {
     "Kind": ("tools", "kind"),
     "KServe": ("charts", "kserve"),
     "kubectl": ("tools", "kubectl"),
+    "KubeRay": ("operators", "kuberay"),
+    "Kyverno": ("operators", "kyverno"),
     "MLflow": ("images", "ghcr.io/mlflow/mlflow"),
     "PostgreSQL": ("images", "ghcr.io/cloudnative-pg/postgresql"),
     "Prometheus": ("images", "docker.io/prom/prometheus"),
-    "Ray": ("images", "docker.io/rayproject/ray"),
     "SeaweedFS": ("images", "docker.io/chrislusf/seaweedfs"),
 }
 NUMBER = r"v?(\d+(?:\.\d+)+)"
@@ -81,8 +82,16 @@ CHART = re.compile(rf"\bchart (\w[\w-]*) {NUMBER}", re.IGNORECASE)
 
 
 DOCKERFILES = [PROJECT / "models" / "reviews-parsing-ner-aspects" / "Dockerfile", *sorted(DEPLOY.glob("**/Dockerfile"))]
-# Base images of a version without a digest, in words in docs/how-to/image.md.
-UNPINNED = {"docker.io/rayproject/ray:2.60.0-py311-cpu"}
+PYTHON = re.compile(r"^ARG PYTHON_IMAGE=(\S+)$", re.MULTILINE)
+# Where the version of an operator is named: what needs it, the test of its rules, and the document that names the list.
+OPERATORS = {
+    "KubeRay": (DEPLOY / "ray" / "rayjob.yaml", "test_ray.py", "files.md"),
+    "Kyverno": (
+        DEPLOY / "charts" / "reviews-parsing" / "templates" / "admission.yaml",
+        "test_trust_chart.py",
+        "image.md",
+    ),
+}
 
 
 def base_images(file: Path) -> list[str]:
@@ -124,7 +133,7 @@ def outdated(text: str) -> list[str]:
 
 
 def test_every_version_is_a_whole_one() -> None:
-    assert set(VERSIONS) == {"charts", "crds", "images", "tools"}
+    assert set(VERSIONS) == {"charts", "crds", "images", "operators", "tools"}
     for kind, versions in VERSIONS.items():
         for name, version in versions.items():
             assert isinstance(version, str), (kind, name)
@@ -185,7 +194,10 @@ def test_a_document_repeats_no_version_of_a_tool_or_an_image(file: Path) -> None
         ("Chart cert-manager v1.20.0 of", ["chart cert-manager 1.20.0"]),
         ("chart mlflow 1.11.5", []),
         ("chart mlflow 3.17.0", ["chart mlflow 3.17.0"]),
-        ("an array 1.5 long, KubeRay 1.6, some kind of 2.5", []),
+        ("an array 1.5 long, Kubernetes 1.6, some kind of 2.5", []),
+        ("by KubeRay 1.7, whose", []),
+        ("by KubeRay 1.6, whose", ["KubeRay 1.6"]),
+        ("In Kyverno 1.18.2 an", ["Kyverno 1.18.2"]),
         ("FROM docker.io/grafana/grafana:1.2.3", ["docker.io/grafana/grafana:1.2.3"]),
         ("docker.io/example/other:1.2.3", []),
     ],
@@ -218,10 +230,13 @@ BASES = [(file, base) for file in DOCKERFILES for base in base_images(file)]
 
 @pytest.mark.parametrize(("file", "base"), BASES, ids=[f"{file.parent.name} {base}" for file, base in BASES])
 def test_base_images_are_pinned_by_digest(file: Path, base: str) -> None:
-    assert base == "scratch" or re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", base) or base in UNPINNED
-    if base in UNPINNED:
-        # A version that its publisher never moves; whoever can reach its registry adds the digest, which fails here.
-        assert re.search(r":[\w.-]*\d[\w.-]*$", base)
+    assert base == "scratch" or re.search(r":[\w.-]+@sha256:[0-9a-f]{64}$", base)
+
+
+def test_images_of_the_package_are_built_on_one_image_of_python() -> None:
+    named = {file.parent.name: PYTHON.findall(file.read_text(encoding="utf-8")) for file in DOCKERFILES}
+    assert {name for name, bases in named.items() if not bases} == {"agent"}
+    assert len({base for bases in named.values() for base in bases}) == 1
 
 
 def test_dependabot_proposes_new_digests_of_every_base_image() -> None:
@@ -260,6 +275,22 @@ def test_what_is_ported_for_tests_is_of_the_release_that_is_installed() -> None:
     assert VERSIONS["charts"]["kserve"] == kserve.VERSION
     gateway = (PROJECT / "tests" / "deploy" / "gateway.py").read_text(encoding="utf-8")
     assert f"Istio {VERSIONS['charts']['istio']} " in gateway
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_the_version_of_an_operator_is_named_where_it_is_needed(operator: str) -> None:
+    manifest, test, document = OPERATORS[operator]
+    for file in (manifest, PROJECT / "tests" / "deploy" / test):
+        text = file.read_text(encoding="utf-8")
+        assert operator in {name for name, _, _ in mentions(text)}, file
+        assert outdated(text) == [], file
+    text = (PROJECT / "docs" / "how-to" / document).read_text(encoding="utf-8")
+    paragraph = next(part for part in text.split("\n\n") if f"[{operator}](" in part)
+    assert re.search(r"\[versions\.yaml\]\(../../deploy/versions\.yaml\) lists under\s`operators`", paragraph)
+
+
+def test_every_operator_has_a_place_that_names_it() -> None:
+    assert set(VERSIONS["operators"]) == {PRODUCTS[operator][1] for operator in OPERATORS}
 
 
 def test_a_node_is_of_the_kubernetes_that_kubectl_is_for() -> None:
