@@ -19,6 +19,10 @@ from reviews_parsing.io.mojibake import MojibakeWarning
 from reviews_parsing.schema import Review
 
 
+# Formats whose polarities are in the names of the tags, if there are any.
+_TAG_FORMATS = ("conll", "hf")
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class LabelFinding:
     """A defect of a dataset. `review` is the id of the review; `line` is its row in formats without lines.
@@ -100,6 +104,10 @@ def check_dataset(
             f"labels in the form of another tool, read as {file_format}: look at them with `data convert` to JSON lines"
         )
         findings.append(LabelFinding(str(source), 0, "", "format", message, "warning"))
+    aspects = [aspect for reviews in splits.values() for review in reviews for aspect in review.aspects]
+    if file_format in _TAG_FORMATS and aspects and all(aspect.polarity is None for aspect in aspects):
+        message = f"no tag has a polarity in its name (B-FOOD-positive): {len(aspects)} labels have none"
+        findings.append(LabelFinding(str(source), 0, "", "polarity", message, "warning"))
     return findings + [LabelFinding(str(source), 0, "", *problem) for problem in find_dataset_problems(splits)]
 
 

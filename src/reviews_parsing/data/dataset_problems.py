@@ -79,10 +79,8 @@ def find_dataset_problems(splits: Mapping[str, Sequence[Review]]) -> Iterator[La
     polarities = Counter(aspect.polarity for aspect in aspects if aspect.polarity is not None)
     yield from _find_similar_names("polarity", polarities, POLARITIES)
     yield from _find_polarity_problems(aspects, polarities)
-    if missing := len(aspects) - polarities.total():
+    if polarities and (missing := len(aspects) - polarities.total()):
         message = f"{missing} of {len(aspects)} labels have no polarity: add it, or leave out all polarities"
-        if not polarities:
-            message = f"not one of {missing} labels has a polarity: a model trained on them has no polarities"
         yield LabelProblem("polarity", message, "warning")
     yield from _find_misnamed_fields(splits)
 

@@ -127,8 +127,8 @@ def _refuse_other_files(data: bytes, name: str) -> None:
         raise DataError(f"{name} is a spreadsheet, which has no offsets of labels: {advice}")
     if packing := detect_packing(data):
         raise DataError(
-            f"{name} is compressed ({packing}), which only `parse` and `insights` read: unpack it and give the file of "
-            "labelled reviews"
+            f"{name} is compressed ({packing}): unpack it and give the file of labelled reviews; only `parse` and "
+            "`insights` read compressed files"
         )
     description = "" if parquet.is_arrow(data) else describe_unreadable(data[:HEAD_BYTES])
     if description and not description.startswith("XML"):
