@@ -44,7 +44,7 @@ _MAX_SHOWN = 4
 
 
 def find_mojibake(text: str) -> str | None:
-    """Return a description of the first character of a wrong encoding, None if there is none.
+    """Return a description of the first character of a wrong encoding, None for a correct text.
 
     >>> find_mojibake("The cafÃ© was nice")
     "'Ã©' for 'é'"
