@@ -18,7 +18,6 @@ from reviews_parsing.data.reading import LocatedReview, detect_file_format, read
 from reviews_parsing.io.mojibake import MojibakeWarning
 from reviews_parsing.schema import Review
 
-
 # Formats whose polarities are in the names of the tags, if there are any.
 _TAG_FORMATS = ("conll", "hf")
 
