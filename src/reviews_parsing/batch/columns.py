@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.encoded_values import encoded_type
 from reviews_parsing.io.filesystems import first_line
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Column:
     `fault` names a value that is not a string, None if all are; `has_texts` is True if a value is. `has_words` is False
     if the values are numbers, dates or empty, `has_prose` if none of them has several words, `has_sentences` if these
     are all names (words that begin with capitals or digits) or JSON. `delimiters` are those in equal numbers in each
-    value. `is_inferred` is True if the type was inferred from the values.
+    value. `is_inferred` is True if the type was inferred from the values. `encoded` names a value that is an object or
+    list as a string, '' if not all are.
     """
 
     field: pa.Field
@@ -42,6 +44,7 @@ class Column:
     has_sentences: bool = True
     delimiters: str = ""
     is_inferred: bool = False
+    encoded: str = ""
 
     @property
     def name(self) -> str:
@@ -76,6 +79,27 @@ def refuse_duplicate_columns(names: Sequence[str], name: str) -> None:
         raise DataError(f"{name} has two columns '{duplicate}': rename one")
 
 
+def header_fault(values: Sequence[object], names: Sequence[str], location: str) -> str:
+    """Return the fault of a row that repeats the header, as in files that were joined; '' for any other row.
+
+    Raises DataError if it has the columns in another order: the rows after it would be in the wrong columns.
+    """
+    if values[:1] == names[:1] and list(values) == list(names):
+        return "the header again"
+    if not any(value in names for value in values[:2]) and not str(values[0] if values else "").startswith("\ufeff"):
+        return ""
+    cells = [str(value) for value in values]
+    cells[0] = cells[0].removeprefix("\ufeff").strip('"')  # the byte order mark of the second file
+    if cells == list(names):
+        return "the header again"
+    if len(cells) > 1 and sorted(cells) == sorted(names) and any(map(text_name, names)):
+        raise DataError(
+            f"{location}: a second header with the columns in another order ({', '.join(cells):.60}): give the joined "
+            "files one by one"
+        )
+    return ""
+
+
 def choose_text_column(columns: Sequence[Column], name: str, requested: str | None) -> str:
     """Return the column of the texts: the requested one, else one with a usual name, else the only one of strings.
 
@@ -95,6 +119,10 @@ def choose_text_column(columns: Sequence[Column], name: str, requested: str | No
     if chosen.fault is not None and not chosen.has_texts:
         raise DataError(f"{chosen.fault.partition(': correct')[0]}: correct it, or name another --text-column")
     if requested is None:
+        if chosen.encoded:
+            raise DataError(
+                f"{chosen.encoded}: write the text itself into a column, or confirm the column by --text-column"
+            )
         _refuse_delimiters(chosen, name)
     return chosen.name
 
@@ -205,6 +233,7 @@ class ValueSample:
 
     def __init__(self) -> None:
         self.has_words = self.has_prose = self.has_sentences = False
+        self.encoded_type = ""
         self._count = 0
         self._delimiters: dict[str, int] = {}
 
@@ -220,6 +249,8 @@ class ValueSample:
             for delimiter, number in counts.items()
             if number and (not self._count or self._delimiters.get(delimiter) == number)
         }
+        if not self._count or self.encoded_type:
+            self.encoded_type = encoded_type(value)
         self._count += 1
         if self.has_sentences or is_number_or_date(value):
             return

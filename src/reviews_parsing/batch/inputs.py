@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from reviews_parsing.errors import DataError
 from reviews_parsing.io import filesystems, globs
 from reviews_parsing.io.filesystems import Stat, printable
 from reviews_parsing.io.formats import CSV, is_readable_name, readable_endings
+from reviews_parsing.io.mojibake import MojibakeCount, MojibakeWarning
 from reviews_parsing.io.staging import temporary_folder
 
 STDIN = "-"
@@ -70,17 +72,23 @@ def read_texts(
 ) -> Generator[tuple[str, Row]]:
     """Yield (text, the row without it) of the rows of the inputs; the text column is found as `parse_files` does.
 
-    Raises DataError if there is no such column, or an input or a row of it cannot be read.
+    Warns of texts in a wrong encoding after the last one. Raises DataError if there is no such column, or an input or a
+    row of it cannot be read.
     """
+    mojibake = MojibakeCount()
     with open_inputs(inputs, options, text_column) as readers:
         plan = make_plan(readers, text_column, PART_ROWS)
         for part, chunk in plan.chunks(plan.parts):
             for reject in chunk.rejects:
                 raise DataError(f"{chunk.name}:{reject.line}: {reject.reason}")
             column = plan.text_columns[part.source]
-            for row in chunk.rows():
+            for row, line in zip(chunk.rows(), chunk.lines, strict=True):
                 text = row.pop(column, None)
-                yield text if isinstance(text, str) else "", row
+                text = text if isinstance(text, str) else ""
+                mojibake.add(text, chunk.name, line)
+                yield text, row
+    if message := mojibake.describe():
+        warnings.warn(message, MojibakeWarning, stacklevel=2)
 
 
 class Preview(NamedTuple):

@@ -66,6 +66,10 @@ class Chunk(Protocol):
     def rejects(self) -> Sequence[Reject]:
         """Rows among these that cannot be parsed; nothing else here counts them."""
 
+    @property
+    def lines(self) -> Sequence[int]:
+        """Line of each row, as in `Reject`; empty if unknown."""
+
     def texts(self, column: str) -> list[Any]:
         """Return the values of the text column; None for a row without a text."""
 
@@ -83,6 +87,7 @@ class ValueChunk:
     name: str
     values: list[Row]
     rejects: Sequence[Reject] = ()
+    lines: Sequence[int] = ()
 
     def texts(self, column: str) -> list[Any]:
         """Return the values of a column."""
@@ -115,6 +120,7 @@ class ArrowChunk:
     name: str
     batch: pa.RecordBatch
     rejects: Sequence[Reject] = ()
+    lines: Sequence[int] = ()
 
     def texts(self, column: str) -> list[Any]:
         """Return the values of a column."""

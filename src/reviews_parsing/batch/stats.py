@@ -11,6 +11,7 @@ import regex
 
 from reviews_parsing.batch.rows import Chunk
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.mojibake import MojibakeCount
 from reviews_parsing.schema import ParsedReview
 
 MAX_REJECT_REASONS = 3
@@ -30,7 +31,8 @@ class Report:
     `counts` is the number of aspects by (category, polarity), the most frequent first; the polarity is None if the
     model knows none. `rejected` rows could not be parsed and are in the file or folder `rejects`; `reject_reasons` are
     the first of them, with file and line. `before` of the parsed rows were there already when the run was resumed.
-    `foreign` is the number of texts by language that the model does not read.
+    `foreign` is the number of texts by language that the model does not read, `mojibake` that of texts with characters
+    of a wrong encoding; `mojibake_warning` names the first of them.
     """
 
     rows: int
@@ -45,6 +47,8 @@ class Report:
     empty: int = 0
     reject_reasons: tuple[str, ...] = ()
     foreign: Mapping[str, int] = field(default_factory=dict)
+    mojibake: int = 0
+    mojibake_warning: str = ""
 
     def require_few_rejects(self, max_share: float = DEFAULT_MAX_REJECTS) -> None:
         """Raise DataError if more rows were rejected than parsed, or more than `max_share` of all rows."""
@@ -69,13 +73,15 @@ class Stats:
     counts: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     reject_reasons: list[str] = field(default_factory=list)
     foreign: Counter[str] = field(default_factory=Counter)
+    mojibake: MojibakeCount = field(default_factory=MojibakeCount)
 
     def add(self, chunk: Chunk, reviews: Sequence[ParsedReview]) -> None:
         """Count the rows of a chunk and the reviews parsed from it."""
         self.rows += len(reviews)
         self.parsed += sum(bool(review.aspects) or not is_blank(review.text) for review in reviews)
         self.rejected += len(chunk.rejects)
-        for review in reviews:
+        for i, review in enumerate(reviews):
+            self.mojibake.add(review.text, chunk.name, chunk.lines[i] if i < len(chunk.lines) else None)
             self.counts.update((aspect.entity_group, aspect.polarity) for aspect in review.aspects)
             if review.foreign:
                 self.foreign[review.language or "und"] += 1
@@ -89,6 +95,7 @@ class Stats:
         self.rejected += stats.rejected
         self.counts.update(stats.counts)
         self.foreign.update(stats.foreign)
+        self.mojibake.merge(stats.mojibake)
         self.reject_reasons = [*self.reject_reasons, *stats.reject_reasons][:MAX_REJECT_REASONS]
 
     def report(self, seconds: float, rejects: str | None = None, before: int = 0) -> Report:
@@ -106,6 +113,8 @@ class Stats:
             empty=self.rows - self.parsed,
             reject_reasons=tuple(self.reject_reasons),
             foreign=dict(self.foreign.most_common()),
+            mojibake=self.mojibake.texts,
+            mojibake_warning=self.mojibake.describe(),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -118,6 +127,7 @@ class Stats:
             "counts": counts,
             "reject_reasons": self.reject_reasons,
             "foreign": dict(sorted(self.foreign.items())),
+            "mojibake": [self.mojibake.texts, self.mojibake.first],
         }
 
     @classmethod
@@ -125,4 +135,5 @@ class Stats:
         """Return the counters that `to_json` has stored."""
         counts = Counter({(category, polarity): count for category, polarity, count in form["counts"]})
         reasons = list(form.get("reject_reasons", []))
-        return cls(form["rows"], form["parsed"], form["rejected"], counts, reasons, Counter(form.get("foreign", {})))
+        foreign, mojibake = Counter(form.get("foreign", {})), MojibakeCount(*form.get("mojibake", ()))
+        return cls(form["rows"], form["parsed"], form["rejected"], counts, reasons, foreign, mojibake)

@@ -86,6 +86,7 @@ def stats(
 
     mapping, fields = data.read_mapping(map_file) if map_file else None, data.Fields(text_field, labels_field)
     splits = data.read_splits(source, mapping, data_format, fields)
+    data.check_offsets(source, [review for reviews in splits.values() for review in reviews])
     forms = {name: statistics.to_json() for name, statistics in data.compute_statistics(splits).items()}
     if as_json:
         output.print_json(forms)
@@ -123,6 +124,8 @@ def convert(
 ) -> None:
     """Write labelled reviews in another format, and count what that format cannot hold.
 
+    A file in which more than 5 % of the labels do not have their words at their offsets is refused.
+
     A folder is written for `datasets.load_dataset`. SemEval XML and files of other tools (Doccano, Prodigy, spaCy,
     Rasa, PyABSA and more) can be read but not written.
 
@@ -140,12 +143,16 @@ def convert(
         raise DataError(f"{source} has no split '{split}'; it has {', '.join(splits)}")
     if split is not None:
         splits = {split: splits[split]}
+    data.check_offsets(source, [review for reviews in splits.values() for review in reviews])
     lost = data.write_splits(splits, target, to)
     count = sum(map(len, splits.values()))
     if as_json:
         output.print_json({"target": str(target), "reviews": count, "lost": dict(lost)})
         return
     output.stored_reviews(count, target, lost)
+    aspects = [aspect for reviews in splits.values() for review in reviews for aspect in review.aspects]
+    if aspects and all(aspect.polarity is None for aspect in aspects):
+        output.print_line(f"not one of {len(aspects)} labels has a polarity")
 
 
 @data_app.command()
@@ -217,7 +224,10 @@ def agreement(
     from reviews_parsing import data
     from reviews_parsing.training.metrics import agreement, flatten
 
-    shared, scores = agreement(data.read(first), data.read(second))
+    labels = {file: data.read(file) for file in (first, second)}
+    for file, reviews in labels.items():
+        data.check_offsets(str(file), reviews)
+    shared, scores = agreement(labels[first], labels[second])
     metrics = flatten(scores)
     if as_json:
         output.print_json({"reviews": shared, **metrics})

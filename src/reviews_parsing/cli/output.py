@@ -250,7 +250,9 @@ def layouts(lines: Sequence[str]) -> None:
 
 
 def rejects(result: Report) -> None:
-    """Print the number of rejected rows on stderr, and the path of their file."""
+    """Print on stderr the number of texts in a wrong encoding, and of rejected rows with the path of their file."""
+    if result.mojibake_warning:
+        print_line(f"warning: {result.mojibake_warning}")
     if result.rejected:
         location = f"-> {result.rejects}" if result.rejects else f"({result.reject}); --rejects FILE keeps them"
         err.print(Text(f"{result.rejected:,} rows could not be parsed {location}", "yellow"), soft_wrap=True)

@@ -1,7 +1,7 @@
 """Labelled reviews: readers and writers per format, the shipped corpus, checks, splits and statistics."""
 
 from reviews_parsing.data.checks import LabelFinding, check, check_dataset
-from reviews_parsing.data.dataset_problems import check_labelled
+from reviews_parsing.data.dataset_problems import check_labelled, check_offsets
 from reviews_parsing.data.label_fields import Fields
 from reviews_parsing.data.labels import LabelWarning
 from reviews_parsing.data.mapping import read_mapping
@@ -20,6 +20,7 @@ __all__ = [
     "check",
     "check_dataset",
     "check_labelled",
+    "check_offsets",
     "check_own_format",
     "compute_digest",
     "compute_statistics",

@@ -15,7 +15,11 @@ from reviews_parsing.data.label_fields import Fields
 from reviews_parsing.data.labels import LabelWarning, Severity, find_label_problems
 from reviews_parsing.data.mapping import map_categories
 from reviews_parsing.data.reading import LocatedReview, detect_file_format, read_located_splits, read_splits
+from reviews_parsing.io.mojibake import MojibakeWarning
 from reviews_parsing.schema import Review
+
+# Formats whose polarities are in the names of the tags, if there are any.
+_TAG_FORMATS = ("conll", "hf")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -23,8 +27,8 @@ class LabelFinding:
     """A defect of a dataset. `review` is the id of the review; `line` is its row in formats without lines.
 
     A finding about a whole file has no review and the line 0. Kinds: offsets, opinion, overlap, inside-word,
-    white-space, category, empty, tags, id, duplicate, near-duplicate; for files: unlabelled, spelling, small-split,
-    field, format, not-read.
+    white-space, category, empty, text, encoding, tags, id, duplicate, near-duplicate; for files: unlabelled, spelling,
+    polarity, small-split, field, format, not-read.
     """
 
     file: str
@@ -64,6 +68,7 @@ def check(
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", LabelWarning)  # `check_dataset` reports them
+            warnings.simplefilter("ignore", MojibakeWarning)  # each text is reported
             splits = read_located_splits(source, mapping, format, fields)
     located_reviews = list(chain.from_iterable(splits.values()))
     groups = [split for split, members in splits.items() for _ in members]
@@ -98,6 +103,10 @@ def check_dataset(
             f"labels in the form of another tool, read as {file_format}: look at them with `data convert` to JSON lines"
         )
         findings.append(LabelFinding(str(source), 0, "", "format", message, "warning"))
+    aspects = [aspect for reviews in splits.values() for review in reviews for aspect in review.aspects]
+    if file_format in _TAG_FORMATS and aspects and all(aspect.polarity is None for aspect in aspects):
+        message = f"no tag has a polarity in its name (B-FOOD-positive): {len(aspects)} labels have none"
+        findings.append(LabelFinding(str(source), 0, "", "polarity", message, "warning"))
     return findings + [LabelFinding(str(source), 0, "", *problem) for problem in find_dataset_problems(splits)]
 
 

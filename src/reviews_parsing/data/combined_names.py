@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from reviews_parsing.data.tokens import UNCATEGORISED
 from reviews_parsing.schema import Aspect, Review
 
 _COMBINED = re.compile(r"(.+?)[#:|/_. -]+([A-Za-z]+)")
+_POLARITY_FIRST = re.compile(r"([A-Za-z]+)[#:|/_. -]+(.+)")
 
 
 def split_polarities(reviews: Sequence[Review]) -> list[Review]:
@@ -30,9 +32,24 @@ def split_polarities(reviews: Sequence[Review]) -> list[Review]:
     return [replace(review, aspects=tuple(map(rename, review.aspects))) for review in reviews]
 
 
+def describe_mixed(reviews: Sequence[Review]) -> str:
+    """Return a description of the categories that hold a polarity beside others that hold none; '' if none does."""
+    counts = Counter(aspect.entity_group for review in reviews for aspect in review.aspects)
+    combined = [name for name in counts if _split(name)[1] is not None]
+    if not combined:
+        return ""
+    others = [name for name in counts if name not in combined]
+    count = sum(counts[name] for name in combined)
+    reason = f"'{others[0]}' holds none" if others else "labels have polarities of their own"
+    return f"the polarity in the category of {count} of {counts.total()} labels ('{combined[0]}'), as {reason}"
+
+
 def _split(name: str) -> tuple[str, str | None]:
     """Return (category, polarity) of a name, with None for a name without a polarity."""
     if polarity := standardise(name):
         return UNCATEGORISED, polarity
-    match = _COMBINED.fullmatch(name)
-    return (match[1], standardise(match[2])) if match else (name, None)
+    if (match := _COMBINED.fullmatch(name)) and (polarity := standardise(match[2])):
+        return match[1], polarity
+    if match := _POLARITY_FIRST.fullmatch(name):
+        return match[2], standardise(match[1])
+    return name, None

@@ -27,24 +27,37 @@ def check_labelled(source: str, reviews: Sequence[Review]) -> None:
     """
     if not any(review.aspects for review in reviews):
         raise DataError(f"{source}: not one label in {len(reviews)} reviews: {_suggest_field(reviews)}")
-    explicit = [(review, aspect) for review in reviews for aspect in review.aspects if aspect.span is not None]
-    wrong = [(review, a) for review, a in explicit if not _is_at(review.text, a)]
+    check_offsets(source, reviews)
+
+
+def check_offsets(source: str, reviews: Sequence[Review]) -> None:
+    """Raise DataError if too many labels do not have their words at their offsets; warn of fewer such labels."""
+    labels = [(review, *label) for review in reviews for aspect in review.aspects for label in _list_spans(aspect)]
+    wrong = [label for label in labels if not _is_at(label[0].text, *label[2:])]
     if not wrong:
         return
-    review, aspect = wrong[0]
+    review, name, _, start, end = wrong[0]
     message = (
-        f"{source}: {len(wrong)} of {len(explicit)} labels are not at their offsets (such as {aspect.entity_group} at "
-        f"{aspect.start}:{aspect.end} in review {review.id}): see `reviews-parsing data check`"
+        f"{source}: {len(wrong)} of {len(labels)} labels are not at their offsets (such as {name} at {start}:{end} in "
+        f"review {review.id}): see `reviews-parsing data check`"
     )
-    if len(wrong) > MAX_MISALIGNED * len(explicit):
+    if len(wrong) > MAX_MISALIGNED * len(labels):
         raise DataError(message)
     warnings.warn(message, LabelWarning, stacklevel=2)
 
 
-def _is_at(text: str, aspect: Aspect) -> bool:
-    """Return True if the words of an aspect are at its offsets, apart from case and white space."""
-    span = text[aspect.start : aspect.end] if (aspect.start or 0) >= 0 else ""
-    word = span if aspect.word is None else aspect.word
+def _list_spans(aspect: Aspect) -> Iterator[tuple[str, str | None, int, int]]:
+    """Yield name, word and offsets of an aspect and of its opinion, as far as they have a span."""
+    if aspect.span is not None:
+        yield aspect.entity_group, aspect.word, *aspect.span
+    if aspect.opinion is not None:
+        yield "an opinion", aspect.opinion.word, aspect.opinion.start, aspect.opinion.end
+
+
+def _is_at(text: str, word: str | None, start: int, end: int) -> bool:
+    """Return True if the words of a label are at its offsets, apart from case and white space."""
+    span = text[start:end] if start >= 0 else ""
+    word = span if word is None else word
     return bool(span) and "".join(span.casefold().split()) == "".join(word.casefold().split())
 
 
@@ -66,6 +79,9 @@ def find_dataset_problems(splits: Mapping[str, Sequence[Review]]) -> Iterator[La
     polarities = Counter(aspect.polarity for aspect in aspects if aspect.polarity is not None)
     yield from _find_similar_names("polarity", polarities, POLARITIES)
     yield from _find_polarity_problems(aspects, polarities)
+    if polarities and (missing := len(aspects) - polarities.total()):
+        message = f"{missing} of {len(aspects)} labels have no polarity: add it, or leave out all polarities"
+        yield LabelProblem("polarity", message, "warning")
     yield from _find_misnamed_fields(splits)
 
 

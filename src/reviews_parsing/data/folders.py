@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TypeVar
 
 from reviews_parsing.data import parquet
 from reviews_parsing.data.formats import FORMAT_BY_ENDING
+from reviews_parsing.data.labels import LabelWarning
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.formats import COMPRESSIONS, EXCEL
 
 T = TypeVar("T")
+_TABLE_ENDINGS = (".csv", ".xls", ".zip", *EXCEL.endings)
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_BY_WORD = {
@@ -30,6 +34,7 @@ def find_splits(folder: Path) -> dict[str, list[Path]]:
     for parent in (folder, folder / "data"):
         splits = group_by_split({str(path): path for path in sorted(parent.glob("*")) if _is_labelled(path)})
         if splits:
+            _warn_of_unread(parent)
             return {split: _list_files(split, paths) for split, paths in splits.items()}
     names = ", ".join(f"{split}.jsonl" for split in SPLITS)
     raise DataError(f"{folder} holds no labelled splits: give a file, or a folder with files named like {names}")
@@ -49,6 +54,19 @@ def group_by_split(named_values: Mapping[str, T]) -> dict[str, list[T]]:
         for split in matches:
             splits[split].append(value)
     return {split: values for split, values in splits.items() if values}
+
+
+def _warn_of_unread(folder: Path) -> None:
+    """Warn of tables and compressed files that have the name of a split, and are not read."""
+    endings = (*_TABLE_ENDINGS, *(entry.ending for entry in COMPRESSIONS.values()))
+    tables = {str(path): path for path in sorted(folder.glob("*")) if path.suffix.lower() in endings}
+    names = [path.name for paths in group_by_split(tables).values() for path in paths]
+    if names:
+        warnings.warn(
+            f"{folder}: not read: {', '.join(names)}: unpack them, or convert them to JSON lines",
+            LabelWarning,
+            stacklevel=2,
+        )
 
 
 def _is_labelled(path: Path) -> bool:

@@ -7,10 +7,15 @@ implicit and overlapping aspects), the column `reviews_parsing_meta` the values 
 from __future__ import annotations
 
 import json
+import re
+import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from reviews_parsing.data.labels import LabelWarning
+from reviews_parsing.data.polarities import standardise
 from reviews_parsing.data.tokens import align, build_token_meta, from_tokens, to_tokens
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Aspect, Review
@@ -30,6 +35,7 @@ def decode_rows(rows: Sequence[Row], features: Mapping[str, Any], name: str) -> 
     """
     names = _label_names(features.get(TAGS)) or []
     used_tags: set[str] = set()
+    polarity_columns: Counter[str] = Counter()
     numbered_reviews = []
     for number, row in enumerate(rows, start=1):
         missing = "', '".join(column for column in ("tokens", TAGS) if column not in row)
@@ -41,10 +47,22 @@ def decode_rows(rows: Sequence[Row], features: Mapping[str, Any], name: str) -> 
         except DataError as error:
             raise DataError(f"{name}: row {number}: {error}") from None
         used_tags.update(row_with_names[TAGS])
+        polarity_columns.update(key for key, value in row_with_names.items() if _holds_polarities(key, value, row))
         numbered_reviews.append((number, review))
+    for column, count in polarity_columns.items():
+        message = f"{name}: not read: the column '{column}' of {count} rows, which seems to hold polarities"
+        warnings.warn(f"{message}: write them into the names of the tags (B-FOOD-positive)", LabelWarning, stacklevel=2)
     keep_names = bool(names) and names != order_tag_names(used_tags)
     for number, review in numbered_reviews:
         yield number, replace(review, meta={**review.meta, "tag_names": names}) if keep_names else review
+
+
+def _holds_polarities(column: str, value: Any, row: Row) -> bool:
+    """Return True for a column that is not read, and has a polarity for each token."""
+    if column in (_COLUMNS | _RESERVED_KEYS) or not isinstance(value, list) or len(value) != len(row["tokens"]):
+        return False
+    is_named = re.search("polarit|sentiment", column, re.IGNORECASE) is not None
+    return is_named or any(isinstance(item, str) and standardise(item) is not None for item in value)
 
 
 def encode_rows(splits: Iterable[Sequence[Review]]) -> list[Row]:

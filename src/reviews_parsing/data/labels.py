@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterator
 from itertools import combinations, pairwise
 from typing import Literal, NamedTuple
 
+from reviews_parsing.io.encoded_values import encoded_type
+from reviews_parsing.io.mojibake import find_mojibake
 from reviews_parsing.schema import Aspect, Review
 from reviews_parsing.tagging import words
 
@@ -28,6 +30,11 @@ def find_label_problems(review: Review, categories: Collection[str] | None) -> I
     """Yield all problems within the review; unknown categories are problems only if `categories` are given."""
     if not review.text.strip():
         yield LabelProblem("empty", "the text is empty: remove the review or give its text")
+    if kind := encoded_type(review.text):
+        yield LabelProblem("text", f"the text is {kind} as a string: give the text itself")
+    if description := find_mojibake(review.text):
+        message = f"the text holds characters of a wrong encoding ({description}): export the file as UTF-8 again"
+        yield LabelProblem("encoding", message, "warning")
     inside_words = {i for start, end in words(review.text) for i in range(start + 1, end)} if review.aspects else set()
     for aspect in review.aspects:
         yield from _check_aspect(review.text, aspect, inside_words)

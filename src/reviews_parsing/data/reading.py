@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from reviews_parsing.data import folders, formats, parquet
-from reviews_parsing.data.combined_names import split_polarities
+from reviews_parsing.data.combined_names import describe_mixed, split_polarities
 from reviews_parsing.data.huggingface import decode_rows
 from reviews_parsing.data.label_fields import Fields
+from reviews_parsing.data.labels import LabelWarning
 from reviews_parsing.data.mapping import map_categories
 from reviews_parsing.errors import DataError
+from reviews_parsing.io.encoded_values import encoded_type
 from reviews_parsing.io.files import read_bytes
-from reviews_parsing.io.formats import detect_packing
+from reviews_parsing.io.formats import EXCEL, HEAD_BYTES, describe_unreadable, detect_binary, detect_packing
+from reviews_parsing.io.mojibake import MojibakeCount, MojibakeWarning
 from reviews_parsing.schema import Review
 
 CORPUS_FOLDER = Path(__file__).parent / "corpus"
@@ -105,19 +109,52 @@ def _read_file(path: Path, format: str | None, fields: Fields) -> list[LocatedRe
     if path.is_dir():
         return [LocatedReview(str(path), *row) for row in parquet.read_saved_dataset(path)]
     data = read_bytes(path)
-    if packing := detect_packing(data):
-        raise DataError(f"{path} is compressed ({packing}): unpack it and give the file of labelled reviews")
+    _refuse_other_files(data, str(path))
     name = format or formats.detect_format(path, data, fields)
     located_reviews = [LocatedReview(str(path), *row) for row in formats.get_decoder(name, fields)(data, str(path))]
     if name != "jsonl":
         located_reviews = _split_polarities(located_reviews)
     if not located_reviews:
         raise DataError(f"{path} holds no reviews: give a file of labelled reviews")
+    _check_texts(located_reviews)
     return located_reviews
 
 
+def _refuse_other_files(data: bytes, name: str) -> None:
+    """Raise DataError for a compressed file, a spreadsheet, or content that is often mistaken for a file of labels."""
+    advice = "write JSON lines with offsets, or export CoNLL, Parquet or Label Studio's JSON"
+    if detect_binary(data[:HEAD_BYTES]) is EXCEL:
+        raise DataError(f"{name} is a spreadsheet, which has no offsets of labels: {advice}")
+    if packing := detect_packing(data):
+        raise DataError(
+            f"{name} is compressed ({packing}): unpack it and give the file of labelled reviews; only `parse` and "
+            "`insights` read compressed files"
+        )
+    description = "" if parquet.is_arrow(data) else describe_unreadable(data[:HEAD_BYTES])
+    if description and not description.startswith("XML"):
+        raise DataError(f"{name} is {description.partition(':')[0]}: {advice}")
+
+
+def _check_texts(located_reviews: list[LocatedReview]) -> None:
+    """Warn of texts in a wrong encoding. Raises DataError if all texts are objects or lists as strings."""
+    mojibake = MojibakeCount()
+    for file, line, review in located_reviews:
+        mojibake.add(review.text, file, line)
+    if message := mojibake.describe():
+        warnings.warn(message, MojibakeWarning, stacklevel=2)
+    file, line, first = located_reviews[0]
+    kind = encoded_type(first.text)
+    if kind and all(encoded_type(review.text) for _, _, review in located_reviews):
+        raise DataError(f"{file}:{line}: the text is {kind} as a string, as are all others: give the texts themselves")
+
+
 def _split_polarities(located_reviews: list[LocatedReview]) -> list[LocatedReview]:
-    reviews = split_polarities([review for _, _, review in located_reviews])
+    """Return the reviews with polarities apart from categories; warn if only some of the categories hold one."""
+    originals = [review for _, _, review in located_reviews]
+    reviews = split_polarities(originals)
+    if reviews == originals and (message := describe_mixed(originals)):
+        file = located_reviews[0].file
+        warnings.warn(f"{file}: not read: {message}", LabelWarning, stacklevel=2)
     return [entry._replace(review=review) for entry, review in zip(located_reviews, reviews, strict=True)]
 
 

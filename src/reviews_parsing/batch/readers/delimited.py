@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from reviews_parsing.batch.columns import refuse_duplicate_columns
+from reviews_parsing.batch.columns import header_fault, refuse_duplicate_columns
 from reviews_parsing.batch.readers import Layout
-from reviews_parsing.batch.readers.lines import Line, Lines, not_utf8
+from reviews_parsing.batch.readers.lines import Line, Lines, not_utf8, nul_fault
 from reviews_parsing.batch.rows import Position, Record, length_fault, to_text
 from reviews_parsing.errors import DataError
 
@@ -110,7 +110,7 @@ class DelimitedRows:
     def _cells(self, lines: Sequence[Line], cells: list[str]) -> Cells:
         raw = b"".join(line.data for line in lines)
         faults = (not_utf8(line.position, line.data, self._layout.encoding) for line in lines)
-        fault = "" if raw.isascii() else next(filter(None, faults), "")
+        fault = nul_fault(raw) if raw.isascii() else next(filter(None, faults), "")
         return Cells(Record(lines[0].position, raw, None, fault), cells)
 
     def _recover(self, failure: _Failure) -> Iterator[Cells]:
@@ -193,7 +193,7 @@ def read_delimited(lines: Lines, layout: Layout, start: Position | None) -> tupl
     if start is not None:
         lines.seek(start)
         rows = iter(DelimitedRows(iter(lines), layout, lines.limits.max_cell))
-    return names, _named(rows, names)
+    return names, _named(rows, names, lines.name)
 
 
 def _read_header(rows: Iterator[Cells], lines: Lines) -> list[str]:
@@ -207,14 +207,15 @@ def _read_header(rows: Iterator[Cells], lines: Lines) -> list[str]:
     return header.cells
 
 
-def _named(rows: Iterator[Cells], names: list[str]) -> Iterator[Record]:
+def _named(rows: Iterator[Cells], names: list[str], name: str) -> Iterator[Record]:
+    """Yield the rows as records. Raises DataError if the header comes again with its columns in another order."""
     for record, cells in rows:
         if record.reason:
             yield record
         elif len(cells) != len(names):
             yield record._replace(reason=f"{len(cells)} values where the header has {len(names)}")
-        elif cells == names:
-            yield record._replace(reason="the header again")
+        elif reason := header_fault(cells, names, f"{name}:{record.position.line}"):
+            yield record._replace(reason=reason)
         else:
             yield record._replace(row=dict(zip(names, cells, strict=True)))
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from reviews_parsing.batch.columns import refuse_duplicate_columns, text_name
+from reviews_parsing.batch.columns import header_fault, refuse_duplicate_columns, text_name
 from reviews_parsing.batch.readers import Input, Layout, Limits, ReadOptions
 from reviews_parsing.batch.readers.dialect import Table, column_names, decide_header, locate_table
 from reviews_parsing.batch.readers.lines import HEAD_BYTES, unreadable
@@ -107,6 +107,8 @@ def _records(file: Input, limits: Limits, names: Sequence[str], first: int) -> G
                 yield record._replace(reason=f"{len(values)} values where the header has {len(names)}")
             elif len(raw) > limits.max_cell:
                 yield record._replace(raw=raw[:HEAD_BYTES], reason=length_fault(limits.max_cell))
+            elif reason := header_fault(values, names, f"{file.name}:{line}") if file.layout.header_line else "":
+                yield record._replace(reason=reason)
             else:
                 padded = [*values, *[None] * (len(names) - len(values))]
                 yield record._replace(row=dict(zip(names, padded, strict=True)))

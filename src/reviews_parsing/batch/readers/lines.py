@@ -25,6 +25,7 @@ HEAD_BYTES = 1000
 BLOCK_BYTES = 2**18
 UTF8_BOM = b"\xef\xbb\xbf"
 _CARRIAGE_RETURNS = re.compile(rb"(?<=\r)(?!\n)(?=.)", re.DOTALL)
+_NUL_SHARE, _MIN_UTF16 = 0.8, 16
 _READ_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError)
 
 
@@ -203,6 +204,14 @@ def unreadable(name: str, error: Exception) -> DataError:
     """Return the error for a file that cannot be read."""
     reason = filesystems.error_reason(error)
     return DataError(f"{name} cannot be read ({reason}): give a whole file that you may read")
+
+
+def nul_fault(data: bytes) -> str:
+    """Return the fault of a line in which every second byte is NUL; '' for any other."""
+    shares = sorted(half.count(0) / max(1, len(half)) for half in (data[::2], data[1::2])) if b"\0" in data else []
+    if shares and len(data) >= _MIN_UTF16 and shares[0] < 1 - _NUL_SHARE and shares[1] > _NUL_SHARE:
+        return "every second byte is NUL, as in UTF-16: give the joined files one by one, or save the file as UTF-8"
+    return ""
 
 
 def not_utf8(position: Position, data: bytes, encoding: str = "utf-8") -> str:

@@ -122,8 +122,9 @@ class ParquetReader:
         batch = batch if batch.schema.equals(schema) else batch.cast(schema)
         if reasons := _undecodable(batch):
             rejects += [Reject(first + accepted[i], reason, _raw(batch, i)) for i, reason in reasons.items()]
+            accepted = [position for i, position in enumerate(accepted) if i not in reasons]
             batch = batch.take(pa.array([i for i in range(len(batch)) if i not in reasons], pa.int64()))
-        return ArrowChunk(self.input.name, batch, sorted(rejects))
+        return ArrowChunk(self.input.name, batch, sorted(rejects), [first + i for i in accepted])
 
     def _long_values(self, batch: pa.RecordBatch, column: str | None) -> dict[int, str]:
         """Return the rows with a string or binary value of more than `max_cell` bytes, with the reason."""

@@ -12,7 +12,7 @@ from reviews_parsing.batch.columns import Column, ValueSample
 from reviews_parsing.batch.readers import CHUNK_BYTES, PART_BYTES, Input, Limits, Part, Scan, excel
 from reviews_parsing.batch.readers.delimited import read_delimited
 from reviews_parsing.batch.readers.json import has_lone_surrogate, read_json, replace_surrogates
-from reviews_parsing.batch.readers.lines import Lines, not_utf8
+from reviews_parsing.batch.readers.lines import Lines, not_utf8, nul_fault
 from reviews_parsing.batch.readers.nesting import NestedLists
 from reviews_parsing.batch.rows import Position, Record, Reject, Row, ValueChunk, english_type, length_fault, type_fault
 from reviews_parsing.errors import DataError
@@ -79,6 +79,7 @@ class RecordReader:
     def _chunk(self, records: Sequence[Record], column: str | None) -> ValueChunk:
         rows: list[Row] = []
         rejects: list[Reject] = []
+        lines: list[int] = []
         for record in records:
             reason = record.reason
             if record.row is not None:
@@ -87,9 +88,10 @@ class RecordReader:
                 reason = reason or (type_fault(record.row, column) if column is not None else "")
                 if not reason:
                     rows.append(record.row)
+                    lines.append(record.position.line)
             if reason:
                 rejects.append(Reject(record.position.line, reason, record.raw))
-        return ValueChunk(self.input.name, rows, rejects)
+        return ValueChunk(self.input.name, rows, rejects, lines)
 
     @contextmanager
     def _records(self, start: Position | None) -> Iterator[tuple[list[str], Iterator[Record]]]:
@@ -192,6 +194,7 @@ class _Summary:
         columns = []
         for name, value_type in self.types.items():
             sample = self._samples.get(name)
+            encoded = sample.encoded_type if sample is not None else ""
             columns.append(
                 Column(
                     pa.field(name, arrow_type(value_type, keep_nulls=True)),
@@ -202,6 +205,7 @@ class _Summary:
                     has_sentences=sample is not None and sample.has_sentences,
                     delimiters=sample.delimiters if sample is not None and is_single else "",
                     is_inferred=True,
+                    encoded=f"{self._name}: '{name}' holds {encoded} as a string in each row" if encoded else "",
                 )
             )
         return columns
@@ -214,7 +218,7 @@ def _read_texts(lines: Lines, encoding: str, start: Position | None) -> Iterator
     for line in lines:
         if line.data.strip():
             fault = length_fault(lines.limits.max_cell) if not line.is_whole else ""
-            fault = fault or not_utf8(line.position, line.data, encoding)
+            fault = fault or not_utf8(line.position, line.data, encoding) or nul_fault(line.data)
             text = line.data.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
             yield Record(line.position, line.data, None if fault else {"text": text}, fault)
 

@@ -258,6 +258,8 @@ def _choose_control(controls: Collection[Any], standard_name: str, action: str) 
 
 def _infer_text_field(entries: Sequence[_Entry]) -> str | None:
     """Return the only field whose texts hold the words of all regions, None if there is no such field."""
+    if any(isinstance(entry.data.get(TEXT), dict | list) for entry in entries):
+        return None  # another field that is long enough need not be the text
     fields = {key for entry in entries for key, value in entry.data.items() if isinstance(value, str)} - {REVIEW_ID}
     for entry in entries:
         regions = [*_results(entry.annotation), *_results(entry.prediction)]
@@ -369,6 +371,10 @@ def _list_min_choices(entry: Mapping[str, Any]) -> list[str]:
 
 def _find_text(data: Mapping[str, Any], text_field: str | None) -> str:
     strings = {key: value for key, value in data.items() if isinstance(value, str) and key != REVIEW_ID}
+    name = text_field or TEXT
+    if isinstance(data.get(name), dict | list):
+        kind = "an object" if isinstance(data[name], dict) else "a list"
+        raise DataError(f"its '{name}' is {kind}, not a string: write the text itself into a field")
     if text_field in strings:
         return strings[str(text_field)]
     if TEXT in strings or len(strings) == 1:
