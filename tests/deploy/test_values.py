@@ -147,6 +147,7 @@ OTHER: dict[str, Any] = {
     "ratio": "0.7",
     "path": "/other",
     "apps": ["other"],
+    "addresses": ["192.0.2.53/32"],
     "pullSecrets": [{"name": "other"}],
     "tolerations": [{"key": "other"}],
     "server": "https://acme.example.com",

@@ -100,6 +100,9 @@ S3 offers addresses of the store itself, which its clients here cannot reach; no
       podSelector:
         matchExpressions:
           - {key: k8s-app, operator: In, values: {{ toJson .Values.network.dns.apps }}}
+    {{- range .Values.network.dns.addresses }}
+    - ipBlock: {cidr: {{ . }}}
+    {{- end }}
   ports:
     - {protocol: UDP, port: 53}
     - {protocol: TCP, port: 53}
