@@ -246,3 +246,13 @@ def test_the_server_may_reach_the_addresses_that_it_is_given() -> None:
     egress = one(untraced, "NetworkPolicy", NAME)["spec"]["egress"]
     assert len(egress) == len(one(manifests, "NetworkPolicy", NAME)["spec"]["egress"]) - 1
     assert not [e for e in container(untraced)["env"] if e["name"].startswith("OTEL_")]
+
+
+def test_mlflow_and_the_collector_of_traces_may_be_outside_the_cluster() -> None:
+    outside = {name: {"cidr": f"203.0.113.{part}/32", "port": 443} for part, name in enumerate(("mlflow", "tracing"))}
+    manifests = rendered("reviews-parsing", "gke", {**RETRAIN, "network": outside})
+    for policy, names in ((NAME, ("mlflow", "tracing")), ("reviews-parsing-retrain", ("mlflow",))):
+        egress = one(manifests, "NetworkPolicy", policy)["spec"]["egress"]
+        for peer in (outside[name] for name in names):
+            rule = {"to": [{"ipBlock": {"cidr": peer["cidr"]}}], "ports": [{"protocol": "TCP", "port": peer["port"]}]}
+            assert rule in egress

@@ -148,6 +148,7 @@ OTHER: dict[str, Any] = {
     "path": "/other",
     "apps": ["other"],
     "addresses": ["192.0.2.53/32"],
+    "cidr": "192.0.2.0/24",
     "pullSecrets": [{"name": "other"}],
     "tolerations": [{"key": "other"}],
     "server": "https://acme.example.com",
