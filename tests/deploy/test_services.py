@@ -572,6 +572,8 @@ def test_mlflow_speaks_tls_and_every_client_trusts_its_certificate(tmp_path: Pat
     (volume,) = server["extraVolumes"]
     assert volume["secret"]["secretName"] == certified["secretName"]
     assert server["service"]["port"] == 443
+    # It answers to every name that it has a certificate for.
+    assert set(certified["dnsNames"]) <= set(server["serverAllowedHosts"])
     # Clients by their addresses; each has a Secret with the authority in its namespace.
     jenkins = yaml.safe_load((DEPLOY / "services/jenkins/values.yaml").read_text(encoding="utf-8"))
     ray = (DEPLOY / "ray" / "rayjob.yaml").read_text(encoding="utf-8")
