@@ -52,6 +52,7 @@ TOOLS: dict[str, Any] = {
         "sources": ["s3://reviews/parsed/"],
         "options": ["--by", "business,month"],
         "storeSecret": "reviews-store",
+        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/report"}},
         "storageClass": "standard-rwo",
     },
 }

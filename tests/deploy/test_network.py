@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import kubernetes_validate
@@ -54,7 +55,10 @@ WORLD: dict[str, tuple[str, dict[str, str]]] = {
     "node-dns": ("kube-system", {"k8s-app": "node-local-dns"}),
     "stranger": ("default", GATEWAY | predictor_labels(NAME)),
     "internet": ("", {}),
+    # With the network of its node, and so no pod to a policy.
+    "host-dns": ("", {}),
 }
+ADDRESSES = {"host-dns": "169.254.20.10"}
 PORTS = [53, 80, 443, 3000, 4317, 5000, 5432, 8000, 8080, 8081, 8082, 8089, 8333, 8888]
 PORTS += [9090, 9093, 9094, 10250, 15012, 15020, 16686]
 
@@ -83,7 +87,9 @@ def _allowed(policies: list[Manifest], direction: str, whose: str, other: str, p
     for rule in (rule for policy in mine for rule in policy["spec"].get(direction.lower(), [])):
         at_port = any(p["port"] == port for p in rule.get("ports", [{"port": port}]))
         known = peers not in rule or any(
-            (
+            _in_block(peer["ipBlock"], other)
+            if "ipBlock" in peer
+            else (
                 _selected(peer["namespaceSelector"], {"kubernetes.io/metadata.name": theirs})
                 if "namespaceSelector" in peer
                 else theirs == policy_namespace(mine)
@@ -94,6 +100,11 @@ def _allowed(policies: list[Manifest], direction: str, whose: str, other: str, p
         if at_port and known:
             return True
     return False
+
+
+def _in_block(block: dict[str, str], other: str) -> bool:
+    assert block.keys() == {"cidr"}
+    return other in ADDRESSES and ip_address(ADDRESSES[other]) in ip_network(block["cidr"])
 
 
 def policy_namespace(policies: list[Manifest]) -> str:
@@ -118,7 +129,7 @@ def test_pods_may_talk_to_those_that_they_need_and_to_nobody_else(environment: s
         and _allowed(policies, "Ingress", target, source, port)
     }
     servers = ("champion", "canary")
-    names = [("dns", 53), ("node-dns", 53)]
+    names = [("dns", 53), ("node-dns", 53), ("host-dns", 53)]
     expected = {
         *(
             (source, *rest)
@@ -235,3 +246,13 @@ def test_the_server_may_reach_the_addresses_that_it_is_given() -> None:
     egress = one(untraced, "NetworkPolicy", NAME)["spec"]["egress"]
     assert len(egress) == len(one(manifests, "NetworkPolicy", NAME)["spec"]["egress"]) - 1
     assert not [e for e in container(untraced)["env"] if e["name"].startswith("OTEL_")]
+
+
+def test_mlflow_and_the_collector_of_traces_may_be_outside_the_cluster() -> None:
+    outside = {name: {"cidr": f"203.0.113.{part}/32", "port": 443} for part, name in enumerate(("mlflow", "tracing"))}
+    manifests = rendered("reviews-parsing", "gke", {**RETRAIN, "network": outside})
+    for policy, names in ((NAME, ("mlflow", "tracing")), ("reviews-parsing-retrain", ("mlflow",))):
+        egress = one(manifests, "NetworkPolicy", policy)["spec"]["egress"]
+        for peer in (outside[name] for name in names):
+            rule = {"to": [{"ipBlock": {"cidr": peer["cidr"]}}], "ports": [{"protocol": "TCP", "port": peer["port"]}]}
+            assert rule in egress

@@ -104,6 +104,9 @@ def test_the_network_policy_lets_the_pods_talk() -> None:
     assert {"to": [among]} in spec["egress"]
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     network = defaults("reviews-parsing")["network"]
+    (names,) = (r["to"] for r in spec["egress"] if {"protocol": "UDP", "port": 53} in r.get("ports", []))
+    assert names[0]["podSelector"]["matchExpressions"][0]["values"] == network["dns"]["apps"]
+    assert [peer["ipBlock"]["cidr"] for peer in names[1:]] == network["dns"]["addresses"]
     mlflow = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": network["mlflow"]["namespace"]}}}
     mlflow |= {"podSelector": {"matchLabels": network["mlflow"]["podLabels"]}}
     assert {"to": [mlflow], "ports": [{"protocol": "TCP", "port": network["mlflow"]["port"]}]} in spec["egress"]

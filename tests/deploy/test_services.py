@@ -127,7 +127,8 @@ def test_releases_come_in_an_order_that_exists(releases: list[Values]) -> None:
     # cert-manager does not start before the kinds of Gateway API are there, which come with Istio's.
     assert "istio-system/istio-base" in graph["cert-manager/cert-manager"]
     # Whoever brings a monitor or a certificate comes after what knows these kinds.
-    for name, kind in (("prometheus", "cert-manager"), ("grafana", "prometheus"), ("ingress", "prometheus")):
+    brought = [("prometheus", "cert-manager"), *((name, "prometheus") for name in ("grafana", "ingress", "jaeger"))]
+    for name, kind in brought:
         release = named(releases, name)
         assert any(need.endswith(f"/{kind}") for need in graph[f"{release['namespace']}/{name}"])
     assert {r["labels"]["tier"] for r in releases} == {"platform", "application"}
@@ -166,6 +167,17 @@ def test_our_charts_make_sound_manifests_of_what_the_list_gives_them(releases: l
     assert manifests
     for manifest in manifests:
         validate(manifest)
+
+
+@needs_schemas
+def test_prometheus_watches_jaeger(releases: list[Values]) -> None:
+    values = values_of(named(releases, "jaeger"))
+    (monitor,) = (extra for extra in values["extraObjects"] if extra["kind"] == "ServiceMonitor")
+    validate(monitor)
+    # As chart 4.11.1 names the Service's port for the metrics of Jaeger itself, which is always 8888.
+    assert [endpoint["port"] for endpoint in monitor["spec"]["endpoints"]] == ["internal-metrics"]
+    (reader,) = values["userconfig"]["service"]["telemetry"]["metrics"]["readers"]
+    assert reader["pull"]["exporter"]["prometheus"] == {"host": "0.0.0.0", "port": 8888}
 
 
 def test_what_the_door_leads_to_is_what_the_list_makes(releases: list[Values]) -> None:
@@ -536,6 +548,8 @@ def test_mlflow_speaks_tls_and_every_client_trusts_its_certificate(tmp_path: Pat
     (volume,) = server["extraVolumes"]
     assert volume["secret"]["secretName"] == certified["secretName"]
     assert server["service"]["port"] == 443
+    # It answers to every name that it has a certificate for.
+    assert set(certified["dnsNames"]) <= set(server["serverAllowedHosts"])
     # Clients by their addresses; each has a Secret with the authority in its namespace.
     jenkins = yaml.safe_load((DEPLOY / "services/jenkins/values.yaml").read_text(encoding="utf-8"))
     ray = (DEPLOY / "ray" / "rayjob.yaml").read_text(encoding="utf-8")

@@ -94,6 +94,20 @@ def test_the_report_is_a_command_of_ours_that_writes_to_its_volume() -> None:
     assert "envFrom" not in report(manifests(anywhere))["containers"][0]
 
 
+def test_the_report_has_an_identity_for_the_store_and_reaches_what_gives_its_tokens() -> None:
+    buckets = {**TOOLS, "report": {**TOOLS["report"], "sources": ["gs://reviews/parsed/"], "storeSecret": ""}}
+    for extra, metadata in ((TOOLS, False), (buckets, True)):
+        found = manifests(extra)
+        account = one(found, "ServiceAccount", report(found)["serviceAccountName"])
+        assert account["metadata"]["annotations"] == TOOLS["report"]["serviceAccount"]["annotations"]
+        assert account["automountServiceAccountToken"] is False
+        egress = one(found, "NetworkPolicy", "reviews-parsing-report")["spec"]["egress"]
+        # https://cloud.google.com/kubernetes-engine/docs/how-to/workload-identity: Dataplane V2, then others.
+        for address, port in (("169.254.169.254", 80), ("169.254.169.252", 988)):
+            to = [{"ipBlock": {"cidr": f"{address}/32"}}]
+            assert ({"to": to, "ports": [{"protocol": "TCP", "port": port}]} in egress) == metadata
+
+
 def test_an_option_that_does_not_exist_is_noticed() -> None:
     with pytest.raises(Exception, match="No such option"):
         parsed(["insights", "s3://reviews/parsed/", "--no-such-option"])

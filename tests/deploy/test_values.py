@@ -147,6 +147,8 @@ OTHER: dict[str, Any] = {
     "ratio": "0.7",
     "path": "/other",
     "apps": ["other"],
+    "addresses": ["192.0.2.53/32"],
+    "cidr": "192.0.2.0/24",
     "pullSecrets": [{"name": "other"}],
     "tolerations": [{"key": "other"}],
     "server": "https://acme.example.com",

@@ -84,12 +84,16 @@ S3 offers addresses of the store itself, which its clients here cannot reach; no
 {{- toJson $repositories -}}
 {{- end }}
 
-{{/* Pods by namespace and labels, as a network policy's peer. */}}
+{{/* Pods by namespace and labels, or addresses outside the cluster, as a network policy's peer. */}}
 {{- define "reviews-parsing.peer" -}}
+{{- if .cidr }}
+- ipBlock: {cidr: {{ .cidr }}}
+{{- else }}
 - namespaceSelector:
     matchLabels: {kubernetes.io/metadata.name: {{ .namespace }}}
   podSelector:
     matchLabels: {{- toYaml .podLabels | nindent 6 }}
+{{- end }}
 {{- end }}
 
 {{/* Queries of DNS, as a network policy's rule of egress. */}}
@@ -100,6 +104,9 @@ S3 offers addresses of the store itself, which its clients here cannot reach; no
       podSelector:
         matchExpressions:
           - {key: k8s-app, operator: In, values: {{ toJson .Values.network.dns.apps }}}
+    {{- range .Values.network.dns.addresses }}
+    - ipBlock: {cidr: {{ . }}}
+    {{- end }}
   ports:
     - {protocol: UDP, port: 53}
     - {protocol: TCP, port: 53}
