@@ -16,7 +16,7 @@
 # make kind-up         the whole system on a local Kind cluster; kind-down deletes it, kind-logins shows who may come in
 # make gke-up ENV=dev  the same on GKE, after terraform apply: deploy/gke/README.md
 # make pretrained  train the model that ships, in hours; more texts without labels: UNLABELLED="FILE ..." SOURCES="licence"
-# make pretrained-fast  train the smaller model that ships, which imitates it, in two hours; with the same variables
+# make pretrained-fast  train the smaller model that ships, which imitates it, in an hour; with the same variables
 # make dashboards  write Grafana's dashboards anew from scripts/dashboards.py
 
 PYTHON ?= python3

@@ -22,7 +22,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 BUILD = PROJECT / "build" / "pretrained"
 LIMITS = {"model": 25e6, "checkpoint": 22e6, "fast": 12e6}
-FAST_STUDENT = "layers=3,feed-forward=768,texts=300000"
+FAST_STUDENT = "layers=3,feed-forward=768"
 NOTE = """
 ## Unlabelled text
 Besides the labelled corpus it learnt from {count:,} texts without labels, which teachers labelled: {sources}.{student}
