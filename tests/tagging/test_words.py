@@ -51,6 +51,11 @@ def test_words_of_examples(text: str, expected: list[str]) -> None:
     assert [text[start:end] for start, end in words(text)] == expected
 
 
+@given(st.text(st.characters(max_codepoint=127), max_size=200))
+def test_words_of_ascii_are_those_beside_other_characters(text: str) -> None:
+    assert words(text) == words(f"{text} \u00e9")[:-1]
+
+
 @given(any_text, st.data())
 def test_covering_finds_exactly_the_words_that_a_span_touches(text: str, data: st.DataObject) -> None:
     bounds = words(text)

@@ -6,6 +6,7 @@ spaces, and one grapheme of anything else but white space, so that an emoji is n
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 MAX_TOKENS_PER_WORD = 32
 # Longer words are not corrected for elongation ("gooood").
 MAX_ELONGATED_CHARACTERS = 32
+# The words of ASCII, where each grapheme is a character: a simpler pattern, three times as fast.
+_ASCII_WORD = re.compile(r"\w+|[^\w\s\x1c-\x1f]", re.ASCII)
 
 
 @cache
@@ -43,7 +46,8 @@ def _split(text: str) -> tuple[list[tuple[int, int]], list[str]]:
     """Return the bounds of each word and its normalised form, including a preceding space."""
     surface = normalise(text)
     normalised = text if surface is None else surface.text
-    spans = [match.span() for match in _pattern().finditer(normalised)]
+    pattern = _ASCII_WORD if normalised.isascii() else _pattern()
+    spans = [match.span() for match in pattern.finditer(normalised)]
     # Byte-level vocabularies distinguish words with and without a preceding space.
     forms = [normalised[s - 1 : e] if s and normalised[s - 1].isspace() else normalised[s:e] for s, e in spans]
     if "&" in normalised:
