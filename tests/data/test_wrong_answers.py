@@ -55,7 +55,7 @@ def test_texts_that_are_objects_as_strings_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("text", "kind"), [({"en": "Nice soup"}, "an object"), (["Nice soup"], "a list")])
 def test_another_field_does_not_replace_a_text_that_is_no_string(tmp_path: Path, text: object, kind: str) -> None:
-    region = {"id": "r", "from_name": "label", "to_name": "text", "type": "labels"}
+    region: dict[str, Any] = {"id": "r", "from_name": "label", "to_name": "text", "type": "labels"}
     region |= {"value": {"start": 5, "end": 9, "labels": ["FOOD"]}}
     task = {"data": {"text": text, "author": "A. Tester, London"}, "annotations": [{"result": [region]}]}
     (tmp_path / "x.json").write_text(json.dumps([task]), encoding="utf-8")
