@@ -12,6 +12,7 @@ def test_public_names() -> None:
         "check",
         "check_dataset",
         "check_labelled",
+        "check_offsets",
         "check_own_format",
         "compute_digest",
         "compute_statistics",

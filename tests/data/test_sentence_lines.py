@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from reviews_parsing import data
+from reviews_parsing.data import LabelWarning
 from reviews_parsing.errors import DataError
 
 
@@ -140,10 +141,6 @@ def test_acos_is_recognised_by_any_line(tmp_path: Path, content: str) -> None:
             ("B-FOOD#positive", "I-FOOD#positive", "B-DRINK#negative"),
             [("FOOD", "plum tart", "positive", None), ("DRINK", "tea", "negative", None)],
         ),
-        (
-            ("B-FOOD-POS", "E-FOOD-POS", "S-DRINK"),
-            [("FOOD-POS", "plum tart", None, None), ("DRINK", "tea", None, None)],
-        ),
     ],
 )
 def test_polarities_in_the_names_of_all_tags_are_polarities(
@@ -151,6 +148,13 @@ def test_polarities_in_the_names_of_all_tags_are_polarities(
 ) -> None:
     lines = "\n".join(f"{token} {tag}" for token, tag in zip(("plum", "tart", "tea"), tags, strict=True))
     assert labels(tmp_path, lines + "\n", "x.conll") == expected
+
+
+def test_polarities_in_the_names_of_some_tags_are_named(tmp_path: Path) -> None:
+    lines = "plum B-FOOD-POS\ntart E-FOOD-POS\ntea S-DRINK\n"
+    with pytest.warns(LabelWarning, match=r"the category of 1 of 2 labels \('FOOD-POS'\), as 'DRINK' holds none"):
+        found = labels(tmp_path, lines, "x.conll")
+    assert found == [("FOOD-POS", "plum tart", None, None), ("DRINK", "tea", None, None)]
 
 
 def test_tags_of_nested_labels_are_refused(tmp_path: Path) -> None:
