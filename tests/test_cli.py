@@ -141,7 +141,9 @@ def test_the_layout_is_printed_and_set_by_options(with_champion: Path, tmp_path:
     options = ("--delimiter", ";", "--encoding", "latin-1", "--no-header", "--skip-lines", "3")
     code, out, err = run("parse", "in.csv", *options, "--text-column", "column_2", cwd=tmp_path)
     assert code == 0, err
-    assert err == "in.csv: CSV, iso8859-1, delimiter ';', no header, texts in 'column_2'\n"
+    layout, warning = err.splitlines()
+    assert layout == "in.csv: CSV, iso8859-1, delimiter ';', no header, texts in 'column_2'"
+    assert "1 text holds characters of a wrong encoding (first: '\\x92' for '\u2019' in in.csv:4)" in warning
     assert json.loads(out.splitlines()[0])["column_1"] == "1"
     (tmp_path / "in.json").write_text(json.dumps({"name": "Uno", "reviews": [{"body": "Nice soup"}] * 3}))
     assert "--records reviews" in refused("parse", "in.json", cwd=tmp_path)
