@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.serving.clients import Client, ClientIdentity, current_client
 from reviews_parsing.serving.fair_queue import MAX_FINE, MAX_IDLE_MEMBERS, FairQueue, _Turns
-from reviews_parsing.serving.queue import BATCH_TEXTS, ParsedPart, ParseQueue
+from reviews_parsing.serving.queue import BATCH_TEXTS, PART_TEXTS, ParsedPart, ParseQueue
 from reviews_parsing.settings import Settings
 
 from .test_queue import BLOCKER, WINDOW, Clock, FakeParser, blocked, queue_of
@@ -64,14 +64,14 @@ def test_turns_are_measured_in_work_not_in_requests() -> None:
     async def check() -> None:
         with queue_of(parser) as queue:
             blocker = await blocked(queue, parser)
-            tasks = await sent(queue, HEAVY, *[["heavy"] * BATCH_TEXTS] * 4)
-            tasks += await sent(queue, LIGHT, *[["light"]] * 2 * BATCH_TEXTS)
+            tasks = await sent(queue, HEAVY, *[["heavy"] * PART_TEXTS] * 4)
+            tasks += await sent(queue, LIGHT, *[["light"]] * 2 * PART_TEXTS)
             parser.gate.set()
             await asyncio.gather(blocker, *tasks)
-        for end in range(BATCH_TEXTS, 4 * BATCH_TEXTS, BATCH_TEXTS):
+        for end in range(PART_TEXTS, 4 * PART_TEXTS, PART_TEXTS):
             begin = order(parser)[:end]
-            assert abs(begin.count("heavy") - begin.count("light")) <= BATCH_TEXTS
-        assert order(parser)[: BATCH_TEXTS - 1] == ["light"] * (BATCH_TEXTS - 1)
+            assert abs(begin.count("heavy") - begin.count("light")) <= PART_TEXTS
+        assert order(parser)[: PART_TEXTS - 1] == ["light"] * (PART_TEXTS - 1)
 
     asyncio.run(check())
 
@@ -236,14 +236,14 @@ def test_a_request_that_its_client_abandons_is_charged() -> None:
     async def check() -> None:
         with queue_of(parser) as queue:
             blocker = await blocked(queue, parser)
-            for abandoned in await sent(queue, HEAVY, *[["abandoned"] * BATCH_TEXTS] * 3):
+            for abandoned in await sent(queue, HEAVY, *[["abandoned"] * PART_TEXTS] * 3):
                 abandoned.cancel()
                 await asyncio.gather(abandoned, return_exceptions=True)
             tasks = await sent(queue, HEAVY, ["heavy"])
-            tasks += await sent(queue, LIGHT, *[["light"]] * 2 * BATCH_TEXTS)
+            tasks += await sent(queue, LIGHT, *[["light"]] * 2 * PART_TEXTS)
             parser.gate.set()
             await asyncio.gather(blocker, *tasks)
-        assert order(parser) == ["light"] * 2 * BATCH_TEXTS + ["heavy"]
+        assert order(parser) == ["light"] * 2 * PART_TEXTS + ["heavy"]
 
     asyncio.run(check())
 

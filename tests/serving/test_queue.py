@@ -18,6 +18,7 @@ from reviews_parsing.schema import ParsedReview
 from reviews_parsing.serving.queue import (
     BATCH_TEXTS,
     PAGE_TOKENS,
+    PART_TEXTS,
     SLICE_TOKENS,
     ParsedPart,
     ParseQueue,
@@ -135,11 +136,12 @@ def test_later_parts_of_a_long_request_wait_for_short_requests() -> None:
     async def check() -> None:
         with queue_of(parser) as queue:
             blocker = await blocked(queue, parser)
-            tasks = await queued(queue, ["long"] * (2 * BATCH_TEXTS), ["short"])
+            tasks = await queued(queue, ["long"] * (4 * PART_TEXTS), ["short"])
             parser.gate.set()
             await asyncio.gather(blocker, *tasks)
         batches = [texts for texts, _ in parser.calls[1:]]
-        assert batches == [("long",) * BATCH_TEXTS, ("short",), ("long",) * BATCH_TEXTS]
+        expected = [("long",) * PART_TEXTS + ("short",), ("long",) * 2 * PART_TEXTS, ("long",) * PART_TEXTS]
+        assert batches == expected
 
     asyncio.run(check())
 

@@ -36,8 +36,10 @@ from reviews_parsing.serving.fair_queue import FairQueue
 
 # Phases of a batch.
 PHASES = ("tokenize", "predict", "decode-spans")
-# Limits of a batch in texts and estimated tokens. A longer text is encoded in slices of about SLICE_TOKENS.
-BATCH_TEXTS, BATCH_TOKENS, SLICE_TOKENS = 64, 4_000, 512
+# Limits of a batch in texts and estimated tokens, and of a part of a request: half a batch, so that a long request
+# leaves room for others. A text longer than a part is encoded in slices of about SLICE_TOKENS.
+BATCH_TEXTS, BATCH_TOKENS = 64, 4_000
+PART_TEXTS, PART_TOKENS, SLICE_TOKENS = 32, 2_000, 512
 # Work is counted in pages: one for each text, and one more for each PAGE_TOKENS tokens.
 PAGE_TOKENS = 125
 SLICE_PAGES = 1 + SLICE_TOKENS // PAGE_TOKENS
@@ -116,7 +118,7 @@ class _Part:
     @property
     def is_long(self) -> bool:
         """True if the part is a single text that is encoded in slices."""
-        return self.tokens > BATCH_TOKENS
+        return self.tokens > PART_TOKENS
 
     @property
     def turn_and_rest(self) -> tuple[int, int]:
@@ -222,7 +224,7 @@ class ParseQueue:
         loop = asyncio.get_running_loop()
         request = _Request(client, next(self._numbers))
         # A request without texts is a batch too.
-        split = list(batches(texts, BATCH_TEXTS, BATCH_TOKENS, estimate_tokens)) or [[]]
+        split = list(batches(texts, PART_TEXTS, PART_TOKENS, estimate_tokens)) or [[]]
         queued = self._clock()
         request.parts = [_Part(request, part, loop.create_future(), queued) for part in split]
         with self._changed:
