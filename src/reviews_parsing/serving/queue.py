@@ -181,7 +181,7 @@ class ParseQueue:
         self._numbers = itertools.count()
         # Pages that the worker parses.
         self._running = 0
-        # Seconds and pages of the last batches. A page of a large batch takes less time than a small batch of one.
+        # Seconds and pages of the last batches together: a page takes less time in a large batch.
         self._busy, self._pages = SECONDS_PER_PAGE * FIRST_PAGES, float(FIRST_PAGES)
         self._is_idle = False
         self._changed = Condition()
@@ -266,7 +266,7 @@ class ParseQueue:
         first, later = self._queue.pages
         # The time until the worker is free, and then until the requests ahead have had their turn.
         pages = self._running + (max(first, later) if is_long else first)
-        if (self._is_idle and not len(self._queue)) or pages * self._busy / self._pages < self._max_wait:
+        if (self._is_idle and not self._queue) or pages * self._busy / self._pages < self._max_wait:
             return None
         return is_long and later > first
 
