@@ -151,8 +151,7 @@ def test_a_text_of_a_megabyte_is_parsed_to_its_end(parser: AspectParser) -> None
 @quick
 @given(st.lists(st.integers(1, 700), max_size=40), st.integers(1, 4))
 def test_each_piece_is_in_one_batch_within_the_limits(champion_folder: Path, lengths: list[int], threads: int) -> None:
-    encoder = Encoder(champion_folder / "model.onnx", threads)
-    batches = list(encoder.batches(lengths))
+    batches = list(Encoder(champion_folder / "model.onnx", 1).batches(lengths, threads))
     assert sorted(number for batch in batches for number in batch) == list(range(len(lengths)))
     for batch in batches:
         longest = max(lengths[n] for n in batch)

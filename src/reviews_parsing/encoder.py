@@ -49,7 +49,7 @@ class Logits(NamedTuple):
 
 
 class Encoder:
-    """Thread-safe model from an ONNX file. With one thread it runs in the caller's thread."""
+    """Thread-safe model from an ONNX file."""
 
     def __init__(self, model: Path, threads: int, engine: str = "onnxruntime") -> None:
         self._engine = engines.load(model, engine)
@@ -61,8 +61,12 @@ class Encoder:
         """Name of the engine."""
         return self._engine.name
 
-    def submit(self, pieces: Sequence[Piece]) -> Callable[[], Logits]:
-        """Start encoding `pieces` and return a function that waits for their logits."""
+    def submit(self, pieces: Sequence[Piece], threads: int | None = None) -> Callable[[], Logits]:
+        """Start encoding `pieces` in up to `threads` threads, and return a function that waits for their logits.
+
+        With one thread, that of the caller, they are encoded before it returns.
+        """
+        threads = min(threads or self._threads, self._threads)
         counts = np.array([len(piece.positions) for piece in pieces], dtype=np.int64)
         ends = np.cumsum(counts)
         starts = ends - counts
@@ -87,9 +91,9 @@ class Encoder:
             for name, output in outputs.items():
                 gathered[name][words] = output[rows, positions]
 
-        batches = list(self.batches([len(piece.ids) for piece in pieces]))
+        batches = list(self.batches([len(piece.ids) for piece in pieces], threads))
         futures = []
-        if self._pool and len(batches) > 1:
+        if self._pool and threads > 1 and len(batches) > 1:
             futures = [self._pool.submit(run, batch) for batch in batches]
         else:
             for batch in batches:
@@ -104,9 +108,9 @@ class Encoder:
 
         return logits
 
-    def batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+    def batches(self, lengths: Sequence[int], threads: int) -> Iterator[list[int]]:
         """Yield the indices of pieces that share a batch, longest first; batches are small enough for all threads."""
-        budget = min(MAX_BATCH_TOKENS, max(MIN_BATCH_TOKENS, sum(lengths) // self._threads))
+        budget = min(MAX_BATCH_TOKENS, max(MIN_BATCH_TOKENS, sum(lengths) // threads))
         batch: list[int] = []
         longest = padding = 0
         for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):

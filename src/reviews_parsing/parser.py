@@ -208,9 +208,9 @@ class AspectParser:
         lines = np.unique(np.concatenate([first, np.array(inner_lines, np.int64)]))
         return Prepared(texts, tokenized, pieces, first, lines, np.array(address_words, np.int64))
 
-    def encode(self, prepared: Prepared) -> Logits:
-        """Return the logits of `prepared`."""
-        return self._encoder.submit(prepared.pieces)()
+    def encode(self, prepared: Prepared, threads: int | None = None) -> Logits:
+        """Return the logits of `prepared`, encoded in up to `threads` threads, by default all."""
+        return self._encoder.submit(prepared.pieces, threads)()
 
     def embeddings(self, prepared: Prepared, logits: Logits) -> Floats:
         """Return the mean embedding of each text, shape [texts, k], zeros for texts without words.

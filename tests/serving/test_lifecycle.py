@@ -185,7 +185,7 @@ from reviews_parsing import AspectParser
 from reviews_parsing.serving.queue import ParseQueue
 
 async def leave():
-    queue = ParseQueue(AspectParser(pathlib.Path(sys.argv[1]), 2), max_wait=60)
+    queue = ParseQueue(AspectParser(pathlib.Path(sys.argv[1]), 2), threads=2, max_wait=60)
     request = asyncio.create_task(queue.run(["Rude waiter. " * 60] * 40))
     await asyncio.sleep(float(sys.argv[2]))
     assert not request.done()

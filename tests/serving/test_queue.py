@@ -19,6 +19,7 @@ from reviews_parsing.serving.queue import (
     BATCH_TEXTS,
     PAGE_TOKENS,
     PART_TEXTS,
+    PART_TOKENS,
     SLICE_TOKENS,
     ParsedPart,
     ParseQueue,
@@ -52,6 +53,7 @@ class FakeParser:
     entered: Event = field(default_factory=Event)
     # Texts of each call of the encoder, with the number of windows.
     calls: list[tuple[tuple[str, ...], int]] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
 
     def prepare(self, texts: list[str]) -> Prepared:
         pieces = []
@@ -61,7 +63,8 @@ class FakeParser:
         empty = np.zeros(0, np.int64)
         return Prepared(texts, [], pieces, empty, empty, empty)
 
-    def encode(self, prepared: Prepared) -> Logits:
+    def encode(self, prepared: Prepared, threads: int) -> Logits:
+        self.threads.append(threads)
         self.calls.append((tuple(text[:20] for text in prepared.texts), len(prepared.pieces)))
         if BLOCKER in prepared.texts:
             self.entered.set()
@@ -78,8 +81,10 @@ class FakeParser:
 
 
 @contextmanager
-def queue_of(parser: FakeParser, max_wait: float = 60.0, **options: object) -> Iterator[ParseQueue]:
-    queue = ParseQueue(parser, max_wait, clock=parser.clock, **options)  # type: ignore[arg-type]
+def queue_of(
+    parser: FakeParser, max_wait: float = 60.0, threads: int = 1, **options: object
+) -> Iterator[ParseQueue]:
+    queue = ParseQueue(parser, threads, max_wait, clock=parser.clock, **options)  # type: ignore[arg-type]
     try:
         yield queue
     finally:
@@ -114,6 +119,25 @@ def test_requests_that_wait_share_a_batch_and_keep_their_order() -> None:
         assert [texts for texts, _ in parser.calls] == [(BLOCKER,), ("a", "b", "c", "d")]
 
     asyncio.run(check())
+
+
+def test_a_worker_encodes_in_its_own_thread_and_those_of_idle_workers() -> None:
+    parser = FakeParser(Clock())
+
+    async def check() -> None:
+        with queue_of(parser, threads=3) as queue:
+            # The threads have started, and wait.
+            while 3 not in parser.threads:
+                await queue.run(["alone"])
+            blocker = await blocked(queue, parser)
+            while 2 not in parser.threads:
+                await queue.run(["beside a busy worker"])
+            assert not blocker.done()
+            parser.gate.set()
+            await blocker
+        assert set(parser.threads[parser.calls.index(((BLOCKER,), 1)) + 1 :]) <= {1, 2}
+
+    asyncio.run(asyncio.wait_for(check(), 60))
 
 
 def test_a_batch_holds_no_more_texts_than_its_limit() -> None:
@@ -200,7 +224,7 @@ def test_admission_counts_tokens() -> None:
                 assert refused.value.status == 503
             # Many texts that are not sliced hold up single reviews.
             for _ in range(2):
-                waiting += await queued(queue, ["!" * 1900])
+                waiting += await queued(queue, ["!" * (PART_TOKENS - 10)])
             with pytest.raises(RequestRefused, match="later"):
                 queue.admit()
             parser.gate.set()

@@ -1,8 +1,8 @@
-"""Queue of parse requests: a worker thread takes them in batches, and requests that would wait too long are shed.
+"""Queue of parse requests: worker threads take them in batches, and requests that would wait too long are shed.
 
-An idle worker takes the waiting requests, up to a batch, without a delay; under load the batches grow. The encoder
-divides a batch among the cores: one large batch has less padding than a small one for each core. A long request
-is split into parts, and a long text is encoded in slices of its windows. Later parts and slices have a lower priority
+An idle worker takes the waiting requests, up to a batch, without a delay; under load the batches grow. While other
+workers are idle, the encoder divides a batch among their cores; while all have work, each encodes a batch of its own, so
+that one tokenizes or decodes while another encodes. A long request is split into parts, and a long text is encoded in slices of its windows. Later parts and slices have a lower priority
 than first parts, so that long requests do not delay short ones. Batches are composed of the requests of all clients in
 turn, and when the queue is full, a request of the client with most work waiting is shed.
 """
@@ -38,16 +38,16 @@ from reviews_parsing.serving.fair_queue import FairQueue
 PHASES = ("tokenize", "predict", "decode-spans")
 # Limits of a batch in texts and estimated tokens, and of a part of a request: half a batch, so that a long request
 # leaves room for others. A text longer than a part is encoded in slices of about SLICE_TOKENS.
-BATCH_TEXTS, BATCH_TOKENS = 64, 4_000
-PART_TEXTS, PART_TOKENS, SLICE_TOKENS = 32, 2_000, 512
+BATCH_TEXTS, BATCH_TOKENS = 48, 3_000
+PART_TEXTS, PART_TOKENS, SLICE_TOKENS = 24, 1_500, 512
 # Work is counted in pages: one for each text, and one more for each PAGE_TOKENS tokens.
 PAGE_TOKENS = 125
 SLICE_PAGES = 1 + SLICE_TOKENS // PAGE_TOKENS
 LETTERS_PER_TOKEN = 4
-# First estimate of the time that a page takes, its weight in pages, and the share by which a batch reduces the weight
+# First estimate of the time that a page takes a worker, its weight in pages, and the share by which a batch reduces the weight
 # of the batches before it.
 SECONDS_PER_PAGE, FIRST_PAGES, SMOOTHING = 0.005, 10, 0.1
-# Niceness of the worker and, inherited, of the threads of its encoder: the event loop goes first, so that shed requests
+# Niceness of the workers and, inherited, of the threads of the encoder: the event loop goes first, so that shed requests
 # are answered at once.
 NICE = 5
 # Number of the parameter in malloc.h, and the size of a block that is smaller than the tables of a model.
@@ -122,7 +122,7 @@ class _Part:
 
     @property
     def turn_and_rest(self) -> tuple[int, int]:
-        """Pages until the worker looks at the queue again, and pages that remain then."""
+        """Pages until a worker looks at the queue again, and pages that remain then."""
         remaining = self.progress.remaining_pages if self.progress else self.pages
         turn = min(remaining, SLICE_PAGES) if self.is_long else remaining
         return turn, remaining - turn
@@ -154,7 +154,7 @@ class _Batch:
 
 
 class ParseQueue:
-    """Parses requests in a thread. Thread-safe.
+    """Parses requests in `threads` threads, at least one. Thread-safe.
 
     `max_wait` is the longest expected wait, in seconds, of a request that is admitted. `on_batch` is called after each
     batch, and `on_answer` once its requests are answered. `on_shed` is called for each request that is shed, with True
@@ -164,6 +164,7 @@ class ParseQueue:
     def __init__(
         self,
         parser: AspectParser,
+        threads: int,
         max_wait: float,
         on_batch: Callable[[BatchTiming], None] = lambda batch: None,
         on_answer: Callable[[Prepared, Logits, list[ParsedReview]], None] = lambda prepared, logits, reviews: None,
@@ -171,6 +172,7 @@ class ParseQueue:
         on_shed: Callable[[bool], None] = lambda displaced: None,
     ) -> None:
         self._parser = parser
+        self._threads = threads
         self._max_wait = max_wait
         self._on_batch = on_batch
         self._on_answer = on_answer
@@ -179,15 +181,16 @@ class ParseQueue:
         # Later work is that of parts after a request's first, and of later slices.
         self._queue: FairQueue[_Part] = FairQueue()
         self._numbers = itertools.count()
-        # Pages that the worker parses.
+        # Pages that the workers parse.
         self._running = 0
         # Seconds and pages of the last batches together: a page takes less time in a large batch.
         self._busy, self._pages = SECONDS_PER_PAGE * FIRST_PAGES, float(FIRST_PAGES)
-        self._is_idle = False
+        self._idle = 0
         self._changed = Condition()
         self._closed = self._ended = False
-        self._worker = Thread(target=self._serve, name="parse", daemon=True)
-        self._worker.start()
+        self._workers = [Thread(target=self._serve, name=f"parse-{i}", daemon=True) for i in range(threads)]
+        for worker in self._workers:
+            worker.start()
         _queues.add(self)
 
     @property
@@ -197,8 +200,8 @@ class ParseQueue:
 
     @property
     def alive(self) -> bool:
-        """True unless the worker thread has died."""
-        return self._closed or self._worker.is_alive()
+        """True unless a worker thread has died."""
+        return self._closed or all(worker.is_alive() for worker in self._workers)
 
     def admit(self, client: Client = UNKNOWN) -> None:
         """Raise RequestRefused (503) if a single review of `client` would be shed now."""
@@ -231,7 +234,7 @@ class ParseQueue:
             self._make_room(request)
             for turn, part in enumerate(request.parts):
                 self._push(part, later=turn > 0)
-            self._changed.notify()
+            self._changed.notify(len(request.parts))
         try:
             for part in request.parts:
                 yield await part.future
@@ -243,18 +246,19 @@ class ParseQueue:
                         self._queue.fine(client, part.pages, later=turn > 0)
 
     def close(self) -> None:
-        """Accept no more requests; the thread ends when those in the queue are answered."""
+        """Accept no more requests; the threads end when those in the queue are answered."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Drop the waiting requests, and wait until the thread has ended."""
+        """Drop the waiting requests, and wait until the threads have ended."""
         with self._changed:
             self._ended = True
             self._queue.clear()
         self.close()
-        self._worker.join()
+        for worker in self._workers:
+            worker.join()
 
     def _full_class(self, is_long: bool) -> bool | None:
         """Return the class of work, first or later, of which too much is waiting; None if there is room for a request.
@@ -264,9 +268,9 @@ class ParseQueue:
         if self._closed:
             raise RequestRefused("this version is no longer served; try again", HTTPStatus.SERVICE_UNAVAILABLE)
         first, later = self._queue.pages
-        # The time until the worker is free, and then until the requests ahead have had their turn.
-        pages = self._running + (max(first, later) if is_long else first)
-        if (self._is_idle and not self._queue) or pages * self._busy / self._pages < self._max_wait:
+        # The time until the workers are free, and then until the requests ahead have had their turn.
+        pages = (self._running + (max(first, later) if is_long else first)) / self._threads
+        if self._idle > len(self._queue) or pages * self._busy / self._pages < self._max_wait:
             return None
         return is_long and later > first
 
@@ -298,30 +302,33 @@ class ParseQueue:
 
     def _serve(self) -> None:
         lower_priority()
-        while batch := self._take():
-            self._running = sum(part.turn_and_rest[0] for part in batch.parts)
+        while taken := self._take():
+            batch, pages, threads = taken
             try:
-                is_complete = self._advance(batch)
+                is_complete = self._advance(batch, threads)
                 if is_complete:
                     self._complete(batch)
                 else:
                     self._continue(batch)
             except Exception as error:  # reported to the callers; the thread goes on
                 _deliver(batch.parts, error)
-            finally:
-                self._running = 0
+            with self._changed:
+                self._running -= pages
 
-    def _take(self) -> _Batch | None:
-        """Return the next batch; None when it is time to end."""
+    def _take(self) -> tuple[_Batch, int, int] | None:
+        """Return the next batch, the pages of its turn and the number of threads for it; None when it is time to end."""
         with self._changed:
             while True:
                 if part := self._queue.take():
-                    return part.progress or self._filled(part)
+                    batch = part.progress or self._filled(part)
+                    pages = sum(part.turn_and_rest[0] for part in batch.parts)
+                    self._running += pages
+                    return batch, pages, 1 + self._idle
                 if self._closed:
                     return None
-                self._is_idle = True
+                self._idle += 1
                 self._changed.wait()
-                self._is_idle = False
+                self._idle -= 1
 
     def _filled(self, part: _Part) -> _Batch:
         """Return a batch of `part` and of the next ones that fit."""
@@ -349,8 +356,8 @@ class ParseQueue:
                 self._push(part, later=True)
                 self._changed.notify()
 
-    def _advance(self, batch: _Batch) -> bool:
-        """Tokenize a new batch, and encode the next slice of its windows. Return whether all are encoded."""
+    def _advance(self, batch: _Batch, threads: int) -> bool:
+        """Tokenize a new batch, and encode the next slice of its windows in `threads` threads. Return whether all are."""
         begin = self._clock()
         if batch.prepared is None:
             batch.prepared = self._parser.prepare([text for part in batch.parts for text in part.texts])
@@ -361,7 +368,7 @@ class ParseQueue:
             ends = itertools.accumulate(len(piece.ids) for piece in pieces[first:])
             # A text of characters that the tokenizer drops has no windows, however long it is.
             stop = min(stop, first + max(1, sum(1 for _ in itertools.takewhile(lambda end: end <= SLICE_TOKENS, ends))))
-        batch.logits.append(self._parser.encode(replace(batch.prepared, pieces=pieces[first:stop])))
+        batch.logits.append(self._parser.encode(replace(batch.prepared, pieces=pieces[first:stop]), threads))
         batch.encoded_windows = stop
         batch.busy += self._clock() - begin
         return stop == len(pieces)

@@ -22,6 +22,7 @@ from mlserver.types import (
     ResponseOutput,
 )
 
+from reviews_parsing.cores import usable_cores
 from reviews_parsing.encoder import Logits
 from reviews_parsing.errors import RequestRefused
 from reviews_parsing.parser import AspectParser, Prepared
@@ -73,7 +74,8 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         """Load the model and let it answer once. Raises ModelError if it is damaged."""
         settings, folder = Settings(), Path(self.settings.parameters.uri)
         map_large_blocks()
-        parser = await asyncio.to_thread(AspectParser, folder, settings.threads, settings.engine)
+        threads = settings.threads or usable_cores()
+        parser = await asyncio.to_thread(AspectParser, folder, threads, settings.engine)
         await asyncio.to_thread(parser.parse, [WARM_UP])
         self._taxonomy = orjson.dumps(asdict(parser.taxonomy)).decode()
         self._limits = RequestLimits(settings.max_texts, settings.max_characters)
@@ -82,7 +84,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
             self._comparison = VersionComparison(settings.comparison, self.version, lambda: self._queue.waiting > 0)
         # Without a reference to the runtime: a cycle would keep the model in memory after the version is unloaded.
         observe = partial(_observe, self._traffic, self._comparison)
-        self._queue = ParseQueue(parser, settings.max_wait, count_batch, observe, on_shed=_record_shed)
+        self._queue = ParseQueue(parser, threads, settings.max_wait, count_batch, observe, on_shed=_record_shed)
         self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._queue.waiting)
         await asyncio.to_thread(return_free_memory)
         return True
@@ -104,7 +106,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
 
     @property
     def alive(self) -> bool:
-        """True if the model is loading, or its worker thread is alive."""
+        """True if the model is loading, or all its worker threads are alive."""
         return not self.ready or self._queue.alive
 
     async def unload(self) -> bool:
