@@ -24,7 +24,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from reviews_parsing import data
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect, Review, Taxonomy
-from reviews_parsing.tagging import tags_to_spans
+from reviews_parsing.tagging import WordTokenizer, tags_to_spans
 from reviews_parsing.training import features
 from reviews_parsing.training import fit as fit_module
 from reviews_parsing.training.backbone import load_tokenizer
@@ -326,7 +326,7 @@ def distil_logits(backbone: str) -> Iterator[None]:
         def featurize_with_logits(reviews: Sequence[Review], *args: Any) -> list[dict[str, Any]]:
             student_features: list[dict[str, Any]] = featurize(reviews, *args)
             # The seed is the same, so the noisy versions are the same.
-            teacher_features = featurize(reviews, tokenizer.backend_tokenizer, *args[1:])
+            teacher_features = featurize(reviews, WordTokenizer(tokenizer.backend_tokenizer), *args[1:])
             for student, read in zip(student_features, teacher_features, strict=True):
                 pairs = zip([student, *student["noisy"]], [read, *read["noisy"]], strict=True)
                 for student_feature, teacher_feature in pairs:

@@ -25,6 +25,7 @@ from reviews_parsing.tagging import (
     Marginals,
     Spans,
     TokenizedText,
+    WordTokenizer,
     addresses,
     boundaries,
     covering,
@@ -34,8 +35,6 @@ from reviews_parsing.tagging import (
     max_over_words,
     sigmoid,
     softmax,
-    special_tokens,
-    tokenize,
     windows,
 )
 from reviews_parsing.tagging.crf import Floats, Ints
@@ -110,7 +109,8 @@ class AspectParser:
             raise ModelError(f"{folder}: the model is incomplete or damaged ({error}); fetch it again") from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        self._prefix, self._suffix = special_tokens(self._tokenizer)
+        self._words = WordTokenizer(self._tokenizer)
+        self._prefix, self._suffix = self._words.special_tokens
 
     @classmethod
     def load(
@@ -185,7 +185,7 @@ class AspectParser:
     def prepare(self, texts: Sequence[str]) -> Prepared:
         """Split `texts` into words, tokens and windows."""
         size = self.config.window - len(self._prefix) - len(self._suffix)
-        tokenized = tokenize(self._tokenizer, texts)
+        tokenized = self._words.tokenize(texts)
         pieces = []
         for text in tokenized:
             for window in windows(text.first, size, self.config.margin) if text.ids else ():

@@ -81,9 +81,7 @@ class FakeParser:
 
 
 @contextmanager
-def queue_of(
-    parser: FakeParser, max_wait: float = 60.0, threads: int = 1, **options: object
-) -> Iterator[ParseQueue]:
+def queue_of(parser: FakeParser, max_wait: float = 60.0, threads: int = 1, **options: object) -> Iterator[ParseQueue]:
     queue = ParseQueue(parser, threads, max_wait, clock=parser.clock, **options)  # type: ignore[arg-type]
     try:
         yield queue

@@ -6,13 +6,14 @@ import importlib
 import re
 import time
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from reviews_parsing.tagging import addresses, boundaries, covering, special_tokens, tokenize, words
+from reviews_parsing.tagging import WordTokenizer, addresses, boundaries, covering, words
 from reviews_parsing.tagging.surface import _address
 from reviews_parsing.tagging.words import MAX_TOKENS_PER_WORD
 
@@ -67,7 +68,7 @@ def test_covering_finds_exactly_the_words_that_a_span_touches(text: str, data: s
 
 @given(st.lists(any_text, max_size=5))
 def test_tokens_belong_to_words_in_order(tokenizer: Tokenizer, texts: list[str]) -> None:
-    for text, tokenized in zip(texts, tokenize(tokenizer, texts), strict=True):
+    for text, tokenized in zip(texts, WordTokenizer(tokenizer).tokenize(texts), strict=True):
         assert len(tokenized.first) == len(tokenized.bounds) + 1
         assert tokenized.first == sorted(set(tokenized.first))
         assert tokenized.first[-1] == len(tokenized.ids)
@@ -77,13 +78,13 @@ def test_tokens_belong_to_words_in_order(tokenizer: Tokenizer, texts: list[str])
 @given(st.lists(st.from_regex(r"(([a-z])(?!\2\2)){1,12}", fullmatch=True), min_size=1, max_size=20))
 def test_text_to_tokens_to_text_round_trips(tokenizer: Tokenizer, parts: list[str]) -> None:
     text = " ".join(parts)
-    (tokenized,) = tokenize(tokenizer, [text])
+    (tokenized,) = WordTokenizer(tokenizer).tokenize([text])
     assert tokenizer.decode(tokenized.ids) == text
     assert [text[start:end] for start, end in tokenized.bounds] == parts
 
 
 def test_an_adjacent_emoji_does_not_change_the_tokens_of_a_word(tokenizer: Tokenizer) -> None:
-    plain, with_emoji = tokenize(tokenizer, ["the food", "the food😍"])
+    plain, with_emoji = WordTokenizer(tokenizer).tokenize(["the food", "the food😍"])
     assert with_emoji.ids[: len(plain.ids)] == plain.ids
 
 
@@ -101,38 +102,85 @@ def test_an_adjacent_emoji_does_not_change_the_tokens_of_a_word(tokenizer: Token
 def test_elongated_words_get_the_tokens_of_their_dictionary_form(
     tokenizer: Tokenizer, elongated: str, dictionary_form: str
 ) -> None:
-    result, expected = tokenize(tokenizer, [elongated, dictionary_form])
+    result, expected = WordTokenizer(tokenizer).tokenize([elongated, dictionary_form])
     assert (result.ids, result.first) == (expected.ids, expected.first)
     assert result.bounds == words(elongated)
 
 
-def test_only_elongated_words_are_looked_up(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time of a long text must not depend on whether one of its words is elongated."""
-    module = importlib.import_module("reviews_parsing.tagging.words")
-    forms: list[str] = []
+class Recorder:
+    """A tokenizer that records the words that it encodes."""
 
-    def record(_: Tokenizer, form: str) -> str:
-        forms.append(form)
-        return form
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self.words: list[str] = []
 
-    monkeypatch.setattr(module, "_shorten", record)
-    tokenize(tokenizer, ["good food " * 50 + "sooo good"])
-    assert forms == [" sooo"]
+    def encode(self, *args: Any, **options: Any) -> Any:
+        return self._tokenizer.encode(*args, **options)
+
+    def encode_batch(self, pieces: list[list[str]], **options: Any) -> Any:
+        self.words += [word for piece in pieces for word in piece]
+        return self._tokenizer.encode_batch(pieces, **options)
+
+
+def test_each_word_is_tokenized_once(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(tokenizer)
+    known = WordTokenizer(recorder)  # type: ignore[arg-type]
+    expected = known.tokenize(["good food " * 50 + "sooo good"])
+    # The forms of an elongated word are looked up first.
+    assert sorted(recorder.words) == [" food", " good", " so", " so", " soo", " sooo", "good"]
+    assert known.tokenize(["good food " * 50 + "sooo good"]) == expected
+    assert len(recorder.words) == 7
+    # It starts again when it knows too many.
+    monkeypatch.setattr(importlib.import_module("reviews_parsing.tagging.words"), "MAX_KNOWN_WORDS", 3)
+    assert known.tokenize(["good food " * 50 + "sooo good"]) == expected
+    assert len(recorder.words) == 14
+
+
+def trained(model: Any, trainer: Any, pre_tokenizer: Any) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.pre_tokenizer = pre_tokenizer
+    tokenizer.train_from_iterator(["the good food and the bad, bad coffee; goodness!"] * 3, trainer)
+    return tokenizer
+
+
+@pytest.fixture(scope="module")
+def kinds(tokenizer: Tokenizer) -> list[Tokenizer]:
+    """Return a tokenizer of each kind of vocabulary."""
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    return [
+        tokenizer,
+        trained(models.BPE(), trainers.BpeTrainer(initial_alphabet=alphabet, vocab_size=300), byte_level),
+        trained(
+            models.Unigram(),
+            trainers.UnigramTrainer(vocab_size=60, unk_token="<unk>", special_tokens=["<unk>"]),
+            pre_tokenizers.Metaspace(),
+        ),
+    ]
+
+
+@given(text=st.lists(st.sampled_from(["good", "food", " ", ",", "bad!", "goo", "\n", "café", "😍"])).map("".join))
+def test_the_tokens_of_a_word_do_not_depend_on_other_words(kinds: list[Tokenizer], text: str) -> None:
+    for tokenizer in kinds:
+        (tokenized,) = WordTokenizer(tokenizer).tokenize([text])
+        forms = [text[start - 1 if start and text[start - 1].isspace() else start : end] for start, end in words(text)]
+        together = tokenizer.encode(forms, is_pretokenized=True, add_special_tokens=False)
+        assert tokenized.ids == together.ids
 
 
 def test_elongated_unknown_words_are_unchanged(tokenizer: Tokenizer) -> None:
-    (tokenized,) = tokenize(tokenizer, ["the burrrgl"])
+    (tokenized,) = WordTokenizer(tokenizer).tokenize(["the burrrgl"])
     assert tokenizer.decode(tokenized.ids) == "the burrrgl"
 
 
 def test_the_tokens_of_a_very_long_word_are_limited(tokenizer: Tokenizer) -> None:
-    (tokenized,) = tokenize(tokenizer, ["ab" * 40 + " good"])
+    (tokenized,) = WordTokenizer(tokenizer).tokenize(["ab" * 40 + " good"])
     assert tokenized.first[1] <= MAX_TOKENS_PER_WORD
     assert tokenized.bounds[-1] == (81, 85)
 
 
 def test_special_tokens_are_those_of_the_encoder(tokenizer: Tokenizer) -> None:
-    prefix, suffix = special_tokens(tokenizer)
+    prefix, suffix = WordTokenizer(tokenizer).special_tokens
     assert [tokenizer.id_to_token(i) for i in (*prefix, *suffix)] == ["[CLS]", "[SEP]"]
 
 
@@ -160,7 +208,7 @@ def test_web_text_gets_the_tokens_of_the_rendered_text(
     tokenizer: Tokenizer, text: str, expected: list[str], rendered: list[str] | None
 ) -> None:
     assert [text[start:end] for start, end in words(text)] == expected
-    web, plain = tokenize(tokenizer, [text, " ".join(rendered or expected)])
+    web, plain = WordTokenizer(tokenizer).tokenize([text, " ".join(rendered or expected)])
     assert web.ids == plain.ids
     assert [text[start:end] for start, end in web.bounds] == expected
 
@@ -180,7 +228,7 @@ def test_web_text_gets_the_tokens_of_the_rendered_text(
 def test_an_ampersand_before_a_word_in_lower_case_is_read_as_and(
     tokenizer: Tokenizer, text: str, spelled_out: str
 ) -> None:
-    web, plain = tokenize(tokenizer, [text, spelled_out])
+    web, plain = WordTokenizer(tokenizer).tokenize([text, spelled_out])
     assert web.ids == plain.ids
     assert web.bounds == words(text)
 

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from reviews_parsing import data
 from reviews_parsing.schema import Aspect, Review, Taxonomy
+from reviews_parsing.tagging import WordTokenizer
 from reviews_parsing.training.augmentation import add_noise, rewrite
 from reviews_parsing.training.features import draw_versions, with_noisy_versions
 
@@ -39,7 +40,7 @@ def test_rewriting_accepts_any_replacement(text: str, draws: st.DataObject) -> N
 
 def test_the_share_of_noisy_versions_is_respected(tokenizer: Tokenizer) -> None:
     reviews = data.read_splits("corpus")["validation"]
-    features = with_noisy_versions(reviews, tokenizer, Taxonomy.of(reviews), 128, 16, seed=1)
+    features = with_noisy_versions(reviews, WordTokenizer(tokenizer), Taxonomy.of(reviews), 128, 16, seed=1)
     assert len(features) >= len(reviews)
     clean = {tuple(feature["input_ids"]) for feature in features}
 

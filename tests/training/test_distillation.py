@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from reviews_parsing import data, pipelines, registry
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
-from reviews_parsing.tagging import LinearChainCRF
+from reviews_parsing.tagging import LinearChainCRF, WordTokenizer
 from reviews_parsing.training import distillation
 from reviews_parsing.training.backbone import WEIGHTS, average_weights, build_tagger, load_tokenizer
 from reviews_parsing.training.crf import crf_layer
@@ -73,7 +73,7 @@ def test_links_that_teachers_disagree_on_are_omitted(teachers: list[AspectParser
 
 
 def test_soft_features_are_on_the_first_tokens_of_words(teachers: list[AspectParser], small_backbone: str) -> None:
-    tokenizer = load_tokenizer(small_backbone).backend_tokenizer
+    tokenizer = WordTokenizer(load_tokenizer(small_backbone).backend_tokenizer)
     soft = predict_soft_labels(teachers[:1], TEXTS, min_probability=0.0)
     features = soft_features(soft, tokenizer, TAXONOMY, 128, 12)
     hard = featurize([Review(str(n), s.text) for n, s in enumerate(soft)], tokenizer, TAXONOMY, 128, 12)
@@ -116,7 +116,7 @@ def test_the_gradient_of_the_soft_loss_is_the_error_of_the_marginals_at_certain_
 
 
 def test_a_student_approaches_its_teacher(teachers: list[AspectParser], small_backbone: str, tmp_path: Path) -> None:
-    tokenizer = load_tokenizer(small_backbone).backend_tokenizer
+    tokenizer = WordTokenizer(load_tokenizer(small_backbone).backend_tokenizer)
     soft = predict_soft_labels(teachers[:1], TEXTS[:2], min_probability=0.0)
     batch = collate(soft_features(soft, tokenizer, TAXONOMY, 128, 12), 0)
     torch.manual_seed(5)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from tokenizers import Tokenizer
 
 from reviews_parsing.schema import Aspect, Opinion, Review, Taxonomy
+from reviews_parsing.tagging import WordTokenizer
 from reviews_parsing.training.features import IGNORE, featurize, single_label_versions, with_noisy_versions
 
 TEXT = "Yum! The beef stew was far too salty, the room lovely."
@@ -25,7 +26,7 @@ REVIEW = Review(
 def test_labels_are_on_first_tokens_and_links_are_positions_of_opinions(tokenizer: Tokenizer) -> None:
     taxonomy = Taxonomy.of([REVIEW])
     assert taxonomy == Taxonomy(("AMBIENCE", "FOOD"), ("negative", "positive"), ("FOOD",), opinions=True)
-    (feature,) = featurize([REVIEW], tokenizer, taxonomy, 128, 16)
+    (feature,) = featurize([REVIEW], WordTokenizer(tokenizer), taxonomy, 128, 16)
     tokens = [tokenizer.id_to_token(i) for i in feature["input_ids"]]
 
     def by_token(label: str) -> dict[str | None, int]:
@@ -50,7 +51,7 @@ def test_the_implicit_label_of_a_long_text_is_in_the_window_with_the_opinion(tok
         (replace(yum, opinion=Opinion("Yum", middle, middle + 3)), [0, 1]),
         (replace(yum, opinion=None), [IGNORE, IGNORE]),
     ):
-        features = featurize([Review("1", text, (aspect,))], tokenizer, Taxonomy.of([REVIEW]), 64, 8)
+        features = featurize([Review("1", text, (aspect,))], WordTokenizer(tokenizer), Taxonomy.of([REVIEW]), 64, 8)
         assert len(features) > 2
         labels = [feature["implicit_labels"] for feature in features]
         assert all(negative == 0 for negative, _ in labels)
@@ -59,7 +60,7 @@ def test_the_implicit_label_of_a_long_text_is_in_the_window_with_the_opinion(tok
 
 def test_words_at_line_starts_are_marked(tokenizer: Tokenizer) -> None:
     review = Review("1", "Great!\n\nThe beef stew.\r\nYum")
-    (feature,) = featurize([review], tokenizer, Taxonomy(("FOOD",)), 64, 8)
+    (feature,) = featurize([review], WordTokenizer(tokenizer), Taxonomy(("FOOD",)), 64, 8)
     tokens = [tokenizer.id_to_token(i) for i in feature["input_ids"]]
     marked = [token for token, start in zip(tokens, feature["line_starts"], strict=True) if start == 1]
     assert marked == ["the", "yu"]
@@ -67,7 +68,7 @@ def test_words_at_line_starts_are_marked(tokenizer: Tokenizer) -> None:
 
 def test_categories_outside_the_taxonomy_are_ignored(tokenizer: Tokenizer) -> None:
     taxonomy = Taxonomy(("FOOD",), ("negative", "positive"))
-    (feature,) = featurize([REVIEW], tokenizer, taxonomy, 128, 16)
+    (feature,) = featurize([REVIEW], WordTokenizer(tokenizer), taxonomy, 128, 16)
     tokens = [tokenizer.id_to_token(i) for i in feature["input_ids"]]
     assert feature["labels"][tokens.index("beef")] == 1
     assert feature["labels"][tokens.index("room")] == 0
@@ -85,7 +86,7 @@ def test_a_review_has_one_version_for_each_category_of_a_span(tokenizer: Tokeniz
     assert all(sorted(map(repr, version.aspects)) == sorted(map(repr, review.aspects)) for version in versions)
     labels = []
     for version in versions:
-        (feature,) = featurize([version], tokenizer, taxonomy, 128, 16)
+        (feature,) = featurize([version], WordTokenizer(tokenizer), taxonomy, 128, 16)
         tags = {taxonomy.tags[label] for label in feature["labels"] if label > 0}
         polarities = {feature["polarity_labels"][i] for i, label in enumerate(feature["labels"]) if label > 0}
         labels.append((tags, polarities))
@@ -94,4 +95,4 @@ def test_a_review_has_one_version_for_each_category_of_a_span(tokenizer: Tokeniz
         ({"B-PRICE", "I-PRICE", "B-AMBIENCE"}, {1}),
         ({"B-STYLE", "I-STYLE", "B-AMBIENCE"}, {1}),
     ]
-    assert len(with_noisy_versions([review, REVIEW], tokenizer, taxonomy, 128, 16, seed=1)) == 4
+    assert len(with_noisy_versions([review, REVIEW], WordTokenizer(tokenizer), taxonomy, 128, 16, seed=1)) == 4

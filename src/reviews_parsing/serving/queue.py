@@ -1,17 +1,17 @@
 """Queue of parse requests: worker threads take them in batches, and requests that would wait too long are shed.
 
-An idle worker takes the waiting requests, up to a batch, without a delay; under load the batches grow. While other
-workers are idle, the encoder divides a batch among their cores; while all have work, each encodes a batch of its own, so
-that one tokenizes or decodes while another encodes. A long request is split into parts, and a long text is encoded in slices of its windows. Later parts and slices have a lower priority
-than first parts, so that long requests do not delay short ones. Batches are composed of the requests of all clients in
-turn, and when the queue is full, a request of the client with most work waiting is shed.
+An idle worker takes the waiting requests, up to a batch, without a delay; under load the batches grow. The encoder
+divides a batch among the cores of idle workers; while all have work, each encodes a batch of its own, so that one
+tokenizes or decodes while another encodes. A long request is split into parts, and a long text is encoded in slices of
+its windows. Later parts and slices have a lower priority than first parts, so that long requests do not delay short
+ones. Batches are composed of the requests of all clients in turn, and when the queue is full, a request of the client
+with most work waiting is shed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import atexit
-import ctypes
 import itertools
 import os
 import string
@@ -44,14 +44,12 @@ PART_TEXTS, PART_TOKENS, SLICE_TOKENS = 24, 1_500, 512
 PAGE_TOKENS = 125
 SLICE_PAGES = 1 + SLICE_TOKENS // PAGE_TOKENS
 LETTERS_PER_TOKEN = 4
-# First estimate of the time that a page takes a worker, its weight in pages, and the share by which a batch reduces the weight
-# of the batches before it.
+# First estimate of the time that a page takes a worker, its weight in pages, and the share by which a batch reduces the
+# weight of the batches before it.
 SECONDS_PER_PAGE, FIRST_PAGES, SMOOTHING = 0.005, 10, 0.1
-# Niceness of the workers and, inherited, of the threads of the encoder: the event loop goes first, so that shed requests
-# are answered at once.
+# Niceness of the workers and, inherited, of the threads of the encoder: the event loop goes first, so that shed
+# requests are answered at once.
 NICE = 5
-# Number of the parameter in malloc.h, and the size of a block that is smaller than the tables of a model.
-M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES = -3, 4 * 2**20
 
 _WORD_BYTES = (string.ascii_letters + string.digits).encode()
 _SPACE_BYTES = string.whitespace.encode()
@@ -316,7 +314,7 @@ class ParseQueue:
                 self._running -= pages
 
     def _take(self) -> tuple[_Batch, int, int] | None:
-        """Return the next batch, the pages of its turn and the number of threads for it; None when it is time to end."""
+        """Return the next batch, the pages of its turn and the threads for it; None when it is time to end."""
         with self._changed:
             while True:
                 if part := self._queue.take():
@@ -357,7 +355,7 @@ class ParseQueue:
                 self._changed.notify()
 
     def _advance(self, batch: _Batch, threads: int) -> bool:
-        """Tokenize a new batch, and encode the next slice of its windows in `threads` threads. Return whether all are."""
+        """Tokenize a new batch, and encode the next slice of its windows. Return whether all are encoded."""
         begin = self._clock()
         if batch.prepared is None:
             batch.prepared = self._parser.prepare([text for part in batch.parts for text in part.texts])
@@ -402,23 +400,6 @@ def lower_priority() -> None:
     """Lower the priority of the calling thread."""
     if sys.platform == "linux":  # elsewhere threads have no priority of their own
         os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
-
-
-def map_large_blocks() -> None:
-    """Map each large block of memory by itself, so that those of an unloaded model return to the system at once.
-
-    By default glibc raises the size of such blocks (mallopt, M_MMAP_THRESHOLD) when the first one is freed.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:  # only glibc has it
-        mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES)
-
-
-def return_free_memory() -> None:
-    """Return free heap memory to the system: loading a model leaves much of it."""
-    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if malloc_trim is not None:  # only glibc has it
-        malloc_trim(0)
 
 
 def _deliver(parts: Sequence[_Part], outcome: Exception | Sequence[ParsedPart]) -> None:

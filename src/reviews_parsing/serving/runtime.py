@@ -31,6 +31,7 @@ from reviews_parsing.serving import tracing
 from reviews_parsing.serving.clients import current_client
 from reviews_parsing.serving.comparison import VersionComparison
 from reviews_parsing.serving.limits import limit_log
+from reviews_parsing.serving.memory import freeze_objects, map_large_blocks, return_free_memory
 from reviews_parsing.serving.metrics import ModelMetrics, count_batch, count_displaced, phase
 from reviews_parsing.serving.model_resolution import resolve
 from reviews_parsing.serving.protocol import (
@@ -45,7 +46,7 @@ from reviews_parsing.serving.protocol import (
     log_failure,
     read_request,
 )
-from reviews_parsing.serving.queue import ParsedPart, ParseQueue, map_large_blocks, return_free_memory
+from reviews_parsing.serving.queue import ParsedPart, ParseQueue
 from reviews_parsing.serving.traffic import Traffic, watch
 from reviews_parsing.settings import Settings
 
@@ -86,6 +87,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         observe = partial(_observe, self._traffic, self._comparison)
         self._queue = ParseQueue(parser, threads, settings.max_wait, count_batch, observe, on_shed=_record_shed)
         self._metrics = ModelMetrics(self.version, parser.config.precision, lambda: self._queue.waiting)
+        freeze_objects()
         await asyncio.to_thread(return_free_memory)
         return True
 

@@ -7,7 +7,7 @@ from reviews_parsing.tagging.opinion_linking import link_opinions
 from reviews_parsing.tagging.sentences import boundaries, sentences
 from reviews_parsing.tagging.surface import addresses
 from reviews_parsing.tagging.windows import Window, windows
-from reviews_parsing.tagging.words import TokenizedText, covering, line_starts, special_tokens, tokenize, words
+from reviews_parsing.tagging.words import TokenizedText, WordTokenizer, covering, line_starts, words
 
 __all__ = [
     "LinearChainCRF",
@@ -16,6 +16,7 @@ __all__ = [
     "TokenizedText",
     "Window",
     "WordSpan",
+    "WordTokenizer",
     "addresses",
     "allowed_transitions",
     "boundaries",
@@ -28,9 +29,7 @@ __all__ = [
     "sigmoid",
     "softmax",
     "spans_to_tags",
-    "special_tokens",
     "tags_to_spans",
-    "tokenize",
     "windows",
     "words",
 ]

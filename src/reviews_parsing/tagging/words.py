@@ -6,6 +6,7 @@ spaces, and one grapheme of anything else but white space, so that an emoji is n
 
 from __future__ import annotations
 
+import itertools
 import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 MAX_TOKENS_PER_WORD = 32
 # Longer words are not corrected for elongation ("gooood").
 MAX_ELONGATED_CHARACTERS = 32
+# Words whose tokens are kept: some 8 MB.
+MAX_KNOWN_WORDS = 2**15
 # The words of ASCII, where each grapheme is a character: a simpler pattern, three times as fast.
 _ASCII_WORD = re.compile(r"\w+|[^\w\s\x1c-\x1f]", re.ASCII)
 
@@ -102,32 +105,59 @@ class TokenizedText:
     first: list[int]
 
 
-def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[TokenizedText]:
-    """Split texts into words and tokenize each word; offsets are independent of the tokenizer's normaliser.
+class WordTokenizer:
+    """Splits texts into words and tokenizes each word; offsets are independent of the tokenizer's normaliser.
 
-    An elongated word ("gooood") gets the token of its dictionary form if the vocabulary has that form.
+    An elongated word ("gooood") gets the token of its dictionary form if the vocabulary has that form. Tokens of up to
+    about MAX_KNOWN_WORDS words are kept, since most words of a text are common. Thread-safe.
     """
-    split = [_split(text) for text in texts]
-    pieces = [
-        _shorten_elongated(tokenizer, text, bounds, forms) for text, (bounds, forms) in zip(texts, split, strict=True)
-    ]
-    encodings = tokenizer.encode_batch(pieces, is_pretokenized=True, add_special_tokens=False)
-    tokenized = []
-    for (bounds, _), encoding in zip(split, encodings, strict=True):
-        token_bounds: list[tuple[int, int]] = []
-        ids: list[int] = []
-        first: list[int] = []
-        previous = None
-        for token, word in zip(encoding.ids, encoding.word_ids, strict=True):
-            if word is not None and word != previous:
-                token_bounds.append(bounds[word])
-                first.append(len(ids))
-                previous = word
-            elif len(ids) - first[-1] >= MAX_TOKENS_PER_WORD:
-                continue
-            ids.append(token)
-        tokenized.append(TokenizedText(token_bounds, ids, [*first, len(ids)]))
-    return tokenized
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        # Token ids that the encoder expects before and after a text, such as ([CLS], [SEP]).
+        self.special_tokens = _special_tokens(tokenizer)
+        self._known: dict[str, tuple[int, ...]] = {}
+
+    def tokenize(self, texts: Sequence[str]) -> list[TokenizedText]:
+        """Return the words and tokens of each text."""
+        split = [_split(text) for text in texts]
+        known = self._tokens({form for _, forms in split for form in forms})
+        tokenized = []
+        for bounds, forms in split:
+            tokens = [known[form] for form in forms]
+            ids = list(itertools.chain.from_iterable(tokens))
+            first = [0, *itertools.accumulate(map(len, filter(None, tokens)))]
+            tokenized.append(TokenizedText(list(itertools.compress(bounds, tokens)), ids, first))
+        return tokenized
+
+    def _tokens(self, forms: set[str]) -> dict[str, tuple[int, ...]]:
+        """Return the token ids of the words `forms`, and of others."""
+        # A new dictionary once it is full: other threads may still read the old one.
+        known = self._known
+        if len(known) > MAX_KNOWN_WORDS:
+            known = self._known = {}
+        if unknown := list(forms.difference(known)):
+            ids = self._encode([self._shorten(form) for form in unknown])
+            known.update(zip(unknown, ids, strict=True))
+        return known
+
+    def _encode(self, forms: Sequence[str]) -> list[tuple[int, ...]]:
+        """Return the token ids of each word."""
+        pieces = [[form] for form in forms]
+        encodings = self._tokenizer.encode_batch(pieces, is_pretokenized=True, add_special_tokens=False)
+        return [tuple(encoding.ids[:MAX_TOKENS_PER_WORD]) for encoding in encodings]
+
+    def _shorten(self, word: str) -> str:
+        """Return an elongated word with repeated letters reduced to one or two, if that is one token and `word` is not.
+
+        If both forms are tokens, the lower id wins because vocabularies list common words first.
+        """
+        if len(word) > MAX_ELONGATED_CHARACTERS or not _elongation().search(word):
+            return word
+        forms = [word, _elongation().sub(r"\1", word), _elongation().sub(r"\1\1", word)]
+        ids = self._encode(forms)
+        tokens = {form_ids[0]: form for form, form_ids in zip(forms, ids, strict=True) if len(form_ids) == 1}
+        return tokens[min(tokens)] if tokens and len(ids[0]) > 1 else word
 
 
 @cache
@@ -144,32 +174,7 @@ def _elongation() -> regex.Pattern[str]:
     return regex.compile(r"(\p{L})\1{2,}", regex.IGNORECASE)
 
 
-def _shorten_elongated(
-    tokenizer: Tokenizer, text: str, bounds: Sequence[tuple[int, int]], forms: list[str]
-) -> list[str]:
-    """Return the forms of a text's words with elongated words shortened; other words cost no time."""
-    ranges = [covering(bounds, *match.span()) for match in _elongation().finditer(text)]
-    if not any(ranges):
-        return forms
-    elongated = {word for words in ranges if words for word in range(*words)}
-    return [_shorten(tokenizer, form) if i in elongated else form for i, form in enumerate(forms)]
-
-
-def _shorten(tokenizer: Tokenizer, word: str) -> str:
-    """Return an elongated word with repeated letters reduced to one or two, if that is one token and `word` is not.
-
-    If both forms are tokens, the lower id wins because vocabularies list common words first.
-    """
-    if len(word) > MAX_ELONGATED_CHARACTERS or not _elongation().search(word):
-        return word
-    forms = [word, _elongation().sub(r"\1", word), _elongation().sub(r"\1\1", word)]
-    encodings = tokenizer.encode_batch([[form] for form in forms], is_pretokenized=True, add_special_tokens=False)
-    tokens = {encoding.ids[0]: form for form, encoding in zip(forms, encodings, strict=True) if len(encoding.ids) == 1}
-    return tokens[min(tokens)] if tokens and len(encodings[0].ids) > 1 else word
-
-
-def special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
-    """Return the token ids that the encoder expects before and after a text, such as ([CLS], [SEP])."""
+def _special_tokens(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:
     encoding = tokenizer.encode("a", add_special_tokens=True)
     inner = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
     return encoding.ids[: inner[0]], encoding.ids[inner[-1] + 1 :]

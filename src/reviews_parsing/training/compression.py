@@ -19,7 +19,7 @@ import numpy as np
 
 from reviews_parsing.errors import ModelError
 from reviews_parsing.schema import Review, Taxonomy
-from reviews_parsing.tagging import special_tokens, tokenize, windows
+from reviews_parsing.tagging import WordTokenizer, windows
 from reviews_parsing.training.backbone import build_tagger, equal_distances, has_same_heads, inherit, load_tokenizer
 from reviews_parsing.training.features import collate, featurize
 from reviews_parsing.training.fit import (
@@ -119,9 +119,10 @@ def imitate(
     inherit(guide, teacher)
     student = build_student(teacher, taxonomy, recipe)
     window = recipe.window_for(guide.config)
-    dataset = list(_split(texts, tokenizer.backend_tokenizer, window))
+    word_tokenizer = WordTokenizer(tokenizer.backend_tokenizer)
+    dataset = list(_split(texts, word_tokenizer, window))
     augmentation = Augmentation(dataset, guide.get_input_embeddings().weight.detach().numpy(), tokenizer, recipe.seed)
-    features = featurize(validation, tokenizer.backend_tokenizer, taxonomy, window, recipe.margin)
+    features = featurize(validation, word_tokenizer, taxonomy, window, recipe.margin)
     # A teacher that only predicts needs no more than 16 bits.
     guide = guide.eval().to(torch.bfloat16)
     layers = equal_distances(guide.config.num_hidden_layers, student.config.num_hidden_layers)
@@ -197,10 +198,10 @@ def narrow(tagger: Any, width: int) -> None:
     tagger.config.intermediate_size = width
 
 
-def _split(texts: Sequence[str], tokenizer: Any, window: int) -> Iterator[Words]:
+def _split(texts: Sequence[str], tokenizer: WordTokenizer, window: int) -> Iterator[Words]:
     """Yield the words of each window of at most `window` tokens."""
-    size = window - sum(map(len, special_tokens(tokenizer)))
-    for text in tokenize(tokenizer, texts):
+    size = window - sum(map(len, tokenizer.special_tokens))
+    for text in tokenizer.tokenize(texts):
         for piece in windows(text.first, size, margin=0) if text.ids else ():
             bounds = itertools.pairwise(text.first[piece.start : piece.stop + 1])
             yield [tuple(text.ids[start:stop]) for start, stop in bounds]
@@ -278,7 +279,7 @@ def _collate(rows: Sequence[Words], tokenizer: Any) -> dict[str, Any]:
     """Return `input_ids`, `attention_mask` and `first_tokens` (of words) of shape [batch, tokens]."""
     import torch
 
-    prefix, suffix = special_tokens(tokenizer.backend_tokenizer)
+    prefix, suffix = WordTokenizer(tokenizer.backend_tokenizer).special_tokens
     ids = [[*prefix, *itertools.chain.from_iterable(words), *suffix] for words in rows]
     longest = max(map(len, ids))
     tensors = {

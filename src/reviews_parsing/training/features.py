@@ -16,11 +16,10 @@ from reviews_parsing.schema import Aspect, Review, Taxonomy
 from reviews_parsing.tagging import (
     TokenizedText,
     WordSpan,
+    WordTokenizer,
     covering,
     line_starts,
     spans_to_tags,
-    special_tokens,
-    tokenize,
     windows,
 )
 from reviews_parsing.training.augmentation import add_noise
@@ -55,7 +54,7 @@ class SoftReview:
 
 
 def featurize(
-    reviews: Sequence[Review], tokenizer: Any, taxonomy: Taxonomy, window: int, margin: int
+    reviews: Sequence[Review], tokenizer: WordTokenizer, taxonomy: Taxonomy, window: int, margin: int
 ) -> list[dict[str, Any]]:
     """Return a feature for each window: `input_ids` and label lists of the same length, IGNORE where there is no label.
 
@@ -85,7 +84,7 @@ def featurize(
 
 
 def soft_features(
-    reviews: Sequence[SoftReview], tokenizer: Any, taxonomy: Taxonomy, window: int, margin: int
+    reviews: Sequence[SoftReview], tokenizer: WordTokenizer, taxonomy: Taxonomy, window: int, margin: int
 ) -> list[dict[str, Any]]:
     """Return features like those of `featurize`, with arrays under `soft` instead of labels.
 
@@ -110,12 +109,12 @@ def soft_features(
 
 
 def _split(
-    texts: Sequence[str], tokenizer: Any, window: int, margin: int
+    texts: Sequence[str], tokenizer: WordTokenizer, window: int, margin: int
 ) -> Iterator[tuple[TokenizedText, list[tuple[dict[str, Any], Positions]]]]:
     """Yield each tokenized text with its windows: features without labels except `line_starts`, and word positions."""
-    prefix, suffix = special_tokens(tokenizer)
+    prefix, suffix = tokenizer.special_tokens
     size = window - len(prefix) - len(suffix)
-    for text, tokenized in zip(texts, tokenize(tokenizer, texts), strict=True):
+    for text, tokenized in zip(texts, tokenizer.tokenize(texts), strict=True):
         lines = set(line_starts(text, tokenized.bounds))
         pieces: list[tuple[dict[str, Any], Positions]] = []
         for piece in windows(tokenized.first, size, margin) if tokenized.ids else ():
@@ -131,7 +130,7 @@ def _split(
 
 
 def with_noisy_versions(
-    reviews: Sequence[Review], tokenizer: Any, taxonomy: Taxonomy, window: int, margin: int, seed: int
+    reviews: Sequence[Review], tokenizer: WordTokenizer, taxonomy: Taxonomy, window: int, margin: int, seed: int
 ) -> list[dict[str, Any]]:
     """Return the features of `reviews`, each with the features of a few noisy versions of its window under `noisy`.
 

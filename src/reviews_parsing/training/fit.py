@@ -18,7 +18,7 @@ from reviews_parsing import pretrained
 from reviews_parsing.cores import usable_cores
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Review, Taxonomy
-from reviews_parsing.tagging import LinearChainCRF, decode, tags_to_spans
+from reviews_parsing.tagging import LinearChainCRF, WordTokenizer, decode, tags_to_spans
 from reviews_parsing.tagging.crf import Floats
 from reviews_parsing.training.backbone import EMBEDDED, build_tagger, inherit, load_tokenizer
 from reviews_parsing.training.crf import transitions
@@ -166,7 +166,7 @@ def fit(
         inherit(model, foundation)
     if recipe.freeze_embeddings:
         model.base_model.embeddings.requires_grad_(False)
-    options = (tokenizer.backend_tokenizer, taxonomy, recipe.window_for(model.config), recipe.margin)
+    options = (WordTokenizer(tokenizer.backend_tokenizer), taxonomy, recipe.window_for(model.config), recipe.margin)
     padding = tokenizer.pad_token_id or 0
     dataset = [*with_noisy_versions(train, *options, recipe.seed), *soft_features(soft, *options)]
     outcome = train_batches(
