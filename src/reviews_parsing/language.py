@@ -8,7 +8,7 @@ otherwise undetermined, and parsed.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import islice
@@ -45,15 +45,16 @@ class Language:
     foreign: bool = False
 
 
-def identify(text: str, read: Sequence[str], words: int, whole_words: int) -> Language:
+def identify(text: str, read: Sequence[str], count_words: Callable[[], tuple[int, int]]) -> Language:
     """Return the language of `text` for a model that reads the languages `read`.
 
-    `words` is the number of words with letters, `whole_words` the number of those that are one token.
+    `count_words` returns the number of words with letters, and of those that are one token; most texts do not need it.
     """
     head = text[:MAX_CHARACTERS]
     if "en" in read and len(ENGLISH_WORDS.intersection(head.lower().split())) >= MIN_ENGLISH_WORDS:
         return Language("en")
     other_script = not _is_mostly_latin(head)
+    words, whole_words = count_words()
     if not other_script and (not words or sum(map(str.isalpha, head)) < MIN_LETTERS):
         return Language()
     probabilities = _probabilities(head)

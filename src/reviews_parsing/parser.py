@@ -7,6 +7,7 @@ probabilities).
 from __future__ import annotations
 
 import itertools
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,8 +66,10 @@ class Prepared:
 
     def sentence_of(self, text: int) -> Ints:
         """Return the sentence number of each word of text number `text`, shape [words]."""
-        starts = [start for start, _ in self.tokenized[text].bounds]
-        return np.searchsorted(boundaries(self.texts[text]), starts, side="right")
+        bounds = self.tokenized[text].bounds
+        # The first word at or after each boundary.
+        words = [bisect_left(bounds, (boundary,)) for boundary in boundaries(self.texts[text])]
+        return np.repeat(np.arange(len(words) + 1), np.diff([0, *words, len(bounds)]))
 
     def bounds(self, text: int, first: int, stop: int) -> tuple[int, int]:
         """Return (start, end), in code points, of words [first, stop) of text number `text`."""
@@ -276,12 +279,17 @@ class AspectParser:
 
     def _with_language(self, review: ParsedReview, tokenized: TokenizedText) -> ParsedReview:
         """Return the review with its language; scores in a foreign text are halved, and the threshold applies again."""
-        pieces = [
-            stop - start
-            for (begin, end), start, stop in zip(tokenized.bounds, tokenized.first, tokenized.first[1:], strict=False)
-            if end - begin > 1 and review.text[begin].isalpha()
-        ]
-        language = identify(review.text, self.config.languages, len(pieces), pieces.count(1))
+
+        def count_words() -> tuple[int, int]:
+            tokens = itertools.pairwise(tokenized.first)
+            pieces = [
+                stop - start
+                for (begin, end), (start, stop) in zip(tokenized.bounds, tokens, strict=True)
+                if end - begin > 1 and review.text[begin].isalpha()
+            ]
+            return len(pieces), pieces.count(1)
+
+        language = identify(review.text, self.config.languages, count_words)
         aspects = review.aspects
         if language.foreign:
             halved = (replace(aspect, score=(aspect.score or 0.0) / 2) for aspect in aspects)

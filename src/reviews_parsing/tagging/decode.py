@@ -101,12 +101,13 @@ def _without_overlaps(start: Ints, stop: Ints, p: Floats, multi_label: bool) -> 
     isolated[1:-1] = start[1:] >= np.maximum.accumulate(stop)[:-1]
     edges = np.flatnonzero(isolated)
     mask = np.ones(len(order), dtype=bool)
+    spans, probabilities = list(zip(start.tolist(), stop.tolist(), strict=True)), p.tolist()
     for begin, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         if end - begin == 1:
             continue
         accepted: list[tuple[int, int]] = []
-        for i in (begin + (-p[begin:end]).argsort(kind="stable")).tolist():
-            span = int(start[i]), int(stop[i])
+        for i in sorted(range(begin, end), key=lambda i: -probabilities[i]):
+            span = spans[i]
             overlapping = [rival for rival in accepted if rival[0] < span[1] and span[0] < rival[1]]
             mask[i] = not overlapping or (multi_label and overlapping == [span])
             if not overlapping:
