@@ -190,18 +190,15 @@ place() {
         PLACE="{repository: \"$1\", tag: \"$TAG\", digest: \"\"}"
     fi
 }
-# tool_images: those of page, report and retraining, if the chart's values enable one and name no other image
-tool_images() {
-    local chart=deploy/charts/reviews-parsing manifests
-    manifests=$(helm template "$NAME" "$chart" --values "$chart/values-$CLUSTER.yaml") || return 1
-    sed -n 's/^ *image: \(reviews-parsing-t[a-z]*:[^@]*\)$/\1/p' <<<"$manifests" | sort -u
-}
-# make_images [PUSH PULL]: all that the releases need; sets SERVER, TOOLS and TRAIN (values), AGENT, and UNSIGNED (what is
-# to be signed before it is deployed)
+# make_images [PUSH PULL]: all that the releases need; sets SERVER, TOOLS and TRAIN (values), PAGE (whether there is one),
+# AGENT, and UNSIGNED (what is to be signed before it is deployed)
 make_images() {
-    local image='' images none='{repository: "", tag: "", digest: ""}'
-    PUSH=${1:-} PULL=${2:-} UNSIGNED='' AGENT='' TOOLS=$none TRAIN=$none
-    images=$(tool_images)
+    local image='' images manifests chart=deploy/charts/reviews-parsing none='{repository: "", tag: "", digest: ""}'
+    PUSH=${1:-} PULL=${2:-} UNSIGNED='' AGENT='' TOOLS=$none TRAIN=$none PAGE=false
+    manifests=$(helm template "$NAME" "$chart" --values "$chart/values-$CLUSTER.yaml")
+    ! grep -q '^  name: reviews-parsing-demo$' <<<"$manifests" || PAGE=true
+    # Images of page, report and retraining, if the values enable one and name no other image.
+    images=$(sed -n 's/^ *image: \(reviews-parsing-t[a-z]*:[^@]*\)$/\1/p' <<<"$manifests" | sort -u)
     [ -z "$JENKINS_REPOSITORY" ] || image=$(deployed)
     if [ -n "$image" ]; then
         say "the server's image stays $image: Jenkins deploys what it signs"

@@ -64,6 +64,7 @@ alerts: {receiver: "$ALERTS"}
 image: $SERVER
 tools: $TOOLS
 train: $TRAIN
+page: $PAGE
 mlflow: {bucket: $(output mlflow_bucket), serviceAccount: $(output mlflow_service_account)}
 inference: {serviceAccount: $(output inference_service_account)}
 jenkins:

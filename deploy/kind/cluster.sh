@@ -29,6 +29,7 @@ alerts: {receiver: "$ALERTS"}
 image: $SERVER
 tools: $TOOLS
 train: $TRAIN
+page: $PAGE
 jenkins: {repository: "$JENKINS_REPOSITORY", agentImage: "$AGENT", image: "kind-registry:5000/$MODEL"}
 END
     install_everything

@@ -145,6 +145,7 @@ def test_kind_up_loads_the_images_that_the_release_runs(
     enabled: Values, names: list[str], checkout: Checkout, tmp_path: Path
 ) -> None:
     written = checkout.up("kind", enabled)
+    assert written["page"] == ("page" in enabled)
     assert checkout.built == ["image", "tools-image", "train-image"][: len(names)]
     loaded = checkout.calls("kind load docker-image --name reviews-parsing")
     assert [image.partition(":")[0] for image in loaded] == names

@@ -65,11 +65,24 @@ Values = dict[str, Any]
 
 def merged(first: Values, second: Values) -> Values:
     """As Helm and helmfile merge values: maps by key, all else replaced, a null takes a key away."""
+    return without_nulls(joined(first, second))
+
+
+def joined(first: Values, second: Values) -> Values:
+    """As Helm merges files of values: a null takes a key of the chart away, not of another file."""
     result = dict(first)
     for key, value in second.items():
         old = result.get(key)
-        result[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return {key: value for key, value in result.items() if value is not None}
+        result[key] = joined(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
+
+
+def without_nulls(values: Values) -> Values:
+    return {
+        key: without_nulls(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value is not None
+    }
 
 
 def helmfile(cluster: str, tmp_path: Path, extra: Values | None = None) -> Values:
@@ -102,7 +115,7 @@ def values_of(release: Values) -> Values:
     """All that a release gives its chart."""
     values: Values = {}
     for part in release.get("values", []):
-        values = merged(values, part if isinstance(part, dict) else yaml.safe_load((DEPLOY / part).read_text()))
+        values = joined(values, part if isinstance(part, dict) else yaml.safe_load((DEPLOY / part).read_text()))
     return values
 
 
@@ -191,6 +204,14 @@ def test_what_the_door_leads_to_is_what_the_list_makes(releases: list[Values]) -
     gateway = values_of(named(releases, "kserve"))["kserve"]["controller"]["gateway"]
     door = f"{named(releases, 'ingress')['namespace']}/{defaults['gateway']['name']}"
     assert gateway["ingressGateway"]["kserveGateway"] == door
+
+
+@pytest.mark.parametrize("page", [False, True])
+def test_the_page_has_a_route_if_it_is_enabled(page: bool, tmp_path: Path) -> None:
+    releases = helmfile("kind", tmp_path, {"page": page})["releases"]
+    defaults = yaml.safe_load((DEPLOY / "charts" / "ingress" / "values.yaml").read_text())
+    routes = merged(defaults, values_of(named(releases, "ingress")))["routes"]
+    assert ("demo" in routes) == page
 
 
 def test_images_are_pinned() -> None:
