@@ -128,11 +128,45 @@ def gliner(job: PeerJob) -> Peer:
     """Build GLiNER: one encoder run over the names of all categories and the text."""
     from gliner import GLiNER, GLiNERConfig
 
-    deberta_v3_small = {
+    config = GLiNERConfig(model_name=job.backbone, encoder_config=deberta_v3(layers=6))
+    model = GLiNER.from_config(config, backbone_from_pretrained=False).eval()
+    labels = [category.lower() for category in job.categories]
+
+    def batched(size: int) -> Read:
+        # Random weights give no confident span, so decoding takes no time.
+        return lambda texts: model.inference(list(texts), labels, batch_size=size, threshold=0.9)
+
+    size, read = fastest({size: batched(size) for size in (1, 8, 32)}, job.texts)
+    note = f"small-v2.1's architecture (DeBERTa-v3-small), random weights; {len(labels)} labels; batch size {size}"
+    return Peer(read, note, ("gliner", "transformers", "torch"))
+
+
+def gliner2(job: PeerJob) -> Peer:
+    """Build GLiNER2: one encoder run over a schema of all categories and the text."""
+    from gliner2 import ExtractorConfig, GLiNER2
+    from transformers import AutoTokenizer, DebertaV2Config
+
+    config = ExtractorConfig(model_name=job.backbone, max_width=8, counting_layer="count_lstm_v2")
+    encoder = DebertaV2Config(**deberta_v3(layers=12))
+    model = GLiNER2(config, encoder, AutoTokenizer.from_pretrained(job.backbone)).eval()
+    labels = [category.lower() for category in job.categories]
+
+    def batched(size: int) -> Read:
+        # Random weights give no confident span, so decoding takes no time.
+        return lambda texts: model.batch_extract_entities(list(texts), labels, batch_size=size, threshold=0.9)
+
+    size, read = fastest({size: batched(size) for size in (1, 8, 32)}, job.texts)
+    note = f"base-v1's architecture (DeBERTa-v3-base), random weights; {len(labels)} labels; batch size {size}"
+    return Peer(read, note, ("gliner2", "transformers", "torch"))
+
+
+def deberta_v3(layers: int) -> dict[str, Any]:
+    """Return the configuration of DeBERTa-v3 with `layers` layers and the vocabulary of the backbone."""
+    return {
         "model_type": "deberta-v2",
         "vocab_size": 30522,
         "hidden_size": 768,
-        "num_hidden_layers": 6,
+        "num_hidden_layers": layers,
         "num_attention_heads": 12,
         "intermediate_size": 3072,
         "max_position_embeddings": 512,
@@ -146,17 +180,6 @@ def gliner(job: PeerJob) -> Peer:
         "position_biased_input": False,
         "layer_norm_eps": 1e-7,
     }
-    config = GLiNERConfig(model_name=job.backbone, encoder_config=deberta_v3_small)
-    model = GLiNER.from_config(config, backbone_from_pretrained=False).eval()
-    labels = [category.lower() for category in job.categories]
-
-    def batched(size: int) -> Read:
-        # Random weights give no confident span, so decoding takes no time.
-        return lambda texts: model.inference(list(texts), labels, batch_size=size, threshold=0.9)
-
-    size, read = fastest({size: batched(size) for size in (1, 8, 32)}, job.texts)
-    note = f"small-v2.1's architecture (DeBERTa-v3-small), random weights; {len(labels)} labels; batch size {size}"
-    return Peer(read, note, ("gliner", "transformers", "torch"))
 
 
 def spacy(job: PeerJob) -> Peer:
@@ -176,7 +199,13 @@ def spacy(job: PeerJob) -> Peer:
     return Peer(read, f"CNN NER, random weights, no polarity; n_process {processes}", ("spacy",))
 
 
-PEERS: dict[str, Callable[[PeerJob], Peer]] = {"pyabsa": pyabsa, "setfit": setfit, "gliner": gliner, "spacy": spacy}
+PEERS: dict[str, Callable[[PeerJob], Peer]] = {
+    "pyabsa": pyabsa,
+    "setfit": setfit,
+    "gliner": gliner,
+    "gliner2": gliner2,
+    "spacy": spacy,
+}
 
 
 def fastest(options: dict[int, Read], texts: Sequence[str]) -> tuple[int, Read]:

@@ -259,6 +259,7 @@ SYSTEMS: dict[str, Callable[[Bench], System]] = {
     "pyabsa": peer_system("pyabsa", VERY_SLOW),
     "setfit": peer_system("setfit", SLOW),
     "gliner": peer_system("gliner", SLOW),
+    "gliner2": peer_system("gliner2", SLOW),
     "spacy": peer_system("spacy", None),
     "ours": lambda b: parser_system(PARSER, b.parser, b.texts(), b.model),
     "ours-openvino": lambda b: parser_system(PARSER, AspectParser(b.model, engine="openvino"), b.texts(), b.model),

@@ -28,10 +28,11 @@ def return_free_memory() -> None:
 
 
 def freeze_objects() -> None:
-    """Collect garbage, and let later collections skip the objects that exist now.
+    """Let later garbage collections skip the objects that exist now, and collect what was frozen before.
 
     Otherwise each full collection visits all objects of the imported libraries, and stops every thread meanwhile.
     """
-    gc.unfreeze()
-    gc.collect()
+    if gc.get_freeze_count():
+        gc.unfreeze()
+        gc.collect()
     gc.freeze()
