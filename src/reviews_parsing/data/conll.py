@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from reviews_parsing.data.conll_comments import RESERVED_KEYS, format_comments, parse_comments
-from reviews_parsing.data.tokens import TAG, align, from_tokens, to_tokens
+from reviews_parsing.data.tokens import TAG, align, from_tokens, to_tokens, warn_of_replaced_texts
 from reviews_parsing.errors import DataError
 from reviews_parsing.io.files import decode_utf8, encode_utf8
 from reviews_parsing.schema import Review
@@ -52,6 +52,7 @@ def decode(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
     """Yield (line, review) for each block. Raises DataError naming a line that is not a token with a tag."""
     blocks = _read_blocks(decode_utf8(data, name), name)
     layout = _infer_layout(blocks, name)
+    replaced: list[str] = []
     for number, block in enumerate(blocks, start=1):
         comments = parse_comments(block.comments)
         for line, row in zip(block.lines, block.rows, strict=True):
@@ -61,6 +62,8 @@ def decode(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
             text, aspects, meta = from_tokens(tokens, tags, comments.text)
         except DataError as error:
             raise DataError(f"{name}:{block.line}: {error}") from None
+        if comments.text not in (None, text):
+            replaced.append(f"line {block.line}")
         columns = [
             [cell for i, cell in enumerate(row) if i >= layout.first and i not in {layout.token, layout.tag % len(row)}]
             for row in block.rows
@@ -72,6 +75,7 @@ def decode(data: bytes, name: str) -> Iterator[tuple[int, Review]]:
         if _choose_comments(review, tokens, number) != block.comments:
             review = Review(review.id, text, aspects, {**review.meta, "comments": block.comments})
         yield block.line, review
+    warn_of_replaced_texts(name, replaced)
 
 
 def encode(reviews: Sequence[Review]) -> bytes:

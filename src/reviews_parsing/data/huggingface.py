@@ -16,7 +16,7 @@ from typing import Any
 
 from reviews_parsing.data.labels import LabelWarning
 from reviews_parsing.data.polarities import standardise
-from reviews_parsing.data.tokens import align, build_token_meta, from_tokens, to_tokens
+from reviews_parsing.data.tokens import align, build_token_meta, from_tokens, to_tokens, warn_of_replaced_texts
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Aspect, Review
 
@@ -37,6 +37,7 @@ def decode_rows(rows: Sequence[Row], features: Mapping[str, Any], name: str) -> 
     used_tags: set[str] = set()
     polarity_columns: Counter[str] = Counter()
     numbered_reviews = []
+    replaced: list[str] = []
     for number, row in enumerate(rows, start=1):
         missing = "', '".join(column for column in ("tokens", TAGS) if column not in row)
         if missing:
@@ -49,6 +50,9 @@ def decode_rows(rows: Sequence[Row], features: Mapping[str, Any], name: str) -> 
         used_tags.update(row_with_names[TAGS])
         polarity_columns.update(key for key, value in row_with_names.items() if _holds_polarities(key, value, row))
         numbered_reviews.append((number, review))
+        if isinstance(row.get("text"), str) and row["text"] != review.text:
+            replaced.append(f"row {number}")
+    warn_of_replaced_texts(name, replaced)
     for column, count in polarity_columns.items():
         message = f"{name}: not read: the column '{column}' of {count} rows, which seems to hold polarities"
         warnings.warn(f"{message}: write them into the names of the tags (B-FOOD-positive)", LabelWarning, stacklevel=2)

@@ -7,10 +7,12 @@ those of our word splitter, or the tags are not the IOB2 tags of the aspects.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from reviews_parsing.data.labels import LabelWarning
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Aspect, Review
 from reviews_parsing.tagging import covering, tags_to_spans, words
@@ -96,6 +98,13 @@ def align(tokens: Sequence[str], text: str) -> Bounds | None:
         bounds.append((position, position + len(token)))
         position += len(token)
     return bounds if all(map(is_gap, range(position, len(text)))) else None
+
+
+def warn_of_replaced_texts(name: str, locations: Sequence[str]) -> None:
+    """Warn of texts that do not hold their tokens, for which `from_tokens` takes the tokens instead."""
+    if locations:
+        message = f"{name}: not read: {len(locations)} texts that do not hold their tokens (the first: {locations[0]})"
+        warnings.warn(f"{message}: the tokens with spaces between are the texts", LabelWarning, stacklevel=3)
 
 
 def split_words(text: str, edges: Iterable[int]) -> Bounds:
