@@ -78,6 +78,22 @@ def test_a_column_of_objects_as_strings_is_refused_unless_it_is_requested(tmp_pa
     assert parse(tmp_path / "a.csv")[0].rows == 2
 
 
+@pytest.mark.parametrize("data_type", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_a_column_of_parquet_is_looked_at_as_those_of_other_files(tmp_path: Path, data_type: pa.DataType) -> None:
+    file = tmp_path / "a.parquet"
+    encoded = pa.array([None, '{"en": "Nice soup, warm"}', '{"en": "Cold tea"}'], data_type)
+    pq.write_table(pa.table({"id": [0, 1, 2], "review": encoded}), file)
+    with pytest.raises(DataError, match=r"a.parquet: 'review' holds an object as a string in each row: write the"):
+        parse(file)
+    assert parse(file, "review")[0].rows == 3
+    # Of two columns of strings, the one of sentences.
+    names, texts = pa.array(["Ann", "Bob"], data_type), pa.array(["nice soup", "cold tea"], data_type)
+    pq.write_table(pa.table({"guest": names, "review": texts}), file)
+    assert parse(file)[1] == ["nice soup", "cold tea"]
+    pq.write_table(pa.table({"guest": names, "what they said": texts}), file)
+    assert [text for text, _ in read_texts([str(file)])] == ["nice soup", "cold tea"]
+
+
 @pytest.mark.parametrize("header", ["\ufeffid,review", '\ufeff"id","review"', "id,review"])
 def test_the_header_of_a_joined_file_is_no_review(tmp_path: Path, header: str) -> None:
     (tmp_path / "a.csv").write_text(f"id,review\n1,Nice soup\n{header}\n2,Cold tea\n", encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reviews_parsing.errors import DataError
@@ -50,6 +50,17 @@ class Column:
     def name(self) -> str:
         """Name of the column."""
         return self.field.name  # type: ignore[no-any-return]
+
+    def described_by(self, sample: ValueSample, location: str) -> Column:
+        """Return the column with what a sample of its values tells."""
+        encoded = f"{location}: '{self.name}' holds {sample.encoded_type} as a string in each row"
+        return replace(
+            self,
+            has_words=sample.has_words,
+            has_prose=sample.has_prose,
+            has_sentences=sample.has_sentences,
+            encoded=encoded if sample.encoded_type else "",
+        )
 
 
 def normalize_name(name: str) -> str:
@@ -236,6 +247,9 @@ class ValueSample:
         self.encoded_type = ""
         self._count = 0
         self._delimiters: dict[str, int] = {}
+
+    def __bool__(self) -> bool:
+        return self._count > 0
 
     def add(self, value: str) -> None:
         """Look at a value; blank ones and those after the first `SIZE` are ignored."""

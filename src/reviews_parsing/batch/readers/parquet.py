@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from reviews_parsing.batch.columns import Column, refuse_duplicate_columns
+from reviews_parsing.batch.columns import Column, ValueSample, refuse_duplicate_columns
 from reviews_parsing.batch.readers import PART_BYTES, Input, Limits, Part, Scan
 from reviews_parsing.batch.readers.lines import HEAD_BYTES, unreadable
 from reviews_parsing.batch.readers.nesting import NestedLists
@@ -35,15 +35,30 @@ class ParquetReader:
     limits: Limits = field(default_factory=Limits)
 
     def scan(self, part_rows: int) -> Scan:
-        """Read the file's footer."""
+        """Read the file's footer and its first rows."""
+        samples = self._samples()
         with self._opened() as file:
-            columns = [_column(entry, self.input.name) for entry in file.schema_arrow]
+            columns = [_column(entry, self.input.name, samples.get(entry.name)) for entry in file.schema_arrow]
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
             rows = file.metadata.num_rows
         size = max(1, sum(group.total_byte_size for group in groups) // max(1, rows))
         step = max(1, min(part_rows, PART_BYTES // size))
         parts = [(Position(start, start + 1), min(step, rows - start)) for start in range(0, rows, step)]
         return Scan(columns, parts or [(Position(), 0)], _nested(columns))
+
+    def _samples(self) -> dict[str, ValueSample]:
+        """Return a sample of the first values of each column of strings that has one; rejects are passed over."""
+        with self._opened() as file:
+            bulky = self._bulky_columns(file.metadata)
+        with self._opened(bulky) as file:
+            batch = next(self._batches(file, 0, _BULKY_ROWS if bulky else CHUNK_TEXTS), _empty_batch(file.schema_arrow))
+        samples = {}
+        for name, array in zip(batch.schema.names, batch.columns, strict=True):
+            if _is_text(array.type):
+                samples[name] = sample = ValueSample()
+                for value in _strings(array, self.limits.max_cell):
+                    sample.add(value)
+        return {name: sample for name, sample in samples.items() if sample}
 
     def chunks(self, parts: Sequence[Part], column: str | None) -> Iterator[tuple[Part, ArrowChunk]]:
         """Yield the rows of the parts in chunks."""
@@ -222,13 +237,29 @@ def _value(array: pa.Array, row: int) -> Any:
     return None
 
 
-def _column(entry: pa.Field, name: str) -> Column:
+def _is_text(data_type: pa.DataType) -> bool:
     import pyarrow.types as pt
 
-    data_type = entry.type.value_type if pt.is_dictionary(entry.type) else entry.type
-    is_text = pt.is_string(data_type) or pt.is_large_string(data_type) or pt.is_string_view(data_type)
-    if is_text or pt.is_null(data_type):
-        return Column(entry)
+    values = data_type.value_type if pt.is_dictionary(data_type) else data_type
+    return any(test(values) for test in (pt.is_string, pt.is_large_string, pt.is_string_view))
+
+
+def _strings(array: pa.Array, max_bytes: int) -> Iterator[str]:
+    """Yield the values of an array of strings that are UTF-8 of at most `max_bytes`."""
+    import pyarrow.types as pt
+
+    for scalar in array:
+        value = scalar.value if pt.is_dictionary(array.type) else scalar
+        if value.is_valid and value.as_buffer().size <= max_bytes:
+            with suppress(UnicodeDecodeError):
+                yield value.as_py()
+
+
+def _column(entry: pa.Field, name: str, sample: ValueSample | None) -> Column:
+    import pyarrow.types as pt
+
+    if _is_text(entry.type) or pt.is_null(entry.type):
+        return Column(entry).described_by(sample, name) if sample else Column(entry)
     return Column(entry, f"{name}: '{entry.name}' is {entry.type}, not a string", has_texts=False)
 
 

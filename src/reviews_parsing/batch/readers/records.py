@@ -193,21 +193,15 @@ class _Summary:
         is_single = len(self.types) == 1 and self._is_declared
         columns = []
         for name, value_type in self.types.items():
-            sample = self._samples.get(name)
-            encoded = sample.encoded_type if sample is not None else ""
-            columns.append(
-                Column(
-                    pa.field(name, arrow_type(value_type, keep_nulls=True)),
-                    self._faults.get(name),
-                    has_texts=name in self._with_texts,
-                    has_words=sample is not None and sample.has_words,
-                    has_prose=sample is not None and sample.has_prose,
-                    has_sentences=sample is not None and sample.has_sentences,
-                    delimiters=sample.delimiters if sample is not None and is_single else "",
-                    is_inferred=True,
-                    encoded=f"{self._name}: '{name}' holds {encoded} as a string in each row" if encoded else "",
-                )
+            sample = self._samples.get(name, ValueSample())
+            column = Column(
+                pa.field(name, arrow_type(value_type, keep_nulls=True)),
+                self._faults.get(name),
+                has_texts=name in self._with_texts,
+                delimiters=sample.delimiters if is_single else "",
+                is_inferred=True,
             )
+            columns.append(column.described_by(sample, self._name))
         return columns
 
 
