@@ -41,6 +41,8 @@ OK, SHED = 200, 503
 HOSTILE = str(Path(__file__).with_name("hostile_clients.py"))
 # Time that hostile clients run before and after honest ones are measured.
 LEAD_SECONDS = 1
+# Time between the texts of one client, in which the processor sleeps and its caches serve others.
+PAUSE_SECONDS = 0.002
 NO_PACE = {"REVIEWS_PARSING_REFUSALS_PER_SECOND": "1e9"}
 ALIVE = b"GET /v2/health/live HTTP/1.1\r\nHost: x\r\n\r\n"
 INFER = f"/v2/models/{MODEL_NAME}/infer"
@@ -85,6 +87,7 @@ def measure(model: str, runs: int, seconds: float, clients: int) -> dict[str, An
             f"gRPC, {clients} clients": lambda: asyncio.run(run_grpc(grpc, texts, clients, seconds)),
             f"REST without a model, {clients} clients": lambda: asyncio.run(run_rest(http, (), clients, seconds)),
             "bare model, one text": lambda: one_by_one(single, texts, seconds / 2),
+            "the same after a pause": lambda: one_by_one(single, texts, seconds / 2, PAUSE_SECONDS),
             "REST, 1 client": lambda: asyncio.run(run_rest(http, texts, 1, seconds / 2)),
             "gRPC, 1 client": lambda: asyncio.run(run_grpc(grpc, texts, 1, seconds / 2)),
         }
@@ -109,6 +112,7 @@ def measure(model: str, runs: int, seconds: float, clients: int) -> dict[str, An
         / (1 + rate / figures[f"REST without a model, {clients} clients"]["reviews_per_second"]),
         "rest_p50_above_bare_ms": figures["REST, 1 client"]["p50_ms"] - bare,
         "grpc_p50_above_bare_ms": figures["gRPC, 1 client"]["p50_ms"] - bare,
+        "pause_p50_above_bare_ms": figures["the same after a pause"]["p50_ms"] - bare,
         "server_rss_mb": rss,
         "runs": runs,
         **about(),
@@ -265,11 +269,13 @@ def in_process(parser: AspectParser, texts: Sequence[str], seconds: float) -> di
     return {"reviews_per_second": reviews / (time.perf_counter() - begin)}
 
 
-def one_by_one(parser: AspectParser, texts: Sequence[str], seconds: float) -> dict[str, float]:
-    """Parse one text at a time."""
+def one_by_one(parser: AspectParser, texts: Sequence[str], seconds: float, pause: float = 0.0) -> dict[str, float]:
+    """Parse one text at a time, each after a pause in seconds."""
     waits: list[float] = []
     end = time.perf_counter() + seconds
     for text in itertools.cycle(texts):
+        if pause:
+            time.sleep(pause)
         begin = time.perf_counter()
         if begin > end:
             return summary(waits, seconds)
@@ -417,7 +423,8 @@ def show(report: dict[str, Any]) -> None:
     console = Console()
     console.print(table)
     console.print(
-        f"median latency of one REST client: {report['rest_p50_above_bare_ms']:.1f} ms above that of the bare model"
+        f"median latency of one REST client: {report['rest_p50_above_bare_ms']:.1f} ms above that of the bare model, "
+        f"which has {report['pause_p50_above_bare_ms']:.1f} ms more after pauses of {PAUSE_SECONDS * 1e3:.0f} ms"
     )
     bound = report["bound_of_rest_share"]
     console.print(f"REST could reach {bound:.0%} of in process if it cost nothing beside HTTP, with the clients here")
