@@ -130,15 +130,7 @@ def gliner(job: PeerJob) -> Peer:
 
     config = GLiNERConfig(model_name=job.backbone, encoder_config=deberta_v3(layers=6))
     model = GLiNER.from_config(config, backbone_from_pretrained=False).eval()
-    labels = [category.lower() for category in job.categories]
-
-    def batched(size: int) -> Read:
-        # Random weights give no confident span, so decoding takes no time.
-        return lambda texts: model.inference(list(texts), labels, batch_size=size, threshold=0.9)
-
-    size, read = fastest({size: batched(size) for size in (1, 8, 32)}, job.texts)
-    note = f"small-v2.1's architecture (DeBERTa-v3-small), random weights; {len(labels)} labels; batch size {size}"
-    return Peer(read, note, ("gliner", "transformers", "torch"))
+    return labelled_peer(job, model.inference, "gliner", "small-v2.1's architecture (DeBERTa-v3-small)")
 
 
 def gliner2(job: PeerJob) -> Peer:
@@ -149,15 +141,20 @@ def gliner2(job: PeerJob) -> Peer:
     config = ExtractorConfig(model_name=job.backbone, max_width=8, counting_layer="count_lstm_v2")
     encoder = DebertaV2Config(**deberta_v3(layers=12))
     model = GLiNER2(config, encoder, AutoTokenizer.from_pretrained(job.backbone)).eval()
+    return labelled_peer(job, model.batch_extract_entities, "gliner2", "base-v1's architecture (DeBERTa-v3-base)")
+
+
+def labelled_peer(job: PeerJob, extract: Callable[..., Any], package: str, architecture: str) -> Peer:
+    """Return a tool that is given the categories as labels, with its fastest batch size."""
     labels = [category.lower() for category in job.categories]
 
     def batched(size: int) -> Read:
         # Random weights give no confident span, so decoding takes no time.
-        return lambda texts: model.batch_extract_entities(list(texts), labels, batch_size=size, threshold=0.9)
+        return lambda texts: extract(list(texts), labels, batch_size=size, threshold=0.9)
 
     size, read = fastest({size: batched(size) for size in (1, 8, 32)}, job.texts)
-    note = f"base-v1's architecture (DeBERTa-v3-base), random weights; {len(labels)} labels; batch size {size}"
-    return Peer(read, note, ("gliner2", "transformers", "torch"))
+    note = f"{architecture}, random weights; {len(labels)} labels; batch size {size}"
+    return Peer(read, note, (package, "transformers", "torch"))
 
 
 def deberta_v3(layers: int) -> dict[str, Any]:

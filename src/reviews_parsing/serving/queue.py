@@ -385,8 +385,9 @@ class ParseQueue:
         times = tuple(batch.begin_ns + round((moment - batch.begin) * 1e9) for moment in moments)
         timing = BatchTiming(len(prepared.texts), prepared.tokens, len(prepared.pieces), times)
         self._on_batch(timing)
-        self._busy += batch.busy - SMOOTHING * self._busy
-        self._pages += max(1, sum(part.pages for part in batch.parts)) - SMOOTHING * self._pages
+        with self._changed:
+            self._busy += batch.busy - SMOOTHING * self._busy
+            self._pages += max(1, sum(part.pages for part in batch.parts)) - SMOOTHING * self._pages
         remaining = iter(reviews)
         parsed = [
             ParsedPart([next(remaining) for _ in part.texts], timing, max(0.0, batch.begin - part.queued))

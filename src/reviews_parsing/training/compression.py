@@ -131,7 +131,8 @@ def imitate(
         """Return a batch of texts to imitate, or of labelled features to evaluate."""
         if isinstance(rows[0], dict):
             return collate(rows, tokenizer.pad_token_id or 0)
-        return _collate([augmentation(words) for words in rows], tokenizer)
+        augmented = [augmentation(words) for words in rows]
+        return _collate(augmented, word_tokenizer.special_tokens, tokenizer.pad_token_id or 0)
 
     outcome = train_batches(
         student,
@@ -275,15 +276,15 @@ def _neighbours(embeddings: Any, tokens: set[int], candidates: Any) -> Mapping[i
     return neighbours
 
 
-def _collate(rows: Sequence[Words], tokenizer: Any) -> dict[str, Any]:
+def _collate(rows: Sequence[Words], special_tokens: tuple[list[int], list[int]], padding: int) -> dict[str, Any]:
     """Return `input_ids`, `attention_mask` and `first_tokens` (of words) of shape [batch, tokens]."""
     import torch
 
-    prefix, suffix = WordTokenizer(tokenizer.backend_tokenizer).special_tokens
+    prefix, suffix = special_tokens
     ids = [[*prefix, *itertools.chain.from_iterable(words), *suffix] for words in rows]
     longest = max(map(len, ids))
     tensors = {
-        "input_ids": torch.full((len(rows), longest), tokenizer.pad_token_id or 0),
+        "input_ids": torch.full((len(rows), longest), padding),
         "attention_mask": torch.zeros(len(rows), longest, dtype=torch.long),
         "first_tokens": torch.zeros(len(rows), longest, dtype=torch.bool),
     }

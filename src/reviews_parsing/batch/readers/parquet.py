@@ -36,22 +36,23 @@ class ParquetReader:
 
     def scan(self, part_rows: int) -> Scan:
         """Read the file's footer and its first rows."""
-        samples = self._samples()
         with self._opened() as file:
-            columns = [_column(entry, self.input.name, samples.get(entry.name)) for entry in file.schema_arrow]
+            schema, bulky = file.schema_arrow, self._bulky_columns(file.metadata)
+            samples = {} if bulky else self._samples(file, CHUNK_TEXTS)
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
             rows = file.metadata.num_rows
+        if bulky:
+            with self._opened(bulky) as file:
+                samples = self._samples(file, _BULKY_ROWS)
+        columns = [_column(entry, self.input.name, samples.get(entry.name)) for entry in schema]
         size = max(1, sum(group.total_byte_size for group in groups) // max(1, rows))
         step = max(1, min(part_rows, PART_BYTES // size))
         parts = [(Position(start, start + 1), min(step, rows - start)) for start in range(0, rows, step)]
         return Scan(columns, parts or [(Position(), 0)], _nested(columns))
 
-    def _samples(self) -> dict[str, ValueSample]:
+    def _samples(self, file: pq.ParquetFile, rows: int) -> dict[str, ValueSample]:
         """Return a sample of the first values of each column of strings that has one; rejects are passed over."""
-        with self._opened() as file:
-            bulky = self._bulky_columns(file.metadata)
-        with self._opened(bulky) as file:
-            batch = next(self._batches(file, 0, _BULKY_ROWS if bulky else CHUNK_TEXTS), _empty_batch(file.schema_arrow))
+        batch = next(self._batches(file, 0, rows), _empty_batch(file.schema_arrow))
         samples = {}
         for name, array in zip(batch.schema.names, batch.columns, strict=True):
             if _is_text(array.type):
