@@ -128,6 +128,14 @@ def test_pods_share_fetched_versions_where_there_is_a_volume_for_it() -> None:
     assert "PersistentVolumeClaim" not in {m["kind"] for m in rendered("reviews-parsing", "gke")}
 
 
+def test_pods_on_gke_share_fetched_versions_on_a_filestore_instance_in_the_network_of_the_cluster() -> None:
+    manifests = rendered("reviews-parsing", "gke", {"cache": {"enabled": True, "filestoreNetwork": "some-network"}})
+    storage_class, claim = one(manifests, "StorageClass"), one(manifests, "PersistentVolumeClaim")
+    assert storage_class["provisioner"] == "filestore.csi.storage.gke.io"
+    assert storage_class["parameters"]["network"] == "some-network"
+    assert claim["spec"]["storageClassName"] == storage_class["metadata"]["name"]
+
+
 def test_a_comparison_reaches_pods_without_a_restart() -> None:
     """A ConfigMap that is mounted as a folder: the kubelet updates its files."""
     manifests = rendered("reviews-parsing", "gke")
