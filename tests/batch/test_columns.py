@@ -62,6 +62,11 @@ def test_the_text_column_is_guessed(parser: AspectParser, tmp_path: Path, row: d
         ({"stars": 5, "tags": '{"service": "table service"}'}, None),
         ({"stars": 5, "Address": "12 Main Street, the old mill"}, None),
         ({"stars": 5, "developerReply": "We are sorry for that"}, None),
+        ({"stars": 5, "user": "anna"}, None),
+        ({"stars": 5, "sentiment": "positive"}, None),
+        ({"review": "https://a.example/1", "message": TEXT}, None),
+        ({"comments": "12", "message": TEXT}, None),
+        ({"text": "", "message": TEXT}, None),
     ],
 )
 def test_identifiers_names_and_replies_are_not_the_texts(
@@ -71,7 +76,7 @@ def test_identifiers_names_and_replies_are_not_the_texts(
 
     path = lines(tmp_path / "a.jsonl", row)
     if column is None:
-        with pytest.raises(DataError, match="--text-column, one of"):
+        with pytest.raises(DataError, match=r"name the texts? .*by --text-column"):
             list(read_texts([path]))
     else:
         assert [text for text, _ in read_texts([path])] == [TEXT]

@@ -7,6 +7,8 @@ import gzip
 import io
 import json
 import lzma
+import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,6 +144,7 @@ def test_an_object_around_the_reviews(tmp_path: Path, top: str) -> None:
         (b'[{"text": "Nice"}, {"text": "Col', "a.json:1: not JSON"),
         (b"PK\x03\x04" + bytes(60), "a ZIP archive: unpack it"),
         (b"%PDF-1.7\n", "a PDF"),
+        (b"{\\rtf1 Nice soup}", "a document (RTF)"),
         (b"<!DOCTYPE html><table></table>", "an HTML page"),
         (b'<?xml version="1.0"?><reviews/>', "XML"),
         (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(60), "save it as .xlsx"),
@@ -229,3 +232,61 @@ def test_the_exact_name_goes_before_a_spelling(tmp_path: Path) -> None:
 def test_date_of_visit_is_no_text(tmp_path: Path) -> None:
     content = "id,stars,Date of visit,Opinion\n1,5,in early June,Nice soup and bread\n"
     assert "--text-column, one of id, stars, Date of visit, Opinion" in refusal(tmp_path / "a.csv", content)
+
+
+def test_an_object_in_place_of_a_list_is_read(tmp_path: Path) -> None:
+    """Converters from XML write a list with one item as the item."""
+    places = [{"name": "Uno", "reviews": {"text": "Nice soup"}}, {"name": "Due", "reviews": [{"text": "Cold tea"}]}]
+    for content in (json.dumps(places), "\n".join(map(json.dumps, places)), json.dumps(places, indent=2)):
+        texts = [text for text, _ in read(tmp_path / "a.json", content, records="reviews")]
+        assert texts == ["Nice soup", "Cold tea"]
+
+
+def test_fields_of_objects_are_read_by_their_path(tmp_path: Path) -> None:
+    features = [{"type": "Feature", "properties": {"stars": 5, "review_text": text}} for text in TEXTS]
+    content = json.dumps({"type": "FeatureCollection", "features": features})
+    rows = read(tmp_path / "a.json", content, records="features.properties")
+    assert rows == [(text, {"stars": 5}) for text in TEXTS]
+    message = refusal(tmp_path / "a.json", content, records="features")  # 'Feature' is no text
+    assert "no column that is clearly the texts" in message
+    assert "objects (properties), the fields are read by --records" in message
+    nested = [{"id": number, "review": {"text": text}} for number, text in enumerate(TEXTS)]
+    assert "read its fields by --records" in refusal(tmp_path / "a.json", json.dumps(nested))
+    assert [text for text, _ in read(tmp_path / "a.json", json.dumps(nested), records="review")] == TEXTS
+
+
+def test_cells_that_are_merged_over_rows_are_refused(tmp_path: Path) -> None:
+    rows = [["Stay", None, None], ["Hotel", "id", "review"], ["Uno", 1, "Nice soup"], [None, 2, "Cold tea"]]
+    workbook = openpyxl.Workbook()
+    for row in rows:
+        workbook.active.append(row)
+    workbook.active.merge_cells("A1:C1")
+    workbook.save(tmp_path / "a.xlsx")
+    assert [text for text, _ in read_texts([str(tmp_path / "a.xlsx")])] == ["Nice soup", "Cold tea"]
+    workbook.active.merge_cells("A3:A4")
+    workbook.save(tmp_path / "a.xlsx")
+    with pytest.raises(DataError, match="cells A3:A4 are merged"):
+        list(read_texts([str(tmp_path / "a.xlsx")]))
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [("<f>1+3</f><v>4</v>", 4), ("<f>1+3</f><v></v>", "fault"), ("<f>1+3</f><v />", "fault"), ("<f>1+3</f>", "fault")],
+)
+@pytest.mark.parametrize("is_string", [False, True])
+def test_a_formula_without_its_result_is_a_reject(tmp_path: Path, cell: str, value: object, is_string: bool) -> None:
+    """Programs that are not spreadsheets write formulas without results; a text that begins with = is one for them."""
+    _workbook(tmp_path / "a.xlsx", {"June": [["id", "text", "sum"], [1, "Nice soup", "=1+3"], [2, "Cold tea", 5]]})
+    attributes = ' t="str"' if is_string else ""
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as old, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as new:
+        for name in old.namelist():
+            content = re.sub(
+                rb'(r="C2")><f>1.3</f><v ?/>', rb"\1%s>%s" % (attributes.encode(), cell.encode()), old.read(name)
+            )
+            new.writestr(name, content)
+    if value == "fault" and not is_string:
+        with pytest.raises(DataError, match=r"b.xlsx:2: a formula without its result: open"):
+            list(read_rows([str(tmp_path / "b.xlsx")]))
+    else:
+        expected = None if value == "fault" else str(value) if is_string else value
+        assert [row["sum"] for row in read_rows([str(tmp_path / "b.xlsx")])] == [expected, 5]

@@ -129,6 +129,7 @@ def test_forms_of_tables(tmp_path: Path, content: bytes | str, texts: list[str])
         ("4,5;\n4,5;soup was cold\n", "--delimiter"),
         ("Bath; UK,\nBath; UK,soup was cold\nBath; UK,cold tea\n", "--delimiter"),
         ("5,Nice soup; warm\n4,Cold tea; again\n1,Bad bread; old\n", "--delimiter"),
+        ("id: 7\ntext: Nice soup\n\nid: 8\ntext: Cold tea\n", "--delimiter none"),
         ("text\ncaf\u00e9\n".encode("cp437"), "--encoding"),
         ("text\nvoil\u00e0 le caf\u00e9\n".encode("mac_roman"), "--encoding"),
         ("text\n\u0421\u0443\u043f\n".encode("cp1251"), "--encoding"),
@@ -161,8 +162,17 @@ def test_delimiters_that_cannot_be(tmp_path: Path, delimiter: str) -> None:
     assert "--delimiter" in refusal(tmp_path / "a.csv", "id,text\n1,Nice soup\n", delimiter=delimiter)
 
 
-def test_an_encoding_that_does_not_exist(tmp_path: Path) -> None:
-    assert "there is no encoding 'utf-99'" in refusal(tmp_path / "a.csv", "id,text\n1,Nice\n", encoding="utf-99")
+@pytest.mark.parametrize("name", ["utf-99", "base64", "idna", "punycode", "undefined"])
+def test_an_encoding_that_does_not_exist(tmp_path: Path, name: str) -> None:
+    assert f"there is no encoding '{name}'" in refusal(tmp_path / "a.csv", "id,text\n1,Nice\n", encoding=name)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json"])
+def test_an_encoding_that_the_file_does_not_have(tmp_path: Path, name: str) -> None:
+    message = refusal(
+        tmp_path / name, '[{"text": "Nice"}]' if name == "a.json" else "id,text\n1,Nice\n", encoding="utf-16"
+    )
+    assert "is not utf-16 (UTF-16 stream does not start with BOM): name another --encoding" in message
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from reviews_parsing.batch import Report, parse_files, read_texts
+from reviews_parsing.batch import ReadOptions, Report, parse_files, read_texts
 from reviews_parsing.batch.stats import Stats
 from reviews_parsing.cli import output
 from reviews_parsing.errors import DataError
@@ -126,3 +128,41 @@ def test_utf16_joined_to_utf8_is_rejected(tmp_path: Path) -> None:
     assert any("every second byte is NUL, as in UTF-16" in reason for reason in report.reject_reasons)
     (tmp_path / "a.csv").write_bytes(b"id,review\n1,Nice\0 soup\n2,Cold tea\n")
     assert parse(tmp_path / "a.csv")[1] == ["Nice\0 soup", "Cold tea"]
+    (tmp_path / "a.csv").write_bytes(b"id,review\n" + "1,Nice soup\n".encode("utf-16") * 9)  # most of it is UTF-16
+    with pytest.raises(DataError, match=r"a.csv:2: "):
+        parse(tmp_path / "a.csv")
+
+
+def test_a_byte_order_mark_between_json_lines_is_no_part_of_a_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('\ufeff{"review":"Nice soup"}\n\ufeff{"review":"Cold tea"}\n', encoding="utf-8")
+    report, texts = parse(tmp_path / "a.jsonl")
+    assert (texts, report.rejected) == (["Nice soup", "Cold tea"], 0)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_no_line_after_damage_is_lost_in_any_encoding(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """A line that cannot be decoded is a reject, or the file is refused; the lines after it are never missing."""
+    encoding = data.draw(st.sampled_from(["utf-8", "utf-16", "utf-32", "utf-7", "iso2022_jp", "shift_jis", "cp1252"]))
+    content = "id,review\n" + "".join(f"{number},Nice soup {number}\n" for number in range(40))
+    packed = bytearray(content.encode(encoding))
+    start = data.draw(st.integers(0, len(packed) // 2))
+    damage = data.draw(st.binary(min_size=1, max_size=8))
+    packed[start : start + len(damage)] = damage
+    path = tmp_path_factory.mktemp("damage") / "a.csv"
+    path.write_bytes(packed)
+    texts: list[str] = []
+    options = ReadOptions(encoding=encoding, header=True, delimiter=",")
+    try:
+        parse_files(
+            Silent(),
+            [str(path)],
+            text_column="review",
+            reading=options,
+            on_rows=lambda rows: texts.extend(map(str, rows)),
+        )
+    except DataError:
+        return
+    assert "Nice soup 39" in texts[-1]

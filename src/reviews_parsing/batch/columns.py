@@ -21,6 +21,8 @@ TEXT_NAMES = ("text", "review", "review_text", "content", "comment", "body", "re
 _COLLAPSED_NAMES = {name.replace("_", ""): name for name in (*TEXT_NAMES, "review_comment", "comment_text", "feedback")}
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+")
 _DELIMITERS = ",;\t|"
+_GENERATED_NAME = re.compile(r"column_\d+")
+_OBJECT_FAULT = re.compile(r" is (?:an object|struct<.*>), not a string")
 _OTHER_WORDS = set("address location city country category url link email reply response answer".split())  # noqa: SIM905
 """Words in usual names of columns of strings that are not the reviews."""
 
@@ -50,6 +52,11 @@ class Column:
     def name(self) -> str:
         """Name of the column."""
         return self.field.name  # type: ignore[no-any-return]
+
+    @property
+    def is_object(self) -> bool:
+        """True if a value is an object."""
+        return self.fault is not None and _OBJECT_FAULT.search(self.fault) is not None
 
     def described_by(self, sample: ValueSample, location: str) -> Column:
         """Return the column with what a sample of its values tells."""
@@ -117,8 +124,8 @@ def choose_text_column(columns: Sequence[Column], name: str, requested: str | No
     Raises DataError if it is not found (the message lists the columns), if it holds no string, if it was not requested
     and seems to hold several columns, or if the input has a column `aspects`.
     """
-    if any(column.name == ASPECTS for column in columns):
-        raise DataError(f"{name} already has a column '{ASPECTS}', where the parsed ones go: rename or remove it")
+    if existing := next((column.name for column in columns if column.name.lower() == ASPECTS), None):
+        raise DataError(f"{name} already has a column '{existing}', where the parsed ones go: rename or remove it")
     if requested is not None:
         chosen = next((column for column in columns if column.name == requested), None)
     else:
@@ -126,9 +133,14 @@ def choose_text_column(columns: Sequence[Column], name: str, requested: str | No
     if chosen is None:
         description = "that is clearly the texts" if requested is None else f"'{requested}'"
         names = ", ".join(column.name for column in columns)
-        raise DataError(f"{name} has no column {description}: name the text column by --text-column, one of {names}")
+        objects = ", ".join(column.name for column in columns if column.is_object)
+        remedy = f"; of objects ({objects}), the fields are read by --records (JSON) or as columns" if objects else ""
+        raise DataError(
+            f"{name} has no column {description}: name the text column by --text-column, one of {names}{remedy}"
+        )
     if chosen.fault is not None and not chosen.has_texts:
-        raise DataError(f"{chosen.fault.partition(': correct')[0]}: correct it, or name another --text-column")
+        fields = ", or read its fields by --records (JSON)" if chosen.is_object else ""
+        raise DataError(f"{chosen.fault.partition(': correct')[0]}: correct it, or name another --text-column{fields}")
     if requested is None:
         if chosen.encoded:
             raise DataError(
@@ -154,19 +166,34 @@ def _by_name(columns: Sequence[Column], name: str) -> Column | None:
             names = ", ".join(column.name for column in matches)
             raise DataError(f"{name} has several columns of texts ({names}): name one by --text-column")
         if matches:
+            if group is not prose and group is not words:
+                _refuse_other_prose(matches[0], columns, name)
             return matches[0]
     return None
 
 
+def _refuse_other_prose(chosen: Column, columns: Sequence[Column], name: str) -> None:
+    """Raise DataError if a column with a usual name holds numbers, links or nothing, and another one prose."""
+    other = next((c for c in columns if c.fault is None and c.has_texts and c.has_words and c.has_sentences), None)
+    if other is not None and chosen.fault is None:
+        raise DataError(
+            f"{name}: the column '{chosen.name}' holds no words, unlike '{other.name}': name the texts by --text-column"
+        )
+
+
 def _only_strings(columns: Sequence[Column]) -> Column | None:
-    """Return the only column of prose or strings, unless it seems to hold names, addresses, replies or JSON."""
+    """Return the only column of prose, unless it seems to hold names, addresses, replies or JSON.
+
+    The only column of an input may hold anything, and the only one of strings single words if columns have no names.
+    """
     strings = [column for column in columns if column.fault is None and column.has_texts and column.has_words]
     candidates = [column for column in strings if column.has_prose] or strings
     if len(candidates) != 1:
         return None
-    is_other = _OTHER_WORDS.intersection(normalize_name(candidates[0].name).split("_"))
-    is_review = (candidates[0].has_sentences or not candidates[0].has_prose) and not is_other
-    return candidates[0] if is_review or len(columns) == 1 else None
+    (chosen,) = candidates
+    is_other = _OTHER_WORDS.intersection(normalize_name(chosen.name).split("_"))
+    is_review = chosen.has_sentences or (not chosen.has_prose and _GENERATED_NAME.fullmatch(chosen.name))
+    return chosen if (is_review and not is_other) or len(columns) == 1 else None
 
 
 def _refuse_delimiters(column: Column, name: str) -> None:

@@ -58,6 +58,7 @@ _UNREADABLE = (
     (b"ARROW1", "an Arrow file: save it as Parquet"),
     (b"\x80\x04\x95", "a Python pickle: save it as Parquet"),
     (b"\x80\x05\x95", "a Python pickle: save it as Parquet"),
+    (b"{\\rtf", "a document (RTF): save it as plain text"),
     (b"Rar!", "a RAR archive: unpack it"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it"),
     (b"Obj\x01", "an Avro file: save it as Parquet"),

@@ -44,6 +44,7 @@ _OTHER_SEPARATORS = ("~", "^", "::", "\x01", "\x1f", "\xa6", "\xa7", "\xac")
 """Separators that are not detected, only noticed in a file that seems to have a single column."""
 _ESCAPED_CHARACTER = re.compile(r"\\x[0-9a-fA-F]{2}")
 _GAP = re.compile(r"(?<=\S) {2,}(?=\S)")
+_LABEL = re.compile(r"([^\W\d][\w/. -]{0,39}):(?:\s|$)")
 _NULLS = {"n/a", "na", "nan", "null", "none", "nil", "unknown", "-", "--", "?"}
 
 
@@ -113,7 +114,10 @@ def detect_dialect(
 
 
 def refuse_other_separators(lines: Sequence[Line], name: str) -> None:
-    """Raise DataError if lines that seem to be one column are split by another separator, or have a fixed width."""
+    """Raise DataError if lines that seem to be one column are split otherwise.
+
+    They may be split by another separator, have a fixed width, or each hold one field of a record (`stars: 5`).
+    """
     rows = [line.data.decode("utf-8", "replace").rstrip() for line in lines if line.is_whole and line.data.strip()]
     if len(rows) < 2:
         return
@@ -129,6 +133,12 @@ def refuse_other_separators(lines: Sequence[Line], name: str) -> None:
         raise DataError(
             f"{name} seems to have columns of a fixed width: save it as CSV, or give --delimiter none for one review a "
             "line"
+        )
+    labels = [match[1] for row in rows if (match := _LABEL.match(row))]
+    if len(labels) >= max(4, _MIN_REGULAR * len(rows)) and 2 * len(set(labels)) <= len(labels):
+        raise DataError(
+            f"{name} seems to have a line for each field ('{labels[0]}:'), not for each review: save it as CSV or JSON "
+            "lines, or give --delimiter none for one review a line"
         )
 
 

@@ -32,6 +32,7 @@ _FEW = 20
 """Up to this many characters all have to be plausible, in longer samples `_PLAUSIBLE_SHARE` of them."""
 _PLAUSIBLE_SHARE = 0.95
 _NUL_SHARE = 0.4
+_START_BYTES = 4
 
 
 def detect_unicode(head: bytes) -> tuple[str, bool]:
@@ -42,9 +43,10 @@ def detect_unicode(head: bytes) -> tuple[str, bool]:
     pairs = head[: len(head) // 2 * 2]
     if len(pairs) >= 8:
         even, odd = pairs[::2].count(0), pairs[1::2].count(0)
-        if even == 0 and odd >= _NUL_SHARE * len(pairs) / 2:
+        start = head[:_START_BYTES]  # that of a joined file may be UTF-8
+        if even == 0 and odd >= _NUL_SHARE * len(pairs) / 2 and 0 in start:
             return "utf-16-le", True
-        if odd == 0 and even >= _NUL_SHARE * len(pairs) / 2:
+        if odd == 0 and even >= _NUL_SHARE * len(pairs) / 2 and 0 in start:
             return "utf-16-be", True
     return "utf-8", False
 
@@ -95,6 +97,7 @@ def require_encoding(name: str) -> str:
     try:
         info = codecs.lookup(name)
         "".encode(info.name)
+        codecs.getincrementaldecoder(info.name)("surrogateescape").decode(b"", final=True)  # idna has no error handler
     except (LookupError, ValueError):
         raise DataError(f"there is no encoding '{name}': give --encoding utf-8, windows-1252, utf-16, ...") from None
     if info.name == "utf-8-sig":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import warnings
 import zipfile
 from collections.abc import Generator, Iterator, Sequence
@@ -29,6 +30,14 @@ _MAX_ROWS, _MAX_COLUMNS = 2**20, 2**14
 """Largest size of a sheet, by Excel's specification."""
 _ERROR_VALUES = {"#N/A", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"}
 _EPOCH = datetime.time()
+_EMPTY_FORMULA = re.compile(
+    rb"""<(?:\w+:)?c\b(?![^<>]*\bt="str")[^<>]*\br="[A-Z]+(\d+)"[^<>]*>\s*<(?:\w+:)?f\b[^<>]*(?:/>|>[^<]*</(?:\w+:)?f>)"""
+    rb"""\s*(?:<(?:\w+:)?v\s*/>\s*|<(?:\w+:)?v>\s*</(?:\w+:)?v>\s*)?</(?:\w+:)?c>"""
+)
+"""A cell with a formula and no result; with `t="str"` the result is an empty string."""
+_MERGED_CELLS = re.compile(rb"""<(?:\w+:)?mergeCell\b[^<>]*\bref="(([A-Z]+)(\d+):[A-Z]+(\d+))\"""")
+_NO_RESULT = "a formula without its result: open the file in a spreadsheet program and save it"
+_BLOCK_BYTES, _MAX_BLOCK_BYTES = 2**20, 2**22
 
 
 def detect_sheet(
@@ -46,6 +55,8 @@ def detect_sheet(
     line = rows[first][0]
     table = Table(layout, [row[:width] + [""] * (width - len(row)) for row in cells[first:]], line, first > 0, 1.0)
     has_header = decide_header(table, options.header, name, column)
+    with _opened(location, name, stat, options.limits) as workbook:
+        _refuse_merged_rows(workbook, sheet, line if has_header else 0, name)
     return replace(
         layout,
         records=sheet,
@@ -53,6 +64,41 @@ def detect_sheet(
         header_line=line if has_header else 0,
         names=() if has_header else column_names(width),
     )
+
+
+def _refuse_merged_rows(workbook: Workbook, sheet: str, header_line: int, name: str) -> None:
+    """Raise DataError if cells of several rows below the header are merged: only the first row has their value."""
+    for block in _blocks(workbook, sheet):
+        for match in _MERGED_CELLS.finditer(block) if b"mergeCell" in block else ():
+            if header_line < int(match[3]) < int(match[4]):
+                raise DataError(
+                    f"{name}: the cells {match[1].decode()} are merged, so that only their first row has a value: "
+                    "unmerge them and repeat the value"
+                )
+
+
+def _rows_without_result(workbook: Workbook, sheet: str) -> set[int]:
+    """Return the numbers of the rows with a formula whose result is not stored."""
+    blocks = (block for block in _blocks(workbook, sheet) if b"<f" in block or b":f" in block)
+    return {int(match[1]) for block in blocks for match in _EMPTY_FORMULA.finditer(block)}
+
+
+def _blocks(workbook: Workbook, sheet: str) -> Iterator[bytes]:
+    """Yield the XML of a sheet in blocks that end between rows or, if rows are very long, between tags."""
+    worksheet = workbook[sheet]
+    if not hasattr(worksheet, "reset_dimensions"):
+        return  # a sheet that is a chart
+    buffer = b""
+    with worksheet._get_source() as source:
+        while data := source.read(_BLOCK_BYTES):
+            buffer += data
+            cut = buffer.rfind(b"row>") + 4
+            if cut < 4 and len(buffer) > _MAX_BLOCK_BYTES:
+                cut = buffer.rfind(b"<")
+            if cut >= 4:
+                yield buffer[:cut]
+                buffer = buffer[cut:]
+    yield buffer
 
 
 def _sample(workbook: Workbook, sheet: str) -> list[tuple[int, list[Any]]]:
@@ -100,6 +146,7 @@ def read_sheet(file: Input, limits: Limits, start: Position | None) -> tuple[lis
 
 def _records(file: Input, limits: Limits, names: Sequence[str], first: int) -> Generator[Record]:
     with _opened(file.location, file.name, file.stat, limits) as workbook:
+        without_result = _rows_without_result(workbook, file.layout.records)
         for line, values in _rows(workbook, file.layout.records, first):
             raw = json.dumps(values, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass")
             record = Record(Position(line - 1, line), raw, None)
@@ -107,6 +154,8 @@ def _records(file: Input, limits: Limits, names: Sequence[str], first: int) -> G
                 yield record._replace(reason=f"{len(values)} values where the header has {len(names)}")
             elif len(raw) > limits.max_cell:
                 yield record._replace(raw=raw[:HEAD_BYTES], reason=length_fault(limits.max_cell))
+            elif line in without_result:
+                yield record._replace(reason=_NO_RESULT)
             elif reason := header_fault(values, names, f"{file.name}:{line}") if file.layout.header_line else "":
                 yield record._replace(reason=reason)
             else:

@@ -142,7 +142,7 @@ def _read_lines(lines: Lines, is_bracketed: bool) -> Iterator[Record]:
     """Yield each line that is not blank; with `is_bracketed` without the commas and brackets of the array."""
     too_long = length_fault(lines.limits.max_cell)
     for line in lines:
-        data = line.data
+        data = line.data.removeprefix(UTF8_BOM)  # that of a joined file
         if is_bracketed:
             data = data.strip()
             if line.position.line == 1:
@@ -199,7 +199,7 @@ class _Cutter:
             token = match.group()
             if token == b'"':
                 raise _NotJson("a string that does not end in its line")
-            if begin is None and token not in _PUNCTUATION and self._is_record(stack, keys):
+            if begin is None and token not in _PUNCTUATION and self._is_record(token, stack, keys):
                 begin, depth = self._position(match.start()), len(stack)
             elif begin is None:
                 if not stack and (token not in _OPENING or (self._is_array and token == b"{" and not self._path)):
@@ -219,10 +219,11 @@ class _Cutter:
         if stack:
             raise _NotJson(f"the file ends inside {'an object' if stack[-1] == b'{' else 'a list'}")
 
-    def _is_record(self, stack: list[bytes], keys: list[bytes]) -> bool:
-        """Return True if a value between these brackets, under these keys, is a record."""
-        if self._path:
-            return stack[-1:] == [b"["] and stack.count(b"{") == len(keys) and b".".join(keys) == self._path
+    def _is_record(self, token: bytes, stack: list[bytes], keys: list[bytes]) -> bool:
+        """Return True if a value that begins with `token` between these brackets, under these keys, is a record."""
+        if self._path:  # a list, or one object instead of a list
+            is_value = stack[-1:] == [b"["] or (stack[-1:] == [b"{"] and token == b"{")
+            return is_value and stack.count(b"{") == len(keys) and b".".join(keys) == self._path
         return stack == ([b"["] if self._is_array else [])
 
     def _next_token(self, begin: Position | None) -> re.Match[bytes] | None:

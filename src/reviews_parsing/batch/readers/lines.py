@@ -119,7 +119,7 @@ class Lines:
             packed = filesystems.stat(self._location)
             file = _buffered(_Counted(file, self.name, self.limits, packed.size if packed else 0))
         if codecs.lookup(self._layout.encoding).name != "utf-8":
-            file = _buffered(_Transcoded(file, self._layout.encoding))
+            file = _buffered(_Transcoded(file, self.name, self._layout.encoding))
         return file
 
 
@@ -172,8 +172,8 @@ class _Counted(_Converted):
 class _Transcoded(_Converted):
     """A text in another encoding as UTF-8; bytes that the encoding does not have stay, and are not UTF-8."""
 
-    def __init__(self, file: BinaryIO, encoding: str) -> None:
-        self._file = file
+    def __init__(self, file: BinaryIO, name: str, encoding: str) -> None:
+        self._file, self._name, self._encoding = file, name, encoding
         # Surrogates replace bytes that cannot be decoded; only the handler of UTF-16 and UTF-32 differs.
         self._errors = "surrogatepass" if codecs.lookup(encoding).name.startswith("utf") else "surrogateescape"
         self._decoder = codecs.getincrementaldecoder(encoding)(self._errors)
@@ -191,8 +191,13 @@ class _Transcoded(_Converted):
     def _decode(self, block: bytes) -> bytes:
         try:
             text = self._decoder.decode(block, final=not block)
-        except UnicodeDecodeError:
-            text, self._is_ended = "\udcff", True
+        except UnicodeError as error:  # also that of a missing byte order mark
+            if block:  # the decoder cannot go on, so that all lines after this one would be lost
+                reason = filesystems.first_line(error)
+                raise DataError(
+                    f"{self._name} is not {self._encoding} ({reason}): name another --encoding, or save it as UTF-8"
+                ) from None
+            text = "\udcff"
         return text.encode("utf-8", self._errors)
 
 
@@ -220,6 +225,8 @@ def not_utf8(position: Position, data: bytes, encoding: str = "utf-8") -> str:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
         byte = f"{data[error.start]:#04x} at offset {position.offset + error.start}"
+        if encoding.startswith("utf-") and encoding != "utf-8":  # the byte is that of the transcoded line
+            return f"a character is not {encoding}: name another --encoding"
         if encoding != "utf-8":
             return f"byte {byte} is not {encoding}: name another --encoding"
         return f"byte {byte} is not UTF-8: save the file as UTF-8, or name its --encoding"

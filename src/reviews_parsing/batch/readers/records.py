@@ -56,7 +56,7 @@ class RecordReader:
         """Raise DataError: no row can be read."""
         if first_fault is None:
             if records := self.input.layout.records:
-                raise DataError(f"{self.input.name} has no list of objects '{records}': check --records")
+                raise DataError(f"{self.input.name} has no objects in '{records}': check --records")
             raise DataError(f"{self.input.name} is empty: give a file with at least one review")
         line, reason = first_fault.position.line, first_fault.reason
         raise DataError(f"{self.input.name}:{line}: {reason}; no other row can be read either")
