@@ -19,6 +19,8 @@ from reviews_parsing.errors import DataError
 
 _LAYOUT, _LIMITS, _RAY = "How files are read", "Limits", "Ray"
 _RATE_SECONDS = 1.0
+_PATH = re.compile(r"(?:\.{0,2}/|~/|[A-Za-z]:[\\/])[^\s/]")
+"""Beginning of a path."""
 
 
 class BatchEngine(StrEnum):
@@ -242,7 +244,9 @@ def _is_text(inputs: list[str]) -> bool:
     if len(inputs) != 1 or inputs[0] == "-":
         return False
     (name,) = inputs
-    if is_url(name) or name.endswith("/") or _exists(name):
+    if is_url(name) or name.endswith("/") or _PATH.match(name) or _exists(name):
+        return False
+    if not re.search(r"\s", name) and Path(name).parent != Path() and _exists(str(Path(name).parent)):
         return False
     ending, compression = formats.split_endings(name)
     if compression or formats.format_of_ending(ending):
