@@ -41,6 +41,9 @@ def rated(values: list[object], name: str = "stars") -> list[Row]:
         (["Rated 4.0 out of 5 stars", "Rated 2.0 out of 5 stars"], "1 to 5", 3),
         (["4 sur 5", "2 von 5 Sternen"], "1 to 5", 3),
         (["1/10", "5.5/10"], "1 to 10", 2),
+        ([10, 50, 45], "10 to 50", 3.5),
+        ([10, 50, 90], "0 to 100", 3),
+        ([12, 50], "0 to 100", 2.24),
         (["0 out of 100", "5 out of 100"], "0 to 100", 1.1),
     ],
 )
@@ -64,6 +67,8 @@ def test_a_column_can_be_named(tmp_path: Path) -> None:
     rating = analyse([path], rating="Sterne").rating
     assert rating is not None
     assert rating.mean == 3
+    with pytest.raises(DataError, match="no column 'stars' of ratings"):  # stars_2 is another column
+        analyse([parquet(tmp_path / "p.parquet", rated([1, 5, 3], "stars_2"))], rating="stars")
 
 
 @pytest.mark.parametrize(
@@ -74,6 +79,8 @@ def test_a_column_can_be_named(tmp_path: Path) -> None:
         ([1, 5000], "on no scale"),
         ([-1, 1], "on no scale"),
         ([None, None], "it is empty"),
+        (["4/5", "8/10"], "its values go up to 8, but some are written as of 5"),
+        (["4/5", "8"], "its values go up to 8, but some are written as of 5"),
     ],
 )
 def test_a_column_without_ratings_is_a_clear_line(tmp_path: Path, values: list[object], reason: str) -> None:

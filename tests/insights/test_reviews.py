@@ -28,7 +28,9 @@ def test_all_forms_hold_the_same(tmp_path: Path, rows: list[Row], parsed: Path) 
     quoted = [",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in cells]
     table.write_text("\n".join(["id,date,text,aspects", *quoted]) + "\n", encoding="utf-8")
     expected = analyse([parsed])
-    for path in (lines, packed, table):
+    array = tmp_path / "p.json"
+    array.write_text(json.dumps(rows, indent=2), encoding="utf-8")
+    for path in (lines, packed, table, array):
         insights = analyse([path])
         for part in ("categories", "periods", "words", "judgements", "shown"):
             assert getattr(insights, part) == getattr(expected, part), (path, part)
@@ -78,6 +80,27 @@ def test_columns_may_differ_between_files_and_aspects_may_be_plainer(tmp_path: P
     )
 
 
+def test_a_column_with_a_number_in_its_name_is_not_another_one(tmp_path: Path) -> None:
+    rows = [review("[Tea](BEVERAGE+).", date=f"2024-0{1 + n % 2}-01", month_2="AB"[n // 20]) for n in range(40)]
+    path = jsonl(tmp_path / "p.jsonl", rows)
+    (comparison,) = analyse([path], ["month"]).comparisons
+    assert [group.value for group in comparison.groups] == ["2024-01", "2024-02"]
+    (comparison,) = analyse([path], ["month_2"]).comparisons
+    assert [group.value for group in comparison.groups] == ["A", "B"]
+    with pytest.raises(DataError, match="no column 'week_2'"):
+        analyse([path], ["week_2"])
+
+
+def test_unknown_polarities_are_noted(tmp_path: Path) -> None:
+    def notes(*polarities: str | None) -> str:
+        rows = [{"aspects": [{"entity_group": "FOOD", "polarity": polarity}]} for polarity in polarities]
+        return "\n".join(analyse([jsonl(tmp_path / "p.jsonl", rows)]).notes)
+
+    assert "so aspects with 'POS' (2), 'Negative' (1) are neither." in notes("POS", "Negative", "POS", "positive")
+    assert "there is neither praise nor blame" in notes(None, None)
+    assert "praise" not in notes("positive", "negative", "neutral", "mixed", "conflict", None)
+
+
 def test_a_row_of_a_megabyte_is_read(tmp_path: Path) -> None:
     rows = [review("[Tea](BEVERAGE+) " + "and more " * 120_000)]
     assert figures(jsonl(tmp_path / "p.jsonl", rows)) == [("BEVERAGE", 1, 1)]
@@ -97,6 +120,8 @@ def test_a_row_of_a_megabyte_is_read(tmp_path: Path) -> None:
         ("half.parquet", b"PAR1 and then nothing", "half.parquet cannot be read"),
         ("notes.txt", b"Good.", "notes.txt: the ending '.txt' names no known format"),
         ("wrong.jsonl", b'{"text": "Good.", "aspects": [3]}\n', "wrong.jsonl cannot be read"),
+        ("other.jsonl", b'{"aspects": [{"category": "FOOD"}, {"entity_group": "FOOD"}]}\n', "1 aspects have no 'ent"),
+        ("other.csv", b'aspects\n"[{""category"": ""FOOD""}]"\n', "other.csv: 1 aspects have no 'entity_group'"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path: Path, name: str, content: bytes, message: str) -> None:

@@ -15,8 +15,8 @@ from reviews_parsing.insights import counts, dates, evidence, groups, quotes, ra
 from reviews_parsing.insights.candidates import CountTests, Dimension
 from reviews_parsing.insights.dates import Dating
 from reviews_parsing.insights.ratings import RatingColumn
-from reviews_parsing.insights.results import Group, GroupComparison, Insights, Topic
-from reviews_parsing.insights.reviews import ASPECTS, Reviews, normalised, open_reviews, quoted
+from reviews_parsing.insights.results import Category, Group, GroupComparison, Insights, Topic
+from reviews_parsing.insights.reviews import ASPECTS, Reviews, literal, normalised, open_reviews, quoted
 from reviews_parsing.insights.search import FindingSearch, apply_trends
 from reviews_parsing.insights.similar import find_similar_topics
 from reviews_parsing.insights.statistics import wilson
@@ -198,7 +198,12 @@ def open_analysis(  # noqa: PLR0915  one step after another
                 shown=quoted_reviews,
                 comparisons=tuple(comparisons),
                 cells=counts.read_cells(tables, groupings) if len(by) > 1 else (),
-                notes=(*_notes(with_aspects, reviews, total, dating), *date_notes, *rating_notes, *topic_notes),
+                notes=(
+                    *_notes(categories, reviews, total, dating),
+                    *date_notes,
+                    *rating_notes,
+                    *topic_notes,
+                ),
                 starts=starts,
                 topics=apply_trends(counted_topics, search),
                 similar_topics=find_similar_topics(counted_topics, options.language),
@@ -323,7 +328,24 @@ def _topics(forms: Sequence[topics.TopicForms], cube: counts.Cube, periods: int,
     return result
 
 
-def _notes(with_aspects: int, reviews: Reviews, total: int, dating: Dating | None) -> list[str]:
+def _polarity_notes(reviews: Reviews, categories: Sequence[Category]) -> list[str]:
+    """Return a note on polarities that are neither praise nor blame because their names are unknown, or absent."""
+    if not any(category.other for category in categories):
+        return []
+    names = ", ".join(map(literal, counts.POLARITIES))
+    rows = reviews.rows(
+        "SELECT a.polarity, count(*) FROM (SELECT unnest(aspects) AS a FROM dated)"
+        f" WHERE a.polarity NOT IN ({names}) GROUP BY 1 ORDER BY 2 DESC, 1"
+    )
+    if rows:
+        unknown = ", ".join(f"'{str(name)[:40]}' ({count:,})" for name, count in rows[:3])
+        return [f"Only 'positive' is praise and only 'negative' is blame, so aspects with {unknown} are neither."]
+    if not any(category.aspects > category.other for category in categories):
+        return ["No aspect is positive, neutral or negative, so there is neither praise nor blame."]
+    return []
+
+
+def _notes(categories: Sequence[Category], reviews: Reviews, total: int, dating: Dating | None) -> list[str]:
     notes = []
     number = sum(count for _, count in reviews.foreign)
     if reviews.empty:
@@ -333,8 +355,9 @@ def _notes(with_aspects: int, reviews: Reviews, total: int, dating: Dating | Non
         languages = ", ".join(f"{language} {count:,}" for language, count in reviews.foreign)
         verb = "review is" if number == 1 else "reviews are"
         notes.append(f"{number:,} {verb} in a language that the model does not read ({languages}) and not counted.")
-    if not with_aspects:
+    if not categories:
         notes.append("No review has an aspect that counts.")
+    notes += _polarity_notes(reviews, categories)
     if dating is None:
         notes.append("No column dates the reviews, so nothing is shown over time: name one with --time COLUMN.")
     elif dating.first == dating.last:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 POSITIVE, NEGATIVE, NEUTRAL = "positive", "negative", "neutral"
+POLARITIES = (POSITIVE, NEGATIVE, NEUTRAL, "conflict", "mixed")
+"""Usual names of polarities."""
 MEASURES = ("mentions", "praise", "blame")
 """Measures of a category or topic, in the order of the second axis of `Cube.hits`."""
 MAX_CELLS = 100_000

@@ -84,26 +84,30 @@ def _read_column(reviews: Reviews, column: str) -> tuple[RatingColumn | None, st
         f" ELSE try_cast(replace({digits}, ',', '.') AS DOUBLE) END"
     )
     best = f"try_cast(regexp_extract(lower({value}), {literal(_NUMBER)}, 2) AS INTEGER)"
-    ((filled, numeric, low, high, mean, words, example, maximum),) = cast(
-        list[tuple[int, int, float | None, float | None, float | None, int, str | None, int | None]],
+    ((filled, numeric, low, high, fives, words, example, minimum, maximum),) = cast(
+        list[tuple[int, int, float | None, float | None, bool | None, int, str | None, int | None, int | None]],
         reviews.rows(
-            f"SELECT count(*) FILTER (v <> ''), count(n), min(n), max(n), avg(n),"
+            f"SELECT count(*) FILTER (v <> ''), count(n), min(n), max(n), bool_and(n % 5 = 0),"
             f" count(*) FILTER (v <> '' AND n IS NULL),"
-            f" min(v) FILTER (v <> '' AND n IS NULL), max(best)"
+            f" min(v) FILTER (v <> '' AND n IS NULL), min(best), max(best)"
             f" FROM (SELECT {value} AS v, {number} AS n, {best} AS best FROM reviews)"
         ),
     )
     if not filled:
         return None, "it is empty"
-    if numeric < MIN_NUMERIC_SHARE * filled or low is None or high is None or mean is None:
+    if numeric < MIN_NUMERIC_SHARE * filled or low is None or high is None:
         return None, f"{words:,} of {filled:,} values are not numbers, such as '{str(example)[:40]}'"
     if low == high:
         return None, f"all its values are {low:g}"
+    if minimum and maximum and (minimum < maximum or high > maximum):  # 4/5 and 8/10, or 4/5 and 8
+        return None, f"its values go up to {high:g}, but some are written as of {minimum}"
     high = max(high, maximum or 0)  # of 4/10 the scale, too
     if low < 0 or high <= 1 or high > 100:
         return None, f"its values from {low:g} to {high:g} are on no scale of 1 to 5, 1 to 10 or 0 to 100"
     if high <= 5:
         scale, stars = "1 to 5" if low >= 1 else "0 to 5", number
+    elif low >= 10 and high == 50 and fives and maximum is None:  # "bubbles"
+        scale, stars = "10 to 50", f"({number}) / 10"
     elif high <= 10:
         scale, stars = "1 to 10", f"greatest(1, 1 + ({number} - 1) * 4 / 9)"
     else:

@@ -116,6 +116,9 @@ class Reviews:
         """
         if name in self.columns:
             return name
+        taken = {column.lower() for column in self.columns} | {FILE, ROW, ROW_ID}
+        if name.lower() not in taken:  # `name_2` is a column of its own
+            return None
         return next((column for column in self.columns if re.sub(r"_\d+$", "", column) == name), None)
 
     def insert(self, table: str, columns: Mapping[str, Sequence[object]], types: Sequence[str]) -> None:
@@ -207,7 +210,7 @@ def _as_parquet(connection: DuckDBPyConnection, path: Path, name: str, target: P
                 return path
             query = f"SELECT *{renaming} FROM {table}"
         elif ending in JSON_ENDINGS:
-            options = f"format='newline_delimited', maximum_object_size={MAX_ROW_BYTES}"
+            options = f"format='auto', maximum_object_size={MAX_ROW_BYTES}"  # lines, or an array
             table = f"read_json({literal(str(path))}, {options}"
             columns = _check_aspects(connection, f"{table}, sample_size=100000)", name)
             if _differ_in_case(columns):
@@ -294,11 +297,15 @@ def _create_view(connection: DuckDBPyConnection, parquet: Sequence[Path], name: 
         connection.execute(
             f"CREATE VIEW all_rows AS SELECT * REPLACE ({aspects} AS {ASPECTS}), {row_id} AS {ROW_ID} FROM {table}"
         )
-        (empty,) = connection.execute("SELECT count(*) = 0 FROM all_rows").fetchone() or (True,)
+        rows, unnamed = connection.execute(
+            f"SELECT count(*), sum(len(list_filter({ASPECTS}, lambda x: x.entity_group IS NULL))) FROM all_rows"
+        ).fetchone() or (0, 0)
     except duckdb.Error as error:
         raise DataError(f"{name} cannot be read with the others ({_first_line(error)}): give them one by one") from None
-    if empty:
+    if not rows:
         raise DataError(f"{name} holds no review: {PARSE_FIRST}")
+    if unnamed:
+        raise DataError(f"{name}: {unnamed:,} aspects have no 'entity_group', the category: {PARSE_FIRST}")
     del columns[FILE], columns[ROW]
     return columns
 
