@@ -172,3 +172,21 @@ def test_no_byte_of_a_csv_is_lost(parser: AspectParser, tmp_path_factory: pytest
         assert [reject for chunk in alone for reject in chunk.rejects] == rejects
     kept = b"".join(reject.raw for reject in rejects).count(b"\xe9")
     assert kept == body.count(b"\xe9")
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_rejects_do_not_replace_an_input_or_the_output(parser: AspectParser, tmp_path: Path, link: bool) -> None:
+    source, target = tmp_path / "a.rejects.jsonl", tmp_path / "a.csv"
+    source.write_text('{"text": "Nice soup"}\n')
+    rejects = source
+    if link:
+        rejects = tmp_path / "link.jsonl"
+        rejects.symlink_to(source)
+    with pytest.raises(DataError, match="is also an input"):  # by default too
+        parse_files(parser, [str(rejects)], target, rejects_file=None if not link else source)
+    with pytest.raises(DataError, match="is also an input"):
+        parse_files(parser, [str(source)], rejects_file=rejects, on_rows=lambda rows: None)
+    with pytest.raises(DataError, match="is also the output"):
+        parse_files(parser, [str(source)], target, rejects_file=target)
+    assert source.read_text() == '{"text": "Nice soup"}\n'
+    assert not target.exists()

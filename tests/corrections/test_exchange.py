@@ -237,6 +237,12 @@ def test_corrections_of_strangers_are_approved_or_rejected_by_hand(store: Correc
     assert "1 corrections rejected" in command(store, "reject", cold, "--yes")
     assert "no pending corrections" in command(store, "approve")
     assert "there is no correction 99" in command(store, "approve", 99, "--yes", code=1)
+    asked = CliRunner().invoke(app, ["corrections", "approve", "99", "--store", str(store.path)], input="y\n")
+    assert "there is no correction 99" in str(asked.exception)  # before the question
+    store.save(Correction("Warm soup.", (), ()), 1, approved=False)
+    shown = CliRunner().invoke(app, ["corrections", "reject", str(warm), "--store", str(store.path)], input="n\n")
+    assert "soup FOOD" in shown.output  # a revision that is not the latest is shown too
+    assert "1 corrections approved" in command(store, "approve", warm, warm, "--yes")
     command(store, "export", tmp_path / "out.jsonl")
     assert [review.text for review in data.read(tmp_path / "out.jsonl")][2:] == ["Warm soup."]
 

@@ -4,8 +4,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from reviews_parsing import data
+from reviews_parsing.cli.app import app
 from reviews_parsing.errors import DataError
 from reviews_parsing.schema import Aspect, Opinion, Review
 
@@ -134,3 +136,14 @@ def test_invalid_targets_are_one_line_errors(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="lone surrogate U\\+D83C"):
         data.write([Review("a", "half \ud83c")], tmp_path / "x.conll")
     assert not list((tmp_path / "folder").iterdir())
+
+
+def test_an_output_does_not_replace_an_input(tmp_path: Path) -> None:
+    file, link = tmp_path / "a.jsonl", tmp_path / "link.jsonl"
+    file.write_text('{"id": "1", "text": "Nice soup", "aspects": []}\n')
+    link.symlink_to(file)
+    before = file.read_bytes()
+    for arguments in (["convert", file, link, "--to", "conll"], ["suggest", file, "-n", "1", "-o", file]):
+        result = CliRunner().invoke(app, ["data", *map(str, arguments)])
+        assert "is also an input: write to another file" in str(result.exception)
+    assert file.read_bytes() == before

@@ -19,7 +19,6 @@ from reviews_parsing.batch.readers import PART_ROWS, Reader, ReadOptions
 from reviews_parsing.batch.rows import Chunk, Row
 from reviews_parsing.batch.stats import Report, Stats
 from reviews_parsing.errors import DataError
-from reviews_parsing.io import filesystems
 from reviews_parsing.io.filesystems import unwritable
 from reviews_parsing.io.staging import StagedFiles, staged_files
 
@@ -89,12 +88,12 @@ def _parse_to_file(
     started, stats = time.perf_counter(), Stats()
     if output is not None:
         writers.require_output(output, readers)
-    if rejects_file is not None:
-        filesystems.require_writable(rejects_file)
+    rejects_target = rejects_file or (writers.default_rejects_name(output) if output is not None else None)
+    if rejects_target is not None:
+        writers.require_rejects(rejects_target, output, readers)
     plan = make_plan(readers, options.text_column, PART_ROWS)
     if on_layouts is not None:
         on_layouts(plan.describe())
-    rejects_target = rejects_file or (writers.default_rejects_name(output) if output is not None else None)
     targets = [target for target in (rejects_target, output) if target is not None]
     finished_rows = 0
     with ExitStack() as files:

@@ -70,10 +70,21 @@ def require_output(output: str, readers: Sequence[Reader]) -> None:
     if ending.lower() not in _WRITERS:
         endings = ", ".join(_WRITERS)
         raise DataError(f"{printable(output)}: unknown ending '{ending}': give one of {endings}, or a folder/")
-    location = filesystems.absolute(output)
+    _require_target(output, readers)
+
+
+def require_rejects(rejects: str, output: str | None, readers: Sequence[Reader]) -> None:
+    """Raise DataError if the file of rejects cannot be written: without rejects, an old file is removed."""
+    if output is not None and filesystems.absolute(rejects) == filesystems.absolute(output):
+        raise DataError(f"{printable(rejects)} is also the output: give another file for the rejects")
+    _require_target(rejects, readers)
+
+
+def _require_target(target: str, readers: Sequence[Reader]) -> None:
+    location = filesystems.absolute(target)
     if any(reader.input.location == location for reader in readers):
-        raise DataError(f"{printable(output)} is also an input: write to another file")
-    filesystems.require_writable(output)
+        raise DataError(f"{printable(target)} is also an input: write to another file")
+    filesystems.require_writable(target)
 
 
 @contextmanager

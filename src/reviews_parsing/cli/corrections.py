@@ -229,15 +229,16 @@ def _decide(status: CorrectionStatus, ids: list[int] | None, yes: bool, store_fi
     from reviews_parsing.corrections import CorrectionStatus, CorrectionStore
 
     store = CorrectionStore(store_file)
-    revisions = [revision for revision in store.list_latest() if not ids or revision.id in ids]
-    if not ids:
-        revisions = [revision for revision in revisions if revision.status is CorrectionStatus.PENDING]
-    if not ids and not revisions:
+    if ids:
+        revisions = store.find(dict.fromkeys(ids))
+    else:
+        revisions = [revision for revision in store.list_latest() if revision.status is CorrectionStatus.PENDING]
+    if not revisions:
         output.out.print(f"no pending corrections in {store.path}")
         return
     for revision in revisions:
         _print_labels(revision)
-    decision_ids = ids or [revision.id for revision in revisions]
+    decision_ids = [revision.id for revision in revisions]
     verb = "Approve" if status is CorrectionStatus.APPROVED else "Reject"
     if not yes:
         typer.confirm(f"{verb} {len(decision_ids)} corrections?", abort=True)

@@ -137,6 +137,7 @@ def convert(
     """
     from reviews_parsing import data
 
+    _refuse_input(target, source)
     mapping, fields = data.read_mapping(map_file) if map_file else None, data.Fields(text_field, labels_field)
     splits = data.read_splits(source, mapping, data_format, fields)
     if split is not None and split not in splits:
@@ -189,6 +190,8 @@ def suggest(
     from reviews_parsing.io.files import write_bytes
     from reviews_parsing.suggest import suggest as pick
 
+    if out is not None:
+        _refuse_input(out, *pool, *(labelled or ()))
     parser = load_parser(model)
     excluded = [r.text for source in labelled or () for split in data.read_splits(source).values() for r in split]
     with output.progress_bar("reading") as update, closing(read_texts(pool, text_column)) as texts:
@@ -298,3 +301,9 @@ def remove_reference(
         output.print_json({"removed": name})
     else:
         output.out.print(f"reference set {name} removed")
+
+
+def _refuse_input(target: Path, *sources: str | Path) -> None:
+    """Raise DataError if the output would replace an input: formats lose labels, and a selection reviews."""
+    if target.exists() and any(Path(source).exists() and target.samefile(source) for source in sources):
+        raise DataError(f"{target} is also an input: write to another file")

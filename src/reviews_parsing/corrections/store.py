@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -130,10 +130,20 @@ class CorrectionStore:
         with self._connect(write=True) as connection:
             connection.execute("BEGIN IMMEDIATE")
             for correction_id in ids:
-                if not connection.execute("SELECT 1 FROM corrections WHERE id = ?", [correction_id]).fetchone():
-                    raise DataError(f"there is no correction {correction_id} in {self.path}: see `corrections list`")
+                self._select(connection, correction_id)
                 _decide(connection, correction_id, status)
             connection.execute("COMMIT")
+
+    def find(self, ids: Iterable[int]) -> list[CorrectionRevision]:
+        """Return the revisions with these ids. Raises DataError if an id does not exist."""
+        with self._connect() as connection:
+            return [self._select(connection, correction_id) for correction_id in ids]
+
+    def _select(self, connection: sqlite3.Connection, correction_id: int) -> CorrectionRevision:
+        row = connection.execute(f"SELECT {_COLUMNS} FROM ({_SELECT}) WHERE id = ?", [correction_id]).fetchone()
+        if row is None:
+            raise DataError(f"there is no correction {correction_id} in {self.path}: see `corrections list`")
+        return _from_row(row)
 
     def find_latest(self, text: str) -> CorrectionRevision | None:
         """Return the latest revision of a text that was not rejected, None if there is no such correction."""
