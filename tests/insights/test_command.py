@@ -126,6 +126,7 @@ def test_mistakes_in_new_options_are_one_line(run: Run, parsed: Path, tmp_path: 
         (("--rating", "text"), "no ratings in column 'text'"),
         (("--compare", "fortnight"), "names no ranges"),
         (("--alert", "soon"), "is not an alert"),
+        (("--alert", "stars<38"), "stars are at most 5"),
         (("--topics", tmp_path / "none.toml"), "cannot be read"),
         (("--date-format", "%Q"), "is not a format of dates"),
         (("--digest", parsed), "is a file"),

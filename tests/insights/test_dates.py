@@ -233,6 +233,8 @@ def test_an_order_that_no_value_decides_is_asked_for(tmp_path: Path) -> None:
 def test_a_format_that_is_none_is_refused(parsed: Path) -> None:
     with pytest.raises(DataError, match="'%Q' is not a format of dates"):
         analyse([parsed], date_format="%Q")
+    with pytest.raises(DataError, match="no date in column 'date' has the format '%d/%m/%Y', such as '20"):
+        analyse([parsed], date_format="%d/%m/%Y")
 
 
 def test_relative_dates_are_relative_to_a_day_or_to_the_file(tmp_path: Path) -> None:

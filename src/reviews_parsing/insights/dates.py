@@ -94,7 +94,8 @@ def find_dates(
     The format of a text column is inferred from all its values; `date_format` (strptime) sets it. Relative dates ("a
     month ago") are relative to `as_of`, by default the modification time of the files.
 
-    Raises DataError if the column does not exist or has no dates, or its dates can be day or month first.
+    Raises DataError if the column does not exist or has no dates or none in `date_format`, or its dates can be day or
+    month first.
     """
     column_name = name and reviews.resolve(name)
     if name is not None and column_name is None:
@@ -113,6 +114,8 @@ def find_dates(
         )
         ((first, last, dated, total),) = cast(list[tuple[date | None, date | None, int, int]], reviews.rows(query))
         if first is not None and last is not None:
+            if date_format is not None:
+                _require_format(reviews, column, date_format)
             if relative_note:
                 notes.append(relative_note)
             if dated < total:
@@ -165,6 +168,19 @@ def _check_format(reviews: Reviews, date_format: str | None) -> None:
         reviews.rows(f"SELECT try_strptime('', {literal(date_format)})")
     except DataError:
         raise DataError(f"'{date_format}' is not a format of dates: give one such as %d/%m/%Y") from None
+
+
+def _require_format(reviews: Reviews, column: str, date_format: str) -> None:
+    """Raise DataError if no text of a column has the format."""
+    value = f"trim({quoted(column)})"
+    if str(reviews.columns[column]) != "VARCHAR":
+        return
+    ((fitting,),) = reviews.rows(f"SELECT count(try_strptime({value}, {literal(date_format)})) FROM reviews")
+    if not fitting:
+        raise DataError(
+            f"no date in column '{column}' has the format '{date_format}', such as '{_example(reviews, column)}': give "
+            "--date-format as in %d/%m/%Y, or leave it out"
+        )
 
 
 def _read_column(

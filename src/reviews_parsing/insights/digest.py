@@ -61,6 +61,8 @@ def parse_alerts(rules: Sequence[str]) -> tuple[bool, tuple[Threshold, ...]]:
             raise DataError(f"'{rule}': a share is at most 100%: write {limit:g}%")
         if not measure and unit:
             raise DataError(f"'{rule}': stars have no %: write stars{comparison}{number}")
+        if not measure and limit > 5:
+            raise DataError(f"'{rule}': stars are at most 5: write stars{comparison}3.8, for example")
         thresholds.append(Threshold(rule.strip(), measure or "stars", category or "", comparison == ">", limit))
     return CHANGE_ALERT in rules, tuple(thresholds)
 
