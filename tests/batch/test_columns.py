@@ -66,7 +66,7 @@ def test_the_text_column_is_guessed(parser: AspectParser, tmp_path: Path, row: d
         ({"stars": 5, "sentiment": "positive"}, None),
         ({"review": "https://a.example/1", "message": TEXT}, None),
         ({"comments": "12", "message": TEXT}, None),
-        ({"text": "", "message": TEXT}, None),
+        ({"review": "", "message": TEXT}, None),
     ],
 )
 def test_identifiers_names_and_replies_are_not_the_texts(

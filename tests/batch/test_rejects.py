@@ -20,6 +20,7 @@ from reviews_parsing.errors import DataError
 from reviews_parsing.parser import AspectParser
 
 from .tables import read
+from .test_joined_files import Silent
 
 LONGEST = Limits().max_cell
 CSV = b"id,text\n1,Fine soup\n"
@@ -172,6 +173,17 @@ def test_no_byte_of_a_csv_is_lost(parser: AspectParser, tmp_path_factory: pytest
         assert [reject for chunk in alone for reject in chunk.rejects] == rejects
     kept = b"".join(reject.raw for reject in rejects).count(b"\xe9")
     assert kept == body.count(b"\xe9")
+
+
+def test_quotes_of_two_texts_do_not_join_rows_with_tabs(tmp_path: Path) -> None:
+    rows = ['1\t"Great place\t5', '2\tThe tea was ok"\t4', "3\tFine soup\t3", '4\t"A line\nand another"\t2']
+    (tmp_path / "a.tsv").write_text("\n".join(["id\ttext\tstars", *rows]) + "\n")
+    texts: list[str] = []
+    report = parse_files(
+        Silent(), [str(tmp_path / "a.tsv")], on_rows=lambda rows: texts.extend(row["text"] for row in rows)
+    )
+    assert (texts, report.rejected) == (["Fine soup", "A line\nand another"], 2)
+    assert any("a quote that opens in this row" in reason for reason in report.reject_reasons)
 
 
 @pytest.mark.parametrize("link", [False, True])

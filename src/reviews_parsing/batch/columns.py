@@ -166,18 +166,19 @@ def _by_name(columns: Sequence[Column], name: str) -> Column | None:
             names = ", ".join(column.name for column in matches)
             raise DataError(f"{name} has several columns of texts ({names}): name one by --text-column")
         if matches:
-            if group is not prose and group is not words:
+            if group is not prose and group is not words and matches[0].name != TEXT_NAMES[0]:
                 _refuse_other_prose(matches[0], columns, name)
             return matches[0]
     return None
 
 
 def _refuse_other_prose(chosen: Column, columns: Sequence[Column], name: str) -> None:
-    """Raise DataError if a column with a usual name holds numbers, links or nothing, and another one prose."""
+    """Raise DataError if a column with a usual name (not `text`) holds numbers, links or nothing, and another prose."""
     other = next((c for c in columns if c.fault is None and c.has_texts and c.has_words and c.has_sentences), None)
     if other is not None and chosen.fault is None:
         raise DataError(
-            f"{name}: the column '{chosen.name}' holds no words, unlike '{other.name}': name the texts by --text-column"
+            f"{name}: the column '{chosen.name}' holds no words in its first rows, unlike '{other.name}': name the "
+            "texts by --text-column"
         )
 
 

@@ -31,6 +31,9 @@ class Cells(NamedTuple):
     cells: list[str]
 
 
+_JOINED_ROWS = "a quote that opens in this row or the one before and closes in another: remove it, or double it"
+
+
 class _TooLong(Exception):
     """A row of more bytes than the limit."""
 
@@ -81,10 +84,23 @@ class DelimitedRows:
             except csv.Error as error:
                 yield from self._recover(_Failure(f"not CSV, {error}", is_final=True))
             else:
-                if cells:
+                if self._may_be_joined(cells):
+                    for line in self._row:
+                        yield self._reject(line, _JOINED_ROWS, is_open=False)
+                elif cells:
                     yield self._cells(self._row, cells)
                 continue
             reader = self._reader(self._feed())
+
+    def _may_be_joined(self, cells: Sequence[str]) -> bool:
+        """Return True if each line of the row has as many tabs as the row: tables with tabs often have no quotes."""
+        tabs = len(cells) - 1
+        return (
+            self._layout.delimiter == "\t"
+            and len(self._row) > 1
+            and tabs > 0
+            and all(line.data.count(b"\t") == tabs for line in self._row)
+        )
 
     def _reader(self, texts: Iterable[str]) -> Iterator[list[str]]:
         return csv.reader(texts, **self._format)
