@@ -60,6 +60,7 @@ def refused(
         ("a.jsonl", b'{"text": "\\ud83c"}\n', "a.jsonl:1: holds half of a surrogate pair"),
         ("a.jsonl", b'{"text": "Fine", "aspects": []}\n', "already has a column 'aspects'"),
         ("a.jsonl", b'{"text": "Fine", "Aspects": "food"}\n', "already has a column 'Aspects'"),
+        ("a.jsonl", b'{"text": "Fine", "aspects": [{"a": 1}, {"a": 2}]}\n', "already has a column 'aspects'"),
         ("a.jsonl.gz", b'{"text": "Fine"}\n', "a.jsonl.gz cannot be read (Not a gzipped file"),
         ("a.csv.gz", gzip.compress(GOOD, mtime=0)[:-9], "a.csv.gz cannot be read (Compressed file ended before"),
         ("a.parquet", GOOD, "a.parquet cannot be read"),

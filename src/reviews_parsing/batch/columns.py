@@ -118,14 +118,18 @@ def header_fault(values: Sequence[object], names: Sequence[str], location: str) 
     return ""
 
 
+def refuse_aspects_column(columns: Sequence[Column], name: str) -> None:
+    """Raise DataError if the input has a column `aspects`, as parsed files have."""
+    if existing := next((column.name for column in columns if column.name.lower() == ASPECTS), None):
+        raise DataError(f"{name} already has a column '{existing}', where the parsed ones go: rename or remove it")
+
+
 def choose_text_column(columns: Sequence[Column], name: str, requested: str | None) -> str:
     """Return the column of the texts: the requested one, else one with a usual name, else the only one of strings.
 
-    Raises DataError if it is not found (the message lists the columns), if it holds no string, if it was not requested
-    and seems to hold several columns, or if the input has a column `aspects`.
+    Raises DataError if it is not found (the message lists the columns), if it holds no string, or if it was not
+    requested and seems to hold several columns.
     """
-    if existing := next((column.name for column in columns if column.name.lower() == ASPECTS), None):
-        raise DataError(f"{name} already has a column '{existing}', where the parsed ones go: rename or remove it")
     if requested is not None:
         chosen = next((column for column in columns if column.name == requested), None)
     else:

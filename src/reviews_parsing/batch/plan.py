@@ -7,7 +7,13 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from reviews_parsing.batch.columns import Column, choose_text_column, merge_columns, text_name
+from reviews_parsing.batch.columns import (
+    Column,
+    choose_text_column,
+    merge_columns,
+    refuse_aspects_column,
+    text_name,
+)
 from reviews_parsing.batch.readers import Part, Reader, ReadOptions, Scan
 from reviews_parsing.batch.readers.detection import correct_encoding, open_reader
 from reviews_parsing.batch.rows import Chunk
@@ -99,6 +105,7 @@ def find_text_column(reader: Reader, scan: Scan, requested: str | None) -> str:
     """Return the text column of an input. Raises DataError if it is not found, or the texts are in nested lists."""
     name, nested = reader.input.name, scan.nested
     column: str | None = None
+    refuse_aspects_column(scan.columns, name)
     try:
         column = choose_text_column(scan.columns, name, requested)
     except DataError:
