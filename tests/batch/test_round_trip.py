@@ -22,6 +22,7 @@ FORMS = ["csv", "jsonl", "parquet"]
 @settings(deadline=None, max_examples=40)
 @given(table=tables())
 @example(table=Table(["text"], [{"text": 'Warm bread,\r\n"free"\r and 🍜\n'}, {"text": ""}]))
+@example(table=Table(["text"], [{"text": ","}, {"text": ","}]))
 @example(table=Table(["\ufeffid", "text"], [{"\ufeffid": "007", "text": "\ufeffGood beer"}]))
 def test_columns_rows_and_aspects_come_out(
     parser: AspectParser, tmp_path_factory: pytest.TempPathFactory, form: str, table: Table

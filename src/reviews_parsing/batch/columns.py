@@ -290,10 +290,11 @@ class ValueSample:
         # With and without those before a space; the comma before a space is that of prose.
         counts = {d: value.count(d) - value.count(f"{d} ") for d in _DELIMITERS}
         counts |= {f"{d} ": value.count(d) for d in _DELIMITERS if d != ","}
+        may_be_row = any(map(str.isalnum, value))
         self._delimiters = {
             delimiter: number
             for delimiter, number in counts.items()
-            if number and (not self._count or self._delimiters.get(delimiter) == number)
+            if number and may_be_row and (not self._count or self._delimiters.get(delimiter) == number)
         }
         if not self._count or self.encoded_type:
             self.encoded_type = encoded_type(value)
