@@ -794,6 +794,7 @@ def test_builds_may_do_no_more_than_buildkit_needs(
         (more, {"containers": [{"securityContext": {"runAsUser": 0}}]}),
         (more, {"containers": [{"securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}]}),
         (more, {"initContainers": [{"securityContext": {"privileged": True}}]}),
+        (more, {"ephemeralContainers": [{"securityContext": {"privileged": True}}]}),
         (node, {"hostNetwork": True}),
         (node, {"hostPID": True}),
         (paths, {"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}),
