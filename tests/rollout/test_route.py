@@ -336,6 +336,18 @@ def test_rules_are_what_the_custom_resource_takes() -> None:
     assert len({rule["name"] for rule in rules}) == len(rules)
 
 
+def test_a_route_that_a_gateway_takes_in_part_is_not_accepted() -> None:
+    """With this condition a gateway may keep the former state of a rule, and so its weights."""
+    conditions = [{"type": kind, "status": "True"} for kind in ("Accepted", "ResolvedRefs")]
+    body: dict[str, Any] = {"metadata": {}, "spec": {}, "status": {"parents": [{"conditions": conditions}]}}
+    assert route.read_traffic(body).accepted
+    for status, accepted in (("False", True), ("True", False)):
+        partial = {"type": "PartiallyInvalid", "status": status, "message": "Dropped Rule 1: no such filter"}
+        body["status"]["parents"] = [{"conditions": [*conditions, partial]}]
+        traffic = route.read_traffic(body)
+        assert (traffic.accepted, "Dropped Rule" in traffic.reason) == (accepted, not accepted)
+
+
 def test_shares_of_rules_that_differ_are_the_smaller_ones() -> None:
     split = {"backendRefs": [{"name": "a", "weight": 9}, {"name": "b", "weight": 1}]}
     whole = {"backendRefs": [{"name": "a", "weight": 1}]}

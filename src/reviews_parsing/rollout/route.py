@@ -174,5 +174,12 @@ def _accepted(route: Mapping[str, Any]) -> tuple[bool, str]:
             if condition is None or condition.get("observedGeneration", generation) < generation:
                 return False, f"the gateway has not taken the newest rules yet ({kind})"
             if condition["status"] != "True":
-                return False, str(condition.get("message") or condition.get("reason") or kind)
+                return False, _words(condition)
+        partial = conditions.get("PartiallyInvalid", {"status": "False"})
+        if partial["status"] == "True":  # a gateway may have left out a rule, or keep its former weights
+            return False, _words(partial)
     return True, ""
+
+
+def _words(condition: Mapping[str, Any]) -> str:
+    return str(condition.get("message") or condition.get("reason") or condition["type"])
