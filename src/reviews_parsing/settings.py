@@ -107,6 +107,12 @@ class Settings(BaseSettings):
         default=10, gt=0, description="maximum time for the headers of a request; beyond: the connection is closed"
     )
     body_seconds: float = Field(default=30, gt=0, description="maximum time for the body of a request; beyond: 408")
+    idle_seconds: float = Field(
+        default=3900,
+        gt=0,
+        description="maximum time between two requests of a REST connection, longer than gateways keep idle ones "
+        "(Envoy: an hour), because a request that meets the close fails",
+    )
     refusals_per_second: float = Field(
         default=500,
         gt=0,

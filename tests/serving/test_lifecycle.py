@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import groupby
@@ -31,7 +32,7 @@ from ports import free_port
 from reviews_parsing import pipelines, registry
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.registry.resolution import ModelReference, ResolvedVersion, save_resolution
-from reviews_parsing.settings import MODEL_NAME
+from reviews_parsing.settings import MODEL_NAME, Settings
 
 from .client import DEADLINE, MODEL, TOKEN, Server, environment
 from .conftest import FOLDER, SERVE, Start
@@ -404,6 +405,21 @@ def test_a_fetched_version_that_has_changed_since_is_one_line_at_the_start(with_
     assert code == 1
     assert f"{folder / 'model.onnx'} is damaged" in log[-1]
     assert "delete" in log[-1]
+
+
+def test_a_connection_may_be_idle_longer_than_gateways_keep_it(start: Start) -> None:
+    """Otherwise a gateway's request meets the end of its connection."""
+    assert Settings().idle_seconds > 3600  # Envoy's default
+    with (
+        start(REVIEWS_PARSING_HEADER_SECONDS="0.2", REVIEWS_PARSING_IDLE_SECONDS="1") as server,
+        closing(http.client.HTTPConnection("127.0.0.1", server.http, timeout=DEADLINE)) as connection,
+    ):
+        connection.request("GET", "/v2/health/live")
+        assert connection.getresponse().read()
+        begin = time.monotonic()
+        assert connection.sock.recv(1) == b""
+        # Neither after the time for headers, nor after the five seconds of uvicorn.
+        assert 0.9 < time.monotonic() - begin < 5
 
 
 def test_an_unsigned_version_is_one_line_at_the_start(with_champion: Path, tmp_path: Path) -> None:
