@@ -472,6 +472,22 @@ def command(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
             raise
 
 
+def test_a_signature_that_cannot_be_kept_beside_the_copy_is_kept_with_another(
+    home: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server verifies the folder that it gets, without the registry."""
+    shared, _ = registry.fetch(FIRST)
+    sign_with(keys / "mine.pem", monkeypatch)
+    command("sign", FIRST, monkeypatch=monkeypatch)
+    trust(keys / "mine.pub", monkeypatch)
+    signature_file(shared).unlink(missing_ok=True)
+    signature_file(shared).mkdir()
+    for _ in range(2):
+        folder, version = registry.locate(FIRST)
+        assert (folder.parents[1], version) == (home / "unshared", "1")
+        assert registry.locate(folder) == (folder, None)
+
+
 def test_a_run_that_was_logged_without_a_key_is_signed_when_it_is_registered(
     home: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
