@@ -67,6 +67,7 @@ train: $TRAIN
 page: $PAGE
 mlflow: {bucket: $(output mlflow_bucket), serviceAccount: $(output mlflow_service_account)}
 inference: {serviceAccount: $(output inference_service_account)}
+models: {network: "$(output models_network)"}
 jenkins:
   repository: "$JENKINS_REPOSITORY"
   agentImage: "$AGENT"

@@ -50,7 +50,9 @@ class Settings(BaseSettings):
     model_uri: str | None = Field(default=None, description="model that the server serves; unset: the champion")
     fetch_timeout: float = Field(default=300, gt=0, description="time limit for fetching a model, in seconds")
     start_seconds: float = Field(
-        default=0, ge=0, description="how long a starting server waits for an MLflow server that cannot be reached"
+        default=0,
+        ge=0,
+        description="how long a starting server waits for an MLflow server that cannot be reached, and fetches",
     )
     max_model_mb: int = Field(
         default=2000, ge=1, description="maximum size of a model that is fetched, in megabytes (10^6 bytes)"

@@ -94,6 +94,12 @@ def test_reviews_in_a_foreign_language_are_counted(page: Page, tmp_path: Path) -
     assert (german["language"], german["foreign"]) == ("de", True)
 
 
+def test_reviews_in_a_wrong_encoding_are_counted(page: Page, tmp_path: Path) -> None:
+    upload(page, write_csv(tmp_path / "reviews.csv", [*REVIEWS, "The crÃ¨me brÃ»lÃ©e was cold."]))
+    parse_file(page)
+    expect(page.locator("#rp-outcome")).to_contain_text("With characters of a wrong encoding: 1 review; export")
+
+
 def test_errors_of_a_file_name_its_columns_or_the_file(page: Page, tmp_path: Path) -> None:
     (tmp_path / "numbers.jsonl").write_text('{"stars": 4, "price": 10}\n')
     upload(page, tmp_path / "numbers.jsonl")

@@ -38,6 +38,7 @@ case "$name $*" in
     *" artifact_registry") echo europe-docker.pkg.dev/p/images ;;
     *" domain") echo reviews.example.com ;;
     *" environment") echo dev ;;
+    "terraform "*network) echo some-network ;;
     "terraform "*) echo "$last-1" ;;
 esac
 """
@@ -165,6 +166,7 @@ def test_gke_up_deploys_by_digest_what_it_pushed_and_signed(jenkins: str, checko
     digests = [f"{image.partition(':')[0]}@sha256:{hashlib.sha256(image.encode()).hexdigest()}" for image in pushed]
     assert {drop_tag(image) for image in running("gke", written, RETRAIN, tmp_path)} == set(digests)
     assert signed(checkout) == (digests if jenkins else [])
+    assert written["models"] == {"network": "some-network"}
 
 
 def test_kind_up_with_jenkins_signs_what_it_pushes_and_deploys(checkout: Checkout, tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ MISTAKES = {
     ),
     "Pods that did not ask for it would run on spot nodes": ("cluster.tf", '"NO_SCHEDULE"', '"PREFER_NO_SCHEDULE"'),
     "Without Dataplane V2": ("cluster.tf", '"ADVANCED_DATAPATH"', '"LEGACY_DATAPATH"'),
+    "that no driver makes": ("cluster.tf", "enabled = var.shared_models", "enabled = false"),
     "The bucket is public": ("storage.tf", '"enforced"', '"inherited"'),
     "terraform destroy would delete production": ("storage.tf", "= !var.deletion_protection", "= true"),
     "though no network was authorized": (

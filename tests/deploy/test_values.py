@@ -26,7 +26,7 @@ WHOLE: dict[str, dict[str, Any]] = {
         "model": {"version": "3"},
         "serviceAccount": {"annotations": {"a": "b"}},
         "route": {"host": "api.example.com"},
-        "cache": {"enabled": True, "storageClass": "standard-rwx"},
+        "cache": {"enabled": True, "storageClass": "models", "filestoreNetwork": "some-network"},
         "trust": {"publicKey": KEY},
         "admission": {
             "enabled": True,

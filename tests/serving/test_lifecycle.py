@@ -475,9 +475,9 @@ def test_while_the_tracking_server_is_away_the_last_version_is_served(start: Sta
 
 
 class Registry:
-    """An MLflow server that knows the champion of a home, and never answers anything else."""
+    """An MLflow server that knows the champion of a home, unless `run_id` is None, and never answers anything else."""
 
-    def __init__(self, port: int, run_id: str) -> None:
+    def __init__(self, port: int, run_id: str | None) -> None:
         self.waiting, ended = Event(), Event()
         version = {"name": MODEL_NAME, "version": "1", "run_id": run_id, "creation_timestamp": 0}
         waiting = self.waiting
@@ -487,7 +487,8 @@ class Registry:
                 pass
 
             def do_GET(self) -> None:
-                if not self.path.partition("?")[0].endswith(("/registered-models/alias", "/model-versions/get")):
+                known = self.path.partition("?")[0].endswith(("/registered-models/alias", "/model-versions/get"))
+                if run_id is None or not known:
                     waiting.set()
                     ended.wait()
                     return
@@ -533,6 +534,23 @@ def test_a_server_that_has_waited_long_enough_ends_with_one_line(tmp_path: Path)
     assert code == 1
     assert "waiting up to 1.5 seconds" in log[-2]
     assert log[-1].startswith("error: tracking store")
+
+
+@pytest.mark.parametrize("run_id", ["0123456789abcdef", None])
+def test_a_fetch_does_not_outlast_the_time_of_a_start(tmp_path: Path, run_id: str | None) -> None:
+    """The startup probe would end it without a line of log."""
+    stalling = Registry(0, run_id)
+    limits = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "600", "REVIEWS_PARSING_FETCH_TIMEOUT": "600"}
+    limits |= {"MLFLOW_TRACKING_URI": stalling.address, "REVIEWS_PARSING_START_SECONDS": "6"}
+    try:
+        code, log = run_to_its_end(False, tmp_path, **limits)
+    finally:
+        stalling.close()
+    assert code == 1
+    assert f"the model was not fetched from {stalling.address} within 6 seconds" in log[-1]
+    assert any(line.startswith("fetching version 1") for line in log) == (run_id is not None)
+    assert not any("Traceback" in line for line in log)
+    until(lambda: not list(tmp_path.glob("models/*/.fetching-*")), "the removal of what was fetched")
 
 
 def test_sigterm_during_a_fetch_ends_the_server_and_what_it_fetches(tmp_path: Path) -> None:

@@ -91,6 +91,12 @@ resource "google_container_cluster" "this" {
     channel = "CHANNEL_DISABLED"
   }
 
+  addons_config {
+    gcp_filestore_csi_driver_config {
+      enabled = var.shared_models
+    }
+  }
+
   logging_config {
     enable_components = ["SYSTEM_COMPONENTS", "WORKLOADS"]
   }

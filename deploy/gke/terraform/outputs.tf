@@ -49,6 +49,11 @@ output "artifact_registry" {
   ])
 }
 
+output "models_network" {
+  description = "Network of the Filestore instance with the fetched versions; empty: pods share none."
+  value       = var.shared_models ? google_compute_network.this.name : ""
+}
+
 output "mlflow_bucket" {
   description = "Bucket of MLflow's artifacts."
   value       = google_storage_bucket.mlflow.name

@@ -150,6 +150,15 @@ variable "spot_pool" {
   }
 }
 
+variable "shared_models" {
+  type        = bool
+  description = <<-EOT
+    Whether inference pods share the versions that they fetched, so that new pods start while MLflow is away. The cluster
+    then creates a Filestore instance (100 GiB, basic HDD), which costs money.
+  EOT
+  default     = false
+}
+
 variable "github_repository" {
   type        = string
   description = "Repository, OWNER/NAME, whose workflow on its main branch may push images. Unset: none."

@@ -29,7 +29,7 @@ locals {
 }
 
 resource "google_project_service" "api" {
-  for_each = toset([
+  for_each = toset(concat([
     "artifactregistry.googleapis.com",
     "cloudresourcemanager.googleapis.com",
     "compute.googleapis.com",
@@ -41,7 +41,7 @@ resource "google_project_service" "api" {
     "servicemanagement.googleapis.com",
     "storage.googleapis.com",
     "sts.googleapis.com",
-  ])
+  ], var.shared_models ? ["file.googleapis.com"] : []))
 
   service = each.key
   # Others in the project may use them too.

@@ -196,7 +196,7 @@ def retrain(
     ] = "corpus",
     every: Annotated[str | None, typer.Option(help="Train when the last training is older: 12h, 30d.")] = None,
     corrections: Annotated[
-        int | None, typer.Option(min=1, help="Train after this number of corrections since the last training.")
+        int | None, typer.Option(min=1, help="Train after this number of approved corrections since the last time.")
     ] = None,
     drift: Annotated[
         str | None,
@@ -235,7 +235,7 @@ def retrain(
     """Retrain the model if a trigger fires, and promote the result if it passes the gate.
 
     Meant for a scheduler: a call does nothing without a trigger, continues what a killed call began, and never works
-    beside another one. After the gate has refused a version, it waits for new corrections. With
+    beside another one. After the gate has refused a version, it waits for new approved corrections. With
     REVIEWS_PARSING_APPROVAL=true a version that passed the gate waits for --approve.
 
     Examples:
@@ -346,4 +346,7 @@ def _period(text: str | None, option: str) -> timedelta | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
     if match is None:
         raise typer.BadParameter(f"{option}: {text!r} is no period; write 90m, 24h or 30d")
-    return timedelta(**{{"m": "minutes", "h": "hours", "d": "days"}[match[2]]: float(match[1])})
+    try:
+        return timedelta(**{{"m": "minutes", "h": "hours", "d": "days"}[match[2]]: float(match[1])})
+    except OverflowError:
+        raise typer.BadParameter(f"{option}: {text!r} is too long") from None

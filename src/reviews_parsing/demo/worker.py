@@ -157,6 +157,7 @@ def parse(request: Request) -> dict[str, Any]:
         "parsed": report.parsed,
         "aspects": report.aspects,
         "foreign": sum(report.foreign.values()),
+        "mojibake": report.mojibake,
         "seconds": report.seconds,
         "versions": sorted(parser.versions),
         "too_long": parser.too_long,

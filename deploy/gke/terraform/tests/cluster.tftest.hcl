@@ -119,6 +119,14 @@ run "every_environment" {
     error_message = "terraform destroy would delete production."
   }
 
+  # Where MLflow may be away.
+  assert {
+    condition = (var.shared_models == google_container_cluster.this.addons_config[0].gcp_filestore_csi_driver_config[0].enabled &&
+      var.shared_models == contains(keys(google_project_service.api), "file.googleapis.com") &&
+    output.models_network == (var.shared_models ? google_compute_network.this.name : ""))
+    error_message = "Pods would wait for a Filestore instance that no driver makes, or it would be made in another network."
+  }
+
   # What kubectl and the charts are told.
   assert {
     condition = (google_container_cluster.this.private_cluster_config[0].enable_private_endpoint &&

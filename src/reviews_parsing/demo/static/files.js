@@ -341,6 +341,7 @@ const renderResults = (outcome, { id, job, model, correct }) => {
     `${plural(outcome.aspects, "aspect")} found${versions ? ` by ${versions}` : ""} in ${describeTime(outcome.seconds)}, ${rate.toLocaleString("en")} reviews a second.`,
     outcome.rows > outcome.parsed ? `Without a text: ${plural(outcome.rows - outcome.parsed, "row")}.` : "",
     outcome.foreign ? `In a language that the model does not read, so without probable aspects: ${plural(outcome.foreign, "review")}.` : "",
+    outcome.mojibake ? `With characters of a wrong encoding: ${plural(outcome.mojibake, "review")}; export the file as UTF-8 again.` : "",
     outcome.too_long ? `Longer than the server takes, so without aspects: ${plural(outcome.too_long, "text")}.` : "",
     outcome.corrected ? `Corrected: ${plural(outcome.corrected, "review")}; the table counts the corrections.` : "",
   ];
