@@ -367,7 +367,7 @@ def _apply(service: Service, old: RolloutPlan, new: RolloutPlan, force: bool = F
     while True:
         document = service.read()
         if read_plan(document) != old:
-            raise RolloutRefused(f"{service.words} was changed by somebody else meanwhile; see: rollout status")
+            raise RolloutRefused(f"{service.words} was changed by another client meanwhile; see: rollout status")
         try:
             applied = service.apply(build_spec(new, document), document["metadata"]["resourceVersion"], force)
         except ObjectModified:  # a controller has written its status; only the plan matters
@@ -408,7 +408,8 @@ def _wait(
 
 
 def _reverted_to(plan: RolloutPlan) -> str:
-    return f"undone, {f'version {plan.champion.version}' if plan.champion.uri else 'what was before'} goes on serving"
+    champion = f"version {plan.champion.version}" if plan.champion.uri else "the previous model"
+    return f"undone, {champion} goes on serving"
 
 
 def _timestamp() -> str:
