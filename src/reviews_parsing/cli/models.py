@@ -201,14 +201,14 @@ def retrain(
     drift: Annotated[
         str | None,
         typer.Option(
-            help="Train when the traffic of this window differs from the training: 24h, 1d. Without a folder of "
-            "traffic: when the alert of drift in Prometheus (PROMETHEUS_URL) is as old as that."
+            help="Train when the traffic of this window has drifted from the training data: 24h, 1d. Without a folder "
+            "of traffic: when the drift alert has been active in Prometheus (PROMETHEUS_URL) for this time."
         ),
     ] = None,
     traffic: Annotated[
         Path | None, typer.Option(help="Folder of the traffic for --drift. Default: REVIEWS_PARSING_TRAFFIC.")
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Train in any case.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Train without a trigger.")] = False,
     store: Annotated[
         Path | None, typer.Option(help="File of corrections. Default: corrections.db in the home folder.")
     ] = None,
@@ -234,8 +234,8 @@ def retrain(
 ) -> None:
     """Retrain the model if a trigger fires, and promote the result if it passes the gate.
 
-    Meant for a scheduler: a call does nothing without a trigger, continues what a killed call began, and never works
-    beside another one. After the gate has refused a version, it waits for new approved corrections. With
+    For a scheduler: a call does nothing without a trigger and resumes a killed one; a lease lets one call work at a
+    time. After the gate has refused a version, it waits for new approved corrections. With
     REVIEWS_PARSING_APPROVAL=true a version that passed the gate waits for --approve.
 
     Examples:

@@ -395,7 +395,7 @@ def _read_unchanged(service: Service, plan: RolloutPlan) -> dict[str, Any]:
     """Return the object. Raises RolloutRefused if it does not hold the plan."""
     document = service.read()
     if read_plan(document) != plan:
-        raise RolloutRefused(f"{service.words} was changed by somebody else meanwhile; see: rollout status")
+        raise RolloutRefused(f"{service.words} was changed by another client meanwhile; see: rollout status")
     return document
 
 
@@ -443,7 +443,8 @@ def _wait(
 
 
 def _reverted_to(plan: RolloutPlan) -> str:
-    return f"undone, {f'version {plan.champion.version}' if plan.champion.uri else 'what was before'} goes on serving"
+    champion = f"version {plan.champion.version}" if plan.champion.uri else "the previous model"
+    return f"undone, {champion} goes on serving"
 
 
 def _timestamp() -> str:
