@@ -1,23 +1,23 @@
-# make up    everything from nothing to a running system, until Ctrl-C
-# make install  .venv with everything that this project uses
+# make up    install, register the pretrained model, and run the whole system until Ctrl-C
+# make install  create .venv with all dependencies
 # make test  lint, types, all tests
 # make test-lowest  all tests with the oldest versions that pyproject.toml allows; test-newest: with the newest. Some of
 #                   them: make test-lowest OPTIONS="tests/data -x"
 # make coverage  all tests with branch coverage; fails below COVERAGE_FLOOR percent. The page: build/coverage/index.html
-# make clean  delete everything that these targets leave: environments, builds, caches, the local home, what compose runs
+# make clean  delete environments, builds, caches, the local home, and the containers and volumes of make compose
 # make docs  build the documentation into build/site; make docs-serve serves it and rebuilds on changes
 # make ci-X  a stage of the Jenkinsfile; see below
 # make lock  pin the newest dependencies that pyproject.toml allows
 # make image    build the server's image, and list what is in it beside it
 # make tools-image  build the image of page and report: TOOLS_IMAGE=reviews-parsing-tools:VERSION
 # make train-image  build the image of the chart's retraining: TRAIN_IMAGE=reviews-parsing-train:VERSION
-# make audit    look the locked packages up among the known vulnerabilities; ADVISORIES=all.zip: in an offline copy
-# make compose  run that image with MLflow, Prometheus, Grafana and Jaeger; make compose-down ends them
-# make kind-up         the whole system on a local Kind cluster; kind-down deletes it, kind-logins shows who may come in
+# make audit    check the locked packages for known vulnerabilities; ADVISORIES=all.zip: in an offline copy
+# make compose  run that image with MLflow, Prometheus, Grafana and Jaeger; make compose-down stops them
+# make kind-up         the whole system on a local Kind cluster; kind-down deletes it, kind-logins prints users and passwords
 # make gke-up ENV=dev  the same on GKE, after terraform apply: deploy/gke/README.md
-# make pretrained  train the model that ships, in hours; more texts without labels: UNLABELLED="FILE ..." SOURCES="licence"
-# make pretrained-fast  train the smaller model that ships, which imitates it, in an hour; with the same variables
-# make dashboards  write Grafana's dashboards anew from scripts/dashboards.py
+# make pretrained  train the model that ships (hours); more texts without labels: UNLABELLED="FILE ..." SOURCES="licence"
+# make pretrained-fast  distil the smaller model that ships from it (an hour); with the same variables
+# make dashboards  regenerate Grafana's dashboards from scripts/dashboards.py
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -70,12 +70,12 @@ lock: $(STAMP)
 image: $(STAMP)
 	@$(BIN)/python scripts/image.py
 
-# That of the project, which is the charts' appVersion too: a chart's default is the image that is built here.
+# Version of the project and appVersion of the charts, whose default images are those that are built here.
 VERSION = $(shell sed -n 's/^version = "\(.*\)"$$/\1/p' pyproject.toml)
 TOOLS_IMAGE ?= reviews-parsing-tools:$(VERSION)
 TRAIN_IMAGE ?= reviews-parsing-train:$(VERSION)
 ENGINE = $(or $(CONTAINER_ENGINE),$(shell command -v docker),podman)
-# BuildKit reads the ignore file beside a Dockerfile by itself; podman is told.
+# BuildKit finds the ignore file beside a Dockerfile; podman needs an option.
 IGNORE_FILE = $(if $(findstring podman,$(ENGINE)),--ignorefile $(1).dockerignore)
 
 tools-image:
@@ -104,7 +104,7 @@ pretrained pretrained-fast: $(STAMP)
 dashboards: $(STAMP)
 	$(BIN)/python scripts/dashboards.py
 
-# Cluster and kubeconfig of kind-up end with kind-down, which needs the latter.
+# kind-down deletes the cluster and its kubeconfig, which it needs.
 clean:
 	@[ ! -e .reviews-parsing/kind.kubeconfig ] || { echo "error: make kind-down first: the cluster still runs" >&2; exit 1; }
 	@[ ! -e $(MODEL)/.env ] || { $(PYTHON) scripts/compose.py && $(COMPOSE) down --volumes; }
@@ -119,8 +119,8 @@ kind-up kind-down kind-logins: kind-%: $(STAMP)
 gke-up gke-down gke-logins: gke-%: $(STAMP)
 	@deploy/cluster.sh gke $* $(ENV)
 
-# The stages of the Jenkinsfiles. SIGNED_IMAGE is what ci-image signed, CHALLENGER the version that ci-gate found; what sets
-# the other variables is deploy/services/jenkins/values.yaml.
+# The stages of the Jenkinsfiles. SIGNED_IMAGE is the image that ci-image signed, CHALLENGER the version that ci-gate selected;
+# deploy/services/jenkins/values.yaml sets the other variables.
 CANARY ?= 10
 AGENT_IMAGE ?= reviews-parsing-ci:1
 CANARY_URL ?= http://reviews-parsing-ner-aspects-v$(CHALLENGER)-predictor.reviews-parsing.svc
@@ -156,7 +156,7 @@ ci-promote: $(STAMP)
 ci-retrain: $(STAMP)
 	$(BIN)/python -m reviews_parsing.cli retrain $(RETRAIN)
 
-# deploy/services/jenkins/champion.Jenkinsfile: the version that is champion now, and nothing where it is served.
+# deploy/services/jenkins/champion.Jenkinsfile: roll out the champion. Idempotent.
 ci-champion: $(STAMP)
 	$(BIN)/python -m reviews_parsing.cli rollout start $(if $(WATCH),--canary $(CANARY) --auto --for $(WATCH))
 

@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# The whole system on a cluster, from one list of releases: helmfile.yaml.gotmpl.
+# Install the whole system on a cluster: the releases of helmfile.yaml.gotmpl.
 #   deploy/cluster.sh kind up|down|logins
 #   deploy/cluster.sh gke  up|down|logins ENV
-# Each step looks first whether it is done: run it again after whatever went wrong. KUBECONFIG stays as it is; the
-# cluster's own is under .reviews-parsing/.
+# Idempotent: run it again after an error. It does not change your kubeconfig; that of the cluster is under
+# .reviews-parsing/. Optional variables:
 #
-#   JENKINS_REPOSITORY=https://...  brings Jenkins up too, which builds that repository
-#   ALERTS_SLACK_URL=...            where Alertmanager sends alerts: an incoming webhook of Slack; it is kept in a Secret
-#   ALERTS_WEBHOOK_URL=...          or any webhook that takes Alertmanager's JSON
-#   ACME_EMAIL=...                  (gke) who the certificate authority writes to
-#   YES=ENV                         (gke down) the answer to its question
+#   JENKINS_REPOSITORY=https://...  also install Jenkins, for that repository
+#   ALERTS_SLACK_URL=...            receiver of alerts: an incoming webhook of Slack, stored in a Secret
+#   ALERTS_WEBHOOK_URL=...          or any webhook that accepts Alertmanager's JSON
+#   ACME_EMAIL=...                  (gke) contact address for the certificate authority
+#   YES=ENV                         (gke down) confirm the deletion without a prompt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,7 +17,7 @@ NAME=reviews-parsing
 MODEL=reviews-parsing-ner-aspects
 STATE=.reviews-parsing
 BIN=.venv/bin
-# Namespaces, each with what pods in it may do at most. Node exporters read the node.
+# Namespaces with their Pod Security level. Node exporters need the privileged one.
 NAMESPACES=(reviews-parsing=restricted jaeger=restricted mlflow=baseline istio-ingress=baseline monitoring=privileged)
 
 say() { printf '\n== %s\n' "$*"; }
@@ -30,10 +30,10 @@ usage() {
     exit 2
 }
 
-# version NAME: of an image or a tool, in the list that helmfile reads too
+# version NAME: print the version of an image or a tool in versions.yaml
 version() { sed -n "s|^    $1: \"\{0,1\}\([^\"]*\)\"\{0,1\}\$|\1|p" deploy/versions.yaml; }
 
-# Tools, each with where it comes from and the version that this was written for.
+# where_from TOOL: print the tested version and the download page of a tool
 where_from() {
     case $1 in
         docker) echo "https://docs.docker.com/engine/install" ;;
@@ -57,12 +57,12 @@ need() {
     [ "$missing" = 0 ] || exit 1
 }
 need_docker() {
-    docker info >/dev/null 2>&1 || die "docker is installed, but does not answer: start it"
-    # Podman keeps images under localhost/, where no node of kind looks, and reads the ignore file of another image.
+    docker info >/dev/null 2>&1 || die "docker is installed, but its daemon does not answer: start it"
+    # Podman prefixes image names with localhost/, which kind does not find, and uses another image's ignore file.
     case $(docker --version 2>/dev/null) in podman*) die "docker is podman here: install docker, $(where_from docker)" ;; esac
 }
 
-# --- Secrets: made once, of random passwords, which no command line ever holds.
+# --- Secrets: random passwords, created once, and passed to commands by stdin only.
 
 password() { openssl rand -hex 24; }
 field() { kubectl --namespace "$1" get secret "$2" --output go-template="{{index .data \"$3\" | base64decode}}"; }
@@ -72,12 +72,12 @@ secret() {
     kubectl --namespace "$1" create secret generic "$2" --type="${3:-Opaque}" --from-env-file=/dev/stdin >/dev/null
     echo "   $1/$2"
 }
-# Jenkins, once asked for, stays: the cluster knows for which repository.
+# Later runs keep Jenkins: its namespace is annotated with the repository.
 remember_jenkins() {
     JENKINS_REPOSITORY=${JENKINS_REPOSITORY:-$(kubectl get namespace jenkins --ignore-not-found \
         --output go-template="{{with .metadata.annotations}}{{with index . \"$NAME/repository\"}}{{.}}{{end}}{{end}}")}
 }
-# So does the receiver of alerts.
+# Later runs keep the receiver of alerts.
 remember_alerts() {
     ALERTS=''
     if [ -n "${ALERTS_SLACK_URL:-}" ]; then
@@ -90,7 +90,7 @@ remember_alerts() {
 }
 make_secrets() {
     local row namespace access key value
-    say "namespaces and secrets (those that are there stay)"
+    say "namespaces and secrets (existing ones are kept)"
     for row in "${NAMESPACES[@]}"; do
         namespace=${row%=*}
         kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace"
@@ -99,13 +99,13 @@ make_secrets() {
     has istio-ingress gateway-login ||
         printf 'username=reviews\npassword=%s\n' "$(password)" | secret istio-ingress gateway-login
     if ! has istio-ingress gateway-users; then
-        # As htpasswd -s writes it, which is what the gateway reads.
+        # The format of htpasswd -s.
         value=$(field istio-ingress gateway-login password | openssl dgst -sha1 -binary | openssl base64)
         printf 'htpasswd=%s:{SHA}%s\n' "$(field istio-ingress gateway-login username)" "$value" |
             secret istio-ingress gateway-users nginx.org/htpasswd
     fi
     has mlflow mlflow-auth || printf 'username=admin\npassword=%s\n' "$(password)" | secret mlflow mlflow-auth
-    # The server's own user, who may read, and that of the retraining; deploy/seed.py makes them known to MLflow.
+    # MLflow users of the server (read-only) and of the retraining; deploy/seed.py creates them in MLflow.
     has reviews-parsing mlflow-credentials ||
         printf 'username=inference\npassword=%s\n' "$(password)" | secret reviews-parsing mlflow-credentials
     has reviews-parsing mlflow-retrain ||
@@ -134,7 +134,7 @@ make_secrets() {
     has jenkins jenkins-repository ||
         printf 'repository-webhook-token=%s\n' "$(password)" | secret jenkins jenkins-repository
     if ! has jenkins-builds cosign; then
-        # What images are signed with; the agents' image, which was built before, holds the program.
+        # Key pair that signs images. cosign is in the image of the agents, which is built before.
         key=$STATE/cosign
         rm -rf "$key" && mkdir -m 700 "$key" && (umask 077 && password | tr -d '\n' >"$key/cosign.password")
         COSIGN_PASSWORD=$(<"$key/cosign.password") docker run --rm --user "$(id -u):$(id -g)" --env COSIGN_PASSWORD \
@@ -144,7 +144,7 @@ make_secrets() {
         rm -rf "$key"
         echo "   jenkins-builds/cosign"
     fi
-    # Users of MLflow, whom deploy/seed.py makes known to it: the gate reads, the rollout promotes.
+    # MLflow users of the pipeline, which deploy/seed.py creates: the gate reads, the rollout promotes.
     for value in gate rollout; do
         has jenkins-agents "mlflow-$value" ||
             printf 'username=%s\npassword=%s\n' "$value" "$(password)" | secret jenkins-agents "mlflow-$value"
@@ -154,19 +154,19 @@ make_secrets() {
         secret jenkins-agents mlflow-retrain
 }
 
-# --- Images: tagged by what is in them, so that a new one is rolled out and an old one is not.
+# --- Images: tagged by content, so that only changed images are rolled out.
 
-# build TARGET IMAGE: make TARGET, which builds IMAGE; sets TAG
+# build TARGET IMAGE: run make TARGET, which builds IMAGE; sets TAG
 build() {
     say "building the image: make $1"
-    # Attestations would only make the image two, which kind cannot load.
+    # kind cannot load an image index, which attestations would add.
     BUILDX_NO_DEFAULT_ATTESTATIONS=1 CONTAINER_ENGINE=docker make --silent "$1" \
         AGENT_IMAGE="$2" TOOLS_IMAGE="$2" TRAIN_IMAGE="$2"
     TAG=$(docker image inspect --format '{{.Id}}' "$2")
     TAG=${TAG#sha256:}
     TAG=${TAG:0:12}
 }
-# push LOCAL REMOTE: sets DIGEST
+# push LOCAL REMOTE: push an image; sets DIGEST
 push() {
     docker tag "$1" "$2"
     docker push --quiet "$2"
@@ -174,8 +174,9 @@ push() {
         awk -v name="${2%:*}@" 'index($0, name) == 1 && !found++')
     DIGEST=${DIGEST#*@}
 }
-# place NAME TARGET IMAGE: make TARGET, which builds IMAGE, and bring it to the nodes as NAME: to the registry PUSH, which
-# they know as PULL, or into the node; sets PLACE, an image of the chart's values, and adds to UNSIGNED
+# place NAME TARGET IMAGE: run make TARGET, which builds IMAGE, and make it available to the nodes as NAME: push it to the
+# registry PUSH, whose name on the nodes is PULL, or load it into the node; sets PLACE (image in the chart's values), and
+# appends to UNSIGNED
 place() {
     build "$2" "$3"
     if [ -n "$PUSH" ]; then
@@ -190,8 +191,8 @@ place() {
         PLACE="{repository: \"$1\", tag: \"$TAG\", digest: \"\"}"
     fi
 }
-# make_images [PUSH PULL]: all that the releases need; sets SERVER, TOOLS and TRAIN (values), PAGE (whether there is one),
-# AGENT, and UNSIGNED (what is to be signed before it is deployed)
+# make_images [PUSH PULL]: build all images of the releases; sets SERVER, TOOLS and TRAIN (values), PAGE (true if it is
+# enabled), AGENT, and UNSIGNED (images to sign before the deployment)
 make_images() {
     local image='' images manifests chart=deploy/charts/reviews-parsing none='{repository: "", tag: "", digest: ""}'
     PUSH=${1:-} PULL=${2:-} UNSIGNED='' AGENT='' TOOLS=$none TRAIN=$none PAGE=false
@@ -201,7 +202,7 @@ make_images() {
     images=$(sed -n 's/^ *image: \(reviews-parsing-t[a-z]*:[^@]*\)$/\1/p' <<<"$manifests" | sort -u)
     [ -z "$JENKINS_REPOSITORY" ] || image=$(deployed)
     if [ -n "$image" ]; then
-        say "the server's image stays $image: Jenkins deploys what it signs"
+        say "the server's image stays $image: Jenkins deploys the images that it signs"
         SERVER="{repository: \"${image%@*}\", tag: \"\", digest: \"${image#*@}\"}"
     else
         image=$MODEL:$(git describe --tags --always --dirty)
@@ -226,12 +227,12 @@ make_images() {
         AGENT=$PULL/$NAME-ci@$DIGEST
     fi
 }
-# deployed: the image that a rollout of Jenkins has brought here, REPOSITORY@DIGEST, if any
+# deployed: print the image that Jenkins has deployed, REPOSITORY@DIGEST, if any
 deployed() {
     kubectl --namespace reviews-parsing get inferenceservice "$MODEL" --ignore-not-found \
         --output jsonpath='{.spec.predictor.model.image}' 2>/dev/null || true
 }
-# sign IMAGE@DIGEST [USER:PASSWORD]: with the key that builds of Jenkins sign with
+# sign IMAGE@DIGEST [USER:PASSWORD]: sign an image with the key of the Jenkins builds
 sign() {
     local key=$STATE/cosign options=() registry=${1%%/*}
     say "signing $1"
@@ -250,17 +251,17 @@ sign() {
     rm -rf "$key"
 }
 
-# --- What both clusters have in common.
+# --- Steps of both clusters.
 
 helmfile_sync() {
     helmfile --file deploy/helmfile.yaml.gotmpl --environment "$CLUSTER" --state-values-file "$PWD/$VALUES" \
         --selector "tier=$1" sync
 }
-# A release whose installation was killed stays "pending", and Helm refuses to touch it.
+# Helm refuses to change a release that is "pending" because its installation was killed.
 unstick() {
     local name namespace revision
     helm list --all-namespaces --pending --no-headers | while read -r name namespace revision _; do
-        say "release $name was interrupted"
+        say "release $name was interrupted: undoing it"
         if [ "$revision" = 1 ]; then
             helm uninstall "$name" --namespace "$namespace" --wait </dev/null
         else
@@ -268,15 +269,15 @@ unstick() {
         fi
     done
 }
-# install_everything [USER:PASSWORD]: who signatures are pushed as
+# install_everything [USER:PASSWORD]: install all releases; the login is that of the registry, for signatures
 install_everything() {
     local image
     make_secrets
     for image in $UNSIGNED; do sign "$image" "${1:-}"; done
     unstick
-    say "releases: the platform (the first time this takes a quarter of an hour)"
+    say "releases: the platform (a quarter of an hour on the first run)"
     helmfile_sync platform
-    say "MLflow: users, and a champion"
+    say "MLflow: users and the first champion"
     forward mlflow svc/mlflow 443
     MLFLOW_TRACKING_URI=https://127.0.0.1:$PORT
     MLFLOW_TRACKING_SERVER_CERT_PATH=$PWD/$STATE/mlflow-ca.crt
@@ -302,17 +303,17 @@ install_everything() {
     served=$(kubectl --namespace reviews-parsing get inferenceservice "$MODEL" --output \
         jsonpath='{.spec.predictor.model.env[?(@.name=="REVIEWS_PARSING_MODEL_URI")].value}')
     if [ -n "$served" ]; then
-        say "the server is on $served and stays there: reviews-parsing rollout moves it"
+        say "the server keeps $served; reviews-parsing rollout changes it"
     else
-        say "rolling the champion out"
+        say "rolling out the champion"
         "$BIN/reviews-parsing" rollout start --timeout 15m
     fi
-    say "the gateway: its address and its certificate"
+    say "waiting for the gateway and its certificate"
     kubectl --namespace istio-ingress wait --for=condition=Programmed gateway "$NAME" --timeout=5m
     kubectl --namespace istio-ingress wait --for=condition=Ready certificate --all --timeout=5m ||
-        say "no certificate yet: do the hosts lead to the gateway's address? cert-manager goes on trying"
+        say "no certificate yet; cert-manager retries: check that the host names resolve to the gateway's address"
 }
-# forward NAMESPACE OBJECT PORT: to a free port of this machine, until the script ends; sets PORT
+# forward NAMESPACE OBJECT PORT: forward a free local port to it until the script ends; sets PORT
 forward() {
     local log=$STATE/forward.log deadline=$((SECONDS + 60))
     kubectl --namespace "$1" port-forward "$2" ":$3" >"$log" 2>&1 &
@@ -331,7 +332,7 @@ addresses() {
     for host in "${hosts[@]}"; do printf '   %-8s https://%s.%s\n' "$host" "$host" "$DOMAIN"; done
     cat <<END
 
-   make $CLUSTER-logins${1:+ ENV=$1}   shows who may come in
+   make $CLUSTER-logins${1:+ ENV=$1}   prints users and passwords
    export KUBECONFIG=$KUBECONFIG
 END
     [ "$CLUSTER" = gke ] || cat <<END

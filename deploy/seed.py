@@ -1,8 +1,10 @@
-"""Create users, rights and a champion in a new MLflow. Idempotent.
+"""Create users, rights, experiments and a champion in a new MLflow. Idempotent.
 
 Reads MLFLOW_TRACKING_URI, _USERNAME and _PASSWORD (of an administrator), and for each role READER (the inference
-server), TRAINER (retraining), GATE and PROMOTER (pipelines; optional) ROLE_USERNAME and ROLE_PASSWORD. Every user may
-read; trainer and promoter may also change the registered model and the experiment, which holds the log of champions.
+server), TRAINER (retraining), GATE and PROMOTER (pipelines; optional) ROLE_USERNAME and ROLE_PASSWORD. All of them may
+read; trainer and promoter may also change the registered model and the experiment, which holds the log of champions,
+the trainer that of its retrainings. Only the administrator may create experiments and models: MLflow has workspaces
+enabled, without which every user might.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import urllib.request
 
 from reviews_parsing import registry
 from reviews_parsing.errors import ReviewsParsingError, TrackingError
+from reviews_parsing.registry.runs import REFERENCE_SETS, RETRAINING, ensure_experiment, name_experiment
 from reviews_parsing.registry.store import tracking
 from reviews_parsing.settings import MODEL_NAME, Settings
 
@@ -27,21 +30,34 @@ EXISTS = "RESOURCE_ALREADY_EXISTS"
 
 def main() -> None:
     """Create the users, their rights and the first champion."""
-    for role in ("READER", "TRAINER", "GATE", "PROMOTER"):
-        if role == "READER" or os.environ.get(f"{role}_USERNAME"):
-            make_user(os.environ[f"{role}_USERNAME"], os.environ[f"{role}_PASSWORD"])
+    roles = [role for role in ("READER", "TRAINER", "GATE", "PROMOTER") if role == "READER" or name_of(role)]
+    for role in roles:
+        make_user(os.environ[f"{role}_USERNAME"], os.environ[f"{role}_PASSWORD"])
+        for kind in ("experiment", "registered_model"):
+            grant(name_of(role), kind, "*", "READ")
     champion = registry.champion()
     if champion is None:
         make_champion()
     else:
         print(f"champion of {MODEL_NAME}: version {champion}")
+    with tracking() as client:
+        names = (Settings().experiment, name_experiment(RETRAINING), name_experiment(REFERENCE_SETS))
+        project, retraining, _ = (ensure_experiment(client, name) for name in names)
     for role in ("TRAINER", "PROMOTER"):
-        if user := os.environ.get(f"{role}_USERNAME"):
-            grant(user)
+        if role in roles:
+            grant(name_of(role), "registered_model", MODEL_NAME, "EDIT")
+            grant(name_of(role), "experiment", project, "EDIT")
+    if "TRAINER" in roles:
+        grant(name_of("TRAINER"), "experiment", retraining, "EDIT")
+
+
+def name_of(role: str) -> str:
+    """Return the user of a role, empty without one."""
+    return os.environ.get(f"{role}_USERNAME", "")
 
 
 def make_user(name: str, password: str) -> None:
-    """Make a user, who may read as every user may; an existing one gets this password: its Secret may be new."""
+    """Make a user; an existing one gets this password: its Secret may be new."""
     user = {"username": name, "password": password}
     if _ask("POST", "users/create", user) == EXISTS:
         _ask("PATCH", "users/update-password", user)
@@ -49,16 +65,10 @@ def make_user(name: str, password: str) -> None:
         print(f"user {name} made")
 
 
-def grant(user: str) -> None:
-    """Let a user change the registered model and the project's experiment."""
-    with tracking() as client:
-        experiment = client.get_experiment_by_name(Settings().experiment)
-    resources = {"registered_model": MODEL_NAME}
-    if experiment:
-        resources["experiment"] = experiment.experiment_id
-    for kind, name in resources.items():
-        right = {"username": user, "resource_type": kind, "resource_id": name, "permission": "EDIT"}
-        _ask("POST", "users/permissions/grant", right, version="3.0")
+def grant(user: str, kind: str, resource: str, permission: str) -> None:
+    """Give a user a permission for a resource, or for all of its kind (`*`)."""
+    right = {"username": user, "resource_type": kind, "resource_id": resource, "permission": permission}
+    _ask("POST", "users/permissions/grant", right, version="3.0")
 
 
 def make_champion() -> None:

@@ -27,6 +27,7 @@ from panels import (
     stat,
     variable,
 )
+from reviews_parsing.serving.queue import BATCH_TEXTS
 
 FOLDER = Path(__file__).parent.parent / "deploy" / "charts" / "reviews-parsing" / "dashboards"
 
@@ -56,19 +57,19 @@ def service() -> Board:
         return {f"{{{{namespace}}}} {over}": f"{name}{over}{{{HERE}}} / {budget}" for over in ("5m", "1h", "6h")}
 
     board.row(
-        "What is promised",
+        "Objectives",
         stat(
             "Available",
             "percentunit",
             f"1 - {grown(REQUESTS, HERE, failed)} / {grown(REQUESTS, HERE, valid)}",
-            "Of all requests but those that clients got wrong, the share that did not fail. 99.9 % is promised.",
+            "Share of requests without a failure (5xx); client errors do not count. Objective: 99.9 %.",
             good=0.999,
         ),
         stat(
             "Single reviews within 100 ms",
             "percentunit",
             grown(f"{SECONDS}_bucket", single, 'le="0.1"') + " / " + grown(f"{SECONDS}_count", single),
-            "Of the requests that were answered with one parsed review. 95 % is promised.",
+            "Share of successful requests with one review. Objective: 95 %.",
             good=0.95,
         ),
         stat("Requests", "short", grown(REQUESTS, HERE)),
@@ -77,7 +78,7 @@ def service() -> Board:
     board.row(
         "",
         series(
-            "Availability: how fast its error budget is spent",
+            "Availability: burn rate of the error budget",
             "short",
             burn("requests_failed", 0.001),
             BURN,
@@ -85,7 +86,7 @@ def service() -> Board:
             runbooks=[AVAILABILITY],
         ),
         series(
-            "Latency: how fast its error budget is spent",
+            "Latency: burn rate of the error budget",
             "short",
             burn("single_reviews_slow", 0.05),
             BURN,
@@ -95,23 +96,23 @@ def service() -> Board:
         alert_list(
             "Alerts",
             f'ALERTS{{{HERE}, alertname=~"ReviewsParsing.*"}}',
-            "Alerts that fire or are pending; a click leads to their runbooks.",
+            "Firing and pending alerts, with links to their runbooks.",
         ),
     )
     board.row(
         "Rate and errors",
-        stacked("Requests by door", "reqps", {"{{door}}": rate(REQUESTS, HERE, by="door")}),
+        stacked("Requests by endpoint", "reqps", {"{{door}}": rate(REQUESTS, HERE, by="door")}),
         stacked(
             "Requests by status",
             "reqps",
             {"{{status}}": rate(REQUESTS, HERE, by="status")},
-            "As HTTP has them, also where they came by gRPC. 499: the client left. 503: turned away.",
+            "HTTP status, of gRPC too. 499: the client disconnected. 503: shed.",
         ),
         series(
             "Failed",
             "percentunit",
             {"{{status}}": f"{rate(REQUESTS, HERE, failed, by='status')} / scalar({rate(REQUESTS, HERE)})"},
-            "Share of all requests; at most 0.1 % is promised.",
+            "Share of all requests. Objective: at most 0.1 %.",
             limits=[0.001],
             runbooks=[AVAILABILITY],
         ),
@@ -119,7 +120,7 @@ def service() -> Board:
             "Shed, by pod",
             "reqps",
             {"{{instance}}": rate("reviews_parsing_requests_shed_total", HERE, by="instance")},
-            "Where the 503s come from; they are among the requests by status.",
+            "Requests with status 503.",
             runbooks=[SHEDDING],
         ),
     )
@@ -129,13 +130,13 @@ def service() -> Board:
             "Single reviews",
             "s",
             quantiles(f"{SECONDS}_bucket", single),
-            "From request to answer; p95 within 100 ms is promised.",
+            "From request to response. Objective: p95 within 100 ms.",
             limits=[0.1],
             runbooks=[LATENCY],
         ),
-        series("Requests with many reviews", "s", quantiles(f"{SECONDS}_bucket", batch), "From request to answer."),
+        series("Requests with many reviews", "s", quantiles(f"{SECONDS}_bucket", batch), "From request to response."),
         series(
-            "p95 by door",
+            "p95 by endpoint",
             "s",
             {"{{door}}, {{texts}}": quantile(0.95, f"{SECONDS}_bucket", HERE, 'texts!="none"', by="door, texts")},
         ),
@@ -155,22 +156,22 @@ def service() -> Board:
     board.row(
         "Saturation",
         series(
-            "Requests under way, by pod",
+            "Requests in progress, by pod",
             "short",
             {"{{instance}}": f"sum by (instance) (reviews_parsing_requests_in_progress{{{HERE}}})"},
-            "What the autoscaler looks at.",
+            "Metric of the autoscaler.",
         ),
         series(
-            "Texts that wait, by pod",
+            "Queued texts, by pod",
             "short",
             {"{{instance}}": f"sum by (instance) (reviews_parsing_waiting{{{HERE}}})"},
-            "A long one is counted for each 500 characters.",
+            "A long text counts once more for each 125 tokens.",
         ),
         series(
-            "How long they wait",
+            "Queueing time",
             "s",
             quantiles(phases, HERE, 'phase="wait"'),
-            "Requests are shed where the wait would exceed REVIEWS_PARSING_MAX_WAIT.",
+            "Requests that would wait longer than REVIEWS_PARSING_MAX_WAIT are shed.",
         ),
     )
     board.row(
@@ -179,7 +180,7 @@ def service() -> Board:
             "Texts in a batch",
             "short",
             ("reviews_parsing_batch_texts_bucket", HERE),
-            "Batches grow with the load, up to 32.",
+            f"Batches grow with the load, up to {BATCH_TEXTS}.",
         ),
         series(
             "CPU, by pod",
@@ -200,7 +201,7 @@ def model() -> Board:
     aspects, scores = "reviews_parsing_aspects_total", "reviews_parsing_aspect_score_bucket"
     tokens = rate("reviews_parsing_tokens_total", HERE)
     board.row(
-        "What is served",
+        "Served versions",
         stat(
             "Pods by version",
             "short",
@@ -219,7 +220,7 @@ def model() -> Board:
             "Reviews without aspect",
             "percentunit",
             {"version {{version}}": f"{rate(silent, SERVED, by='version')} / {rate(reviews, SERVED, by='version')}"},
-            "More of them: the model finds less, or other texts come.",
+            "A rise means that the model finds less, or that the texts have changed.",
         ),
         series(
             "Aspects in a review",
@@ -245,7 +246,7 @@ def model() -> Board:
             "Probabilities of aspects",
             "percentunit",
             (scores, SERVED),
-            "Of aspects with 0.8, four in five are right. A shift downwards is a first sign of unfamiliar texts.",
+            "Calibrated: of aspects with score 0.8, four in five are right. A shift downwards can indicate drift.",
         ),
         series(
             "Probabilities of aspects",
@@ -259,7 +260,7 @@ def model() -> Board:
             "Tokens",
             "short",
             {"a second": tokens, "a review": f"{tokens} / {rate(reviews, HERE)}"},
-            "What the encoder read, of all versions.",
+            "Tokens read by the encoder, of all versions.",
         ),
     )
     compared = "reviews_parsing_compared"
@@ -279,26 +280,25 @@ def model() -> Board:
             "Reviews, a second",
             "short",
             {"version {{version}}, {{result}}": rate(f"{compared}_reviews_total", SERVED, by="version, result")},
-            "shed: dropped, since a server was busy. failed: no answer.",
+            "shed: dropped, because a server was busy. failed: no answer.",
         ),
         series(
             "Time of an answer, p95",
             "s",
             {"version {{version}}": quantile(0.95, f"{compared}_seconds_bucket", SERVED, by="version")},
-            "As the champion sees it, the network included.",
+            "Measured by the champion, the network included.",
         ),
     )
     of_number, increase = "namespace, version, number", f"increase(reviews_parsing_traffic_total{{{SERVED}}}[1h])"
     expected = f"max by ({of_number}, bin) (reviews_parsing_traffic_expected{{{SERVED}}})"
     share = f"sum by ({of_number}, bin) ({increase}) / on ({of_number}) group_left sum by ({of_number}) ({increase})"
     board.row(
-        "Beside training",
+        "Drift from training",
         series(
-            "Reviews that lie elsewhere, by number",
+            "Reviews in other quintiles, by feature",
             "percentunit",
             {"{{number}}": f"max by (number) (sum by ({of_number}) (abs({share} - {expected})) / 2)"},
-            "Of the last hour. Chance alone makes a few per cent of many reviews, and more of few; the alert comes at "
-            "20 % of six hours.",
+            "Last hour. A few per cent are chance, more with few reviews; the alert fires at 20 % over six hours.",
             limits=[0.2],
             runbooks=[DRIFT],
         ),
@@ -370,7 +370,7 @@ def cluster() -> Board:
             runbooks=[CRASHES],
         ),
         series(
-            "Why containers ended or wait",
+            "Reasons of terminated and waiting containers",
             "short",
             {
                 f"{{{{pod}}}} {did}: {{{{reason}}}}": f"sum by (pod, reason) ({metric}{{{HERE}}}) > 0"
@@ -379,7 +379,7 @@ def cluster() -> Board:
                     ("waits", "kube_pod_container_status_waiting_reason"),
                 )
             },
-            "OOMKilled: it reached its memory limit.",
+            "OOMKilled: the memory limit was reached.",
         ),
     )
     board.row(
@@ -394,7 +394,7 @@ def cluster() -> Board:
             "CPU throttled",
             "percentunit",
             {"{{pod}}": f"{rate(throttled, containers, by=by_pod)} / {rate(periods, containers, by=by_pod)}"},
-            "Share of the periods in which a pod had used up its CPU limit before they were over.",
+            "Share of CFS periods in which a pod was throttled at its CPU limit.",
         ),
         series(
             "Memory, of the limit",
@@ -409,23 +409,23 @@ def cluster() -> Board:
             "Pods by node",
             "short",
             {"{{node}}": f"count by (node) (kube_pod_info{{{HERE}}})"},
-            "Those on one node end together.",
+            "Pods on one node fail together.",
         ),
         series(
-            "CPU asked for, of the node's",
+            "CPU requests, of the node's",
             "percentunit",
             of_node("cpu"),
-            "At 1 no more pods can be placed there.",
+            "At 1 no more pods can be scheduled there.",
             limits=[1],
         ),
-        series("Memory asked for, of the node's", "percentunit", of_node("memory"), limits=[1]),
+        series("Memory requests, of the node's", "percentunit", of_node("memory"), limits=[1]),
     )
     cost = " + ".join(
         f'{scale} * sum(kube_pod_container_resource_requests{{{HERE}, resource="{resource}"}})'
         for resource, scale in (("cpu", "$core_hour"), ("memory", "$gib_hour / 2 ^ 30"))
     )
     answered, parsed = rate(REQUESTS, HERE, 'status=~"2.."'), rate("reviews_parsing_reviews_total", HERE)
-    asked = "What pods ask for, at the prices above: those of your cloud, for a node divided by its cores and memory."
+    asked = "Resource requests of pods at the prices above (your cloud's price of a node, divided by cores and memory)."
     board.row(
         "Cost",
         series("Euro an hour", "currencyEUR", {"of the namespaces": cost}, asked),
@@ -433,13 +433,13 @@ def cluster() -> Board:
             "Requests for a euro",
             "short",
             {"answered": f"3600 * {answered} / ({cost})"},
-            "Requests that were answered, at the rate of the moment.",
+            "Successful requests, at the current rate.",
         ),
         series(
             "Euro for a million reviews",
             "currencyEUR",
-            {"at the rate of the moment": f"1e6 * ({cost}) / (3600 * {parsed})"},
-            "Less under load: pods cost the same while they wait.",
+            {"at the current rate": f"1e6 * ({cost}) / (3600 * {parsed})"},
+            "Falls under load: idle pods cost the same.",
         ),
     )
     return board

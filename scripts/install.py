@@ -24,7 +24,8 @@ PYTHON = VENV / ("Scripts/python.exe" if sys.platform == "win32" else "bin/pytho
 def main() -> None:
     """Create the environment and install the locked packages and the project."""
     if not (3, 11) <= sys.version_info < (3, 13):
-        sys.exit(f"error: Python {platform.python_version()} will not do; use 3.11 or 3.12: make PYTHON=python3.11 up")
+        version = platform.python_version()
+        sys.exit(f"error: Python {version} is not supported; use 3.11 or 3.12: make up PYTHON=python3.11")
     begin = time.monotonic()
     if not PYTHON.exists():
         say("making .venv")
@@ -52,7 +53,7 @@ def install_torch(requirement: str, python: Path = PYTHON) -> None:
         uv = [str(python), "-m", "uv", "pip", "install", "--python", str(python)]
         if subprocess.run([*uv, "--torch-backend", "cpu", requirement], check=False).returncode == 0:
             return
-        say("no CPU build can be reached; taking the package index's own")
+        say("the CPU build of torch cannot be reached; installing that of the package index")
     pip("install", requirement, python=python)
 
 

@@ -49,7 +49,7 @@ def main() -> None:
         if answers.setdefault(version, aspects) != aspects:
             sys.exit(f"error: version {version} answers the same text in two ways: {answers[version]}, {aspects}")
     shares = ", ".join(f"version {version}: {count}" for version, count in sorted(counts.items()))
-    print(f"{url}: {counts.total()} answers as they have to be ({shares}), the slowest in {slowest:.3f} s")
+    print(f"{url}: {counts.total()} correct answers ({shares}), the slowest in {slowest:.3f} s")
 
 
 def ready(url: str, patience: float) -> None:

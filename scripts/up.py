@@ -68,7 +68,7 @@ def main() -> None:
         tracking = settings.tracking_uri or f"http://127.0.0.1:{mlflow_port}"
         out.print(addresses(settings, tracking, ports, demo_port, parsed), soft_wrap=True)
         out.print(f"try: {request(settings, ports[0])}", soft_wrap=True, markup=False)
-        out.print(f"ready after {time.monotonic() - begin:.0f} s; Ctrl-C ends everything")
+        out.print(f"ready after {time.monotonic() - begin:.0f} s; Ctrl-C stops everything")
         while server.poll() is None:
             time.sleep(0.5)
         raise ReviewsParsingError(f"the server has ended by itself; see {settings.home / 'server.log'}")
@@ -115,7 +115,7 @@ def port(name: str, preferred: int) -> int:
     """Return the preferred port, or else a free one with a message on stderr."""
     number = free_port(preferred)
     if number != preferred:
-        err.print(f"port {preferred} is taken; {name} goes to {number}")
+        err.print(f"port {preferred} is in use; {name} listens on {number}")
     return number
 
 

@@ -1,15 +1,15 @@
 # shellcheck shell=bash
-# A cluster that Terraform made. Read by ../cluster.sh, whose functions it uses.
+# GKE cluster, created by Terraform. Sourced by ../cluster.sh, whose functions it uses.
 
 TERRAFORM=deploy/gke/terraform
 
 output() { terraform -chdir="$TERRAFORM" output -raw "$1" 2>/dev/null; }
 gke_outputs() {
-    local said
-    said=$(output environment) ||
-        die "terraform has nothing to say about $ENV: first its init and apply, as deploy/gke/README.md shows"
-    [ "$said" = "$ENV" ] ||
-        die "terraform is at environment $said, not $ENV: its init with -reconfigure and $ENV's prefix first"
+    local environment
+    environment=$(output environment) ||
+        die "there are no Terraform outputs for $ENV: run terraform init and apply first, see deploy/gke/README.md"
+    [ "$environment" = "$ENV" ] ||
+        die "Terraform's state is of environment $environment, not $ENV: run terraform init -reconfigure with $ENV's prefix"
     PROJECT=$(output project) REGION=$(output region) DOMAIN=$(output domain) ADDRESS=$(output gateway_ip)
     GKE_CLUSTER=$(output cluster_name) IMAGES=$(output artifact_registry)
 }
@@ -18,11 +18,11 @@ gke_credentials() {
     read -ra command <<<"$(output get_credentials)"
     "${command[@]}"
 }
-# Hosts under Cloud Endpoints' own domain get their address from an OpenAPI document each.
+# Each host under the domain of Cloud Endpoints gets its DNS record from an OpenAPI document.
 endpoints_hosts() {
     case $DOMAIN in *".endpoints.$PROJECT.cloud.goog" | "endpoints.$PROJECT.cloud.goog") ls "$STATE/endpoints" ;; esac
 }
-leads_here() {
+resolves() {
     local lookup='import socket, sys; sys.exit(socket.gethostbyname(sys.argv[1]) != sys.argv[2])'
     "$BIN/python" -c "$lookup" "$1" "$ADDRESS" 2>/dev/null
 }
@@ -32,15 +32,15 @@ gke_endpoints() {
     "$BIN/python" deploy/gke/endpoints.py "$DOMAIN" "$ADDRESS" "$STATE/endpoints"
     for file in $(endpoints_hosts); do
         host=${file%.json}
-        # The others hold a name only, and a name that leads here is done.
-        [ "$host" = "api.$DOMAIN" ] || ! leads_here "$host" || continue
+        # Documents of the other hosts hold only the name: nothing to do if it resolves to the gateway.
+        [ "$host" = "api.$DOMAIN" ] || ! resolves "$host" || continue
         say "Cloud Endpoints: $host is $ADDRESS"
-        # A name that was deleted is kept for 30 days, and cannot be deployed before it is taken back.
+        # A deleted service is kept for 30 days, and must be undeleted before it can be deployed again.
         gcloud endpoints services undelete "$host" --project "$PROJECT" --quiet >/dev/null 2>&1 || true
         gcloud endpoints services deploy "$STATE/endpoints/$file" --project "$PROJECT" --quiet
     done
-    [ -n "$(endpoints_hosts)" ] || leads_here "api.$DOMAIN" ||
-        say "DNS: *.$DOMAIN does not lead to $ADDRESS yet; certificates wait for that record"
+    [ -n "$(endpoints_hosts)" ] || resolves "api.$DOMAIN" ||
+        say "DNS: *.$DOMAIN does not resolve to $ADDRESS yet; certificates wait for that record"
 }
 gke_up() {
     need gcloud gke-gcloud-auth-plugin terraform docker kubectl helm helmfile openssl git make
@@ -51,7 +51,7 @@ gke_up() {
     remember_jenkins
     remember_alerts
     gke_endpoints
-    # Of the nodes, whatever this machine is.
+    # Platform of the nodes, which may differ from this machine's.
     export DOCKER_DEFAULT_PLATFORM=linux/amd64
     gcloud auth print-access-token |
         docker login --username oauth2accesstoken --password-stdin "https://${IMAGES%%/*}" >/dev/null
@@ -84,10 +84,10 @@ gke_down() {
         die "$ENV is protected: deletion_protection in $TERRAFORM/environments/$ENV.tfvars; nothing was deleted"
     local answer=${YES:-} host left
     echo "This deletes cluster $GKE_CLUSTER in project $PROJECT with every model, run, image, disk and address."
-    [ -n "$answer" ] || read -rp "Type $ENV to go on: " answer || true
+    [ -n "$answer" ] || read -rp "Type $ENV to continue: " answer || true
     [ "$answer" = "$ENV" ] || die "nothing was deleted"
     if gke_credentials; then
-        say "load balancers and disks, while the cluster can still give them back"
+        say "deleting load balancers and disks, which only the running cluster can release"
         if kubectl get crd gateways.gateway.networking.k8s.io >/dev/null 2>&1; then
             kubectl delete gateways.gateway.networking.k8s.io --all --all-namespaces --timeout=5m
         fi
@@ -96,7 +96,7 @@ gke_down() {
         [ -z "$(kubectl get persistentvolumes --output name)" ] ||
             kubectl wait --for=delete persistentvolume --all --timeout=10m
     else
-        say "the cluster is gone already"
+        say "the cluster does not exist any more"
     fi
     for host in $(gcloud endpoints services list --project "$PROJECT" --format 'value(serviceName)' |
         grep --fixed-strings ".$DOMAIN" || true); do
@@ -111,6 +111,6 @@ gke_down() {
             --format 'value(name)'
         gcloud compute addresses list --project "$PROJECT" --filter "address=$ADDRESS" --format 'value(name)'
     )
-    [ -z "$left" ] || die "these are left in project $PROJECT, and cost money: ${left//$'\n'/ }"
-    echo "nothing is left: no disk, no address; what terraform knew stays in its bucket"
+    [ -z "$left" ] || die "these remain in project $PROJECT, and cost money: ${left//$'\n'/ }"
+    echo "everything is deleted; Terraform's state stays in its bucket"
 }

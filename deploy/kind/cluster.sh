@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# A cluster on this machine. Read by ../cluster.sh, whose functions it uses.
+# Local Kind cluster. Sourced by ../cluster.sh, whose functions it uses.
 
 REGISTRY=docker.io/library/registry:$(version docker.io/library/registry)
 
@@ -7,11 +7,11 @@ kind_up() {
     need docker kind kubectl helm helmfile openssl git make
     need_docker
     if kind get clusters 2>/dev/null | grep -x "$NAME" >/dev/null; then
-        say "cluster $NAME is there"
+        say "cluster $NAME exists"
         docker start "$NAME-control-plane" >/dev/null
         kind export kubeconfig --name "$NAME" --kubeconfig "$KUBECONFIG"
     else
-        say "making cluster $NAME"
+        say "creating cluster $NAME"
         kind create cluster --config deploy/kind/cluster.yaml --kubeconfig "$KUBECONFIG" --wait 3m
     fi
     kind_answers
@@ -35,7 +35,7 @@ END
     install_everything
     addresses
 }
-# A node that was started again takes a while to answer.
+# A restarted node does not answer immediately.
 kind_answers() {
     local deadline=$((SECONDS + 180))
     until kubectl get --raw /readyz >/dev/null 2>&1; do
@@ -43,7 +43,7 @@ kind_answers() {
         sleep 1
     done
 }
-# Jenkins pushes what it builds to a registry beside the node.
+# Local registry, to which Jenkins pushes images.
 kind_registry() {
     local config=/etc/containerd/certs.d/kind-registry:5000
     docker container inspect kind-registry >/dev/null 2>&1 || docker run --detach --restart always \
@@ -55,9 +55,9 @@ kind_registry() {
 kind_down() {
     need docker kind
     need_docker
-    say "deleting cluster $NAME, with all that it holds"
+    say "deleting cluster $NAME with all its data"
     kind delete cluster --name "$NAME" --kubeconfig "$KUBECONFIG"
     docker rm --force --volumes kind-registry >/dev/null 2>&1 || true
     rm -f "$KUBECONFIG" "$VALUES"
-    echo "nothing is left but the images that docker keeps"
+    echo "deleted; docker keeps the images"
 }

@@ -6,7 +6,7 @@ pieces of a batch, because the int8 scales are constants of the model file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -60,6 +60,11 @@ class Encoder:
     def engine(self) -> str:
         """Name of the engine."""
         return self._engine.name
+
+    @property
+    def widths(self) -> Mapping[str, int]:
+        """Last axis of each output of the graph."""
+        return self._engine.widths
 
     def submit(self, pieces: Sequence[Piece], threads: int | None = None) -> Callable[[], Logits]:
         """Start encoding `pieces` in up to `threads` threads, and return a function that waits for their logits.

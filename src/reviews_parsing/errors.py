@@ -5,7 +5,8 @@ ReviewsParsingError         root: one line that says what, where and what to do
 ├── CorrectionConflict      a text was corrected concurrently (defined in corrections/store.py)
 ├── ModelError              a model folder, version or alias that does not exist or is damaged
 │   ├── NoSuchAlias         a registered model without the requested alias
-│   └── ModelNotTrusted     a model that the trust policy refuses
+│   ├── ModelNotTrusted     a model that the trust policy refuses
+│   └── ModelNotStored      a model that cannot be written to disk
 ├── TrackingError           the tracking server or store cannot be used
 ├── PromotionRefused        the gate does not let the challenger through
 │   └── ChampionChanged     the champion changed while the challenger was compared with it
@@ -40,6 +41,10 @@ class NoSuchAlias(ModelError):
 
 class ModelNotTrusted(ModelError):
     """A model without a signature, by another signer than the trust policy names, or with files that differ."""
+
+
+class ModelNotStored(ModelError):
+    """A fetched model cannot be written to disk: the disk is full, or must not be written to."""
 
 
 class TrackingError(ReviewsParsingError):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import stat
+import unicodedata
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 from reviews_parsing.errors import ModelError
 from reviews_parsing.schema import Taxonomy
@@ -20,6 +23,9 @@ PROFILE_FILE, TRAINING_FILE, CARD_FILE = "profile.parquet", "training.json", "RE
 MAX_REASON_CHARACTERS = 200
 MAX_BYTES = {CONFIG_FILE: 16 * 2**20, TOKENIZER_FILE: 64 * 2**20}
 MAX_WINDOW = 100_000
+MAX_NAME_CHARACTERS = 1000
+MAX_NUMBER = 1e6
+"""Largest absolute value of a number in `parser.json`; sums and products of those do not overflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,32 +96,58 @@ class ParserConfig:
             # Older models lack some fields; before format 4, `multi_label` was `several`, `threshold` `answer_from`.
             labels = form["taxonomy"]
             taxonomy = Taxonomy(
-                tuple(labels["categories"]),
-                tuple(labels["polarities"]),
-                tuple(labels.get("implicit", ())),
+                _names(labels["categories"]),
+                _names(labels["polarities"]),
+                _names(labels.get("implicit", [])),
                 labels.get("opinions", False),
                 labels.get("multi_label", labels.get("several", False)),
                 labels.get("unique_mentions", False),
             )
-            parameters = {name: float(value) for name, value in form["calibration"].items()}
+            parameters = {name: _number(value) for name, value in form["calibration"].items()}
             if "answer_from" in parameters:
                 parameters["threshold"] = parameters.pop("answer_from")
             window, margin = int(form["window"]), int(form["margin"])
             if not 0 <= margin < window <= MAX_WINDOW:
                 raise ValueError(f"windows of {window} tokens with a margin of {margin}")
+            calibration = Calibration(**parameters)
+            if not 0 <= calibration.threshold <= 1:
+                raise ValueError(f"a threshold of {calibration.threshold:g}")
             return cls(
                 taxonomy,
                 window,
                 margin,
-                Calibration(**parameters),
-                form["precision"],
-                tuple(map(tuple, form.get("transitions", ()))),
-                tuple(map(tuple, form.get("opinion_transitions", ()))),
-                tuple(form.get("link_bias", ())),
-                tuple(form.get("languages", ())),
+                calibration,
+                str(form["precision"]),
+                tuple(map(_numbers, form.get("transitions", ()))),
+                tuple(map(_numbers, form.get("opinion_transitions", ()))),
+                _numbers(form.get("link_bias", ())),
+                _names(form.get("languages", [])),
             )
         except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
             raise ModelError(f"{folder} is damaged ({CONFIG_FILE}: {short_reason(error)}); fetch it again") from error
+
+
+def _names(values: Any) -> tuple[str, ...]:
+    """Return distinct names that can be printed and encoded. Raises ValueError."""
+    for name in values:
+        if not isinstance(values, list) or not isinstance(name, str):
+            raise ValueError(f"{str(values)[:40]!r} is not a list of names")
+        if not 0 < len(name) <= MAX_NAME_CHARACTERS or any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+            raise ValueError(f"{ascii(name)[:40]} is not a name")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{str(values)[:40]!r} has a name twice")
+    return tuple(values)
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number) or abs(number) > MAX_NUMBER:
+        raise ValueError(f"{number:g} is not a number that is used")
+    return number
+
+
+def _numbers(values: Any) -> tuple[float, ...]:
+    return tuple(map(_number, values))
 
 
 def short_reason(error: Exception) -> str:

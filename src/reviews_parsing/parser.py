@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,11 +16,11 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from reviews_parsing.cores import usable_cores
-from reviews_parsing.encoder import Encoder, Logits, Piece
+from reviews_parsing.encoder import OUTPUTS, Encoder, Logits, Piece
 from reviews_parsing.errors import DataError, ModelError
 from reviews_parsing.language import identify
-from reviews_parsing.model_folder import MODEL_FILE, TOKENIZER_FILE, Matrix, ParserConfig
-from reviews_parsing.schema import OPINION_TAGS, Aspect, Opinion, ParsedReview, mention_key
+from reviews_parsing.model_folder import MODEL_FILE, TOKENIZER_FILE, Matrix, ParserConfig, short_reason
+from reviews_parsing.schema import OPINION_TAGS, Aspect, Opinion, ParsedReview, Taxonomy, mention_key
 from reviews_parsing.tagging import (
     LinearChainCRF,
     Marginals,
@@ -106,10 +106,13 @@ class AspectParser:
             self._link_bias = _link_bias(self.config.link_bias)
             self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
             self._encoder = Encoder(folder / MODEL_FILE, threads or usable_cores(), engine)
+            _require_outputs(self._encoder.widths, self.taxonomy)
         except ModelError:
             raise
         except Exception as error:  # tokenizers and onnxruntime raise bare exceptions
-            raise ModelError(f"{folder}: the model is incomplete or damaged ({error}); fetch it again") from error
+            raise ModelError(
+                f"{folder}: the model is incomplete or damaged ({short_reason(error)}); fetch it again"
+            ) from error
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         self._words = WordTokenizer(self._tokenizer)
@@ -354,6 +357,20 @@ class AspectParser:
                 continue
             start, end = prepared.bounds(number, int(spans.start[opinion]), int(spans.stop[opinion]))
             yield Opinion(prepared.texts[number][start:end], start, end)
+
+
+def _require_outputs(widths: Mapping[str, int], taxonomy: Taxonomy) -> None:
+    """Raise ModelError if an output of the graph does not have the width that the labels need."""
+    tags, polarities, implicit, opinions, _ = (widths.get(name, 0) for name in OUTPUTS)
+    pairs = len(taxonomy.implicit) * max(1, len(taxonomy.polarities))
+    for output, width, needed in (
+        (OUTPUTS[0], tags, len(taxonomy.tags)),
+        (OUTPUTS[1], polarities, len(taxonomy.polarities) or polarities),
+        (OUTPUTS[2], min(implicit, pairs), pairs),
+        (OUTPUTS[3], opinions, OPINION_TAGS if taxonomy.opinions else opinions),
+    ):
+        if width != needed:
+            raise ModelError(f"the model has an output {output} of width {width}, not {needed}; fetch it again")
 
 
 def _crf(transitions: Matrix, tags: int, scale: float = 1.0) -> LinearChainCRF:

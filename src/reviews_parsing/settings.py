@@ -50,7 +50,9 @@ class Settings(BaseSettings):
     model_uri: str | None = Field(default=None, description="model that the server serves; unset: the champion")
     fetch_timeout: float = Field(default=300, gt=0, description="time limit for fetching a model, in seconds")
     start_seconds: float = Field(
-        default=0, ge=0, description="how long a starting server waits for an MLflow server that cannot be reached"
+        default=0,
+        ge=0,
+        description="how long a starting server waits for an MLflow server that cannot be reached, and fetches",
     )
     max_model_mb: int = Field(
         default=2000, ge=1, description="maximum size of a model that is fetched, in megabytes (10^6 bytes)"
@@ -107,6 +109,12 @@ class Settings(BaseSettings):
         default=10, gt=0, description="maximum time for the headers of a request; beyond: the connection is closed"
     )
     body_seconds: float = Field(default=30, gt=0, description="maximum time for the body of a request; beyond: 408")
+    idle_seconds: float = Field(
+        default=3900,
+        gt=0,
+        description="maximum time between two requests of a REST connection, longer than gateways keep idle ones "
+        "(Envoy: an hour), because a request that meets the close fails",
+    )
     refusals_per_second: float = Field(
         default=500,
         gt=0,

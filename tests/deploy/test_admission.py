@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from .admission import type_errors
+from .admission import refusals, type_errors
 from .rendering import PROJECT, RENDERINGS, of_kind, rendered
 
 POLICY = "ValidatingAdmissionPolicy"
@@ -24,6 +24,23 @@ def policies() -> list[dict[str, Any]]:
 def test_expressions_have_the_types_that_the_api_server_demands() -> None:
     assert {policy["metadata"]["name"] for policy in policies()} >= {"jenkins-builds"}
     assert [error for policy in policies() for error in type_errors(policy)] == []
+
+
+def test_a_request_that_has_no_object_is_not_matched() -> None:
+    """The object of a DELETE is null, and expressions read its fields."""
+    for policy in policies():
+        for rule in policy["spec"]["matchConstraints"]["resourceRules"]:
+            assert set(rule["operations"]) == {"CREATE", "UPDATE"}, policy["metadata"]["name"]
+            assert "pods/ephemeralcontainers" in rule["resources"], "debug containers come without an update of the pod"
+
+
+def test_expressions_need_no_field_that_a_pod_may_lack() -> None:
+    for policy in policies():
+        name = policy["metadata"]["name"]
+        messages = [rule["message"] for rule in policy["spec"]["validations"]]
+        pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "b"}]}}
+        for former in (None, pod):
+            assert set(refusals(policy, pod, former)) <= set(messages), name
 
 
 def test_an_expression_of_type_dyn_is_reported() -> None:

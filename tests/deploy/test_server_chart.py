@@ -161,6 +161,18 @@ def test_a_pod_waits_for_mlflow_within_the_budget_of_its_start(budget: int) -> N
     (waits,) = [int(e["value"]) for e in server["env"] if e["name"] == "REVIEWS_PARSING_START_SECONDS"]
     assert budget <= probe["periodSeconds"] * probe["failureThreshold"] <= budget + 1
     assert budget / 2 < waits <= budget * 3 / 4
+    # The server ends a fetch with the wait. A shorter limit of one fetch would not follow the budget.
+    assert [int(e["value"]) for e in server["env"] if e["name"] == "REVIEWS_PARSING_FETCH_TIMEOUT"] == [waits]
+
+
+def test_a_container_that_waited_for_mlflow_is_restarted_without_a_back_off() -> None:
+    """The kubelet forgets the back-off of a container that ran for twice its maximum of 300 seconds."""
+    (waits,) = [
+        int(e["value"])
+        for e in container(rendered("reviews-parsing", "gke"))["env"]
+        if e["name"] == "REVIEWS_PARSING_START_SECONDS"
+    ]
+    assert waits > 2 * 300
 
 
 def test_every_variable_is_one_that_the_server_knows() -> None:

@@ -28,8 +28,9 @@ import yaml
 from mlflow import MlflowClient
 from openapi_spec_validator import OpenAPIV2SpecValidator
 
-from reviews_parsing import registry
+from reviews_parsing import pipelines, pretrained, registry
 from reviews_parsing.errors import TrackingError
+from reviews_parsing.registry import runs
 from reviews_parsing.serving.openapi import document
 from reviews_parsing.settings import MODEL_NAME, Settings
 
@@ -425,6 +426,8 @@ def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path}/mlflow.db\nadmin_username = admin\n"
         "admin_password = 0123456789abcdef\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
+        # A third of a second for each request is spent on the hash of the password.
+        "auth_cache_ttl_seconds = 60\n"
     )
     values = values_of(named(helmfile("gke", tmp_path)["releases"], "mlflow"))
     (mounted,) = (mount["mountPath"] for mount in values["extraVolumeMounts"])
@@ -481,18 +484,40 @@ def ask(url: str, user: str = "", host: str = "", body: object = None) -> int:
         return 0
 
 
-def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names_only(
-    mlflow: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def administrator(mlflow: str, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    """Return a client of an administrator of MLflow, for whom deploy/seed.py can be imported."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow)
-    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "0123456789abcdef")
+    log_in("admin:0123456789abcdef", monkeypatch)
     monkeypatch.syspath_prepend(str(DEPLOY))
+    return MlflowClient(mlflow, mlflow)
+
+
+def log_in(login: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    user, _, password = login.partition(":")
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", user)
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", password)
+
+
+def set_champion(administrator: MlflowClient) -> None:
+    """Make version 1 the champion, so that deploy/seed.py has none to make."""
+    administrator.create_registered_model(MODEL_NAME)
+    run = administrator.create_run(administrator.create_experiment(Settings().experiment)).info
+    administrator.create_model_version(MODEL_NAME, f"{run.artifact_uri}/ner_aspect", run.run_id)
+    administrator.set_registered_model_alias(MODEL_NAME, "champion", "1")
+
+
+def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names_only(
+    mlflow: str, administrator: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import seed
 
     seed.make_user("inference", "first-password-of-it")
     seed.make_user("inference", "second-password-of-it")
     reader, experiment = "inference:second-password-of-it", f"{mlflow}/api/2.0/mlflow/experiments"
+    # A user whom nothing was granted has no access.
+    assert ask(f"{experiment}/get?experiment_id=0", reader) == 403
+    seed.grant("inference", "experiment", "*", "READ")
     assert ask(f"{experiment}/get?experiment_id=0", reader) == 200
     assert ask(f"{experiment}/get?experiment_id=0", "inference:first-password-of-it") == 401
     assert ask(f"{experiment}/get?experiment_id=0") == 401
@@ -503,43 +528,6 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
     # The kubelet asks by the pod's address.
     assert ask(f"{mlflow}/health", host="10.244.0.7:5000") == 200
 
-    # With a champion there is nothing else to do.
-    client = MlflowClient(mlflow, mlflow)
-    client.create_registered_model(MODEL_NAME)
-    run = client.create_run("0").info
-    client.create_model_version(MODEL_NAME, f"{run.artifact_uri}/ner_aspect", run.run_id)
-    client.set_registered_model_alias(MODEL_NAME, "champion", "1")
-    monkeypatch.setenv("READER_USERNAME", "inference")
-    monkeypatch.setenv("READER_PASSWORD", "fourth-password-of-it")
-    capsys.readouterr()
-    seed.main()
-    assert capsys.readouterr().out == f"champion of {MODEL_NAME}: version 1\n"
-
-    # The gate reads; trainer and promoter change this model, and no other.
-    client.create_experiment(Settings().experiment)
-    client.create_registered_model("another")
-    for role in ("GATE", "TRAINER", "PROMOTER"):
-        monkeypatch.setenv(f"{role}_USERNAME", role.lower())
-        monkeypatch.setenv(f"{role}_PASSWORD", f"first-password-of-{role}")
-    seed.main()
-    seed.main()
-    assert "user promoter made" in capsys.readouterr().out
-    alias = f"{mlflow}/api/2.0/mlflow/registered-models/alias"
-    for role, name, status in (
-        ("GATE", MODEL_NAME, 403),
-        ("PROMOTER", "another", 403),
-        ("PROMOTER", MODEL_NAME, 200),
-        ("TRAINER", "another", 403),
-        ("TRAINER", MODEL_NAME, 200),
-    ):
-        body: dict[str, object] = {"name": name, "alias": "champion", "version": "1"}
-        assert ask(alias, f"{role.lower()}:first-password-of-{role}", body=body) == status, (role, name)
-    experiment_id = client.get_experiment_by_name(Settings().experiment).experiment_id
-    for role, status in (("GATE", 403), ("TRAINER", 200), ("PROMOTER", 200)):
-        body = {"experiment_id": experiment_id, "start_time": 1}
-        created = f"{mlflow}/api/2.0/mlflow/runs/create"
-        assert ask(created, f"{role.lower()}:first-password-of-{role}", body=body) == status, role
-
     monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "wrong")
     with pytest.raises(TrackingError, match="MLflow refused users/create: 401"):
         seed.make_user("inference", "third-password-of-it")
@@ -549,6 +537,81 @@ def test_the_servers_user_may_read_and_not_write_and_mlflow_answers_to_its_names
     monkeypatch.delenv("MLFLOW_TRACKING_SERVER_CERT_PATH")
     with pytest.raises(TrackingError, match=r"certificate verify failed.*; set MLFLOW_TRACKING_SERVER_CERT_PATH to "):
         registry.champion()
+
+
+def test_each_user_of_mlflow_has_the_rights_of_its_role(
+    mlflow: str, administrator: MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import seed
+
+    set_champion(administrator)
+    monkeypatch.setenv("READER_USERNAME", "reader")
+    monkeypatch.setenv("READER_PASSWORD", "first-password-of-READER")
+    seed.main()
+    assert capsys.readouterr().out == f"user reader made\nchampion of {MODEL_NAME}: version 1\n"
+    for role in ("GATE", "TRAINER", "PROMOTER"):
+        monkeypatch.setenv(f"{role}_USERNAME", role.lower())
+        monkeypatch.setenv(f"{role}_PASSWORD", f"first-password-of-{role}")
+    seed.main()
+    seed.main()
+    assert "user promoter made" in capsys.readouterr().out
+    logins = {role: f"{role.lower()}:first-password-of-{role}" for role in ("READER", "GATE", "TRAINER", "PROMOTER")}
+
+    def may(path: str, **body: object) -> set[str]:
+        """Return the roles that a request is granted to."""
+        url = f"{mlflow}/api/2.0/mlflow/{path}"
+        answers = {role: ask(url, login, body=body) for role, login in logins.items()}
+        assert set(answers.values()) <= {200, 403}, answers
+        return {role for role, answer in answers.items() if answer == 200}
+
+    # Trainer and promoter change this model, and no other.
+    administrator.create_registered_model("another")
+    alias = {"alias": "champion", "version": "1"}
+    assert may("registered-models/alias", name=MODEL_NAME, **alias) == {"TRAINER", "PROMOTER"}
+    assert may("registered-models/alias", name="another", **alias) == set()
+    for name, writers in (
+        (Settings().experiment, {"TRAINER", "PROMOTER"}),
+        (f"{MODEL_NAME}-retraining", {"TRAINER"}),
+        (f"{MODEL_NAME}-reference-sets", set()),
+    ):
+        experiment = administrator.get_experiment_by_name(name)
+        assert experiment
+        assert may("runs/create", experiment_id=experiment.experiment_id, start_time=1) == writers, name
+    # Others take no name that somebody trusts, and send nothing elsewhere.
+    for path in ("experiments/create", "registered-models/create"):
+        assert may(path, name="mine") == set()
+    webhook = {"entity": "RUN", "action": "CREATED"}
+    assert may("webhooks", name="mine", url="https://example.org", events=[webhook]) == set()
+    for login in logins.values():
+        log_in(login, monkeypatch)
+        assert registry.champion() == "1"
+        assert pipelines.list_reference_sets() == []
+
+
+def test_users_of_mlflow_train_promote_and_fetch_by_their_roles(
+    mlflow: str, administrator: MlflowClient, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """By MLflow's own client, for artifacts have rights of their own; it prints nothing beside a command's answer."""
+    import seed
+
+    for role in ("READER", "GATE", "TRAINER", "PROMOTER"):
+        monkeypatch.setenv(f"{role}_USERNAME", role.lower())
+        monkeypatch.setenv(f"{role}_PASSWORD", f"first-password-of-{role}")
+    set_champion(administrator)
+    seed.main()
+    log_in("trainer:first-password-of-TRAINER", monkeypatch)
+    capfd.readouterr()
+    with runs.run(name="a training") as log:
+        log.model(pretrained.model_folder("pretrained-fast"), "Lovely soup.")
+    assert registry.register(log.run_id) == "2"
+    assert capfd.readouterr().out == ""
+    log_in("reader:first-password-of-READER", monkeypatch)
+    assert registry.fetch(f"models:/{MODEL_NAME}/2")[1] == "2"
+    with pytest.raises(TrackingError, match="403"):
+        registry.set_champion("2", {})
+    log_in("promoter:first-password-of-PROMOTER", monkeypatch)
+    registry.set_champion("2", {})
+    assert registry.champion() == "2"
 
 
 @needs_schemas

@@ -203,6 +203,17 @@ def test_only_images_of_the_chart_run_by_their_digest(
         assert word in message
 
 
+def test_a_pod_of_before_can_be_changed_but_gets_no_other_image(found: list[Manifest]) -> None:
+    policy = one(found, "ValidatingAdmissionPolicy")
+    spec: dict[str, Any] = {"containers": [{"image": "a"}]}
+    former = {"metadata": {"finalizers": ["batch.kubernetes.io/job-tracking"]}, "spec": spec}
+    assert refusals(policy, {"metadata": {}, "spec": spec}, former) == []
+    for field in ("containers", "initContainers", "ephemeralContainers"):
+        changed = {"spec": {**spec, field: [{"image": "b"}]}}
+        assert len(refusals(policy, changed, former)) == 2
+    assert len(refusals(policy, former)) == 2
+
+
 def test_images_are_refused_in_the_namespace_of_the_release_only(found: list[Manifest]) -> None:
     policy, binding = one(found, "ValidatingAdmissionPolicy"), one(found, "ValidatingAdmissionPolicyBinding")
     assert binding["spec"]["policyName"] == policy["metadata"]["name"]

@@ -224,8 +224,8 @@ def test_promises_are_lines() -> None:
     }
     assert lines["Single reviews"] == [0.1]
     assert lines["Failed"] == [0.001]
-    assert lines["Latency: how fast its error budget is spent"] == [1, 6, 14.4]
-    assert lines["Reviews that lie elsewhere, by number"] == [0.2]
+    assert lines["Latency: burn rate of the error budget"] == [1, 6, 14.4]
+    assert lines["Reviews in other quintiles, by feature"] == [0.2]
     assert set(lines["Memory, of the limit"]) == {1}
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -202,6 +203,50 @@ def test_a_damaged_folder_that_cannot_be_fetched_again_is_refused_by_name(with_c
     shutil.rmtree(with_champion / "artifacts")
     with pytest.raises(ModelError, match=f"{folder}.* cannot be fetched again .*delete {folder}"):
         registry.fetch(CHAMPION)
+
+
+def test_a_damaged_folder_is_replaced_later_if_the_server_is_away(store: Store) -> None:
+    """A starting server waits for what raises TrackingError."""
+    folder, _ = registry.fetch(FIRST)
+    HARMS["cut off"](folder)
+    store.signal(signal.SIGSTOP)
+    try:
+        with pytest.raises(TrackingError, match=r"model.onnx is damaged.*cannot be used"):
+            registry.fetch(FIRST)
+    finally:
+        store.signal(signal.SIGCONT)
+    assert registry.fetch(FIRST) == (folder, "1")
+
+
+@pytest.mark.skipif(not Path("/sys/kernel").is_dir(), reason="needs a file system that takes no folders")
+def test_a_volume_that_cannot_be_written_to_is_no_obstacle(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    home = Path(os.environ["REVIEWS_PARSING_HOME"])
+    home.mkdir()
+    (home / "models").symlink_to("/sys/kernel")
+    folder, version = registry.fetch(FIRST)
+    assert (folder.parent, version) == (home / "unshared" / MODEL_NAME, "1")
+    assert re.search(f"cannot be stored in {home}/models/{MODEL_NAME} .*is in {folder.parent}", caplog.messages[-1])
+    caplog.clear()
+    assert registry.fetch(FIRST) == (folder, "1")
+    assert registry.fetch(CHAMPION) == (folder, "1")
+    assert caplog.messages == []
+    # Once it can be written to, it gets the next version.
+    (home / "models").unlink()
+    shutil.rmtree(home / "unshared")
+    assert registry.fetch(FIRST)[0].parent == home / "models" / MODEL_NAME
+
+
+def test_a_disk_that_takes_no_more_is_named_and_not_the_server(store: Store) -> None:
+    program = (
+        "import resource\nresource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, 5_000_000))\n"
+        f"from reviews_parsing import ReviewsParsingError, registry\ntry: registry.fetch({FIRST!r})\n"
+        "except ReviewsParsingError as error: print(type(error).__name__, error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    place = Path(os.environ["REVIEWS_PARSING_HOME"]) / "models" / MODEL_NAME
+    reason = f"ModelNotStored version 1 of {MODEL_NAME} cannot be stored in {place} (File too large); free some space"
+    assert done.stdout.startswith(reason), done.stdout
+    assert list(place.iterdir()) == []
 
 
 def contents(folder: Path) -> dict[str, bytes]:

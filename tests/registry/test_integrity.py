@@ -113,6 +113,72 @@ def test_windows_of_no_possible_model_are_refused(folder: Path, tmp_path: Path, 
         ParserConfig.read(tmp_path)
 
 
+NAMES: tuple[Any, ...] = (
+    "FOOD",
+    [1, 2],
+    [["FOOD"]],
+    [None],
+    ["FOOD", "FOOD"],
+    [""],
+    ["\x1b[31mFOOD"],
+    ["\ud800"],
+    ["x" * 5000],
+)
+NUMBERS: tuple[float, ...] = (float("nan"), float("inf"), 1e400, -1e308, 1e7)
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        (("taxonomy", "categories"), NAMES),
+        (("taxonomy", "polarities"), NAMES),
+        (("taxonomy", "implicit"), NAMES),
+        (("languages",), NAMES),
+        *((("calibration", name), NUMBERS) for name in ("tag_scale", "polarity_scale", "implicit_bias")),
+        (("calibration", "threshold"), (*NUMBERS, -0.1, 1.5)),
+        (("transitions", 3, 2), NUMBERS),
+        (("opinion_transitions", 1, 1), NUMBERS),
+        (("link_bias", 5), NUMBERS),
+    ],
+    ids=str,
+)
+def test_names_and_numbers_that_would_be_wrong_answers_are_refused(
+    folder: Path, tmp_path: Path, path: tuple[str | int, ...], values: tuple[Any, ...]
+) -> None:
+    for value in values:
+        form = json.loads((folder / "parser.json").read_text())
+        node = form
+        for key in path[:-1]:
+            node = node[key]
+        assert path[-1] in node or isinstance(path[-1], int)
+        node[path[-1]] = value
+        (tmp_path / "parser.json").write_text(json.dumps(form))
+        with pytest.raises(ModelError, match=r"is damaged \(parser.json: .*; fetch it again") as caught:
+            ParserConfig.read(tmp_path)
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"categories": ["FOOD"]}, "tag_logits of width 27, not 3"),
+        ({"polarities": ["negative", "positive", "very", "very much", "x"]}, "polarity_logits of width "),
+        ({"implicit": [f"CATEGORY {number}" for number in range(200)]}, "implicit_logits of width "),
+    ],
+    ids=str,
+)
+def test_labels_that_the_graph_does_not_have_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any], words: str
+) -> None:
+    monkeypatch.undo()
+    folder = Path(shutil.copytree(pretrained.model_folder("pretrained-fast"), tmp_path / "parser"))
+    form = json.loads((folder / "parser.json").read_text())
+    del form["transitions"]
+    (folder / "parser.json").write_text(json.dumps(form | {"taxonomy": form["taxonomy"] | change}))
+    with pytest.raises(ModelError, match=f"the model has an output {words}"):
+        AspectParser(folder)
+
+
 EXTERNAL: dict[str, Callable[[Path, Path], str]] = {
     "absolute": lambda folder, secret: str(secret),
     "above": lambda folder, secret: f"../{secret.name}",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -21,17 +22,25 @@ from typer.testing import CliRunner
 
 from reviews_parsing import data, pipelines, registry
 from reviews_parsing.cli.app import app
-from reviews_parsing.corrections import Correction, CorrectionStore
-from reviews_parsing.errors import ChampionChanged, ClusterError, PromotionRefused, RetrainingFailed, RolloutReverted
+from reviews_parsing.corrections import Correction, CorrectionStatus, CorrectionStore
+from reviews_parsing.errors import (
+    ChampionChanged,
+    ClusterError,
+    DataError,
+    PromotionRefused,
+    RetrainingFailed,
+    RolloutReverted,
+)
 from reviews_parsing.pipelines import gate, retraining
 from reviews_parsing.pipelines.gate import Verdict
 from reviews_parsing.pipelines.retraining import Decision, RetrainingOutcome, Triggers, retrain
 from reviews_parsing.registry.champion import read_champion
 from reviews_parsing.registry.lease import lease
-from reviews_parsing.registry.runs import fetch_file
+from reviews_parsing.registry.log import WriteOnceLog
+from reviews_parsing.registry.runs import ensure_experiment, fetch_file
 from reviews_parsing.rollout import Prometheus
-from reviews_parsing.schema import Aspect
-from reviews_parsing.settings import MODEL_NAME
+from reviews_parsing.schema import Aspect, Opinion
+from reviews_parsing.settings import MODEL_NAME, Settings
 from reviews_parsing.training.fit import Recipe
 
 from .kills import Killed, kill_at
@@ -246,6 +255,142 @@ def test_corrections_that_the_gate_evaluates_on_are_left_out(trainings: list[lis
     assert "2 are left out because the gate evaluates on their texts" in reasons(outcome.run_id or "")["trigger"]
 
 
+def test_only_what_an_operator_approved_is_learnt_and_counted(trainings: list[list[str]]) -> None:
+    store = CorrectionStore()
+    for number, text in enumerate(("Dumplings that melt.", "Noodles that sing.", "Soup that sulks.")):
+        aspect = Aspect("FOOD", text.split()[0], 0, len(text.split()[0]), "positive")
+        store.save(Correction(text, (aspect,), (), MODEL_NAME, "1", "a stranger"), None, approved=number == 0)
+    waiting = "(2 are pending: reviews-parsing corrections approve)"
+    assert call(Triggers(corrections=2)).reason == f"1 of 2 corrections {waiting}"
+    outcome = call()
+    assert reasons(outcome.run_id or "")["trigger"] == (
+        "started by hand; 1 corrections are added to corpus, 2 are pending"
+    )
+    [[learnt]] = trainings
+    assert [json.loads(line)["text"] for line in learnt.splitlines()] == ["Dumplings that melt."]
+    # Approved after the training, and made before.
+    first, second, third = (revision.id for revision in store.list_latest())
+    store.decide([second], CorrectionStatus.APPROVED)
+    store.decide([third], CorrectionStatus.REJECTED)
+    assert call(Triggers(corrections=2)).reason == "1 of 2 corrections"
+    assert call(Triggers(corrections=1)).step == "done"
+    assert "sulks" not in trainings[1][0]
+    assert "sing" in trainings[1][0]
+    assert call(Triggers(corrections=1)).reason == "0 of 1 corrections"
+    store.decide([first], CorrectionStatus.REJECTED)
+    assert call(Triggers(corrections=1)).step == "idle"
+
+
+def test_corrections_are_counted_by_what_was_learnt_and_not_by_a_clock(
+    trainings: list[list[str]], tmp_path: Path
+) -> None:
+    past, future = datetime(2001, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)
+    implicit = Aspect("FOOD", None, None, None, "positive")
+    opinion = Aspect("FOOD", "Noodles", 0, 7, "positive", opinion=Opinion("sing", 13, 17))
+    held_out, *others = data.read_splits("corpus")["train"][:40]
+    data.write([held_out, *others], tmp_path / "hard.jsonl")
+    pipelines.add_reference_set(str(tmp_path / "hard.jsonl"))
+    for text, aspects, at in (
+        ("Yum!", (implicit,), past),
+        ("Noodles that sing.", (opinion,), future),
+        (held_out.text, held_out.aspects, future),
+    ):
+        CorrectionStore().save(Correction(text, aspects, (), MODEL_NAME, "1", "Ada", at), None)
+    assert call().step == "done"
+    # Both were learnt, whatever their dates are, and the third is of no use to a training.
+    assert call(Triggers(corrections=1)).reason == "0 of 1 corrections"
+    CorrectionStore().save(Correction("Soup that sulks.", (), (), MODEL_NAME, "1", "Ada", past), None)
+    assert call(Triggers(corrections=1)).step == "done"
+    # Other labels are a new correction.
+    CorrectionStore().save(Correction("Yum!", (), (), MODEL_NAME, "1", "Ada", past), 1)
+    assert call(Triggers(corrections=1)).step == "done"
+    assert call(Triggers(corrections=1)).step == "idle"
+
+
+def test_of_two_that_start_at_once_the_slower_one_joins_the_other(
+    trainings: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = ensure_experiment
+    overtaken: list[str] = []
+
+    def overtake(client: Any, name: str) -> str:
+        """Let another call start a cycle between the decision and the entry into the log."""
+        monkeypatch.setattr(retraining, "ensure_experiment", begin)
+        overtaken.append(call(approval=True).run_id or "")
+        return begin(client, name)
+
+    monkeypatch.setattr(retraining, "ensure_experiment", overtake)
+    outcome = call(approval=True)
+    assert [outcome.run_id] == overtaken
+    assert (outcome.step, outcome.version, len(trainings)) == ("waiting", "2", 1)
+
+
+@pytest.mark.parametrize("failure", [None, DataError("a file is damaged")])
+def test_a_process_that_was_taken_for_dead_changes_nothing_when_it_wakes(
+    trainings: list[list[str]], monkeypatch: pytest.MonkeyPatch, failure: Exception | None
+) -> None:
+    train = vars(retraining)["train"]  # the stub
+    canary = FakeCanary()
+
+    def sleep_through(*arguments: Any, **options: Any) -> Any:
+        """Train, while another process takes over and finishes the retraining."""
+        trained = train(*arguments, **options)
+        with registry.tracking() as client:
+            lease_of_another = {"host": "elsewhere", "pid": 1, "started": "1"}
+            [run_id] = [run.info.run_id for run in cycles(client)]
+            WriteOnceLog(client, run_id, "lease").append(2, lease_of_another)
+            client.set_tag(run_id, "retraining.step", "approval")
+            client.set_tag(run_id, "retraining.version", "7")
+            client.set_tag(run_id, "retraining.canary", "started")
+        if failure:
+            raise failure
+        return trained
+
+    monkeypatch.setattr(retraining, "train", sleep_through)
+    with pytest.raises(RetrainingFailed, match="another process has taken over the retraining"):
+        call(deployment=canary)
+    with registry.tracking() as client:
+        [run] = cycles(client)
+    assert (run.data.tags["retraining.step"], run.data.tags["retraining.version"]) == ("approval", "7")
+    assert (canary.calls, "retraining.reason.train" in run.data.tags) == ([], False)
+
+
+def cycles(client: Any) -> list[Any]:
+    """Return the runs of retrainings."""
+    experiment = client.get_experiment_by_name(f"{MODEL_NAME}-retraining")
+    return list(client.search_runs([experiment.experiment_id])) if experiment else []
+
+
+def test_who_deletes_the_run_of_a_retraining_ends_it(trainings: list[list[str]]) -> None:
+    outcome = call(approval=True)
+    with registry.tracking() as client:
+        client.delete_run(outcome.run_id or "")
+    assert call(Triggers(corrections=1), approval=True).reason == "0 of 1 corrections"
+    with pytest.raises(RetrainingFailed, match="waits for a decision"):
+        call(approval=True, decision=Decision("2", True, "Ada"))
+    assert call(approval=True).version == "3"
+    with sqlite3.connect(Settings().home / "mlflow.db") as store:
+        # As `mlflow gc` leaves it.
+        store.execute("DELETE FROM tags WHERE run_uuid = ?", [outcome.run_id])
+        store.execute("DELETE FROM params WHERE run_uuid = ?", [outcome.run_id])
+        store.execute("DELETE FROM runs WHERE run_uuid = ?", [outcome.run_id])
+    assert call(approval=True, decision=Decision("3", True, "Ada")).step == "done"
+
+
+def test_a_text_that_no_tag_can_hold_is_refused_and_not_cut(trainings: list[list[str]]) -> None:
+    with pytest.raises(RetrainingFailed, match="the list of files without labels takes 5,"):
+        call(unlabelled=["x" * 5000])
+    assert call(approval=True).version == "2"
+    with pytest.raises(RetrainingFailed, match=r"the reason of the decision takes 6,.* characters of at most 5,000"):
+        call(decision=Decision("2", True, "x" * 6000))
+    assert call(decision=Decision("2", True, "Ada")).step == "done"
+
+
+def test_a_period_that_no_clock_can_hold_is_a_wrong_call() -> None:
+    done = CliRunner().invoke(app, ["retrain", "--every", "99999999999d"])
+    assert (done.exit_code, "is too long" in done.output) == (2, True)
+
+
 def test_after_a_refusal_it_waits_for_new_corrections(
     trainings: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -416,6 +561,7 @@ HOLD = """
 import sys, time
 from reviews_parsing import registry
 from reviews_parsing.registry.lease import lease
+from reviews_parsing.registry.log import WriteOnceLog
 with registry.tracking() as client, lease(client, sys.argv[1]) as held:
     print("held" if held else "refused", flush=True)
     time.sleep(600)
@@ -428,8 +574,10 @@ def test_one_process_works_at_a_time_and_another_takes_over_if_it_dies(trainings
     with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        busy = call(decision=Decision("2", True, "Ada"))
+        busy = call()
         assert (busy.step, busy.reason) == ("busy", "another process works on this retraining")
+        with pytest.raises(RetrainingFailed, match="the decision about version 2 is not recorded: another process"):
+            call(decision=Decision("2", True, "Ada"))
         assert registry.champion() == "1"
         holder.kill()
     assert call(decision=Decision("2", True, "Ada")).step == "done"

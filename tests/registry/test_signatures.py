@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -229,7 +230,19 @@ def test_a_damaged_signature_is_one_line(
     assert len(str(caught.value)) < 500
 
 
-@pytest.mark.parametrize("content", [None, "", "hello", "{}", '{"identity": "a", "issuer": "b", "more": 1}', "[1]"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        "hello",
+        "{}",
+        "[1]",
+        "[" * 100_000,
+        '{"identity": "a", "issuer": "b", "more": 1}',
+        '{"identity": "", "issuer": ""}',
+    ],
+)
 def test_a_policy_that_cannot_be_read_trusts_nothing(
     model: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None
 ) -> None:
@@ -251,6 +264,64 @@ def test_a_damaged_key_of_a_policy_is_named(
     policy.write_text("-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n")
     trust(policy, monkeypatch)
     with pytest.raises(ModelError, match=f"the trust policy {policy} is damaged"):
+        registry.locate(model)
+
+
+@pytest.mark.parametrize("algorithm", ["RSA", "ed25519"])
+def test_a_key_of_another_kind_in_a_policy_is_one_line(
+    model: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    signed(model, keys / "mine.pem", monkeypatch)
+    openssl("genpkey", "-algorithm", algorithm, "-out", str(tmp_path / "key.pem"))
+    openssl("pkey", "-in", str(tmp_path / "key.pem"), "-pubout", "-out", str(tmp_path / "policy"))
+    trust(tmp_path / "policy", monkeypatch)
+    with pytest.raises(ModelError, match=f"{tmp_path}/policy has a key that is not an elliptic curve key"):
+        registry.locate(model)
+
+
+def test_a_folder_with_more_than_what_was_signed_is_refused(
+    model: Path, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it is: a link with the same content, a pipe, a folder that is empty or that git ignores."""
+    signed(model, keys / "mine.pem", monkeypatch)
+    trust(keys / "mine.pub", monkeypatch)
+    (tmp_path / "same").write_bytes((model / MODEL_FILE).read_bytes())
+
+    def add_link() -> None:
+        (model / MODEL_FILE).unlink()
+        (model / MODEL_FILE).symlink_to(tmp_path / "same")
+
+    def add_file(name: str) -> None:
+        (model / name).parent.mkdir(exist_ok=True)
+        (model / name).write_bytes(b"x")
+
+    original = tmp_path / "original"
+    shutil.copytree(model, original)
+    for change in (
+        add_link,
+        lambda: os.mkfifo(model / "pipe"),
+        lambda: (model / "etc").symlink_to("/etc"),
+        (model / "python_model").mkdir,
+        lambda: add_file("python_model/model.pkl"),
+        lambda: add_file("__pycache__/hook.pyc"),
+        lambda: add_file(".git/config"),
+    ):
+        assert registry.locate(model) == (model, None)
+        change()
+        with pytest.raises(ModelNotTrusted, match=f"{model} is refused: ") as caught:
+            registry.locate(model)
+        assert "\n" not in str(caught.value)
+        shutil.rmtree(model)
+        shutil.copytree(original, model)
+
+
+def test_a_signature_of_another_model_is_refused(model: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = model.with_name("other")
+    shutil.copytree(model, other)
+    (other / MODEL_FILE).write_text("earlier weights")
+    shutil.copy(signed(other, keys / "mine.pem", monkeypatch), signature_file(model))
+    trust(keys / "mine.pub", monkeypatch)
+    with pytest.raises(ModelNotTrusted, match=f"{model} is refused: model.onnx has SHA-256"):
         registry.locate(model)
 
 
@@ -472,6 +543,22 @@ def command(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
             raise
 
 
+def test_a_signature_that_cannot_be_kept_beside_the_copy_is_kept_with_another(
+    home: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server verifies the folder that it gets, without the registry."""
+    shared, _ = registry.fetch(FIRST)
+    sign_with(keys / "mine.pem", monkeypatch)
+    command("sign", FIRST, monkeypatch=monkeypatch)
+    trust(keys / "mine.pub", monkeypatch)
+    signature_file(shared).unlink(missing_ok=True)
+    signature_file(shared).mkdir()
+    for _ in range(2):
+        folder, version = registry.locate(FIRST)
+        assert (folder.parents[1], version) == (home / "unshared", "1")
+        assert registry.locate(folder) == (folder, None)
+
+
 def test_a_run_that_was_logged_without_a_key_is_signed_when_it_is_registered(
     home: Path, keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -482,6 +569,25 @@ def test_a_run_that_was_logged_without_a_key_is_signed_when_it_is_registered(
     assert registry.fetch("models:/another-model/1")[1] == "1"
     with registry.tracking() as client:
         assert SIGNATURE_FILE in {file.path for file in client.list_artifacts(run_id)}
+
+
+def test_a_run_is_verified_as_its_versions_are(home: Path, keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = f"runs:/{registry.versions()[0].run_id}"
+    trust(keys / "mine.pub", monkeypatch)
+    for _ in range(2):
+        with pytest.raises(ModelNotTrusted, match=r"the model of run \w+ is not signed"):
+            registry.locate(source)
+        # The copy that is there from now on is not trusted either.
+        registry.locate(source, check_trust=False)
+    sign_with(keys / "mine.pem", monkeypatch)
+    command("sign", source, monkeypatch=monkeypatch)
+    folder, _ = registry.locate(source)
+    assert registry.locate(FIRST)[1] == "1"
+    (folder / CONFIG_FILE).write_bytes((folder / CONFIG_FILE).read_bytes() + b" ")
+    folder, _ = registry.locate(source)  # a damaged copy is fetched again
+    trust(keys / "other.pub", monkeypatch)
+    with pytest.raises(ModelNotTrusted, match="its signature is by another key"):
+        registry.locate(source)
 
 
 def test_the_pretrained_model_stands_in_for_no_signed_champion(keys: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,7 @@ def test_who_ends_a_canary_that_is_watched_ends_the_watch(
     run(*CANARY)
     monkeypatch.setattr(Prometheus, "query", undone_meanwhile)
     with scraped(prometheus, Exporter("3", requests=20), Exporter("1", requests=180)) as url:
-        assert "somebody else changed the canary" in run("promote", *AUTO, url).error
+        assert "another client changed the canary" in run("promote", *AUTO, url).error
 
 
 def test_auto_needs_a_canary_and_a_prometheus(cluster: Cluster, run: Run) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from reviews_parsing.rollout import route
+from reviews_parsing.rollout import Service, route, steps
 
 from .api import HOST, NAME, TOKEN, Cluster, model
 from .conftest import Run, known_to
@@ -193,6 +193,97 @@ def test_weights_that_somebody_changed_are_told(made: Made, run: Run) -> None:
     assert "the gateway does not send it its share" in error or "Prometheus" in error
 
 
+def drift(cluster: Cluster, percent: int) -> None:
+    """Give the canary another share, as a person with kubectl may."""
+    rules = list(rules_of(cluster).values())
+    for rule in rules[2:]:
+        champion, canary = rule["backendRefs"]
+        champion["weight"], canary["weight"] = 100 - percent, percent
+    cluster.edit_route(rules, "kubectl")
+
+
+def test_a_canary_whose_weights_another_manager_holds_keeps_its_pods(made: Made, run: Run) -> None:
+    cluster = made()
+    start(run, 10)
+    drift(cluster, 30)
+    for command in (("undo",), ("promote",)):
+        error = run(*command).error
+        assert "version 3 keeps its pods: the HTTPRoute leads requests to them" in error
+        assert '.spec.rules (conflict with "kubectl")' in error
+        assert cluster.pods()["v3-predictor"] == model("3")
+        assert cluster.weights == {CHAMPION: 70, CANARY: 30}
+    assert run("promote", "--force", "--json").json["champion"]["version"] == "3"
+    assert (cluster.weights, cluster.pods()) == ({CHAMPION: 100}, {"predictor": model("3")})
+
+
+def test_a_share_that_drifted_is_written_again_and_never_ends_the_canary(made: Made, run: Run) -> None:
+    cluster = made()
+    start(run, 10)
+    drift(cluster, 30)
+    assert "should get 10 % of the requests, but it gets 30 %" in run("status").out.replace("\n", " ")
+    for percent in (10, 50):
+        assert '(conflict with "kubectl")' in start(run, percent).error
+        assert run("status", "--json").json["canary"]["requested_percent"] == 10
+        assert cluster.weights == {CHAMPION: 70, CANARY: 30}
+    assert start(run, 10, "--force", "--json").json["canary"]["percent"] == 10
+    assert cluster.weights == {CHAMPION: 90, CANARY: 10}
+    assert run("undo").code == 0
+
+
+def test_a_gateway_that_refuses_after_it_accepted_is_told(made: Made, run: Run) -> None:
+    cluster = made()
+    start(run, 10)
+    with cluster._changed:
+        cluster.gateway = "refuses"
+        cluster.reconcile()
+    words = "should get 10 % of the requests, but the gateway does not confirm it (no such listener)"
+    assert words in run("status", "--json").json["under_way"]
+
+
+def test_of_two_who_change_a_share_at_once_the_later_one_is_kept(
+    made: Made, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = made()
+    start(run, 0)
+    read, others = Service.read_route, [50]
+
+    def overtaken(service: Service) -> dict[str, Any] | None:
+        """Let another process change the share when the first one is about to write its weights."""
+        if others and cluster.object["spec"]["canary"][0]["trafficPercent"] == 10:
+            steps.start(service, version="3", canary=others.pop(), report=lambda _: None)
+        return read(service)
+
+    monkeypatch.setattr(Service, "read_route", overtaken)
+    assert "was changed by somebody else meanwhile" in start(run, 10).error
+    assert others == []
+    form = run("status", "--json").json
+    assert (form["canary"]["percent"], form["canary"]["requested_percent"], form["gateway"]) == (50, 50, None)
+    assert cluster.weights == {CHAMPION: 50, CANARY: 50}
+
+
+def test_a_smaller_share_comes_before_fewer_pods(made: Made, run: Run) -> None:
+    cluster = made()
+    start(run, 50)
+    patched: list[tuple[str, int, int]] = []
+    patch = cluster.patch
+
+    def record(path: str, config: dict[str, Any], manager: str, force: bool) -> dict[str, Any]:
+        answer = patch(path, config, manager, force)
+        [entry] = cluster.object["spec"]["canary"]
+        patched.append((path.split("/")[-2], cluster.weights.get(CANARY, 0), entry["predictor"]["minReplicas"]))
+        return answer
+
+    cluster.patch = record  # type: ignore[method-assign]
+    assert start(run, 10, "--json").json["canary"]["percent"] == 10
+    assert [(kind, pods) for kind, _, pods in patched] == [
+        ("inferenceservices", 2),
+        ("httproutes", 2),
+        ("inferenceservices", 1),
+    ]
+    assert patched[-1][1] == 10
+    assert start(run, 50, "--json").json["canary"]["pods"] == "2 of 2 pods ready"
+
+
 def test_a_route_that_the_chart_owns_is_one_line_with_what_to_do(made: Made, run: Run) -> None:
     cluster = made()
     stored = cluster.routes[f"{NAME}-api"]
@@ -243,6 +334,18 @@ def test_rules_are_what_the_custom_resource_takes() -> None:
     jsonschema.Draft202012Validator(json.loads(file.read_text(encoding="utf-8"))).validate({**body, "spec": spec})
     assert sum(len(rule["matches"]) for rule in rules) <= 128
     assert len({rule["name"] for rule in rules}) == len(rules)
+
+
+def test_a_route_that_a_gateway_takes_in_part_is_not_accepted() -> None:
+    """With this condition a gateway may keep the former state of a rule, and so its weights."""
+    conditions = [{"type": kind, "status": "True"} for kind in ("Accepted", "ResolvedRefs")]
+    body: dict[str, Any] = {"metadata": {}, "spec": {}, "status": {"parents": [{"conditions": conditions}]}}
+    assert route.read_traffic(body).accepted
+    for status, accepted in (("False", True), ("True", False)):
+        partial = {"type": "PartiallyInvalid", "status": status, "message": "Dropped Rule 1: no such filter"}
+        body["status"]["parents"] = [{"conditions": [*conditions, partial]}]
+        traffic = route.read_traffic(body)
+        assert (traffic.accepted, "Dropped Rule" in traffic.reason) == (accepted, not accepted)
 
 
 def test_shares_of_rules_that_differ_are_the_smaller_ones() -> None:

@@ -183,7 +183,7 @@ def test_of_two_who_start_at_once_one_is_refused(cluster: Cluster, home: Path) -
         thread.start()
     for thread in threads:
         thread.join()
-    assert len([line for line in said if "changed by somebody else meanwhile" in line]) == 1, said
+    assert len([line for line in said if "changed by another client meanwhile" in line]) == 1, said
     assert len(cluster.object["spec"]["canary"]) == 1
 
 
@@ -242,7 +242,7 @@ def test_promotion_that_was_cut_off_goes_on(cluster: Cluster, run: Run, monkeypa
 @pytest.mark.parametrize(
     ("refusal", "words"),
     [
-        (Refusal(401, "Unauthorized", "Unauthorized"), "does not know you (401: Unauthorized)"),
+        (Refusal(401, "Unauthorized", "Unauthorized"), "rejects your credentials (401: Unauthorized)"),
         (
             Refusal(403, "Forbidden", 'User "jenkins" cannot patch resource "inferenceservices"'),
             'you may not read reviews-parsing/reviews-parsing-ner-aspects (403: User "jenkins" cannot patch',

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 from urllib.error import URLError
 
@@ -20,6 +22,41 @@ from .client import DEADLINE, Server
 
 TYPES = "type.googleapis.com/envoy"
 REST, GRPC = "rest", "grpc"
+
+
+class Forwarder:
+    """Leads new connections to the port that `target` returns, and keeps those that there are, as a Service does."""
+
+    def __init__(self, target: Callable[[], int]) -> None:
+        self._target = target
+        self._loop = asyncio.new_event_loop()
+        self._server = self._loop.run_until_complete(asyncio.start_server(self._forward, "127.0.0.1", 0))
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        self._thread = Thread(target=self._loop.run_forever)
+
+    def __enter__(self) -> Forwarder:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._server.close()
+        self._loop.run_until_complete(asyncio.sleep(0.1))
+        self._loop.close()
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        others = await asyncio.open_connection("127.0.0.1", self._target())
+        await asyncio.gather(_pump(reader, others[1]), _pump(others[0], writer))
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError, asyncio.CancelledError):
+        while data := await reader.read(65536):
+            writer.write(data)
+    writer.close()
 
 
 class Balancer:

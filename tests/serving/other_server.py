@@ -12,8 +12,11 @@ from reviews_parsing.schema import Aspect
 
 
 @contextmanager
-def other_server(answer: Callable[[], tuple[int, object]]) -> Iterator[str]:
-    """Yield the URL of a server whose answers a test chooses."""
+def other_server(answer: Callable[[], tuple[int, object]], silent_close: bool = False) -> Iterator[str]:
+    """Yield the URL of a server whose answers a test chooses.
+
+    With `silent_close` it closes connections after an answer without saying so, as after an idle time.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -29,6 +32,7 @@ def other_server(answer: Callable[[], tuple[int, object]]) -> Iterator[str]:
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
+            self.close_connection |= silent_close
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from ports import free_port
 from reviews_parsing.schema import Aspect, ParsedReview
 from reviews_parsing.serving import comparison
 from reviews_parsing.serving.comparison import WAITING, ComparisonTarget, VersionComparison, agreement
+from reviews_parsing.serving.protocol import COMPARISON_HEADER
 
-from .client import DEADLINE, Server
+from .client import DEADLINE, MODEL, Server, tensor
 from .conftest import Start
 from .other_server import other_server, response
 
@@ -92,6 +94,16 @@ def test_agreement_and_latency_are_counted(tmp_path: Path) -> None:
     assert REGISTRY.get_sample_value("reviews_parsing_compared_seconds_count", {"version": "v-count"}) == 2
 
 
+def test_a_connection_that_the_other_server_closed_meanwhile_fails_nothing(tmp_path: Path) -> None:
+    with (
+        other_server(lambda: response("v-idle", SOUP, WAITER), silent_close=True) as url,
+        comparing(tmp_path / "file", url, "v-idle") as running,
+    ):
+        running.observe([TEXT] * 3, [REVIEW] * 3)
+        until(lambda: count("v-idle", "same") == 3 or count("v-idle", "failed"))
+    assert count("v-idle", "failed") == 0
+
+
 def test_a_server_that_is_busy_compares_nothing(tmp_path: Path) -> None:
     with (
         other_server(lambda: response("v-busy", SOUP)) as url,
@@ -126,6 +138,24 @@ def test_after_a_failure_it_pauses_and_no_text_is_logged(tmp_path: Path, caplog:
     assert (count("v-gone", "failed"), count("v-gone", "shed")) == (1, 0)
     assert "version v-gone does not answer (ConnectionRefusedError)" in caplog.text
     assert "xylophone" not in caplog.text
+
+
+def test_reviews_that_waited_are_not_sent_after_a_failure(tmp_path: Path) -> None:
+    asked, ended, calls = threading.Event(), threading.Event(), []
+
+    def break_slowly() -> tuple[int, object]:
+        calls.append(1)
+        asked.set()
+        ended.wait()
+        return 500, {}
+
+    with other_server(break_slowly) as url, comparing(tmp_path / "file", url, "v-slow") as running:
+        running.observe([TEXT], [REVIEW])
+        until(asked.is_set)
+        running.observe([TEXT] * 5, [REVIEW] * 5)
+        ended.set()
+        until(lambda: count("v-slow", "shed") == 5)
+    assert (count("v-slow", "failed"), len(calls)) == (1, 1)
 
 
 @pytest.mark.parametrize("form", [response("v-other", SOUP), (200, {}), (400, {"error": TEXT}), (200, [])])
@@ -165,6 +195,8 @@ def test_the_file_decides_at_any_time(tmp_path: Path, caplog: pytest.LogCaptureF
         '{"url": "http://x", "version": "2"}',
         '{"url": "http://x", "version": "2", "percent": 0}',
         '{"url": "file:///etc/passwd", "version": "2", "percent": 1}',
+        '{"url": "http://[", "version": "2", "percent": 1}',
+        '{"url": "http://x", "version": "2", "percent": NaN}',
     ],
 )
 def test_a_file_that_names_nothing_compares_nothing(tmp_path: Path, content: str) -> None:
@@ -193,6 +225,7 @@ def test_two_servers_of_the_same_model_agree(
     url = f"http://127.0.0.1:{server.http}"
     file.write_text(json.dumps({"url": url, "version": "1", "percent": 100}), encoding="utf-8")
     variables = {"REVIEWS_PARSING_MODEL_URI": str(champion_folder), "REVIEWS_PARSING_MAX_WAIT": "60"}
+    before, parsed = requests(server), server.counter("reviews_parsing_reviews_total")
     with start(REVIEWS_PARSING_COMPARISON=str(file), **variables) as comparing_server:
         assert comparing_server.infer(["The soup was superb and the waiter was rude."]).status == 200
         reviews = "reviews_parsing_compared_reviews_total"
@@ -200,3 +233,23 @@ def test_two_servers_of_the_same_model_agree(
         assert comparing_server.counter(reviews, result="same") == 1
         assert comparing_server.stop() == 0
         assert "superb" not in comparing_server.log + server.log
+    assert server.counter("reviews_parsing_reviews_total") == parsed + 1
+    assert requests(server) == before, "requests, failures and latencies are those of clients"
+
+
+def requests(server: Server) -> list[float]:
+    return [server.counter(f"reviews_parsing_request{name}") for name in ("s_total", "s_shed_total", "_seconds_count")]
+
+
+def test_the_other_server_sheds_a_comparison_before_any_request(server: Server) -> None:
+    header = {COMPARISON_HEADER: "1", "Content-Type": "application/json"}
+    body = json.dumps({"inputs": [tensor()]}).encode()
+    assert server.post(f"{MODEL}/infer", body, header).status == 200
+    with ThreadPoolExecutor(3) as clients:
+        answers = [clients.submit(server.infer, [TEXT * 100] * 8) for _ in range(3)]
+        until(lambda: server.counter("reviews_parsing_waiting") > 0)
+        shed = server.counter("reviews_parsing_requests_shed_total")
+        refused = server.post(f"{MODEL}/infer", body, header)
+        assert (refused.status, refused.error) == (503, "requests of clients wait; a comparison is shed first")
+        assert [answer.result().status for answer in answers] == [200] * 3
+    assert server.counter("reviews_parsing_requests_shed_total") == shed

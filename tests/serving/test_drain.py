@@ -21,7 +21,7 @@ from tritonclient.utils import InferenceServerException
 
 from reviews_parsing.settings import MODEL_NAME
 
-from .balancer import balanced
+from .balancer import Forwarder, balanced
 from .client import DEADLINE, MODEL, tensor
 from .conftest import Start
 
@@ -79,29 +79,32 @@ class KeptConnection(Client):
 
 @dataclass
 class KeptChannel(Client):
-    """A client over gRPC that keeps its channel."""
+    """A client over gRPC that keeps its channel, over a connection of its own."""
 
     port: Callable[[], int] = int
     channel: tritonclient.grpc.InferenceServerClient | None = None
 
     def ask(self, stack: ExitStack) -> None:
         if self.channel is None:
-            self.channel = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{self.port()}")
+            own = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+            self.channel = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{self.port()}", channel_args=own)
             stack.callback(self.channel.close)
         self.channel.infer(MODEL_NAME, [fine()])
 
 
 def test_no_request_fails_while_servers_roll_under_kept_connections(start: Start, tmp_path: Path) -> None:
-    """Clients of the gateway, whose endpoints change before SIGTERM, by REST and gRPC, and clients of the server."""
+    """Clients of the gateway, whose endpoints change before SIGTERM, and of the server itself, by REST and gRPC."""
     over = Event()
     with ExitStack() as running:
         servers = [running.enter_context(start(**PATIENT))]
         balancer = running.enter_context(balanced(tmp_path, servers))
+        service = running.enter_context(Forwarder(lambda: servers[-1].grpc))
         clients: list[Client] = [
             *(KeptConnection(port=lambda: balancer.port) for _ in range(2)),
             *(KeptChannel(port=lambda: balancer.port) for _ in range(2)),
             # A balancer leads new connections to the newest server.
             *(KeptConnection(port=lambda: servers[-1].http) for _ in range(2)),
+            *(KeptChannel(port=lambda: service.port) for _ in range(4)),
         ]
         pool = running.enter_context(ThreadPoolExecutor(len(clients)))
         running.callback(over.set)

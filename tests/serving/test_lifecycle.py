@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -13,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import groupby
@@ -31,7 +32,7 @@ from ports import free_port
 from reviews_parsing import pipelines, registry
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.registry.resolution import ModelReference, ResolvedVersion, save_resolution
-from reviews_parsing.settings import MODEL_NAME
+from reviews_parsing.settings import MODEL_NAME, Settings
 
 from .client import DEADLINE, MODEL, TOKEN, Server, environment
 from .conftest import FOLDER, SERVE, Start
@@ -406,6 +407,21 @@ def test_a_fetched_version_that_has_changed_since_is_one_line_at_the_start(with_
     assert "delete" in log[-1]
 
 
+def test_a_connection_may_be_idle_longer_than_gateways_keep_it(start: Start) -> None:
+    """Otherwise a gateway's request meets the end of its connection."""
+    assert Settings().idle_seconds > 3600  # Envoy's default
+    with (
+        start(REVIEWS_PARSING_HEADER_SECONDS="0.2", REVIEWS_PARSING_IDLE_SECONDS="1") as server,
+        closing(http.client.HTTPConnection("127.0.0.1", server.http, timeout=DEADLINE)) as connection,
+    ):
+        connection.request("GET", "/v2/health/live")
+        assert connection.getresponse().read()
+        begin = time.monotonic()
+        assert connection.sock.recv(1) == b""
+        # Neither after the time for headers, nor after the five seconds of uvicorn.
+        assert 0.9 < time.monotonic() - begin < 5
+
+
 def test_an_unsigned_version_is_one_line_at_the_start(with_champion: Path, tmp_path: Path) -> None:
     policy = tmp_path / "key.pub"
     code, log = run_to_its_end(False, with_champion, REVIEWS_PARSING_TRUST=str(policy))
@@ -459,9 +475,9 @@ def test_while_the_tracking_server_is_away_the_last_version_is_served(start: Sta
 
 
 class Registry:
-    """An MLflow server that knows the champion of a home, and never answers anything else."""
+    """An MLflow server that knows the champion of a home, unless `run_id` is None, and never answers anything else."""
 
-    def __init__(self, port: int, run_id: str) -> None:
+    def __init__(self, port: int, run_id: str | None) -> None:
         self.waiting, ended = Event(), Event()
         version = {"name": MODEL_NAME, "version": "1", "run_id": run_id, "creation_timestamp": 0}
         waiting = self.waiting
@@ -471,7 +487,8 @@ class Registry:
                 pass
 
             def do_GET(self) -> None:
-                if not self.path.partition("?")[0].endswith(("/registered-models/alias", "/model-versions/get")):
+                known = self.path.partition("?")[0].endswith(("/registered-models/alias", "/model-versions/get"))
+                if run_id is None or not known:
                     waiting.set()
                     ended.wait()
                     return
@@ -517,6 +534,23 @@ def test_a_server_that_has_waited_long_enough_ends_with_one_line(tmp_path: Path)
     assert code == 1
     assert "waiting up to 1.5 seconds" in log[-2]
     assert log[-1].startswith("error: tracking store")
+
+
+@pytest.mark.parametrize("run_id", ["0123456789abcdef", None])
+def test_a_fetch_does_not_outlast_the_time_of_a_start(tmp_path: Path, run_id: str | None) -> None:
+    """The startup probe would end it without a line of log."""
+    stalling = Registry(0, run_id)
+    limits = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "600", "REVIEWS_PARSING_FETCH_TIMEOUT": "600"}
+    limits |= {"MLFLOW_TRACKING_URI": stalling.address, "REVIEWS_PARSING_START_SECONDS": "6"}
+    try:
+        code, log = run_to_its_end(False, tmp_path, **limits)
+    finally:
+        stalling.close()
+    assert code == 1
+    assert f"the model was not fetched from {stalling.address} within 6 seconds" in log[-1]
+    assert any(line.startswith("fetching version 1") for line in log) == (run_id is not None)
+    assert not any("Traceback" in line for line in log)
+    until(lambda: not list(tmp_path.glob("models/*/.fetching-*")), "the removal of what was fetched")
 
 
 def test_sigterm_during_a_fetch_ends_the_server_and_what_it_fetches(tmp_path: Path) -> None:

@@ -1,13 +1,13 @@
 locals {
-  # The control plane answers the listed networks at its public address or, with none listed, those whom IAM allows at
-  # its DNS name; never whoever asks.
+  # The control plane is reachable from the listed networks at its public address or, without any, at its DNS name with IAM
+  # authorization.
   lists_networks = length(var.master_authorized_networks) > 0
 }
 
 resource "google_container_cluster" "this" {
   # checkov:skip=CKV_GCP_12: Dataplane V2, below, enforces network policies without the old add-on.
   # checkov:skip=CKV_GCP_65: A Google group for RBAC needs a Workspace domain, which a project need not have.
-  # checkov:skip=CKV_GCP_66: Third parties' images come from many registries; ours are deployed by digest.
+  # checkov:skip=CKV_GCP_66: Third-party images come from many registries; those of this project are deployed by digest.
   name                = local.prefix
   location            = var.region
   node_locations      = length(var.zones) > 0 ? var.zones : null
@@ -22,7 +22,7 @@ resource "google_container_cluster" "this" {
   enable_intranode_visibility = true
   enable_shielded_nodes       = true
 
-  # The pools are below. The first one, which GKE insists on and which is removed at once, is no exception to the rules.
+  # The pools are below. GKE requires an initial pool, which is removed at once; it has the same restrictions.
   remove_default_node_pool = true
   initial_node_count       = 1
   node_config {
@@ -148,7 +148,7 @@ resource "google_container_node_pool" "this" {
     image_type      = "COS_CONTAINERD"
     spot            = each.key == "spot"
     service_account = google_service_account.nodes.email
-    # The scope opens nothing by itself: what nodes may do is what their service account's roles say.
+    # The scope grants nothing: the roles of the service account decide.
     oauth_scopes    = ["https://www.googleapis.com/auth/cloud-platform"]
     metadata        = { disable-legacy-endpoints = "true" }
     resource_labels = local.labels
@@ -161,8 +161,8 @@ resource "google_container_node_pool" "this" {
       mode = "GKE_METADATA"
     }
 
-    # GKE's own pods tolerate no taint, so the stable pool has none. A spot node gives its pods 15 seconds to end, less
-    # than a server takes to finish its requests: only what asks for it goes there.
+    # GKE's own pods tolerate no taint, so the stable pool has none. A spot node gives its pods 15 seconds to end, less than
+    # a server needs to drain: only pods that tolerate the taint run there.
     dynamic "taint" {
       for_each = each.key == "spot" ? [1] : []
 

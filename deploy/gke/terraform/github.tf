@@ -1,5 +1,5 @@
-# GitHub Actions push images without a key: a job exchanges the token that GitHub gives it for one of Google's, which may
-# write to the registry and do nothing else. Only jobs of the one repository, on its main branch, can.
+# GitHub Actions push images without a key (workload identity federation): a job exchanges its OIDC token for an access token
+# that may only write to the registry. Restricted to the main branch of one repository.
 
 resource "google_iam_workload_identity_pool" "github" {
   count = var.github_repository == null ? 0 : 1

@@ -1,4 +1,4 @@
-# Who may do what. Nobody has a key: nodes get their identity from Compute Engine, workloads theirs from GKE.
+# Service accounts and their roles. There are no keys: nodes get their identity from Compute Engine, workloads from GKE.
 
 resource "google_service_account" "nodes" {
   account_id   = "${local.prefix}-nodes"
@@ -9,7 +9,7 @@ resource "google_service_account" "nodes" {
 
 resource "google_project_iam_member" "nodes" {
   project = var.project
-  # Logs and metrics, and nothing else.
+  # Only logs and metrics.
   role   = "roles/container.defaultNodeServiceAccount"
   member = google_service_account.nodes.member
 }
@@ -22,11 +22,11 @@ resource "google_artifact_registry_repository_iam_member" "pull" {
 }
 
 locals {
-  # Google service account => the Kubernetes service account, namespace/name, that may act as it.
+  # Google service account => Kubernetes service account (namespace/name) that may impersonate it.
   workloads = {
     mlflow  = "mlflow/mlflow"
     jenkins = "jenkins-builds/image"
-    # Inference faces the internet and gets its model through MLflow: it has an identity of its own, and no role.
+    # Inference is exposed to the internet and gets its model from MLflow: a separate identity without a role.
     inference = "reviews-parsing/reviews-parsing-ner-aspects"
   }
 }

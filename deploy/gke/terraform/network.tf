@@ -20,7 +20,7 @@ resource "google_compute_subnetwork" "nodes" {
     ip_cidr_range = var.network_ranges.services
   }
 
-  # One connection in ten, in reports of ten minutes: enough to see who talks to whom, at little cost.
+  # Sample a tenth of the flows, aggregated over ten minutes, to limit the cost.
   log_config {
     aggregation_interval = "INTERVAL_10_MIN"
     flow_sampling        = 0.1
@@ -28,7 +28,7 @@ resource "google_compute_subnetwork" "nodes" {
   }
 }
 
-# Private nodes have no way out but this one: images of third parties, Let's Encrypt, webhooks.
+# Egress of private nodes: third-party images, Let's Encrypt, webhooks.
 resource "google_compute_router" "this" {
   name    = local.prefix
   network = google_compute_network.this.id
@@ -46,8 +46,8 @@ resource "google_compute_router_nat" "this" {
   }
 }
 
-# GKE lets the control plane reach nodes on 443 and 10250 alone. Without this rule every admission webhook on another
-# port times out, and with it whatever it admits.
+# GKE allows traffic from the control plane to nodes on ports 443 and 10250 only. Without this rule admission webhooks on other
+# ports time out.
 resource "google_compute_firewall" "webhooks" {
   name                    = "${local.prefix}-webhooks"
   network                 = google_compute_network.this.id
@@ -61,7 +61,7 @@ resource "google_compute_firewall" "webhooks" {
   }
 }
 
-# Outlives the gateway, so that the domain's records stay true.
+# Independent of the gateway, so that DNS records stay valid.
 resource "google_compute_address" "gateway" {
   name         = "${local.prefix}-gateway"
   address_type = "EXTERNAL"

@@ -9,12 +9,12 @@ output "region" {
 }
 
 output "environment" {
-  description = "Which copy of the system this is."
+  description = "Name of the environment."
   value       = var.environment
 }
 
 output "deletion_protection" {
-  description = "Whether destroy will refuse; ask before anything inside the cluster is deleted."
+  description = "True if destroy will be refused; check it before deleting anything inside the cluster."
   value       = var.deletion_protection
 }
 
@@ -43,7 +43,7 @@ output "domain" {
 }
 
 output "artifact_registry" {
-  description = "What the names of images begin with."
+  description = "Prefix of image names: the Artifact Registry repository."
   value = join("/", [
     "${var.region}-docker.pkg.dev", var.project, google_artifact_registry_repository.images.repository_id,
   ])
@@ -65,7 +65,7 @@ output "mlflow_service_account" {
 }
 
 output "inference_service_account" {
-  description = "Google service account of the inference server: may do nothing."
+  description = "Google service account of the inference server: without roles."
   value       = google_service_account.workload["inference"].email
 }
 

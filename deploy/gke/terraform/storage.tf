@@ -19,7 +19,7 @@ resource "google_storage_bucket" "mlflow" {
   versioning {
     enabled = true
   }
-  # What was overwritten or deleted can be had back for a month.
+  # Overwritten and deleted objects can be restored for a month.
   lifecycle_rule {
     condition {
       days_since_noncurrent_time = 30

@@ -15,7 +15,7 @@ variable "region" {
 
   validation {
     condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
-    error_message = "A region looks like europe-west1; a zone, such as europe-west1-b, is none."
+    error_message = "A region looks like europe-west1; europe-west1-b is a zone."
   }
 }
 
@@ -32,7 +32,7 @@ variable "zones" {
 
 variable "environment" {
   type        = string
-  description = "Which copy of the system this is, such as dev or prod; part of every name."
+  description = "Name of the environment, such as dev or prod; part of every name."
   default     = "dev"
 
   validation {
@@ -43,7 +43,7 @@ variable "environment" {
 
 variable "name" {
   type        = string
-  description = "What every name begins with."
+  description = "Prefix of every name."
   default     = "reviews-parsing"
 
   validation {
@@ -65,7 +65,7 @@ variable "domain" {
 
 variable "release_channel" {
   type        = string
-  description = "How soon GKE moves the cluster to new Kubernetes versions."
+  description = "GKE release channel."
   default     = "REGULAR"
 
   validation {
@@ -76,7 +76,7 @@ variable "release_channel" {
 
 variable "deletion_protection" {
   type        = bool
-  description = "Whether destroy refuses to delete the cluster and a bucket that holds anything."
+  description = "Refuse to destroy the cluster and a bucket that is not empty."
   default     = true
 }
 
@@ -105,7 +105,7 @@ variable "network_ranges" {
     services      = optional(string, "10.30.0.0/20")
     control_plane = optional(string, "172.16.0.0/28")
   })
-  description = "CIDR ranges of the network; change them where it is to be peered with one that uses the same."
+  description = "CIDR ranges of the network; change them to peer it with a network that uses the same."
   default     = {}
 
   validation {
@@ -125,12 +125,12 @@ variable "stable_pool" {
     min_nodes    = optional(number, 1)
     max_nodes    = optional(number, 3)
   })
-  description = "Nodes that stay: inference, MLflow, gateway, monitoring. Counts are over all zones."
+  description = "Nodes on demand: inference, MLflow, gateway, monitoring. Counts are over all zones."
   default     = {}
 
   validation {
     condition     = 1 <= var.stable_pool.min_nodes && var.stable_pool.min_nodes <= var.stable_pool.max_nodes
-    error_message = "At least one node, and no more at least than at most."
+    error_message = "min_nodes must be 1 or more, and not above max_nodes."
   }
 }
 
@@ -141,20 +141,20 @@ variable "spot_pool" {
     min_nodes    = optional(number, 0)
     max_nodes    = optional(number, 4)
   })
-  description = "Cheap nodes that may go at any time: builds and batches. Counts are over all zones."
+  description = "Spot nodes, for builds and batches. Counts are over all zones."
   default     = {}
 
   validation {
     condition     = 0 <= var.spot_pool.min_nodes && var.spot_pool.min_nodes <= var.spot_pool.max_nodes
-    error_message = "No fewer than none, and no more at least than at most."
+    error_message = "min_nodes must be 0 or more, and not above max_nodes."
   }
 }
 
 variable "shared_models" {
   type        = bool
   description = <<-EOT
-    Whether inference pods share the versions that they fetched, so that new pods start while MLflow is away. The cluster
-    then creates a Filestore instance (100 GiB, basic HDD), which costs money.
+    Share fetched versions among inference pods, so that new pods start while MLflow is unavailable. The cluster then
+    creates a Filestore instance (100 GiB, basic HDD), which costs money.
   EOT
   default     = false
 }

@@ -170,7 +170,7 @@ def suggest(
     labelled: Annotated[
         list[str] | None, typer.Option(help="Labelled reviews, or 'corpus', to exclude. Repeatable.")
     ] = None,
-    text_column: Annotated[str | None, typer.Option(help="Column of the text. Default: guessed by name.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="Column of the text. Default: by its name.")] = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:

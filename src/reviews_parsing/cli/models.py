@@ -196,19 +196,19 @@ def retrain(
     ] = "corpus",
     every: Annotated[str | None, typer.Option(help="Train when the last training is older: 12h, 30d.")] = None,
     corrections: Annotated[
-        int | None, typer.Option(min=1, help="Train after this number of corrections since the last training.")
+        int | None, typer.Option(min=1, help="Train after this number of approved corrections since the last time.")
     ] = None,
     drift: Annotated[
         str | None,
         typer.Option(
-            help="Train when the traffic of this window differs from the training: 24h, 1d. Without a folder of "
-            "traffic: when the alert of drift in Prometheus (PROMETHEUS_URL) is as old as that."
+            help="Train when the traffic of this window has drifted from the training data: 24h, 1d. Without a folder "
+            "of traffic: when the drift alert has been active in Prometheus (PROMETHEUS_URL) for this time."
         ),
     ] = None,
     traffic: Annotated[
         Path | None, typer.Option(help="Folder of the traffic for --drift. Default: REVIEWS_PARSING_TRAFFIC.")
     ] = None,
-    now: Annotated[bool, typer.Option("--now", help="Train in any case.")] = False,
+    now: Annotated[bool, typer.Option("--now", help="Train without a trigger.")] = False,
     store: Annotated[
         Path | None, typer.Option(help="File of corrections. Default: corrections.db in the home folder.")
     ] = None,
@@ -234,8 +234,8 @@ def retrain(
 ) -> None:
     """Retrain the model if a trigger fires, and promote the result if it passes the gate.
 
-    Meant for a scheduler: a call does nothing without a trigger, continues what a killed call began, and never works
-    beside another one. After the gate has refused a version, it waits for new corrections. With
+    For a scheduler: a call does nothing without a trigger and resumes a killed one; a lease lets one call work at a
+    time. After the gate has refused a version, it waits for new approved corrections. With
     REVIEWS_PARSING_APPROVAL=true a version that passed the gate waits for --approve.
 
     Examples:
@@ -346,4 +346,7 @@ def _period(text: str | None, option: str) -> timedelta | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([mhd])", text.strip())
     if match is None:
         raise typer.BadParameter(f"{option}: {text!r} is no period; write 90m, 24h or 30d")
-    return timedelta(**{{"m": "minutes", "h": "hours", "d": "days"}[match[2]]: float(match[1])})
+    try:
+        return timedelta(**{{"m": "minutes", "h": "hours", "d": "days"}[match[2]]: float(match[1])})
+    except OverflowError:
+        raise typer.BadParameter(f"{option}: {text!r} is too long") from None

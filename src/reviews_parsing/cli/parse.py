@@ -52,14 +52,14 @@ def parse(
     delimiter: Annotated[
         str | None,
         typer.Option(
-            help="One character, tab, or none for a single column. Default: found from the content.",
+            help="One character, tab, or none for a single column. Default: detected from the content.",
             rich_help_panel=_LAYOUT,
         ),
     ] = None,
     encoding: Annotated[
         str | None,
         typer.Option(
-            help="Encoding of text files. Default: UTF-8, UTF-16 or Windows-1252, found from the content.",
+            help="Encoding of text files. Default: UTF-8, UTF-16 or Windows-1252, detected from the content.",
             rich_help_panel=_LAYOUT,
         ),
     ] = None,
@@ -67,7 +67,7 @@ def parse(
         bool | None,
         typer.Option(
             "--header/--no-header",
-            help="Whether the first row names the columns. Default: found from the content.",
+            help="Whether the first row names the columns. Default: detected from the content.",
             rich_help_panel=_LAYOUT,
         ),
     ] = None,
@@ -75,7 +75,7 @@ def parse(
         int | None,
         typer.Option(
             min=0,
-            help="Lines above the header or the first row. Default: found from the content.",
+            help="Lines above the header or the first row. Default: detected from the content.",
             rich_help_panel=_LAYOUT,
         ),
     ] = None,

@@ -19,7 +19,9 @@ rollout_app = typer.Typer(
 )
 
 Name = Annotated[str | None, typer.Option("--service", help="InferenceService. Default: REVIEWS_PARSING_SERVICE.")]
-Namespace = Annotated[str | None, typer.Option("-n", "--namespace", help="Default: REVIEWS_PARSING_NAMESPACE.")]
+Namespace = Annotated[
+    str | None, typer.Option("-n", "--namespace", help="Namespace. Default: REVIEWS_PARSING_NAMESPACE.")
+]
 Context = Annotated[str | None, typer.Option(help="Context of the kubeconfig. Default: the current one.")]
 Timeout = Annotated[str, typer.Option(help="Time limit for pods to become ready: 90s, 10m, 1h.")]
 Force = Annotated[bool, typer.Option("--force", help="Take over fields of other managers.")]
@@ -112,7 +114,7 @@ def promote(
     context: Context = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give the canary's version all requests; with --auto, only if it holds during the watch.
+    """Give the canary's version all requests; with --auto, only if it passes the watch.
 
     Examples:
 
@@ -162,7 +164,7 @@ def compare(
         float, typer.Option(min=0.01, max=100, help="Percent of the champion's reviews that it parses too.")
     ] = 10,
     stop: Annotated[bool, typer.Option("--stop", help="End the comparison.")] = False,
-    window: Annotated[str, typer.Option("--for", help="Time that counts are shown for: 30m, 1h, 24h.")] = "1h",
+    window: Annotated[str, typer.Option("--for", help="Time range of the counts: 30m, 1h, 24h.")] = "1h",
     prometheus: PrometheusUrl = None,
     service: Name = None,
     namespace: Namespace = None,

@@ -250,7 +250,7 @@ def _decide(connection: sqlite3.Connection, correction_id: int | None, status: C
 def _conflict(latest: CorrectionRevision) -> CorrectionConflict:
     correction = latest.correction
     return CorrectionConflict(
-        f"{correction.author or 'somebody else'} corrected this text meanwhile (revision {latest.number}, "
+        f"{correction.author or 'another user'} corrected this text meanwhile (revision {latest.number}, "
         f"{correction.corrected_at:%Y-%m-%d %H:%M} UTC): look at that correction, then save yours again",
         latest,
     )

@@ -14,10 +14,9 @@ from pathlib import Path
 
 from reviews_parsing import data
 from reviews_parsing.errors import DataError
-from reviews_parsing.registry.runs import fetch_file, run
+from reviews_parsing.registry.runs import REFERENCE_SETS, fetch_file, name_experiment, run
 from reviews_parsing.registry.store import tracking
 from reviews_parsing.schema import Review
-from reviews_parsing.settings import Settings
 
 FILE = "reference.jsonl"
 NAME_TAG = "reviews_parsing.reference_set"
@@ -79,7 +78,10 @@ def add_reference_set(
     if [reference.digest for reference in former] == [digest]:
         return former[0]
     categories = tuple(sorted({aspect.entity_group for aspect in aspects}))
-    with run(experiment=_experiment(model_name), name=name) as log, tempfile.TemporaryDirectory() as scratch:
+    with (
+        run(experiment=name_experiment(REFERENCE_SETS, model_name), name=name) as log,
+        tempfile.TemporaryDirectory() as scratch,
+    ):
         data.write(reviews, Path(scratch) / FILE)
         log.file(Path(scratch) / FILE, "")
         counts = {"reviews": len(reviews), "spans": len(aspects), "digest": digest}
@@ -93,7 +95,7 @@ def add_reference_set(
 def list_reference_sets(model_name: str | None = None) -> list[ReferenceSet]:
     """Return the registered sets of a model, by name."""
     with tracking() as client:
-        experiment = client.get_experiment_by_name(_experiment(model_name))
+        experiment = client.get_experiment_by_name(name_experiment(REFERENCE_SETS, model_name))
         if experiment is None:
             return []
         runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"], max_results=1000)
@@ -122,7 +124,3 @@ def _delete(sets: list[ReferenceSet]) -> None:
     with tracking() as client:
         for reference in sets:
             client.delete_run(reference.run_id)
-
-
-def _experiment(model_name: str | None) -> str:
-    return f"{model_name or Settings().model_name}-reference-sets"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from reviews_parsing import data
-from reviews_parsing.corrections import CorrectionStore, to_review
+from reviews_parsing.corrections import CorrectionStatus, CorrectionStore, to_review
 from reviews_parsing.errors import (
     ChampionChanged,
     DataError,
@@ -33,7 +33,7 @@ from reviews_parsing.pipelines.training_texts import digest_texts
 from reviews_parsing.registry import locate, read_champion, register, rollback, versions
 from reviews_parsing.registry.lease import Lease, lease
 from reviews_parsing.registry.log import WriteOnceLog, choose_log_run, find_log_run
-from reviews_parsing.registry.runs import ensure_experiment, fetch_file
+from reviews_parsing.registry.runs import RETRAINING, ensure_experiment, fetch_file, name_experiment
 from reviews_parsing.registry.store import tracking
 from reviews_parsing.registry.versions import MAX_TAG_CHARACTERS, run_of, tag
 from reviews_parsing.settings import Settings
@@ -42,7 +42,7 @@ from reviews_parsing.training.fit import Recipe
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from reviews_parsing.schema import Review
+    from reviews_parsing.schema import Aspect, Review
     from reviews_parsing.training.fit import Progress
 
 LOG_PREFIX = "retraining"
@@ -108,11 +108,17 @@ class RetrainingOutcome:
 
 @dataclass(slots=True)
 class Cycle:
-    """An unfinished or finished cycle: a run with tags."""
+    """An unfinished or finished cycle: a run with tags, which the holder of its lease writes."""
 
     client: MlflowClient
     run_id: str
     model_name: str
+    lease: Lease | None = None
+
+    def require_lease(self) -> None:
+        """Raise RetrainingFailed if another process has taken over, because this one was taken for dead."""
+        if self.lease and not self.lease.is_held():
+            raise RetrainingFailed(f"another process has taken over the retraining (run {self.run_id})")
 
     def get(self, key: str) -> str | None:
         """Return a tag."""
@@ -120,7 +126,8 @@ class Cycle:
         return None if value is None else str(value)
 
     def set(self, key: str, value: str) -> None:
-        """Set a tag."""
+        """Set a tag; a text for people may be cut off. Raises RetrainingFailed without the lease."""
+        self.require_lease()
         self.client.set_tag(self.run_id, f"retraining.{key}", value[:MAX_TAG_CHARACTERS])
 
     def advance(self, step: str, reason: str, report: Report) -> None:
@@ -135,8 +142,10 @@ class Cycle:
 
     @property
     def step(self) -> str:
-        """The step that comes next, or the end that the cycle came to."""
-        return self.get("step") or FAILED
+        """The step that comes next, or the end that the cycle came to; a person ends one by deleting its run."""
+        run = self.client.get_run(self.run_id)
+        step = run.data.tags.get("retraining.step") if run.info.lifecycle_stage == "active" else None
+        return str(step or FAILED)
 
     @property
     def started(self) -> datetime:
@@ -175,7 +184,7 @@ def retrain(
     """
     name = model_name or Settings().model_name
     with tracking() as client:
-        cycle = _newest_cycle(client, name)
+        number, cycle = _newest_cycle(client, name)
     with tracking(patient=True) as client:
         if cycle is None or cycle.step not in STEPS:
             if decision:
@@ -183,20 +192,25 @@ def retrain(
             start, reason = _decide(cycle, triggers, store, name)
             if not start:
                 return RetrainingOutcome("idle", None, None, reason)
-            cycle = _start_cycle(client, name, source, recipe, reason, store, unlabelled, report)
+            cycle = _start_cycle(client, name, number + 1, source, recipe, reason, store, unlabelled, report)
         with lease(client, cycle.run_id) as cycle_lease:
             if cycle_lease is None:
+                if decision:
+                    raise RetrainingFailed(
+                        f"the decision about version {decision.version} is not recorded: another process works on this "
+                        "retraining; try again"
+                    )
                 return RetrainingOutcome(
                     "busy", cycle.run_id, cycle.get("version"), "another process works on this retraining"
                 )
+            cycle.lease = cycle_lease
             if decision:
                 _record_decision(cycle, decision)
-            return _run_steps(cycle, cycle_lease, deployment, approval, read_texts, progress, report)
+            return _run_steps(cycle, deployment, approval, read_texts, progress, report)
 
 
 def _run_steps(
     cycle: Cycle,
-    cycle_lease: Lease,
     deployment: Deployment | None,
     approval: bool,
     read_texts: ReadTexts,
@@ -204,8 +218,7 @@ def _run_steps(
     report: Report,
 ) -> RetrainingOutcome:
     while (step := cycle.step) in STEPS:
-        if not cycle_lease.is_held():
-            raise RetrainingFailed(f"another process has taken over the retraining (run {cycle.run_id})")
+        cycle.require_lease()
         version = cycle.get("version") or ""
         if words := _awaited(cycle, step, deployment, approval):
             return RetrainingOutcome("waiting", cycle.run_id, version, words)
@@ -225,10 +238,13 @@ def _run_steps(
             cycle.set("step", "gate")
             report(str(error))
         except (PromotionRefused, ModelError, DataError, RolloutReverted) as error:
+            cycle.require_lease()
             if deployment and cycle.get("canary"):
                 report(deployment.undo(version))
             cycle.advance(REFUSED if isinstance(error, PromotionRefused) else FAILED, str(error), report)
             raise
+    if step != DONE:
+        raise RetrainingFailed(f"another process ended the retraining (run {cycle.run_id}): {step}")
     return RetrainingOutcome(step, cycle.run_id, cycle.get("version"), cycle.get("reason.promote") or "")
 
 
@@ -262,7 +278,7 @@ def _decide(cycle: Cycle | None, triggers: Triggers, store: Path | None, name: s
     if triggers.now:
         return True, "started by hand"
     last = cycle.started if cycle else datetime.fromtimestamp(versions(name)[0].created / 1000, UTC)
-    new = sum(revision.correction.corrected_at > last for revision in CorrectionStore(store).list_latest())
+    new = _count_new(cycle, store, name, last)
     if cycle and cycle.step == REFUSED and not new:
         words = f"the gate refused version {cycle.get('version')}, and there are no new corrections since"
         return False, f"{words}; --now trains again"
@@ -270,7 +286,9 @@ def _decide(cycle: Cycle | None, triggers: Triggers, store: Path | None, name: s
     if triggers.corrections is not None:
         if new >= triggers.corrections:
             return True, f"{new} corrections since {last:%Y-%m-%d %H:%M}"
-        reasons.append(f"{new} of {triggers.corrections} corrections")
+        pending = _count_pending(store)
+        waiting = f" ({pending} are pending: reviews-parsing corrections approve)" if pending else ""
+        reasons.append(f"{new} of {triggers.corrections} corrections{waiting}")
     if triggers.every is not None:
         age = datetime.now(UTC) - last
         if age >= triggers.every:
@@ -319,20 +337,29 @@ def _find_alarm(triggers: Triggers, version: str) -> tuple[bool, str]:
     return False, "no alarm of drift"
 
 
-def _newest_cycle(client: MlflowClient, name: str) -> Cycle | None:
+def _newest_cycle(client: MlflowClient, name: str) -> tuple[int, Cycle | None]:
+    """Return the number of the newest entry of the log, 0 if it is empty, and its cycle if its run still exists."""
     from mlflow.exceptions import MlflowException
 
+    number = 0
     try:
         run_id = find_log_run(client, name)
-    except MlflowException:  # no version is registered yet
-        return None
-    entry = WriteOnceLog(client, run_id, LOG_PREFIX).newest() if run_id else None
-    return Cycle(client, entry.document["run_id"], name) if entry else None
+        entry = WriteOnceLog(client, run_id, LOG_PREFIX).newest() if run_id else None
+        if entry is None:
+            return 0, None
+        number = entry.number
+        client.get_run(entry.document["run_id"])
+    except MlflowException as error:
+        if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            raise
+        return number, None  # no version is registered yet, or the cycle was deleted for good
+    return number, Cycle(client, entry.document["run_id"], name)
 
 
 def _start_cycle(
     client: MlflowClient,
     name: str,
+    number: int,
     source: str,
     recipe: Recipe,
     reason: str,
@@ -340,47 +367,88 @@ def _start_cycle(
     unlabelled: Sequence[str],
     report: Report,
 ) -> Cycle:
-    """Create the run of a cycle with everything that it needs, then enter it into the log.
+    """Create the run of a cycle with everything that it needs, then enter it into the log as `number`.
 
     Of two processes that start one at the same time, the second works on the first one's.
     """
-    run = client.create_run(ensure_experiment(client, f"{name}-retraining"), run_name="retraining")
+    documents = {
+        "recipe": _dump(asdict(recipe), "the recipe of the training"),
+        "unlabelled": _dump(list(unlabelled), "the list of files without labels"),
+    }
+    run = client.create_run(ensure_experiment(client, name_experiment(RETRAINING, name)), run_name="retraining")
     cycle = Cycle(client, run.info.run_id, name)
-    reviews, left_out = _training_corrections(store, name)
+    reviews, left_out = _split_off_held_out(_read_corrections(store), name)
     with tempfile.TemporaryDirectory() as scratch:
         if reviews:
             data.write(reviews, Path(scratch) / CORRECTIONS_FILE)
             client.log_artifact(cycle.run_id, str(Path(scratch) / CORRECTIONS_FILE))
     client.log_param(cycle.run_id, "source", source)
-    cycle.set("recipe", json.dumps(asdict(recipe)))
     cycle.set("corrections", str(len(reviews)))
-    cycle.set("unlabelled", json.dumps(list(unlabelled)))
+    for key, document in documents.items():
+        cycle.set(key, document)
     words = f"{reason}; {len(reviews)} corrections are added to {source}"
     words += f", {left_out} are left out because the gate evaluates on their texts" if left_out else ""
+    words += f", {pending} are pending" if (pending := _count_pending(store)) else ""
     words += f"; the texts of {', '.join(unlabelled)} are learnt without labels" if unlabelled else ""
     cycle.set("reason.trigger", words)
     cycle.set("step", STEPS[0])
-    log = WriteOnceLog(client, choose_log_run(client, name), LOG_PREFIX)
-    newest = log.newest()
-    if log.append(newest.number + 1 if newest else 1, {"run_id": cycle.run_id}):
+    if WriteOnceLog(client, choose_log_run(client, name), LOG_PREFIX).append(number, {"run_id": cycle.run_id}):
         report(f"trigger: {words}")
         return cycle
     client.delete_run(cycle.run_id)
-    winner = _newest_cycle(client, name)
+    _, winner = _newest_cycle(client, name)
     if winner is None:
         raise RetrainingFailed(f"the log of retrainings of {name} changed meanwhile; try again")
     return winner
 
 
-def _training_corrections(store: Path | None, name: str) -> tuple[list[Review], int]:
-    """Return the corrections to train on, and the number of those that repeat a review of an evaluation set."""
-    reviews = [to_review(revision) for revision in CorrectionStore(store).list_latest()]
+def _count_new(cycle: Cycle | None, store: Path | None, name: str, last: datetime) -> int:
+    """Return the number of approved corrections to learn from that the last cycle did not have.
+
+    No clock is asked, and a correction that was approved later counts. Without a cycle, those since `last` count.
+    """
+    if cycle is None:
+        revisions = CorrectionStore(store).list_latest(approved_only=True)
+        reviews = [to_review(revision) for revision in revisions if revision.correction.corrected_at > last]
+    else:
+        known = _read_learnt(cycle)
+        reviews = [review for review in _read_corrections(store) if (review.id, review.aspects) not in known]
+    return len(_split_off_held_out(reviews, name)[0]) if reviews else 0
+
+
+def _read_learnt(cycle: Cycle) -> set[tuple[str, tuple[Aspect, ...]]]:
+    """Return the corrections that a cycle learns from."""
+    if not int(cycle.get("corrections") or 0):
+        return set()
+    with tempfile.TemporaryDirectory() as scratch:
+        reviews = data.read(fetch_file(cycle.run_id, CORRECTIONS_FILE, Path(scratch)))
+    return {(review.id, review.aspects) for review in reviews}
+
+
+def _read_corrections(store: Path | None) -> list[Review]:
+    return [to_review(revision) for revision in CorrectionStore(store).list_latest(approved_only=True)]
+
+
+def _count_pending(store: Path | None) -> int:
+    return sum(revision.status is CorrectionStatus.PENDING for revision in CorrectionStore(store).list_latest())
+
+
+def _split_off_held_out(reviews: list[Review], name: str) -> tuple[list[Review], int]:
+    """Return the reviews to train on, and the number of those that repeat a review of an evaluation set."""
     held_out = [review.text for reference in list_reference_sets(name) for review in reference.read()]
     champion = read_champion(name).version
     if champion:
         held_out += [review.text for review in test_split(run_of(champion, name))]
     repeated = {review.id for review in digest_texts(held_out).overlap(reviews)}
     return [review for review in reviews if review.id not in repeated], len(repeated)
+
+
+def _dump(document: object, subject: str) -> str:
+    """Return a document as JSON for a tag. Raises RetrainingFailed, which names `subject`, if it is too long."""
+    text = json.dumps(document)
+    if len(text) > MAX_TAG_CHARACTERS:
+        raise RetrainingFailed(f"{subject} takes {len(text):,} characters of at most {MAX_TAG_CHARACTERS:,}")
+    return text
 
 
 def _train(cycle: Cycle, read_texts: ReadTexts, progress: Progress, report: Report) -> str:
@@ -429,7 +497,7 @@ def _record_decision(cycle: Cycle, decision: Decision) -> None:
     if cycle.step != "approval" or version != decision.version:
         waiting = f"version {version} waits" if cycle.step == "approval" else f"the next step is '{cycle.step}'"
         raise RetrainingFailed(f"version {decision.version} does not wait for a decision: {waiting}")
-    cycle.set("decision", json.dumps(asdict(decision)))
+    cycle.set("decision", _dump(asdict(decision), "the reason of the decision"))
 
 
 def _approved(cycle: Cycle) -> str:

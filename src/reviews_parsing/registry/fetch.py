@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -12,14 +13,21 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from reviews_parsing import pretrained
-from reviews_parsing.errors import DataError, ModelError, ModelNotTrusted, NoSuchAlias, TrackingError
+from reviews_parsing.errors import (
+    DataError,
+    ModelError,
+    ModelNotStored,
+    ModelNotTrusted,
+    NoSuchAlias,
+    TrackingError,
+)
 from reviews_parsing.io.files import write_bytes
 from reviews_parsing.registry.integrity import (
     MAX_FILES,
@@ -48,16 +56,29 @@ PARTIAL_PREFIX = ".fetching-"
 ABANDONED_SECONDS = 3600
 """Age from which a partial download belongs to a dead process."""
 ATTEMPTS = 2
+SHARED, OWN = "models", "unshared"
+"""Folders of the home: `models` may be a volume that many share; `unshared` is used if that cannot be written to."""
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A model in the store: its URI for MLflow, what people call it, the local folder that it is fetched to."""
+    """A model in the store: its URI for MLflow, what people call it, and its path below `models` or `unshared`."""
 
     uri: str
     title: str
-    folder: Path
+    path: str
+
+    @property
+    def folders(self) -> list[Path]:
+        """The local folders that it may be in, in the order of their use."""
+        return [Settings().home / parent / self.path for parent in (SHARED, OWN)]
+
+    @property
+    def is_local(self) -> bool:
+        """True if it was fetched before."""
+        return any(folder.is_dir() for folder in self.folders)
 
 
 def fetch(uri: str, *, stale_ok: bool = True, check_trust: bool = True) -> tuple[Path, str]:
@@ -73,12 +94,11 @@ def fetch(uri: str, *, stale_ok: bool = True, check_trust: bool = True) -> tuple
         run = re.fullmatch(rf"runs:/(\w+)(/{ARTIFACT})?", uri)
         if run is None:
             raise ModelError(f"{uri} names no run; write runs:/ID")
-        folder = Settings().home / "models" / "runs" / run[1]
-        artifact = Artifact(f"runs:/{run[1]}/{ARTIFACT}", f"the model of run {run[1]}", folder)
+        artifact = Artifact(f"runs:/{run[1]}/{ARTIFACT}", f"the model of run {run[1]}", f"runs/{run[1]}")
         return _verified(artifact, check_trust), run[1]
     reference = ModelReference.parse(uri)
     version = lookup_in_sqlite(reference) or (load_resolution(reference) if reference.version else None)
-    if version is None or not _artifact(reference, version).folder.is_dir():
+    if version is None or not _artifact(reference, version).is_local:
         version = _resolve_and_download(uri, reference, stale_ok, check_trust)
     return _verified(_artifact(reference, version), check_trust), version.version
 
@@ -126,9 +146,9 @@ def _announce(line: str) -> None:
 
 
 def _artifact(reference: ModelReference, version: ResolvedVersion) -> Artifact:
-    folder = Settings().home / "models" / reference.name / f"{version.version}-{version.run_id[:12] or 'norun'}"
     title = f"version {version.version} of {reference.name}"
-    return Artifact(f"models:/{reference.name}/{version.version}", title, folder)
+    path = f"{reference.name}/{version.version}-{version.run_id[:12] or 'norun'}"
+    return Artifact(f"models:/{reference.name}/{version.version}", title, path)
 
 
 def _resolve_and_download(uri: str, reference: ModelReference, stale_ok: bool, check_trust: bool) -> ResolvedVersion:
@@ -136,11 +156,12 @@ def _resolve_and_download(uri: str, reference: ModelReference, stale_ok: bool, c
     try:
         with tracking() as client:
             version = resolve_with_client(client, reference)
-        if not _artifact(reference, version).folder.is_dir():
-            _download(_artifact(reference, version), check_trust)
+        if not _artifact(reference, version).is_local:
+            artifact = _artifact(reference, version)
+            _download(artifact, artifact.folders, check_trust)
     except TrackingError as error:
         last = load_resolution(reference) if stale_ok else None
-        if last is None or not _artifact(reference, last).folder.is_dir():
+        if last is None or not _artifact(reference, last).is_local:
             raise
         _log.warning("%s; %s stays version %s, its last known version", error, uri, last.version)
         return last
@@ -152,28 +173,52 @@ def _resolve_and_download(uri: str, reference: ModelReference, stale_ok: bool, c
 def _verified(artifact: Artifact, check_trust: bool) -> Path:
     """Return the artifact's folder after verification; a missing or damaged folder is downloaded again.
 
-    Raises ModelError naming the damage if it cannot be replaced, or if the model is not trusted.
+    Raises ModelError naming the damage if it cannot be replaced, or if the model is not trusted; TrackingError if it
+    cannot be replaced now.
     """
-    folder = artifact.folder
-    if not folder.is_dir():
-        _download(artifact, check_trust)
-    elif damage := find_damage(folder):
-        _log.warning("%s: deleting it and fetching it again", damage)
-        try:
-            _delete(folder)
-            _download(artifact, check_trust)
-        except (OSError, ModelError, TrackingError) as error:
-            raise ModelError(f"{damage}; it cannot be fetched again ({error}); delete {folder}") from error
-    elif check_trust and Settings().trust is not None:
-        _require_trusted_copy(artifact)
-    return folder
-
-
-def _require_trusted_copy(artifact: Artifact) -> None:
-    """Verify the signature of a downloaded folder, which may have been signed, or signed again, since."""
-    target = signature_file(artifact.folder)
+    damages: list[str] = []
+    folders: list[Path] = []
+    # A copy in the last folder is there because the first could not be used.
+    for folder in reversed(artifact.folders):
+        if folder.is_dir():
+            damage = _find_damage(folder)
+            if damage is None and (not check_trust or _keeps_signature(artifact, folder)):
+                return folder
+            if damage is None:
+                continue
+            damages.append(damage)
+            _log.warning("%s: deleting it and fetching it again", damage)
+            if not _delete(folder):
+                continue
+        folders.insert(0, folder)
     try:
-        require_trusted(artifact.folder, target, artifact.title)
+        return _download(artifact, folders, check_trust)
+    except TrackingError as error:
+        raise TrackingError("; ".join([*damages, str(error)])) from error
+    except ModelNotTrusted:
+        raise
+    except ModelError as error:
+        if not damages:
+            raise
+        raise ModelError(f"{damages[0]}; it cannot be fetched again ({error}); delete {artifact.folders[0]}") from error
+
+
+def _find_damage(folder: Path) -> str | None:
+    """Return what is wrong with a folder as text, None if it is intact; one that cannot be read is damaged."""
+    try:
+        return find_damage(folder)
+    except (OSError, ModelError) as error:
+        return str(error)
+
+
+def _keeps_signature(artifact: Artifact, folder: Path) -> bool:
+    """Verify the signature of a downloaded folder, which may have been signed, or signed again, since.
+
+    Returns False if the signature cannot be written beside the folder. Raises ModelNotTrusted.
+    """
+    target = signature_file(folder)
+    try:
+        require_trusted(folder, target, artifact.title)
     except ModelNotTrusted as error:
         with tempfile.TemporaryDirectory() as scratch:
             signature = Path(scratch) / SIGNATURE_FILE
@@ -181,27 +226,37 @@ def _require_trusted_copy(artifact: Artifact) -> None:
                 download_signature(artifact.uri, signature)
             except (ModelError, TrackingError):
                 raise error from None
-            require_trusted(artifact.folder, signature, artifact.title)
-            # A folder that cannot be written to gets its signature anew each time.
-            with suppress(DataError):
+            require_trusted(folder, signature, artifact.title)
+            try:
                 write_bytes(target, signature.read_bytes())
+            except DataError:
+                return False
+    return True
 
 
-def _delete(folder: Path) -> None:
-    """Delete a model folder, first from its name, so that no other process takes half of it for a model."""
-    condemned = folder.with_name(f"{PARTIAL_PREFIX}{folder.name}-{time.monotonic_ns()}")
-    folder.rename(condemned)
-    checksum_file(folder).unlink(missing_ok=True)
-    signature_file(folder).unlink(missing_ok=True)
-    shutil.rmtree(condemned)
+def _delete(folder: Path) -> bool:
+    """Delete a model folder, first from its name, so that no other process takes half of it for a model.
 
-
-def _download(artifact: Artifact, check_trust: bool) -> None:
-    """Download a model atomically: verify checksums and signature, and load it before it gets its name.
-
-    A download that fails verification is deleted and repeated once. Raises ModelError or TrackingError.
+    Returns False if it is still there, on a disk that cannot be written to.
     """
-    target = artifact.folder
+    condemned = folder.with_name(f"{PARTIAL_PREFIX}{folder.name}-{time.monotonic_ns()}")
+    try:
+        folder.rename(condemned)
+        checksum_file(folder).unlink(missing_ok=True)
+        signature_file(folder).unlink(missing_ok=True)
+        shutil.rmtree(condemned)
+    except FileNotFoundError:  # another process deletes it
+        return True
+    except OSError:
+        return not folder.is_dir()
+    return True
+
+
+def _download(artifact: Artifact, folders: Sequence[Path], check_trust: bool) -> Path:
+    """Download a model to the first of the folders that can be written to, and return that.
+
+    Raises ModelError or TrackingError.
+    """
     with tracking() as client:
         if artifact.uri.startswith("runs:"):
             tags = client.get_run(artifact.uri.split("/")[1]).data.tags
@@ -209,6 +264,24 @@ def _download(artifact: Artifact, check_trust: bool) -> None:
             _, name, version = artifact.uri.split("/")
             tags = client.get_model_version(name, version).tags
     records = decode_records(tags, artifact.title)
+    failures = []
+    for folder in folders:
+        try:
+            _download_to(folder, artifact, records, check_trust)
+        except ModelNotStored as error:
+            failures.append(error)
+        else:
+            for failure in failures:
+                _log.warning("%s; until then it is in %s", failure, folder.parent)
+            return folder
+    raise failures[0] if failures else ModelNotStored(f"{Settings().home} cannot be written to")
+
+
+def _download_to(target: Path, artifact: Artifact, records: Mapping[str, FileRecord] | None, check_trust: bool) -> None:
+    """Download a model atomically: verify checksums and signature, and load it before it gets its name.
+
+    A download that fails verification is deleted and repeated once. Raises ModelError or TrackingError.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
@@ -239,11 +312,15 @@ def _download(artifact: Artifact, check_trust: bool) -> None:
                     if not target.is_dir():
                         raise
                 return
-    except OSError as error:
-        raise ModelError(
-            f"{artifact.title} cannot be stored in {target.parent} ({error.strerror or error}); free some space there, "
-            "or set REVIEWS_PARSING_HOME"
-        ) from error
+    except (OSError, DataError) as error:
+        raise _not_stored(artifact, target.parent, error) from error
+
+
+def _not_stored(artifact: Artifact, folder: Path, error: OSError | DataError) -> ModelNotStored:
+    reason = getattr(error, "strerror", None) or error
+    return ModelNotStored(
+        f"{artifact.title} cannot be stored in {folder} ({reason}); free some space there, or set REVIEWS_PARSING_HOME"
+    )
 
 
 def _require_intact(artifact: Artifact, folder: Path, records: Mapping[str, FileRecord] | None) -> None:
@@ -296,7 +373,7 @@ def _transfer(artifact: Artifact, partial: Path) -> Path:
         return partial / MODEL_FOLDER
     try:
         failure = json.loads(output)
-        error_class = {"ModelError": ModelError, "TrackingError": TrackingError}[failure["class"]]
+        error_class = {each.__name__: each for each in (ModelError, ModelNotStored, TrackingError)}[failure["class"]]
     except (ValueError, KeyError, TypeError):
         last_line = (errors.strip() or f"status {process.returncode}").splitlines()[-1]
         raise TrackingError(f"{artifact.title} was not fetched from {redacted(store_uri())} ({last_line})") from None
@@ -309,7 +386,7 @@ def main(uri: str, title: str, partial: str) -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
     threading.Thread(target=_end_with_parent, args=(Path(partial),), daemon=True).start()
     try:
-        download_files(Artifact(uri, title, Path()), Path(partial))
+        download_files(Artifact(uri, title, ""), Path(partial))
     except (ModelError, TrackingError) as error:
         print(json.dumps({"class": type(error).__name__, "message": str(error)}))
         sys.exit(1)
@@ -325,12 +402,13 @@ def _end_with_parent(partial: Path) -> None:
 def download_files(artifact: Artifact, partial: Path) -> None:
     """Download the model folder of an artifact to `partial / MODEL_FOLDER`, with bounds on its files and bytes.
 
-    Raises ModelError if it is too large or not a model, TrackingError if the store cannot be used.
+    Raises ModelError if it is too large, not a model or cannot be stored, TrackingError if the store cannot be used.
     """
     limit = Settings().max_model_mb * 1_000_000
     prefix = f"artifacts/{MODEL_FOLDER}"
     with tracking() as client:
         import mlflow
+        from mlflow.exceptions import MlflowException
 
         files = mlflow.artifacts.list_artifacts(artifact_uri=f"{artifact.uri}/{prefix}")
         if not files:
@@ -348,12 +426,20 @@ def download_files(artifact: Artifact, partial: Path) -> None:
                 f"{limit / 1e6:,.0f} MB, or folders; if that is right, raise REVIEWS_PARSING_MAX_MODEL_MB"
             )
         target = partial / MODEL_FOLDER
-        target.mkdir()
-        for file in files:
-            name = Path(file.path).name
-            # MLflow repeats the path of the artifact below the destination.
-            copy = mlflow.artifacts.download_artifacts(f"{artifact.uri}/{prefix}/{name}", dst_path=str(partial))
-            Path(copy).rename(target / name)
+        try:
+            target.mkdir()
+            for file in files:
+                name = Path(file.path).name
+                # MLflow repeats the path of the artifact below the destination.
+                copy = mlflow.artifacts.download_artifacts(f"{artifact.uri}/{prefix}/{name}", dst_path=str(partial))
+                Path(copy).rename(target / name)
+        except (OSError, MlflowException) as error:
+            # MLflow keeps only the text of an error.
+            number = re.search(r"^\[Errno (\d+)\]", str(error), re.MULTILINE)
+            if number is None or int(number[1]) not in DISK_ERRORS:
+                raise
+            reason = OSError(int(number[1]), os.strerror(int(number[1])))
+            raise _not_stored(artifact, partial.parent, reason) from error
 
 
 def _sweep(folder: Path) -> None:

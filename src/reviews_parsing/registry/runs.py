@@ -30,6 +30,8 @@ EXPERIMENT_TAGS = {
     "`reviews-parsing models` lists the registered versions.",
 }
 PROCESS_TAG = "reviews_parsing.process"
+RETRAINING, REFERENCE_SETS = "retraining", "reference-sets"
+"""Purposes of a registered model's own experiments."""
 MAX_NOTE_CHARACTERS, MAX_DIGEST_CHARACTERS = 5000, 36
 _FIGURES = ("precision", "recall", "f1", "support", "ece", "ece_chance", "ece_most", "accuracy")
 PACKAGES = ("reviews-parsing", "torch", "transformers", "onnxruntime", "tokenizers", "numpy", "mlflow-skinny")
@@ -92,6 +94,11 @@ def _is_running(process: int) -> bool:
     except OSError:
         return True
     return True
+
+
+def name_experiment(purpose: str, model_name: str | None = None) -> str:
+    """Return the name of a registered model's experiment for a purpose: RETRAINING or REFERENCE_SETS."""
+    return f"{model_name or Settings().model_name}-{purpose}"
 
 
 def ensure_experiment(client: MlflowClient, name: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reviews_parsing.errors import ModelError, ModelNotTrusted
 from reviews_parsing.model_folder import short_reason
@@ -47,8 +47,8 @@ class KeylessPolicy(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    identity: str
-    issuer: str
+    identity: str = Field(min_length=1)
+    issuer: str = Field(min_length=1)
     trust_config: Path | None = None
 
 
@@ -185,6 +185,10 @@ def _verifiers(policy: Path, scratch: Path) -> Iterator[tuple[str, Verifier]]:
     except ValidationError as error:
         raise ModelError(
             f"the trust policy {policy} has no public key or certificate (PEM), and no identity and issuer (JSON)"
+        ) from error
+    except AttributeError as error:  # how the library refuses keys of another kind
+        raise ModelError(
+            f"the trust policy {policy} has a key that is not an elliptic curve key (P-256, P-384 or P-521)"
         ) from error
     except ValueError as error:
         raise ModelError(f"the trust policy {policy} is damaged ({short_reason(error)})") from error

@@ -33,6 +33,8 @@ MAX_REASON_CHARACTERS = 300
 CLIENT_ENVIRONMENT = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Standard output is a command's own, and often JSON.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     # An MLflow server on an object store would hand out the store's own addresses, which clients outside its network
     # cannot reach. Artifacts pass through the server instead.
     "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +21,11 @@ from reviews_parsing.settings import Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
 MAX_TAG_CHARACTERS = 5000
+VERSIONS_TAG = "mlflow.modelVersions"
 HEADLINE_METRICS = ("aggregated_f1", "span_f1", "with_polarity_f1")
 
 
@@ -40,13 +44,11 @@ def register(run_id: str, name: str | None = None) -> str:
     """Register a run's model as a new version and return its number. Idempotent.
 
     The checksums of its files become a tag of the version. With a key, it is signed, unless it was when it was trained.
-    `name` is the registered model (default: the configured
-    one). Raises ModelError if there is no such run or it has no model.
+    `name` is the registered model (default: the configured one). Raises ModelError if there is no such run, or it has
+    no model.
     """
     name = name or Settings().model_name
     with tracking() as client:
-        import mlflow
-
         run = client.get_run(run_id)
         existing = [v for v in client.search_model_versions(f"name = '{name}'") if v.run_id == run_id]
         if existing:
@@ -59,10 +61,33 @@ def register(run_id: str, name: str | None = None) -> str:
             _sign_run(client, run_id, _unsigned_model(run_id))
         metrics = {f"test_{key}": run.data.metrics.get(f"test_{key}") for key in HEADLINE_METRICS}
         tags = {key: f"{value:.4f}" for key, value in metrics.items() if value is not None}
-        created = mlflow.register_model(f"runs:/{run_id}/{ARTIFACT}", name, tags={CHECKSUM_TAG: checksums, **tags})
+        created = _create_version(client, name, run, {CHECKSUM_TAG: checksums, **tags})
         if note := run.data.tags.get(NOTE_TAG):
             client.update_model_version(name, created.version, note)
         return str(created.version)
+
+
+def _create_version(client: MlflowClient, name: str, run: Run, tags: Mapping[str, str]) -> ModelVersion:
+    """Create a version of the newest model of a run, and the registered model if it does not exist.
+
+    `mlflow.register_model` always tries to create the registered model, which few users of a server may.
+    """
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        with suppress(MlflowException):  # another process may have created it meanwhile
+            client.create_registered_model(name)
+    model_id = max(run.outputs.model_outputs, key=lambda output: output.step).model_id
+    created = client.create_model_version(name, f"models:/{model_id}", run.info.run_id, dict(tags), model_id=model_id)
+    # MLflow's pages show the versions of a run by this tag.
+    known = json.loads(client.get_logged_model(model_id).tags.get(VERSIONS_TAG, "[]"))
+    link = {"name": name, "version": created.version}
+    client.set_logged_model_tags(model_id, {VERSIONS_TAG: json.dumps([*known, link])})
+    return created
 
 
 def sign_model(source: str) -> Path | str:

@@ -198,8 +198,8 @@ class Service:
             return ObjectModified(message)
         kind_is_missing = status.code == 404 and not (status.details and status.details.name)
         messages = {
-            401: f"the cluster at {self._server} does not know you (401: {message}); log in again",
-            403: f"you may not {verb} {self.words} (403: {message}); ask for that right",
+            401: f"the cluster at {self._server} rejects your credentials (401: {message}); log in again",
+            403: f"you may not {verb} {self.words} (403: {message}); ask for this permission",
             404: f"the cluster at {self._server} has no KServe (404: {message}); install it first"
             if kind_is_missing
             else f"there is no InferenceService {self.words}; install the chart, or name another",

@@ -81,16 +81,17 @@ def read_traffic(route: Mapping[str, Any]) -> TrafficSplit:
 
     Rules that match a header are left out: they serve requests that ask for one version.
     """
-    shares = [
-        _percent(rule.get("backendRefs") or [])
-        for rule in route["spec"].get("rules") or []
-        if not any(_names_version(match) for match in rule.get("matches") or [])
-    ]
+    shares = _shares(route)
     # Rules that differ would split one endpoint and not the other: the smaller share is what is certain.
     names = {name for share in shares for name in share}
     weights = {name: min(share.get(name, 0) for share in shares) for name in names}
     accepted, reason = _accepted(route)
     return TrafficSplit(weights, accepted, is_own(route), reason)
+
+
+def leads_to(route: Mapping[str, Any], service: str) -> bool:
+    """Return whether a rule sends requests to a Service that do not ask for a version."""
+    return any(service in share for share in _shares(route))
 
 
 def has_rules(route: Mapping[str, Any], rules: list[dict[str, Any]]) -> bool:
@@ -145,6 +146,15 @@ def _names_version(match: Mapping[str, Any]) -> bool:
     return any(header.get("name", "").lower() == VERSION_HEADER for header in match.get("headers") or [])
 
 
+def _shares(route: Mapping[str, Any]) -> list[dict[str, int]]:
+    """Return the percent of requests by Service for each rule that matches no header of a version."""
+    return [
+        _percent(rule.get("backendRefs") or [])
+        for rule in route["spec"].get("rules") or []
+        if not any(_names_version(match) for match in rule.get("matches") or [])
+    ]
+
+
 def _percent(backends: list[Mapping[str, Any]]) -> dict[str, int]:
     weights = {backend["name"]: int(backend.get("weight", 1)) for backend in backends}
     total = sum(weights.values())
@@ -164,5 +174,12 @@ def _accepted(route: Mapping[str, Any]) -> tuple[bool, str]:
             if condition is None or condition.get("observedGeneration", generation) < generation:
                 return False, f"the gateway has not taken the newest rules yet ({kind})"
             if condition["status"] != "True":
-                return False, str(condition.get("message") or condition.get("reason") or kind)
+                return False, _words(condition)
+        partial = conditions.get("PartiallyInvalid", {"status": "False"})
+        if partial["status"] == "True":  # a gateway may have left out a rule, or keep its former weights
+            return False, _words(partial)
     return True, ""
+
+
+def _words(condition: Mapping[str, Any]) -> str:
+    return str(condition.get("message") or condition.get("reason") or condition["type"])

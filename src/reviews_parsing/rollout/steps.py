@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any, NoReturn
 
 from reviews_parsing.errors import ClusterError, ReviewsParsingError, RolloutRefused, RolloutReverted
 from reviews_parsing.registry.resolution import ModelReference, resolve
@@ -26,6 +27,7 @@ from reviews_parsing.rollout.route import (
     build_rules,
     has_rules,
     is_own,
+    leads_to,
     read_traffic,
 )
 from reviews_parsing.settings import MODEL_NAME, Settings
@@ -64,10 +66,9 @@ class Status:
         if canary is not None and canary.percent == self.percent == 0:
             return f"version {canary.version} is dark since {canary.since}: only requests with its number reach it"
         if canary is not None and self.gateway:
-            return (
-                f"version {canary.version} should get {canary.percent} % of the requests, "
-                f"but it gets {self.percent} % ({self.gateway})"
-            )
+            fact = f"it gets {self.percent} %" if canary.percent != self.percent else "the gateway does not confirm it"
+            share = f"version {canary.version} should get {canary.percent} % of the requests"
+            return f"{share}, but {fact} ({self.gateway})"
         if canary is not None:
             return f"version {canary.version} gets {canary.percent} % of the requests since {canary.since}"
         if not self.champion.rolled:
@@ -146,7 +147,8 @@ def start(
     new = Canary(name, uri, _timestamp(), 0, replicas_for(canary, document), former.champion.uri, image)
     plan = _apply(service, former, replace(former, canary=new), force)
     report(f"version {new.version} starts beside version {former.champion.version}, without requests")
-    return _give_share(service, plan, canary, timeout, force, report)
+    _give_share(service, plan, canary, timeout, force, report)
+    return status(service)
 
 
 def require_route(service: Service) -> None:
@@ -168,40 +170,59 @@ def _successor(service: Service, former: RolloutPlan, uri: str | None, image: st
 def _change_share(
     service: Service, plan: RolloutPlan, percent: int, replicas: int, timeout: float, force: bool, report: Report
 ) -> Status:
-    """Give a canary another share, with the pods that it needs for it."""
+    """Give a running canary another share. It gets the pods for a larger one before, and loses them after."""
     canary = plan.canary
-    if canary is not None and canary.replicas != replicas:
+    if canary is not None and canary.replicas < replicas:
         plan = _apply(service, plan, replace(plan, canary=replace(canary, replicas=replicas)), force)
-    return _give_share(service, plan, percent, timeout, force, report)
+    plan = _give_share(service, plan, percent, timeout, force, report, is_new=False)
+    canary = plan.canary
+    if canary is not None and canary.replicas > replicas:
+        _apply(service, plan, replace(plan, canary=replace(canary, replicas=replicas)), force)
+    return status(service)
 
 
 def _give_share(
-    service: Service, plan: RolloutPlan, percent: int, timeout: float, force: bool, report: Report
-) -> Status:
-    """Wait for the canary's pods, then give them `percent` of the requests; a failure ends the canary."""
-    canary, reverted = plan.canary, _reverted_to(replace(plan, canary=None))
+    service: Service, plan: RolloutPlan, percent: int, timeout: float, force: bool, report: Report, is_new: bool = True
+) -> RolloutPlan:
+    """Wait for the canary's pods, then give them `percent` of the requests; returns the plan.
+
+    A failure ends the canary, but a change of a running one that the cluster refuses is taken back.
+    """
+    canary = plan.canary
     if canary is None:
         raise RolloutRefused(f"{service.words} has no canary")
     failure = _wait(service, canary.name, canary.uri, canary.image, timeout, report)
     if failure:
-        end_canary(service, plan, report, force)
-        raise RolloutReverted(f"version {canary.version} did not become ready ({failure}); {reverted}")
+        _revert(service, plan, f"version {canary.version} did not become ready ({failure})", report, force)
+    former = plan
     if canary.percent != percent:
         plan = _apply(service, plan, replace(plan, canary=replace(canary, percent=percent)), force)
     try:
         refusal = _route_traffic(service, plan, force)
-    except ReviewsParsingError as error:
+    except ClusterError as error:
+        if not is_new:
+            _apply(service, plan, former, force)
+            raise
         refusal = str(error)
     if refusal:
-        end_canary(service, plan, report, force)
-        raise RolloutReverted(f"the gateway did not give version {canary.version} its requests ({refusal}); {reverted}")
+        reason = f"the gateway did not give version {canary.version} its requests ({refusal})"
+        _revert(service, plan, reason, report, force)
     if percent:
         report(f"version {canary.version} gets {percent} % of the requests")
     elif (route := service.read_route()) and is_own(route):
         report(f"version {canary.version} is dark: test it with the header {VERSION_HEADER}: {canary.version}")
     else:
         report(f"version {canary.version} is dark: test it at the Service {service.predictor_name(canary.name)}")
-    return status(service)
+    return plan
+
+
+def _revert(service: Service, plan: RolloutPlan, reason: str, report: Report, force: bool) -> NoReturn:
+    """End the canary for a reason. Raises RolloutReverted, or ClusterError if it cannot be ended."""
+    try:
+        end_canary(service, plan, report, force)
+    except ClusterError as error:
+        raise ClusterError(f"{reason}, but could not be ended: {error}") from error
+    raise RolloutReverted(f"{reason}; {_reverted_to(replace(plan, canary=None))}")
 
 
 def promote(service: Service, *, timeout: float = 600, force: bool = False, report: Report = print) -> Status:
@@ -223,11 +244,11 @@ def promote(service: Service, *, timeout: float = 600, force: bool = False, repo
         old = former.champion
         if plan == former:
             old = _predecessor(plan.champion, plan.champion.since)
-        end_canary(service, _apply(service, plan, replace(plan, champion=old)), report)
+        end_canary(service, _apply(service, plan, replace(plan, champion=old)), report, force)
         raise RolloutReverted(
             f"version {canary.version} is not ready everywhere ({failure}); {_reverted_to(RolloutPlan(old))}"
         )
-    end_canary(service, plan, report)
+    end_canary(service, plan, report, force)
     report(f"version {canary.version} serves all requests")
     return status(service)
 
@@ -251,7 +272,7 @@ def undo(service: Service, *, timeout: float = 600, force: bool = False, report:
     report(f"version {previous.version} returns to {service.words}, which served {champion.version}")
     failure = _wait(service, plan.champion.name, previous.uri, previous.image, timeout, report)
     if canary is not None:
-        end_canary(service, plan, report)
+        end_canary(service, plan, report, force)
     if failure:
         raise ClusterError(f"version {previous.version} is written but not ready ({failure}); look at its pods")
     report(f"version {previous.version} serves all requests")
@@ -261,24 +282,27 @@ def undo(service: Service, *, timeout: float = 600, force: bool = False, report:
 def end_canary(service: Service, plan: RolloutPlan, report: Report, force: bool = False) -> None:
     """End the canary of a plan: first its traffic, then its pods, so that no request reaches a deleted service.
 
-    If the change of traffic is not confirmed in time, the pods end nevertheless. A comparison ends with the canary.
+    If the gateway does not confirm the change of traffic in time, the pods end nevertheless. A comparison ends with the
+    canary. Raises ClusterError if the chart's route cannot be changed and leads requests to the canary.
     """
     if plan.canary is None:
         return
+    version, name = plan.canary.version, service.predictor_name(plan.canary.name)
+    if plan.canary.percent:
+        plan = _apply(service, plan, replace(plan, canary=replace(plan.canary, percent=0)), force)
+        report(f"version {version} gets no more requests")
+    try:
+        refusal = _route_traffic(service, plan, force, _backends(service, replace(plan, canary=None)))
+    except ClusterError as error:
+        refusal = str(error)
+    if refusal and (route := service.read_route()) and is_own(route) and leads_to(route, name):
+        raise ClusterError(f"version {version} keeps its pods: the HTTPRoute leads requests to them ({refusal})")
+    _warn(report, refusal)
     try:
         if ended := stop_comparison(service):
             report(ended)
     except ReviewsParsingError as error:
         report(f"warning: {error}")
-    if plan.canary.percent:
-        version = plan.canary.version
-        plan = _apply(service, plan, replace(plan, canary=replace(plan.canary, percent=0)), force)
-        report(f"version {version} gets no more requests")
-    try:
-        refusal = _route_traffic(service, replace(plan, canary=None), force)
-    except ReviewsParsingError as error:
-        refusal = str(error)
-    _warn(report, refusal)
     time.sleep(GATEWAY_DELAY_SECONDS)
     _apply(service, plan, replace(plan, canary=None), force)
 
@@ -292,19 +316,24 @@ def traffic_share(service: Service, plan: RolloutPlan) -> tuple[int, str | None]
     return traffic.weights.get(backends.canary or "", 0), _difference(traffic, backends)
 
 
-def _route_traffic(service: Service, plan: RolloutPlan, force: bool = False) -> str | None:
-    """Write the plan's weights into the gateway's route and wait for it; returns None, or why the gateway lacks them.
+def _route_traffic(
+    service: Service, plan: RolloutPlan, force: bool = False, backends: Backends | None = None
+) -> str | None:
+    """Write weights, by default the plan's, into the gateway's route and wait for it.
 
-    A route that KServe wrote is not changed, only waited for. Without a route only the champion can get requests.
+    Returns None, or why the gateway lacks them. A route that KServe wrote is not changed, only waited for. Without a
+    route only the champion can get requests. Raises RolloutRefused if another rollout has changed the plan: of two, the
+    one that was overtaken writes no weights.
     """
     deadline = time.monotonic() + TRAFFIC_TIMEOUT_SECONDS
-    backends = _backends(service, plan)
+    backends = backends or _backends(service, plan)
     rules = build_rules(backends, MODEL_NAME)  # the server's name of its model, whatever the registry's
     while True:
         route = service.read_route()
         if route is None:
             return "there is no HTTPRoute" if backends.percent else None
         if is_own(route) and not has_rules(route, rules):
+            _read_unchanged(service, plan)
             try:
                 route = service.apply_route(rules, route["metadata"]["resourceVersion"], force)
             except ObjectModified:  # the gateway has written its status
@@ -362,12 +391,18 @@ def _status(service: Service, plan: RolloutPlan) -> Status:
     return Status(service.words, plan, champion, canary, *traffic_share(service, plan))
 
 
+def _read_unchanged(service: Service, plan: RolloutPlan) -> dict[str, Any]:
+    """Return the object. Raises RolloutRefused if it does not hold the plan."""
+    document = service.read()
+    if read_plan(document) != plan:
+        raise RolloutRefused(f"{service.words} was changed by another client meanwhile; see: rollout status")
+    return document
+
+
 def _apply(service: Service, old: RolloutPlan, new: RolloutPlan, force: bool = False) -> RolloutPlan:
     """Replace plan `old` by `new` with optimistic locking: of two concurrent changes one is refused."""
     while True:
-        document = service.read()
-        if read_plan(document) != old:
-            raise RolloutRefused(f"{service.words} was changed by somebody else meanwhile; see: rollout status")
+        document = _read_unchanged(service, old)
         try:
             applied = service.apply(build_spec(new, document), document["metadata"]["resourceVersion"], force)
         except ObjectModified:  # a controller has written its status; only the plan matters
@@ -408,7 +443,8 @@ def _wait(
 
 
 def _reverted_to(plan: RolloutPlan) -> str:
-    return f"undone, {f'version {plan.champion.version}' if plan.champion.uri else 'what was before'} goes on serving"
+    champion = f"version {plan.champion.version}" if plan.champion.uri else "the previous model"
+    return f"undone, {champion} goes on serving"
 
 
 def _timestamp() -> str:

@@ -181,7 +181,7 @@ def _find_problem(service: Service, canary: Canary, last_healthy: dict[str, floa
     try:
         plan = read_plan(service.read())
         if plan.canary != canary:
-            raise RolloutRefused(f"{service.words}: somebody else changed the canary; see: rollout status")
+            raise RolloutRefused(f"{service.words}: another client changed the canary; see: rollout status")
         progress = service.progress(canary.name, canary.uri, canary.image)
         refusal = traffic_share(service, plan)[1]
     except ClusterError as error:

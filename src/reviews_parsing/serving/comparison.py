@@ -1,21 +1,22 @@
 """Comparison of two versions on live requests: another server parses a sample of the reviews, and agreement is counted.
 
-A thread of its own sends the texts after their requests are answered, one at a time. Samples are dropped while requests
-wait here, while the thread is behind, and while the other server sheds them. Texts and answers are not kept.
+A thread of its own sends the texts after their requests are answered, one at a time, each over a connection of its own,
+so that all pods behind a Service get some. Samples are dropped while requests wait here, while the thread is behind,
+and while requests wait at the other server, which does not count them as requests. Texts and answers are not kept.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import logging
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import HTTPConnection
 from pathlib import Path
 from queue import Empty, Full, Queue
 from threading import Thread
@@ -24,7 +25,7 @@ from urllib.parse import urlsplit
 
 from reviews_parsing.schema import Aspect, ParsedReview
 from reviews_parsing.serving.metrics import ComparisonMetrics
-from reviews_parsing.serving.protocol import DATATYPE, INPUT
+from reviews_parsing.serving.protocol import COMPARISON_HEADER, DATATYPE, INPUT
 from reviews_parsing.serving.queue import lower_priority
 from reviews_parsing.settings import MODEL_NAME
 
@@ -32,6 +33,7 @@ from reviews_parsing.settings import MODEL_NAME
 WAITING, RELOAD_SECONDS, TIMEOUT_SECONDS, PAUSE_SECONDS = 64, 2.0, 5.0, 30.0
 PARTS = ("spans", "categories", "polarities")
 PATH = f"/v2/models/{MODEL_NAME}/infer"
+HEADERS = {"Content-Type": "application/json", "Connection": "close"}
 AGREE, DIFFER = "agree", "differ"
 
 log = logging.getLogger("mlserver")
@@ -51,9 +53,10 @@ class ComparisonTarget:
         try:
             form = json.loads(file.read_text(encoding="utf-8") or "null")
             target = cls(str(form["url"]), str(form["version"]), float(form["percent"]))
+            is_usable = urlsplit(target.url).scheme == "http" and target.percent > 0
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return target if urlsplit(target.url).scheme == "http" and target.percent > 0 else None
+        return target if is_usable else None
 
 
 def agreement(ours: Sequence[Aspect], theirs: Sequence[Aspect]) -> Iterator[tuple[str, int, int]]:
@@ -77,7 +80,6 @@ class VersionComparison:
         self._file, self._version, self._is_busy = file, version, is_busy
         self._reviews: Queue[tuple[str, ParsedReview] | None] = Queue(WAITING)
         self._target: ComparisonTarget | None = None
-        self._connection: http.client.HTTPConnection | None = None
         self._resume = 0.0
         self._reload()
         self._thread = Thread(target=self._run, name="comparison", daemon=True)
@@ -117,18 +119,19 @@ class VersionComparison:
                 if item is None:
                     break
                 if target := self._target:
-                    self._compare(target, *item)
+                    if time.monotonic() < self._resume:  # it was queued before a failure
+                        ComparisonMetrics(target.version).count("shed")
+                    else:
+                        self._compare(target, *item)
             if time.monotonic() >= due:
                 due = time.monotonic() + RELOAD_SECONDS
                 self._reload()
-        self._disconnect()
 
     def _reload(self) -> None:
         target = ComparisonTarget.read(self._file)
         if target and target.version == self._version:  # this is the other server
             target = None
         if target != self._target:
-            self._disconnect()
             self._resume = 0.0
             log.info("comparison: %s", f"version {target.version}, {target.percent:g} %" if target else "none")
         self._target = target
@@ -139,7 +142,6 @@ class VersionComparison:
         try:
             theirs = self._ask(target, text)
         except Exception as error:  # of the network, or an answer of another form
-            self._disconnect()
             # Log the class alone: a message may quote a text.
             if not self._resume:
                 log.warning("comparison: version %s does not answer (%s)", target.version, type(error).__name__)
@@ -156,25 +158,19 @@ class VersionComparison:
             metrics.aspects(part, {AGREE: agree, DIFFER: differ})
         metrics.count("differ" if any(differ for *_, differ in counts) else "same")
 
-    def _ask(self, target: ComparisonTarget, text: str) -> list[Aspect] | None:
+    @staticmethod
+    def _ask(target: ComparisonTarget, text: str) -> list[Aspect] | None:
         """Return the other server's aspects, None if it sheds the request. Raises an error of any kind."""
-        if self._connection is None:
-            address = urlsplit(target.url)
-            self._connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_SECONDS)
+        address = urlsplit(target.url)
         tensor = {"name": INPUT, "shape": [1], "datatype": DATATYPE, "data": [text]}
-        self._connection.request("POST", PATH, json.dumps({"inputs": [tensor]}), {"Content-Type": "application/json"})
-        response = self._connection.getresponse()
-        body = response.read()
-        if response.headers.get("Connection") == "close":
-            self._disconnect()
+        body, headers = json.dumps({"inputs": [tensor]}), {**HEADERS, COMPARISON_HEADER: "1"}
+        with closing(HTTPConnection(address.hostname or "", address.port, timeout=TIMEOUT_SECONDS)) as connection:
+            connection.request("POST", PATH, body, headers)
+            response = connection.getresponse()
+            content = response.read()
         if response.status == HTTPStatus.SERVICE_UNAVAILABLE:
             return None
-        answer: dict[str, Any] = json.loads(body)
+        answer: dict[str, Any] = json.loads(content)
         if answer["model_version"] != target.version:
             raise ValueError("another version has answered")
         return [Aspect.from_json(form) for form in json.loads(answer["outputs"][0]["data"][0])]
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None

@@ -62,7 +62,7 @@ class BoundedProtocol(HttpToolsProtocol):
             limit_log.record("refusals_per_second")
             self.drop()
             return
-        self._wait(self._settings.header_seconds)
+        self._wait(self._settings.idle_seconds)
         if len(self.connections) > self._settings.max_connections:
             limit_log.record("max_connections")
             # This one, if all others have complete requests.
@@ -133,7 +133,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_headers, self._header_bytes = True, 0
         self._stop_waiting()
         if self.cycle.response_complete:
-            self._wait(self._settings.header_seconds)
+            self._wait(self._settings.idle_seconds)
 
     def on_response_complete(self) -> None:
         """Wait for the next request, or for the end of a body that was answered before it was received."""
@@ -141,7 +141,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.pipeline:
             self.flow.pause_reading()
         if not self.transport.is_closing() and self.cycle.response_complete:
-            self._wait(self._settings.header_seconds if self._in_headers else self._settings.body_seconds)
+            self._wait(self._settings.idle_seconds if self._in_headers else self._settings.body_seconds)
 
     def pause_writing(self) -> None:
         """Wait until the client takes the answers that were sent, for a limited time."""
@@ -156,7 +156,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._in_headers and not self._timer:
             self._waiting.pop(self, None)
             if self.cycle.response_complete:
-                self._wait(self._settings.header_seconds)
+                self._wait(self._settings.idle_seconds)
 
     def _unread(self) -> None:
         limit_log.record("body_seconds")

@@ -39,6 +39,7 @@ from reviews_parsing.serving.openapi import document
 from reviews_parsing.serving.pace import RefusalPace
 from reviews_parsing.serving.protocol import (
     CLIENT_CLOSED_REQUEST,
+    COMPARISON_HEADER,
     HEADER_LENGTH,
     INTERNAL_ERROR,
     log_failure,
@@ -145,7 +146,9 @@ class RestApp:
 
     async def infer(self, request: Request, route: str, stream: bool) -> Response:
         """Answer an inference request, and observe its outcome, errors included."""
-        with observed("rest") as outcome, tracing.rest_request(request.scope, route, outcome):
+        # The server that compares counts it: it would distort failures and latencies of requests.
+        is_counted = COMPARISON_HEADER not in request.headers
+        with observed("rest", is_counted) as outcome, tracing.rest_request(request.scope, route, outcome):
             try:
                 response = await self._infer(request, stream, outcome)
             except asyncio.CancelledError:
@@ -161,7 +164,10 @@ class RestApp:
 
     async def _infer(self, request: Request, stream: bool, outcome: RequestOutcome) -> Response:
         model = _model(request)
-        await self._data_plane.admit(*model)  # before any work on the body
+        runtime = await self._data_plane.admit(*model)  # before any work on the body
+        if COMPARISON_HEADER in request.headers and runtime.is_busy:
+            message = "requests of clients wait; a comparison is shed first"
+            raise RequestRefused(message, HTTPStatus.SERVICE_UNAVAILABLE)
         with self._budget.reservation() as reserve:
 
             def count_and_reserve(size: int) -> None:

@@ -72,6 +72,8 @@ DOUBLE_PARAM, UINT64_PARAM = 4, 5
 # First bytes of compressed messages; as protocol buffers they would be an unknown wire type, and field 15.
 GZIP_BEGIN, ZLIB_BEGINS = b"\x1f\x8b", (b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 
+# Of connections, in milliseconds: no limit.
+MAX_AGE_MS = 2**31 - 1
 # Calls at the same time for each connection of the limit, in all; more are refused.
 CALLS_PER_CONNECTION = 8
 
@@ -310,6 +312,9 @@ class GrpcServer(MLServerGrpcServer):  # type: ignore[misc]
             # Without a call; clients connect again.
             "grpc.max_connection_idle_ms": round(settings.body_seconds * 1000),
             "grpc.max_receive_message_length": max_body_bytes(),
+            # A server that ends cancels calls that meet its GOAWAY. That of age loses none, and reaches each connection
+            # during the pause of the drain; gRPC varies the age by a tenth.
+            "grpc.max_connection_age_ms": round(settings.drain_pause_seconds * 800) or MAX_AGE_MS,
             # gRPC would decompress a message of any size; `Message.read` stops at the limit.
             "grpc.per_message_decompression": 0,
         }

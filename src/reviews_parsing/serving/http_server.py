@@ -47,6 +47,7 @@ class HttpServer:
             # Addresses of clients come from REVIEWS_PARSING_TRUSTED_PROXIES alone.
             proxy_headers=False,
             access_log=settings.debug,
+            timeout_keep_alive=Settings().idle_seconds,  # type: ignore[arg-type]
             timeout_graceful_shutdown=Settings().drain_seconds,  # type: ignore[arg-type]
             **logging_options,
         )

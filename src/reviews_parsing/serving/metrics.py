@@ -47,10 +47,13 @@ _current: ContextVar[RequestOutcome | None] = ContextVar("current", default=None
 
 
 @contextmanager
-def observed(endpoint: str) -> Iterator[RequestOutcome]:
+def observed(endpoint: str, is_counted: bool = True) -> Iterator[RequestOutcome]:
     """Count a request to `endpoint` (rest or grpc) with its outcome and latency."""
-    metrics = _metrics()
     outcome = RequestOutcome()
+    if not is_counted:
+        yield outcome
+        return
+    metrics = _metrics()
     token = _current.set(outcome)
     begin = time.perf_counter()
     metrics.in_progress.inc()

@@ -22,6 +22,8 @@ INPUT, OUTPUT, DATATYPE = "text", "predictions", "BYTES"
 LANGUAGES = "languages"
 # Header with the length of the JSON before binary tensors.
 HEADER_LENGTH = "Inference-Header-Content-Length"
+# Header of a review that another version has answered, for a comparison: no client waits for the answer.
+COMPARISON_HEADER = "Reviews-Parsing-Comparison"
 # nginx's status for a client that closed its connection before the response; http.HTTPStatus has none.
 CLIENT_CLOSED_REQUEST = 499
 # gRPC sends an error in a header, which may be small.

@@ -6,7 +6,10 @@ import asyncio
 import random
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from functools import partial
+from threading import Thread
 
 from mlserver import ModelSettings
 from mlserver.errors import ModelNotFound
@@ -16,6 +19,7 @@ from mlserver.settings import ModelParameters
 from pydantic import ValidationError
 
 from reviews_parsing.errors import NoSuchAlias, ReviewsParsingError, TrackingError
+from reviews_parsing.registry.store import redacted, store_uri
 from reviews_parsing.serving.model_registry import ModelUnavailable
 from reviews_parsing.serving.model_resolution import resolve
 from reviews_parsing.serving.model_server import ModelServer
@@ -42,8 +46,8 @@ class Repository(SchemalessModelRepository):  # type: ignore[misc]
     async def list(self) -> Sequence[ModelSettings]:
         """Return each model with its current version, or the last known one if the registry cannot be reached.
 
-        Without a last known version, it waits for the registry up to `Settings.start_seconds`. Raises ModelUnavailable
-        if there is no version.
+        Without a last known version, it waits for the registry and for the download up to `Settings.start_seconds`.
+        Raises ModelUnavailable if there is no version.
         """
         return await _await_resolution(await self._models())
 
@@ -66,30 +70,59 @@ class Repository(SchemalessModelRepository):  # type: ignore[misc]
 async def _await_resolution(models: Sequence[ModelSettings]) -> Sequence[ModelSettings]:
     """Resolve the models, and repeat it while the registry is unreachable or has no such alias yet.
 
-    The first failure is logged. Raises ModelUnavailable with the last one after `Settings.start_seconds`.
+    The first failure is logged. Raises ModelUnavailable with the last one, or if a download has not ended, after
+    `Settings.start_seconds`. Without that setting there is one attempt, which has no other limit than its own.
     """
     limit = Settings().start_seconds
     deadline, delay = time.monotonic() + limit, FIRST_DELAY_SECONDS
-    while True:
-        try:
-            return await _resolved(models, stale_ok=True)
-        except ModelUnavailable as error:
-            if not isinstance(error.__cause__, (TrackingError, NoSuchAlias)) or time.monotonic() + delay > deadline:
-                raise
-            if delay == FIRST_DELAY_SECONDS:
-                logger.warning("waiting up to %g seconds for the model: %s", limit, error)
-        await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311
-        delay = min(2 * delay, MAX_DELAY_SECONDS)
+    try:
+        async with asyncio.timeout(limit or None):
+            while True:
+                try:
+                    return await _resolved(models, stale_ok=True)
+                except ModelUnavailable as error:
+                    can_wait = isinstance(error.__cause__, (TrackingError, NoSuchAlias))
+                    if not can_wait or time.monotonic() + delay > deadline:
+                        raise
+                    if delay == FIRST_DELAY_SECONDS:
+                        logger.warning("waiting up to %g seconds for the model: %s", limit, error)
+                await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311
+                delay = min(2 * delay, MAX_DELAY_SECONDS)
+    except TimeoutError:
+        raise ModelUnavailable(
+            f"the model was not fetched from {redacted(store_uri())} within {limit:g} seconds; check the network, or "
+            "raise REVIEWS_PARSING_START_SECONDS (chart: startup.budgetSeconds)"
+        ) from None
 
 
 async def _resolved(models: Sequence[ModelSettings], stale_ok: bool) -> Sequence[ModelSettings]:
     for model in models:
         if model.implementation_ == RUNTIME:
             try:
-                await asyncio.to_thread(resolve, model, stale_ok=stale_ok)
+                await _in_daemon_thread(partial(resolve, model, stale_ok=stale_ok))
             except ReviewsParsingError as error:
                 raise ModelUnavailable(str(error)) from error
     return models
+
+
+async def _in_daemon_thread(function: Callable[[], None]) -> None:
+    """Run a function as `asyncio.to_thread` does, in a thread that does not delay the end of the process.
+
+    A request to the registry cannot be cancelled, and one that trickles has no end.
+    """
+    outcome: Future[None] = Future()
+    outcome.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            function()
+        except BaseException as error:
+            outcome.set_exception(error)
+        else:
+            outcome.set_result(None)
+
+    Thread(target=run, daemon=True).start()
+    await asyncio.wrap_future(outcome)
 
 
 def _check_settings() -> None:

@@ -82,7 +82,7 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
         self._limits = RequestLimits(settings.max_texts, settings.max_characters)
         self._traffic = await asyncio.to_thread(watch, parser, folder, self.version, settings)
         if settings.comparison:
-            self._comparison = VersionComparison(settings.comparison, self.version, lambda: self._queue.waiting > 0)
+            self._comparison = VersionComparison(settings.comparison, self.version, lambda: self.is_busy)
         # Without a reference to the runtime: a cycle would keep the model in memory after the version is unloaded.
         observe = partial(_observe, self._traffic, self._comparison)
         self._queue = ParseQueue(parser, threads, settings.max_wait, count_batch, observe, on_shed=_record_shed)
@@ -105,6 +105,11 @@ class AspectRuntime(MLModel):  # type: ignore[misc]
             self._queue.admit(current_client())
         except RequestRefused as refused:
             raise MLServerError(str(refused), refused.status) from None
+
+    @property
+    def is_busy(self) -> bool:
+        """True if requests wait."""
+        return self._queue.waiting > 0
 
     @property
     def alive(self) -> bool:

@@ -6,7 +6,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
-{{/* Every host that is answered, as a JSON list. */}}
+{{/* All hosts, as a JSON list. */}}
 {{- define "ingress.hosts" -}}
 {{- $hosts := list (printf "api.%s" .Values.domain) }}
 {{- range $name, $_ := .Values.routes }}{{ $hosts = append $hosts (printf "%s.%s" $name $.Values.domain) }}{{ end }}
@@ -20,8 +20,8 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
 {{/*
-Paths of the inference service that the gateway lets in, as a JSON list: REST, then gRPC. `{*}` is one segment. The
-route (deploy/charts/reviews-parsing) is stricter still: there it is a number.
+Paths of the inference service that the gateway allows, as a JSON list: REST, then gRPC. `{*}` is one segment; the
+route (deploy/charts/reviews-parsing) accepts only a number there.
 */}}
 {{- define "ingress.paths" -}}
 {{- $model := printf "/v2/models/%s" .Values.inference.model }}

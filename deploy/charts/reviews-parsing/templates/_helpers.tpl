@@ -13,7 +13,7 @@ app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 helm.sh/chart: {{ $root.Chart.Name }}-{{ $root.Chart.Version }}
 {{- end }}
 
-{{/* What KServe writes on every pod and Service of the predictor, a canary's too. */}}
+{{/* Labels that KServe sets on every pod and Service of the predictor and of a canary. */}}
 {{- define "reviews-parsing.selector" -}}
 serving.kserve.io/inferenceservice: {{ .Values.name }}
 component: predictor
@@ -27,8 +27,8 @@ component: predictor
 {{- end }}
 
 {{/*
-How every client of MLflow that this chart starts fetches artifacts: through MLflow. A server of 3.17 with artifacts on
-S3 offers addresses of the store itself, which its clients here cannot reach; no setting of the server withholds them.
+Variables of MLflow clients: artifacts pass through the MLflow server. A server of 3.17 with artifacts on S3 redirects
+clients to the object store, which pods cannot reach, and has no setting that disables this.
 */}}
 {{- define "reviews-parsing.mlflow-client" -}}
 - name: MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD
@@ -41,7 +41,7 @@ S3 offers addresses of the store itself, which its clients here cannot reach; no
 {{- end }}
 {{- end }}
 
-{{/* The authority of MLflow's certificate: its Secret, if there is TLS, a volume, and its mount. No key is mounted. */}}
+{{/* Certificate authority of MLflow: its Secret (if there is TLS), volume and mount, without a private key. */}}
 {{- define "reviews-parsing.mlflow-ca" -}}
 {{- if hasPrefix "https:" .Values.mlflow.uri }}{{ .Values.mlflow.caSecret }}{{ end }}
 {{- end }}
@@ -76,7 +76,7 @@ S3 offers addresses of the store itself, which its clients here cannot reach; no
 {{- end }}
 {{- end }}
 
-{{/* Repositories of the images that this chart starts, and of those that are allowed beside, as JSON. */}}
+{{/* Repositories of this chart's images, and the further allowed ones, as JSON. */}}
 {{- define "reviews-parsing.repositories" -}}
 {{- $repositories := list .Values.image.repository -}}
 {{- if or .Values.page.enabled .Values.report.enabled }}{{ $repositories = append $repositories .Values.tools.image.repository }}{{ end -}}
@@ -112,7 +112,7 @@ S3 offers addresses of the store itself, which its clients here cannot reach; no
     - {protocol: TCP, port: 53}
 {{- end }}
 
-{{/* Page, report and retraining: the pod. */}}
+{{/* Page, report and retraining: common fields of the pod. */}}
 {{- define "reviews-parsing.tool-pod" -}}
 automountServiceAccountToken: false
 enableServiceLinks: false
@@ -134,7 +134,7 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end }}
 
-{{/* Page, report and retraining: what their containers share; (list ROOT RESOURCES IMAGE). */}}
+{{/* Page, report and retraining: common fields of the container; (list ROOT RESOURCES IMAGE). */}}
 {{- define "reviews-parsing.tool-container" -}}
 image: {{ include "reviews-parsing.image" (list (first .) (last .)) }}
 imagePullPolicy: IfNotPresent

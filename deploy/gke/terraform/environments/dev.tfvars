@@ -1,4 +1,4 @@
-# Small, in one zone, gone with one command.
+# Small, in one zone, without deletion protection.
 environment         = "dev"
 region              = "europe-west1"
 zones               = ["europe-west1-b"]

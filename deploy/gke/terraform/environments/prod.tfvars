@@ -1,4 +1,4 @@
-# In three zones, slower to change, guarded against destroy.
+# In three zones, stable release channel, deletion protection.
 environment         = "prod"
 region              = "europe-west1"
 release_channel     = "STABLE"
