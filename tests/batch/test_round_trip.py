@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from reviews_parsing.batch import parse_files, read_rows
+from reviews_parsing.errors import DataError
 from reviews_parsing.parser import AspectParser
 from reviews_parsing.schema import Aspect
 
@@ -23,6 +24,7 @@ FORMS = ["csv", "jsonl", "parquet"]
 @given(table=tables())
 @example(table=Table(["text"], [{"text": 'Warm bread,\r\n"free"\r and 🍜\n'}, {"text": ""}]))
 @example(table=Table(["text"], [{"text": ","}, {"text": ","}]))
+@example(table=Table(["text"], [{"text": "0,"}, {"text": "0,"}]))
 @example(table=Table(["\ufeffid", "text"], [{"\ufeffid": "007", "text": "\ufeffGood beer"}]))
 def test_columns_rows_and_aspects_come_out(
     parser: AspectParser, tmp_path_factory: pytest.TempPathFactory, form: str, table: Table
@@ -30,9 +32,15 @@ def test_columns_rows_and_aspects_come_out(
     folder = tmp_path_factory.mktemp("table")
     source = write(table, folder / f"in.{form}")
     expected = [list(review.aspects) for review in parser.parse([row["text"] for row in table.rows])]
+    try:
+        parse_files(parser, [str(source)], None)
+        column = None
+    except DataError as error:  # texts such as `a,b`, each with as many commas
+        assert "seems to hold several columns" in str(error)
+        column = "text"
     for target in FORMS:
         output = folder / f"out.{target}"
-        report = parse_files(parser, [str(source)], output)
+        report = parse_files(parser, [str(source)], output, text_column=column)
         names, rows = read(output)
         assert names == [*table.names, "aspects"]
         found = [[Aspect.from_json(aspect) for aspect in row.pop("aspects")] for row in rows]
