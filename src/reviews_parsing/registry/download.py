@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from reviews_parsing import errors
 from reviews_parsing.errors import ReviewsParsingError, TrackingError
-from reviews_parsing.registry.store import TIME_LIMITS, redacted, sqlite_file, store_uri
+from reviews_parsing.registry.store import TIME_LIMITS, redacted, require_reachable, sqlite_file, store_uri
 from reviews_parsing.settings import Settings
 
 PARTIAL_PREFIX = ".fetching-"
@@ -42,6 +42,7 @@ def bounded(
     """
     if sqlite_file(store_uri()):
         return function(*arguments)
+    require_reachable(store_uri())  # which is known sooner than a process is started
     server, limit = redacted(store_uri()), Settings().fetch_timeout
     if folder:
         _log.warning("fetching %s from %s", what, server)

@@ -81,7 +81,7 @@ def tracking(limits: Mapping[str, str] = TIME_LIMITS) -> Iterator[MlflowClient]:
     for variable, value in CLIENT_ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
     uri = tracking_uri()
-    _require_reachable(uri)
+    require_reachable(uri)
     if uri == default_uri():
         relocate_artifacts(Settings().home)
     import alembic.util
@@ -175,7 +175,7 @@ def _local_path(location: str) -> Path:
     return Path(urllib.request.url2pathname(location.removeprefix("file://")))
 
 
-def _require_reachable(uri: str) -> None:
+def require_reachable(uri: str) -> None:
     """Raise TrackingError if a SQLite store is damaged or no server listens at `uri`.
 
     MLflow would retry both for minutes.
