@@ -48,7 +48,11 @@ class Settings(BaseSettings):
     )
     model_name: str = Field(default=MODEL_NAME, description="name of the registered model")
     model_uri: str | None = Field(default=None, description="model that the server serves; unset: the champion")
-    fetch_timeout: float = Field(default=300, gt=0, description="time limit for fetching a model, in seconds")
+    fetch_timeout: float = Field(
+        default=300,
+        gt=0,
+        description="time limit for fetching a model or a file of a run, and for resolving an alias, in seconds",
+    )
     start_seconds: float = Field(
         default=0,
         ge=0,

@@ -468,7 +468,7 @@ def test_a_run_is_signed_when_its_model_is_logged(
     run_id = log_folder(model, monkeypatch)
     target = model.with_name("fetched") / SIGNATURE_FILE
     target.parent.mkdir()
-    signatures.download_signature(f"runs:/{run_id}/x", target)
+    signatures.download_signature(f"runs:/{run_id}/x", str(target.parent))
     trust(keys / "mine.pub", monkeypatch)
     signatures.require_trusted(model, target, "it")
 

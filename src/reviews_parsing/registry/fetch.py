@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -29,6 +25,7 @@ from reviews_parsing.errors import (
     TrackingError,
 )
 from reviews_parsing.io.files import write_bytes
+from reviews_parsing.registry.download import PARTIAL_PREFIX, bounded
 from reviews_parsing.registry.integrity import (
     MAX_FILES,
     FileRecord,
@@ -45,14 +42,13 @@ from reviews_parsing.registry.resolution import (
     ResolvedVersion,
     load_resolution,
     lookup_in_sqlite,
-    resolve_with_client,
+    resolve,
     save_resolution,
 )
 from reviews_parsing.registry.signatures import SIGNATURE_FILE, download_signature, require_trusted, signature_file
-from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, redacted, sqlite_file, store_uri, tracking
+from reviews_parsing.registry.store import ARTIFACT, DOWNLOAD_LIMITS, MODEL_FOLDER, redacted, store_uri, tracking
 from reviews_parsing.settings import Settings
 
-PARTIAL_PREFIX = ".fetching-"
 ABANDONED_SECONDS = 3600
 """Age from which a partial download belongs to a dead process."""
 ATTEMPTS = 2
@@ -154,8 +150,7 @@ def _artifact(reference: ModelReference, version: ResolvedVersion) -> Artifact:
 def _resolve_and_download(uri: str, reference: ModelReference, stale_ok: bool, check_trust: bool) -> ResolvedVersion:
     """Ask the store for the version and download it; fall back on the last known version if the store is down."""
     try:
-        with tracking() as client:
-            version = resolve_with_client(client, reference)
+        version = resolve(reference)
         if not _artifact(reference, version).is_local:
             artifact = _artifact(reference, version)
             _download(artifact, artifact.folders, check_trust)
@@ -222,10 +217,11 @@ def _keeps_signature(artifact: Artifact, folder: Path) -> bool:
     except ModelNotTrusted as error:
         with tempfile.TemporaryDirectory() as scratch:
             signature = Path(scratch) / SIGNATURE_FILE
+            what = f"the signature of {artifact.title}"
             try:
-                download_signature(artifact.uri, signature)
-            except (ModelError, TrackingError):
-                raise error from None
+                bounded(what, download_signature, artifact.uri, scratch, folder=Path(scratch))
+            except (ModelError, TrackingError) as failure:
+                raise ModelNotTrusted(f"{error}; {failure}") from failure
             require_trusted(folder, signature, artifact.title)
             try:
                 write_bytes(target, signature.read_bytes())
@@ -257,17 +253,10 @@ def _download(artifact: Artifact, folders: Sequence[Path], check_trust: bool) ->
 
     Raises ModelError or TrackingError.
     """
-    with tracking() as client:
-        if artifact.uri.startswith("runs:"):
-            tags = client.get_run(artifact.uri.split("/")[1]).data.tags
-        else:
-            _, name, version = artifact.uri.split("/")
-            tags = client.get_model_version(name, version).tags
-    records = decode_records(tags, artifact.title)
     failures = []
     for folder in folders:
         try:
-            _download_to(folder, artifact, records, check_trust)
+            _download_to(folder, artifact, check_trust)
         except ModelNotStored as error:
             failures.append(error)
         else:
@@ -277,23 +266,26 @@ def _download(artifact: Artifact, folders: Sequence[Path], check_trust: bool) ->
     raise failures[0] if failures else ModelNotStored(f"{Settings().home} cannot be written to")
 
 
-def _download_to(target: Path, artifact: Artifact, records: Mapping[str, FileRecord] | None, check_trust: bool) -> None:
+def _download_to(target: Path, artifact: Artifact, check_trust: bool) -> None:
     """Download a model atomically: verify checksums and signature, and load it before it gets its name.
 
     A download that fails verification is deleted and repeated once. Raises ModelError or TrackingError.
     """
     try:
+        needs_signature = check_trust and Settings().trust is not None
         target.parent.mkdir(parents=True, exist_ok=True)
         _sweep(target.parent)
         for attempt in range(1, ATTEMPTS + 1):
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=PARTIAL_PREFIX) as partial:
-                folder, signature = _transfer(artifact, Path(partial)), Path(partial) / SIGNATURE_FILE
+                folder, signature = Path(partial) / MODEL_FOLDER, Path(partial) / SIGNATURE_FILE
+                arguments = (artifact.uri, artifact.title, partial, needs_signature)
+                tags = bounded(artifact.title, download_model, *arguments, folder=Path(partial))
+                records = decode_records(tags, artifact.title)
                 if missing := missing_file(folder):
                     raise ModelError(f"{artifact.title} is incomplete: it has no {missing}; train again")
                 try:
                     _require_intact(artifact, folder, records)
-                    if check_trust and Settings().trust is not None:
-                        download_signature(artifact.uri, signature)
+                    if check_trust:
                         require_trusted(folder, signature, artifact.title)
                     require_loadable(folder)
                 except ModelNotTrusted:
@@ -313,13 +305,13 @@ def _download_to(target: Path, artifact: Artifact, records: Mapping[str, FileRec
                         raise
                 return
     except (OSError, DataError) as error:
-        raise _not_stored(artifact, target.parent, error) from error
+        raise _not_stored(artifact.title, target.parent, error) from error
 
 
-def _not_stored(artifact: Artifact, folder: Path, error: OSError | DataError) -> ModelNotStored:
+def _not_stored(title: str, folder: Path, error: OSError | DataError) -> ModelNotStored:
     reason = getattr(error, "strerror", None) or error
     return ModelNotStored(
-        f"{artifact.title} cannot be stored in {folder} ({reason}); free some space there, or set REVIEWS_PARSING_HOME"
+        f"{title} cannot be stored in {folder} ({reason}); free some space there, or set REVIEWS_PARSING_HOME"
     )
 
 
@@ -332,114 +324,55 @@ def _require_intact(artifact: Artifact, folder: Path, records: Mapping[str, File
         )
 
 
-def _transfer(artifact: Artifact, partial: Path) -> Path:
-    """Download the files of a model into `partial`; returns their folder. Raises ModelError or TrackingError.
+def download_model(uri: str, title: str, folder: str, needs_signature: bool) -> dict[str, str]:
+    """Download the model folder of an artifact to `folder / MODEL_FOLDER`, with bounds on its files and bytes.
 
-    A remote store is read by a process of its own, which can be ended: the time limit holds for a connection that hangs
-    or trickles, and no thread of it delays the end of this process. It ends, and removes its files, with this process.
-    """
-    if sqlite_file(store_uri()):
-        download_files(artifact, partial)
-        return partial / MODEL_FOLDER
-    limit = Settings().fetch_timeout
-    _log.warning("fetching %s from %s", artifact.title, redacted(store_uri()))
-    program = (
-        "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-        "from reviews_parsing.registry.fetch import main; main(*sys.argv[2:])"
-    )
-    arguments = [json.dumps(sys.path), artifact.uri, artifact.title, str(partial)]
-    reading, writing = os.pipe()
-    with (
-        os.fdopen(writing, "wb"),
-        os.fdopen(reading, "rb") as lifeline,
-        subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            stdin=lifeline,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process,
-    ):
-        try:
-            output, errors = process.communicate(timeout=limit)
-        except subprocess.TimeoutExpired:
-            raise TrackingError(
-                f"{artifact.title} was not fetched from {redacted(store_uri())} within {limit:g} seconds; check the "
-                "network, or raise REVIEWS_PARSING_FETCH_TIMEOUT"
-            ) from None
-        finally:
-            process.kill()
-    if process.returncode == 0:
-        return partial / MODEL_FOLDER
-    try:
-        failure = json.loads(output)
-        error_class = {each.__name__: each for each in (ModelError, ModelNotStored, TrackingError)}[failure["class"]]
-    except (ValueError, KeyError, TypeError):
-        last_line = (errors.strip() or f"status {process.returncode}").splitlines()[-1]
-        raise TrackingError(f"{artifact.title} was not fetched from {redacted(store_uri())} ({last_line})") from None
-    raise error_class(failure["message"])
-
-
-def main(uri: str, title: str, partial: str) -> None:
-    """Run `download_files` in the process that `_transfer` starts; an error is a JSON document on stdout."""
-    # The server is up, but may itself have to fetch a file before it sends the first byte.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
-    threading.Thread(target=_end_with_parent, args=(Path(partial),), daemon=True).start()
-    try:
-        download_files(Artifact(uri, title, ""), Path(partial))
-    except (ModelError, TrackingError) as error:
-        print(json.dumps({"class": type(error).__name__, "message": str(error)}))
-        sys.exit(1)
-
-
-def _end_with_parent(partial: Path) -> None:
-    """Wait for the end of stdin, a pipe whose other end only the parent process holds; then delete and end."""
-    os.read(0, 1)
-    shutil.rmtree(partial, ignore_errors=True)
-    os._exit(1)
-
-
-def download_files(artifact: Artifact, partial: Path) -> None:
-    """Download the model folder of an artifact to `partial / MODEL_FOLDER`, with bounds on its files and bytes.
-
-    Raises ModelError if it is too large, not a model or cannot be stored, TrackingError if the store cannot be used.
+    Returns the tags of its version or run. With `needs_signature` the signature, if there is one, lies beside it.
+    Raises ModelError if there is no such model, it is too large or cannot be stored, TrackingError if the store cannot
+    be used.
     """
     limit = Settings().max_model_mb * 1_000_000
     prefix = f"artifacts/{MODEL_FOLDER}"
     with tracking() as client:
+        name, version = uri.split("/")[1:]
+        is_run = uri.startswith("runs:")
+        tags = client.get_run(name).data.tags if is_run else client.get_model_version(name, version).tags
+    with tracking(DOWNLOAD_LIMITS) as client:
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        files = mlflow.artifacts.list_artifacts(artifact_uri=f"{artifact.uri}/{prefix}")
+        files = mlflow.artifacts.list_artifacts(artifact_uri=f"{uri}/{prefix}")
         if not files:
-            location = artifact.uri
+            location = uri
             with suppress(Exception):  # only for the message
-                location = client.get_model_version_download_uri(*artifact.uri.split("/")[1:])
+                location = client.get_model_version_download_uri(name, version)
             raise ModelError(
-                f"{artifact.title} has no files at {redacted(location)}/{prefix}: it was not made by this project, or "
-                "its artifacts were deleted or moved; train again"
+                f"{title} has no files at {redacted(location)}/{prefix}: it was not made by this project, or its "
+                "artifacts were deleted or moved; train again"
             )
         size = sum(file.file_size or 0 for file in files)
         if size > limit or len(files) > MAX_FILES or any(file.is_dir for file in files):
             raise ModelError(
-                f"{artifact.title} has {len(files)} files of {size / 1e6:,.0f} MB, more than {MAX_FILES} or than "
+                f"{title} has {len(files)} files of {size / 1e6:,.0f} MB, more than {MAX_FILES} or than "
                 f"{limit / 1e6:,.0f} MB, or folders; if that is right, raise REVIEWS_PARSING_MAX_MODEL_MB"
             )
-        target = partial / MODEL_FOLDER
+        target = Path(folder) / MODEL_FOLDER
         try:
             target.mkdir()
             for file in files:
-                name = Path(file.path).name
                 # MLflow repeats the path of the artifact below the destination.
-                copy = mlflow.artifacts.download_artifacts(f"{artifact.uri}/{prefix}/{name}", dst_path=str(partial))
-                Path(copy).rename(target / name)
+                copy = mlflow.artifacts.download_artifacts(f"{uri}/{prefix}/{Path(file.path).name}", dst_path=folder)
+                Path(copy).rename(target / Path(file.path).name)
         except (OSError, MlflowException) as error:
             # MLflow keeps only the text of an error.
             number = re.search(r"^\[Errno (\d+)\]", str(error), re.MULTILINE)
             if number is None or int(number[1]) not in DISK_ERRORS:
                 raise
             reason = OSError(int(number[1]), os.strerror(int(number[1])))
-            raise _not_stored(artifact, partial.parent, reason) from error
+            raise _not_stored(title, target.parents[1], reason) from error
+    if needs_signature:
+        download_signature(uri, folder)
+    return dict(tags)
 
 
 def _sweep(folder: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reviews_parsing.errors import DataError, ModelError, NoSuchAlias
+from reviews_parsing.registry.download import bounded
 from reviews_parsing.registry.store import redacted, sqlite_file, store_uri, tracking, tracking_uri
 from reviews_parsing.settings import Settings
 
@@ -35,6 +36,9 @@ class ModelReference:
             raise ModelError(f"{uri} names no model; write models:/NAME@ALIAS or models:/NAME/VERSION")
         return cls(*match.groups())
 
+    def __str__(self) -> str:
+        return f"models:/{self.name}{f'@{self.alias}' if self.alias else f'/{self.version}'}"
+
 
 @dataclass(frozen=True, slots=True)
 class ResolvedVersion:
@@ -46,11 +50,15 @@ class ResolvedVersion:
 
 def resolve(reference: ModelReference) -> ResolvedVersion:
     """Return the version that `reference` means now. Raises ModelError or TrackingError."""
-    version = lookup_in_sqlite(reference)
-    if version is None:
-        with tracking() as client:
-            version = resolve_with_client(client, reference)
-    return version
+    return lookup_in_sqlite(reference) or ResolvedVersion(
+        **bounded(f"the version of {reference}", ask_server, reference.name, reference.alias, reference.version)
+    )
+
+
+def ask_server(name: str, alias: str | None, version: str | None) -> dict[str, str]:
+    """Return the fields of the ResolvedVersion that a reference means. Raises ModelError or TrackingError."""
+    with tracking() as client:
+        return asdict(resolve_with_client(client, ModelReference(name, alias, version)))
 
 
 def lookup_in_sqlite(reference: ModelReference) -> ResolvedVersion | None:

@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reviews_parsing.registry.download import PARTIAL_PREFIX, bounded
 from reviews_parsing.registry.integrity import CHECKSUM_TAG, describe_files, encode_records
 from reviews_parsing.registry.signatures import SIGNATURE_FILE, sign, signing_is_configured
-from reviews_parsing.registry.store import ARTIFACT, MODEL_FOLDER, artifact_location, tracking
+from reviews_parsing.registry.store import ARTIFACT, DOWNLOAD_LIMITS, MODEL_FOLDER, artifact_location, tracking
 from reviews_parsing.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def run(state: Path | None = None, experiment: str | None = None, name: str | No
         experiment_id = ensure_experiment(client, experiment or Settings().experiment)
         _mark_killed_runs(client, experiment_id)
     run_id = state.read_text(encoding="utf-8") if state and state.is_file() else None
-    with tracking(patient=True):
+    with tracking(limits={}):
         active = mlflow.start_run(run_id=run_id, experiment_id=experiment_id, run_name=None if run_id else name)
         status = "FAILED"
         try:
@@ -232,9 +233,24 @@ class MlflowRunLog:
 
 
 def fetch_file(run_id: str, path: str, folder: Path) -> Path:
-    """Download one artifact of a run into `folder`. Raises ModelError if it does not exist, TrackingError."""
+    """Download one artifact of a run, a file or a folder, into `folder`. Returns its path there.
+
+    Raises ModelError if it does not exist, TrackingError.
+    """
+    target = folder / Path(path).name
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=PARTIAL_PREFIX) as partial:
+        copy = bounded(f"{path} of run {run_id}", download_artifact, run_id, path, partial, folder=Path(partial))
+        shutil.rmtree(target, ignore_errors=True)
+        return Path(copy).replace(target)
+
+
+def download_artifact(run_id: str, path: str, folder: str) -> str:
+    """Download one artifact of a run into `folder`. Returns its path there. Raises ModelError or TrackingError."""
     with tracking() as client:
-        return Path(client.download_artifacts(run_id, path, str(folder)))
+        client.get_run(run_id)
+    with tracking(DOWNLOAD_LIMITS) as client:
+        return str(client.download_artifacts(run_id, path, folder))
 
 
 def _with_group(name: str) -> str:

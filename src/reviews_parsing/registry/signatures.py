@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reviews_parsing.errors import ModelError, ModelNotTrusted
 from reviews_parsing.model_folder import short_reason
 from reviews_parsing.registry.integrity import FileRecord, compare_files, missing_file
-from reviews_parsing.registry.store import tracking
+from reviews_parsing.registry.store import DOWNLOAD_LIMITS, tracking
 from reviews_parsing.settings import Settings
 
 if TYPE_CHECKING:
@@ -114,20 +114,23 @@ def require_trusted(folder: Path, signature: Path, subject: str) -> None:
     raise ModelNotTrusted(f"{subject} is refused: {_refusal(errors, folder, digests, policy)}")
 
 
-def download_signature(uri: str, target: Path) -> None:
-    """Download the signature of `models:/NAME/3` or `runs:/ID/...` to `target`, if it has one.
+def download_signature(uri: str, folder: str) -> None:
+    """Download the signature of `models:/NAME/3` or `runs:/ID/...` to `folder / SIGNATURE_FILE`, if it has one.
 
     Raises ModelNotTrusted if it is too large, TrackingError.
     """
     kind, *names = uri.split("/")
     with tracking() as client:
         run_id = names[0] if kind == "runs:" else client.get_model_version(*names).run_id
-        files = {file.path: file.file_size or 0 for file in client.list_artifacts(run_id)} if run_id else {}
+    if not run_id:
+        return
+    with tracking(DOWNLOAD_LIMITS) as client:
+        files = {file.path: file.file_size or 0 for file in client.list_artifacts(run_id)}
         if (size := files.get(SIGNATURE_FILE)) is None:
             return
         if size > MAX_SIGNATURE_BYTES:
             raise ModelNotTrusted(f"{uri} is refused: its signature has {size:,} bytes")
-        client.download_artifacts(run_id, SIGNATURE_FILE, str(target.parent))
+        client.download_artifacts(run_id, SIGNATURE_FILE, folder)
 
 
 def _refusal(errors: list[Exception], folder: Path, digests: dict[str, FileRecord], policy: Path) -> str:

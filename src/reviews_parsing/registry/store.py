@@ -11,7 +11,7 @@ import socket
 import sqlite3
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from textwrap import shorten
@@ -47,6 +47,8 @@ TIME_LIMITS = {
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
 }
+# The server is up, but may itself have to fetch a file before it sends the first byte.
+DOWNLOAD_LIMITS = {**TIME_LIMITS, "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
 _NOT_FOUND = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND")
 _ADVICE = {
     "database is locked": "another process is writing to it: try again",
@@ -69,11 +71,11 @@ _environment_lock = threading.RLock()
 
 
 @contextmanager
-def tracking(*, patient: bool = False) -> Iterator[MlflowClient]:
+def tracking(limits: Mapping[str, str] = TIME_LIMITS) -> Iterator[MlflowClient]:
     """Yield a client of the configured tracking store.
 
-    A store that is down or silent is reported within 15 seconds, unless `MLFLOW_HTTP_REQUEST_*` set other limits. With
-    `patient` only the connection is checked; MLflow's own retries then carry a training run over a short outage.
+    A store that is down or silent is reported within 15 seconds, unless `MLFLOW_HTTP_REQUEST_*` set other limits.
+    Without `limits` only the connection is checked; MLflow's own retries then carry a training run over a short outage.
     Raises TrackingError if the store cannot be used, ModelError if it lacks what was asked for.
     """
     import logging
@@ -81,7 +83,7 @@ def tracking(*, patient: bool = False) -> Iterator[MlflowClient]:
     for variable, value in CLIENT_ENVIRONMENT.items():
         os.environ.setdefault(variable, value)
     uri = tracking_uri()
-    _require_reachable(uri)
+    require_reachable(uri)
     if uri == default_uri():
         relocate_artifacts(Settings().home)
     import alembic.util
@@ -94,7 +96,7 @@ def tracking(*, patient: bool = False) -> Iterator[MlflowClient]:
         logging.getLogger(logger).setLevel(logging.ERROR)
     _select_store(uri)
     try:
-        with _environment_defaults({} if patient else TIME_LIMITS):
+        with _environment_defaults(limits):
             yield mlflow.MlflowClient()
     except ReviewsParsingError:
         raise
@@ -175,7 +177,7 @@ def _local_path(location: str) -> Path:
     return Path(urllib.request.url2pathname(location.removeprefix("file://")))
 
 
-def _require_reachable(uri: str) -> None:
+def require_reachable(uri: str) -> None:
     """Raise TrackingError if a SQLite store is damaged or no server listens at `uri`.
 
     MLflow would retry both for minutes.
@@ -257,7 +259,7 @@ def _select_store(uri: str) -> None:
 
 
 @contextmanager
-def _environment_defaults(variables: dict[str, str]) -> Iterator[None]:
+def _environment_defaults(variables: Mapping[str, str]) -> Iterator[None]:
     """Set environment variables that are unset, for the block; MLflow reads them at each request."""
     with _environment_lock:
         added = {name: value for name, value in variables.items() if name not in os.environ}
