@@ -193,6 +193,22 @@ def test_prometheus_watches_jaeger(releases: list[Values]) -> None:
     assert reader["pull"]["exporter"]["prometheus"] == {"host": "0.0.0.0", "port": 8888}
 
 
+def test_the_kinds_of_prometheus_are_upgraded_with_its_chart(releases: list[Values]) -> None:
+    """Chart prometheus 88.5.3 has them in `crds/`, which Helm installs once; its job is the only way to newer ones."""
+    upgrade = values_of(named(releases, "prometheus"))["crds"]["upgradeJob"]
+    assert upgrade["enabled"] is True
+    # By default the newest busybox, and the kubectl of the cluster's version, whose image need not exist.
+    assert set(upgrade["image"]) == {"busybox", "kubectl"}
+    assert all({"registry", "repository", "tag"} == set(image) for image in upgrade["image"].values())
+
+
+@pytest.mark.parametrize(("cluster", "watched"), [("kind", True), ("gke", False)])
+def test_prometheus_asks_coredns_where_there_is_one(cluster: str, watched: bool, tmp_path: Path) -> None:
+    """The chart's Service takes GKE's kube-dns for CoreDNS: the alert TargetDown would never end."""
+    values = values_of(named(helmfile(cluster, tmp_path)["releases"], "prometheus"))
+    assert values.get("coreDns", {}).get("enabled", True) is watched
+
+
 def test_what_the_door_leads_to_is_what_the_list_makes(releases: list[Values]) -> None:
     made = {r["name"]: r["namespace"] for r in releases}
     defaults = yaml.safe_load((DEPLOY / "charts" / "ingress" / "values.yaml").read_text())
