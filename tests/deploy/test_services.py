@@ -17,6 +17,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -436,28 +437,36 @@ def test_cloud_endpoints_documents_are_valid_and_say_what_the_server_says(tmp_pa
 
 @pytest.fixture
 def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """MLflow with authentication and TLS, as its chart starts it, trusted by clients; yields its address."""
-    (tmp_path / "auth.ini").write_text(
-        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path}/mlflow.db\nadmin_username = admin\n"
+    """MLflow as on GKE, trusted by clients; yields its address."""
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "ca.crt"))
+    values = values_of(named(helmfile("gke", tmp_path)["releases"], "mlflow"))
+    with mlflow_server(tmp_path, joined(values, {"extraArgs": {"workers": "1"}})) as (address, _):
+        yield address
+
+
+@contextmanager
+def mlflow_server(folder: Path, values: Values) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start MLflow with authentication and TLS, as its chart does; yield its address and its process."""
+    (folder / "auth.ini").write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/mlflow.db\nadmin_username = admin\n"
         "admin_password = 0123456789abcdef\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
     )
-    values = values_of(named(helmfile("gke", tmp_path)["releases"], "mlflow"))
     (mounted,) = (mount["mountPath"] for mount in values["extraVolumeMounts"])
-    issue(tmp_path, certificate("mlflow", "mlflow-tls"))
-    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "ca.crt"))
+    issue(folder, certificate("mlflow", "mlflow-tls"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = ["server", "--host=127.0.0.1", f"--port={port}", "--workers=1", "--app-name=basic-auth"]
-    stores = [f"--backend-store-uri=sqlite:///{tmp_path}/mlflow.db", f"--artifacts-destination={tmp_path}/artifacts"]
+    workers = values["extraArgs"]["workers"]
+    command = ["server", "--host=127.0.0.1", f"--port={port}", f"--workers={workers}", "--app-name=basic-auth"]
+    stores = [f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts"]
     environment = {
-        "MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "auth.ini"),
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "a key",
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(values["serverAllowedHosts"]),
-        **{name: value.replace(mounted, str(tmp_path)) for name, value in values["extraEnvVars"].items()},
+        **{name: value.replace(mounted, str(folder)) for name, value in values["extraEnvVars"].items()},
     }
-    with (tmp_path / "log").open("wb") as log:
+    with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *command, *stores, "--serve-artifacts"],
             stdout=log,
@@ -469,12 +478,13 @@ def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         address = f"https://127.0.0.1:{port}"
         deadline = time.monotonic() + PATIENCE
         while ask(f"{address}/health") != 200:
-            assert server.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            assert server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.1)
-        yield address
+        yield address, server
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait(10)
 
 
@@ -648,6 +658,38 @@ def test_the_probes_of_mlflow_ask_over_tls(tmp_path: Path) -> None:
         (text,) = chart.render(values_of(named(releases, "mlflow")), name="probe", namespace="default").values()
     probe = yaml.safe_load(text)["readinessProbe"]
     assert probe == {"httpGet": {"path": "/health", "port": "mlflow", "scheme": "HTTPS"}}
+
+
+@pytest.mark.parametrize(("cluster", "days"), [("kind", range(30, 60)), ("gke", range(5, 8))])
+def test_mlflow_reads_a_renewed_certificate_long_before_the_former_ends(
+    cluster: str, days: range, tmp_path: Path
+) -> None:
+    """Probes alone bring every worker to its last request in time: chart mlflow 1.11.5 has two, each every 30 s."""
+    values = values_of(named(helmfile(cluster, tmp_path)["releases"], "mlflow"))
+    assert "periodSeconds" not in {**values["livenessProbe"], **values["readinessProbe"]}
+    requests = int(values["extraEnvVars"]["UVICORN_LIMIT_MAX_REQUESTS"]) * int(values["extraArgs"]["workers"])
+    assert requests // (2 * 2 * 60 * 24) in days
+    assert int(certificate("mlflow", "mlflow-tls")["renewBefore"].removesuffix("h")) > 24 * days.stop
+
+
+@pytest.mark.parametrize("cluster", ["kind", "gke"])
+def test_mlflow_ends_to_read_a_renewed_certificate(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several workers each is replaced; an only one ends the container, which the kubelet starts again."""
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "ca.crt"))
+    values = values_of(named(helmfile(cluster, tmp_path)["releases"], "mlflow"))
+    values["extraEnvVars"]["UVICORN_LIMIT_MAX_REQUESTS"] = "20"
+    with mlflow_server(tmp_path, values) as (address, server):
+        (former := tmp_path / "former.crt").write_bytes((tmp_path / "ca.crt").read_bytes())
+        issue(tmp_path, certificate("mlflow", "mlflow-tls"))
+        deadline = time.monotonic() + PATIENCE
+        while server.poll() is None and ask(f"{address}/health") != 200:
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(former))
+            ask(f"{address}/health")
+            monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "ca.crt"))
+        assert server.poll() == (0 if cluster == "kind" else None), (tmp_path / "log").read_text()
 
 
 def test_a_server_without_tls_needs_no_authority() -> None:
