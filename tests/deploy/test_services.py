@@ -141,7 +141,7 @@ def test_releases_come_in_an_order_that_exists(releases: list[Values]) -> None:
     # cert-manager does not start before the kinds of Gateway API are there, which come with Istio's.
     assert "istio-system/istio-base" in graph["cert-manager/cert-manager"]
     # Whoever brings a monitor or a certificate comes after what knows these kinds.
-    brought = [("prometheus", "cert-manager"), *((name, "prometheus") for name in ("grafana", "ingress", "jaeger"))]
+    brought = [("prometheus", "cert-manager"), *((name, "prometheus") for name in ("ingress", "jaeger"))]
     for name, kind in brought:
         release = named(releases, name)
         assert any(need.endswith(f"/{kind}") for need in graph[f"{release['namespace']}/{name}"])
@@ -260,6 +260,12 @@ def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
             yield from leaves(value, (*path, str(key)))
     elif path:
         yield path, values
+
+
+def test_grafana_shows_nothing_without_a_user(releases: list[Values]) -> None:
+    """Its metrics have a page that needs none, on the host that the gateway opens to everybody."""
+    ini = values_of(named(releases, "grafana"))["grafana.ini"]
+    assert (ini["metrics"], ini["auth.anonymous"]) == ({"enabled": False}, {"enabled": False})
 
 
 @pytest.mark.parametrize("receiver", ["", "slack", "webhook"])
