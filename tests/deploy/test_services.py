@@ -268,6 +268,17 @@ def test_grafana_shows_nothing_without_a_user(releases: list[Values]) -> None:
     assert (ini["metrics"], ini["auth.anonymous"]) == ({"enabled": False}, {"enabled": False})
 
 
+@needs_schemas
+def test_grafana_may_read_dashboards_and_no_secret(releases: list[Values]) -> None:
+    values = values_of(named(releases, "grafana"))
+    (role,) = values["extraObjects"]
+    validate(role)
+    # The chart binds its own service account to the role of that name, in its namespace.
+    assert role["metadata"] == {"name": values["rbac"]["useExistingRole"], "namespace": "monitoring"}
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}]
+    assert values["sidecar"]["dashboards"]["resource"] == "configmap"
+
+
 @pytest.mark.parametrize("receiver", ["", "slack", "webhook"])
 def test_alerts_go_to_the_receiver_that_is_named(receiver: str, tmp_path: Path) -> None:
     releases = helmfile("gke", tmp_path, {"alerts": {"receiver": receiver}})["releases"]
