@@ -28,10 +28,16 @@ def type_errors(policy: dict[str, Any]) -> Iterator[str]:
             yield f"{policy['metadata']['name']}: {expression!r} is {actual}, not {expected}"
 
 
-def refusals(policy: dict[str, Any], resource: dict[str, Any], params: dict[str, Any] | None = None) -> list[str]:
-    """Return the messages of the validations that refuse a resource; empty if conditions exclude it."""
+def refusals(
+    policy: dict[str, Any],
+    resource: dict[str, Any],
+    params: dict[str, Any] | None = None,
+    former: dict[str, Any] | None = None,
+) -> list[str]:
+    """Return the messages of the validations that refuse a resource, or its change; empty if conditions exclude it."""
     spec = policy["spec"]
-    data: dict[str, Any] = {"object": resource, "params": params, "variables": {}, "request": {"operation": "CREATE"}}
+    data: dict[str, Any] = {"object": resource, "oldObject": former, "params": params, "variables": {}}
+    data["request"] = {"operation": "UPDATE" if former else "CREATE"}
 
     def value(expression: str) -> Any:
         return LANGUAGE.compile(expression).eval(data=data).plain_value()

@@ -212,6 +212,23 @@ def test_only_images_of_the_chart_run_by_their_digest(
         assert word in message
 
 
+@pytest.mark.parametrize("field", KINDS)
+def test_a_pod_that_ran_before_the_policy_may_end_and_gets_no_other_image(found: list[Manifest], field: str) -> None:
+    policy = one(found, "ValidatingAdmissionPolicy")
+
+    def pod(*images: str, finalizers: tuple[str, ...] = ()) -> dict[str, Any]:
+        containers = [{"name": f"c{n}", "image": image} for n, image in enumerate(images)]
+        good = {"name": "server", "image": f"{SERVER['repository']}{DIGEST}"}
+        spec = {"containers": [good]} | {field: containers} if field != "containers" else {field: containers}
+        return {"metadata": {"finalizers": list(finalizers)}, "spec": spec}
+
+    running = pod("other/train:1", finalizers=("batch.kubernetes.io/job-tracking",))
+    assert len(refusals(policy, running)) == 2
+    assert refusals(policy, pod("other/train:1"), former=running) == []
+    assert len(refusals(policy, pod("other/train:2"), former=running)) == 2
+    assert len(refusals(policy, pod("other/train:1", "other/train:2"), former=running)) == 2
+
+
 def test_images_are_refused_in_the_namespace_of_the_release_only(found: list[Manifest]) -> None:
     policy, binding = one(found, "ValidatingAdmissionPolicy"), one(found, "ValidatingAdmissionPolicyBinding")
     assert binding["spec"]["policyName"] == policy["metadata"]["name"]
