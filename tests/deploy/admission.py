@@ -28,14 +28,16 @@ def type_errors(policy: dict[str, Any]) -> Iterator[str]:
             yield f"{policy['metadata']['name']}: {expression!r} is {actual}, not {expected}"
 
 
-def refusals(policy: dict[str, Any], resource: dict[str, Any], former: dict[str, Any] | None = None) -> list[str]:
-    """Return the messages of the validations that refuse a resource; empty if conditions exclude it.
-
-    With `former`, the resource as it was, the request is an update; without, `oldObject` is null.
-    """
+def refusals(
+    policy: dict[str, Any],
+    resource: dict[str, Any],
+    params: dict[str, Any] | None = None,
+    former: dict[str, Any] | None = None,
+) -> list[str]:
+    """Return the messages of the validations that refuse a resource, or its change; empty if conditions exclude it."""
     spec = policy["spec"]
-    request = {"operation": "UPDATE" if former else "CREATE"}
-    data: dict[str, Any] = {"object": resource, "oldObject": former, "variables": {}, "request": request}
+    data: dict[str, Any] = {"object": resource, "oldObject": former, "params": params, "variables": {}}
+    data["request"] = {"operation": "UPDATE" if former else "CREATE"}
 
     def value(expression: str) -> Any:
         return LANGUAGE.compile(expression).eval(data=data).plain_value()

@@ -40,7 +40,7 @@ def test_expressions_need_no_field_that_a_pod_may_lack() -> None:
         messages = [rule["message"] for rule in policy["spec"]["validations"]]
         pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "a", "image": "b"}]}}
         for former in (None, pod):
-            assert set(refusals(policy, pod, former)) <= set(messages), name
+            assert set(refusals(policy, pod, former=former)) <= set(messages), name
 
 
 def test_an_expression_of_type_dyn_is_reported() -> None:

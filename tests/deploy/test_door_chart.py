@@ -16,10 +16,12 @@ from reviews_parsing.serving import openapi
 from .rendering import (
     CLASSIC,
     NAMESPACE,
+    OIDC,
     Manifest,
     container,
     defaults,
     every_rendering,
+    merged,
     needs_schemas,
     notes,
     of_kind,
@@ -78,9 +80,21 @@ def test_routes_are_let_in_by_the_gateway_and_covered_by_its_certificate(environ
     )
 
 
-def test_a_tool_that_is_not_there_has_no_door() -> None:
-    manifests = rendered("ingress", "kind", {"routes": {"jenkins": None}})
-    assert "jenkins" not in yaml.safe_dump_all(manifests)
+@pytest.mark.parametrize("absent", [None, {"enabled": False}])
+@pytest.mark.parametrize("extra", [{}, CLASSIC, OIDC])
+def test_a_tool_that_is_not_there_has_no_door(extra: dict[str, Any], absent: Any) -> None:
+    values = merged(extra, {"routes": {"jenkins": absent}})
+    assert "jenkins" not in yaml.safe_dump_all(rendered("ingress", "kind", values))
+    assert "jenkins" not in notes("ingress", "kind", values)
+
+
+@needs_schemas
+def test_without_any_tool_the_gateway_is_that_of_the_server() -> None:
+    tools = {name: {"enabled": False} for name in defaults("ingress")["routes"]}
+    manifests = rendered("ingress", "gke", {"routes": tools})
+    assert not hosts_of(manifests)
+    for manifest in manifests:
+        validate(manifest)
 
 
 def test_plain_http_leads_to_https_and_to_nothing_else() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from reviews_parsing.rollout import cluster
 from .rendering import CHARTS, NAMESPACE, PROJECT, merged, validate
 
 FOLDER = PROJECT / "deploy" / "gitops"
+SCRIPT = (PROJECT / "deploy" / "cluster.sh").read_text(encoding="utf-8")
 DOCUMENTS = {
     name: list(yaml.safe_load_all((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))) for name in ("argocd", "flux")
 }
+# What deploy/cluster.sh makes before.
+NAMESPACES = re.findall(r"(?<=[ (])([a-z-]+)=", re.findall(r"^NAMESPACES=(.*)$", SCRIPT, re.MULTILINE)[0])
 # Fields of a service and its route that a rollout writes, as JSON pointers.
 WRITTEN = {
     "InferenceService": {
@@ -66,7 +70,12 @@ def test_both_deploy_what_helmfile_deploys() -> None:
         assert not whole.get("model", {}).get("version")
         with helm_python.Chart.load(chart) as loaded:
             loaded.validate_schema(whole)
-            assert loaded.render(whole, name=name, namespace=namespace)
+            rendered = loaded.render(whole, name=name, namespace=namespace)
+        texts = [text for file, text in rendered.items() if not file.endswith("NOTES.txt")]
+        manifests = [manifest for text in texts for manifest in yaml.safe_load_all(text) if manifest]
+        # Namespaces of Jenkins are there with it only.
+        assert manifests
+        assert {m["metadata"].get("namespace", "") for m in manifests} <= {*NAMESPACES, "cert-manager", ""}, name
     for name in NAMESPACE:
         assert found["argocd", name][2:] == found["flux", name][2:]
 

@@ -123,7 +123,12 @@ def test_each_stage_runs_one_target_of_the_makefile(pipeline: list[Call], stages
     targets = [re.fullmatch(r"make (ci-[a-z]+)", command) for command in commands(pipeline)]
     assert all(targets)
     called = [target[1] for target in targets if target]
-    called += [command.removeprefix("make ") for calls in JOBS.values() for command in commands(calls())]
+    called += [
+        command.removeprefix("make ")
+        for calls in JOBS.values()
+        for stages_ in deep(calls(), "stages")
+        for command in commands(stages_["calls"])
+    ]
     assert len(set(called)) == len(called)
     made = re.findall(r"^((?:ci-[a-z]+ ?)+):", (PROJECT / "Makefile").read_text(), re.MULTILINE)
     assert set(called) == set(" ".join(made).split())
@@ -133,9 +138,20 @@ def test_the_other_jobs_are_declarative_and_run_one_target_each() -> None:
     targets = {}
     for name, calls in JOBS.items():
         [inside] = [call["calls"] for call in calls()]
-        assert {call["name"] for call in inside} == {"agent", "options", "stages"}
-        [targets[name]] = commands(inside)
+        assert {call["name"] for call in inside} == {"agent", "options", "stages", "post"}
+        [targets[name]] = commands(named(inside, "stages"))
     assert targets == {"retrain": "make ci-retrain", "champion": "make ci-champion"}
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_people_hear_of_a_job_that_no_person_started_and_that_failed(name: str) -> None:
+    [inside] = [call["calls"] for call in JOBS[name]()]
+    [[condition]] = [post["calls"] for post in named(inside, "post")]
+    [node] = condition["calls"]
+    assert (condition["name"], node["name"], node["arguments"]) == ("unsuccessful", "node", ["reviews-parsing-notify"])
+    # An agent of its own, which has the address and no sources.
+    assert [call["name"] for call in node["calls"]] == ["checkout", "withEnv"]
+    assert commands(node["calls"]) == ["make ci-notify"]
 
 
 def test_nothing_is_rolled_out_before_a_person_has_seen_the_comparison(

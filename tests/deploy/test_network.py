@@ -185,7 +185,7 @@ def test_services_of_others_are_reached_by_those_who_need_them_and_by_nobody_els
         *((source, "prometheus", 9090) for source in ("grafana", "keda", "rollout", "trainer", "retrain")),
         *((source, "alertmanager", port) for source in ("grafana", "prometheus") for port in (8080, 9093)),
         ("prometheus", "state-metrics", 8080),
-        *((source, "grafana", 3000) for source in ("gateway", "prometheus")),
+        ("gateway", "grafana", 3000),
         # The API server is no pod: its webhook is reached from anywhere.
         *((source, "prometheus-operator", 10250) for source in WORLD if source != "prometheus-operator"),
     }

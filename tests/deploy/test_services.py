@@ -17,6 +17,7 @@ import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def test_releases_come_in_an_order_that_exists(releases: list[Values]) -> None:
     # cert-manager does not start before the kinds of Gateway API are there, which come with Istio's.
     assert "istio-system/istio-base" in graph["cert-manager/cert-manager"]
     # Whoever brings a monitor or a certificate comes after what knows these kinds.
-    brought = [("prometheus", "cert-manager"), *((name, "prometheus") for name in ("grafana", "ingress", "jaeger"))]
+    brought = [("prometheus", "cert-manager"), *((name, "prometheus") for name in ("ingress", "jaeger"))]
     for name, kind in brought:
         release = named(releases, name)
         assert any(need.endswith(f"/{kind}") for need in graph[f"{release['namespace']}/{name}"])
@@ -194,13 +195,29 @@ def test_prometheus_watches_jaeger(releases: list[Values]) -> None:
     assert reader["pull"]["exporter"]["prometheus"] == {"host": "0.0.0.0", "port": 8888}
 
 
+def test_the_kinds_of_prometheus_are_upgraded_with_its_chart(releases: list[Values]) -> None:
+    """Chart prometheus 88.5.3 has them in `crds/`, which Helm installs once; its job is the only way to newer ones."""
+    upgrade = values_of(named(releases, "prometheus"))["crds"]["upgradeJob"]
+    assert upgrade["enabled"] is True
+    # By default the newest busybox, and the kubectl of the cluster's version, whose image need not exist.
+    assert set(upgrade["image"]) == {"busybox", "kubectl"}
+    assert all({"registry", "repository", "tag"} == set(image) for image in upgrade["image"].values())
+
+
+@pytest.mark.parametrize(("cluster", "watched"), [("kind", True), ("gke", False)])
+def test_prometheus_asks_coredns_where_there_is_one(cluster: str, watched: bool, tmp_path: Path) -> None:
+    """The chart's Service takes GKE's kube-dns for CoreDNS: the alert TargetDown would never end."""
+    values = values_of(named(helmfile(cluster, tmp_path)["releases"], "prometheus"))
+    assert values.get("coreDns", {}).get("enabled", True) is watched
+
+
 def test_what_the_door_leads_to_is_what_the_list_makes(releases: list[Values]) -> None:
     made = {r["name"]: r["namespace"] for r in releases}
     defaults = yaml.safe_load((DEPLOY / "charts" / "ingress" / "values.yaml").read_text())
     routes = merged(defaults, values_of(named(releases, "ingress")))["routes"]
-    assert ("jenkins" in routes) == ("jenkins" in made)
+    assert routes["jenkins"].get("enabled", True) == ("jenkins" in made)
     for host, route in routes.items():
-        if host != "demo":
+        if host != "demo" and route.get("enabled", True):
             assert made[route["service"]] == route["namespace"], host
     gateway = values_of(named(releases, "kserve"))["kserve"]["controller"]["gateway"]
     door = f"{named(releases, 'ingress')['namespace']}/{defaults['gateway']['name']}"
@@ -212,7 +229,7 @@ def test_the_page_has_a_route_if_it_is_enabled(page: bool, tmp_path: Path) -> No
     releases = helmfile("kind", tmp_path, {"page": page})["releases"]
     defaults = yaml.safe_load((DEPLOY / "charts" / "ingress" / "values.yaml").read_text())
     routes = merged(defaults, values_of(named(releases, "ingress")))["routes"]
-    assert ("demo" in routes) == page
+    assert routes["demo"].get("enabled", True) == page
 
 
 def test_images_are_pinned() -> None:
@@ -244,6 +261,23 @@ def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str,
             yield from leaves(value, (*path, str(key)))
     elif path:
         yield path, values
+
+
+def test_grafana_shows_nothing_without_a_user(releases: list[Values]) -> None:
+    """Its metrics have a page that needs none, on the host that the gateway opens to everybody."""
+    ini = values_of(named(releases, "grafana"))["grafana.ini"]
+    assert (ini["metrics"], ini["auth.anonymous"]) == ({"enabled": False}, {"enabled": False})
+
+
+@needs_schemas
+def test_grafana_may_read_dashboards_and_no_secret(releases: list[Values]) -> None:
+    values = values_of(named(releases, "grafana"))
+    (role,) = values["extraObjects"]
+    validate(role)
+    # The chart binds its own service account to the role of that name, in its namespace.
+    assert role["metadata"] == {"name": values["rbac"]["useExistingRole"], "namespace": "monitoring"}
+    assert role["rules"] == [{"apiGroups": [""], "resources": ["configmaps"], "verbs": ["get", "list", "watch"]}]
+    assert values["sidecar"]["dashboards"]["resource"] == "configmap"
 
 
 @pytest.mark.parametrize("receiver", ["", "slack", "webhook"])
@@ -421,30 +455,38 @@ def test_cloud_endpoints_documents_are_valid_and_say_what_the_server_says(tmp_pa
 
 @pytest.fixture
 def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """MLflow with authentication and TLS, as its chart starts it, trusted by clients; yields its address."""
-    (tmp_path / "auth.ini").write_text(
-        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{tmp_path}/mlflow.db\nadmin_username = admin\n"
+    """MLflow as on GKE, trusted by clients; yields its address."""
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "ca.crt"))
+    values = values_of(named(helmfile("gke", tmp_path)["releases"], "mlflow"))
+    with mlflow_server(tmp_path, joined(values, {"extraArgs": {"workers": "1"}})) as (address, _):
+        yield address
+
+
+@contextmanager
+def mlflow_server(folder: Path, values: Values) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Start MLflow with authentication and TLS, as its chart does; yield its address and its process."""
+    (folder / "auth.ini").write_text(
+        f"[mlflow]\ndefault_permission = READ\ndatabase_uri = sqlite:///{folder}/mlflow.db\nadmin_username = admin\n"
         "admin_password = 0123456789abcdef\n"
         "authorization_function = mlflow.server.auth:authenticate_request_basic_auth\n"
         # A third of a second for each request is spent on the hash of the password.
         "auth_cache_ttl_seconds = 60\n"
     )
-    values = values_of(named(helmfile("gke", tmp_path)["releases"], "mlflow"))
     (mounted,) = (mount["mountPath"] for mount in values["extraVolumeMounts"])
-    issue(tmp_path, certificate("mlflow", "mlflow-tls"))
-    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "ca.crt"))
+    issue(folder, certificate("mlflow", "mlflow-tls"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = ["server", "--host=127.0.0.1", f"--port={port}", "--workers=1", "--app-name=basic-auth"]
-    stores = [f"--backend-store-uri=sqlite:///{tmp_path}/mlflow.db", f"--artifacts-destination={tmp_path}/artifacts"]
+    workers = values["extraArgs"]["workers"]
+    command = ["server", "--host=127.0.0.1", f"--port={port}", f"--workers={workers}", "--app-name=basic-auth"]
+    stores = [f"--backend-store-uri=sqlite:///{folder}/mlflow.db", f"--artifacts-destination={folder}/artifacts"]
     environment = {
-        "MLFLOW_AUTH_CONFIG_PATH": str(tmp_path / "auth.ini"),
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
         "MLFLOW_FLASK_SERVER_SECRET_KEY": "a key",
         "MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(values["serverAllowedHosts"]),
-        **{name: value.replace(mounted, str(tmp_path)) for name, value in values["extraEnvVars"].items()},
+        **{name: value.replace(mounted, str(folder)) for name, value in values["extraEnvVars"].items()},
     }
-    with (tmp_path / "log").open("wb") as log:
+    with (folder / "log").open("wb") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *command, *stores, "--serve-artifacts"],
             stdout=log,
@@ -456,12 +498,13 @@ def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         address = f"https://127.0.0.1:{port}"
         deadline = time.monotonic() + PATIENCE
         while ask(f"{address}/health") != 200:
-            assert server.poll() is None, (tmp_path / "log").read_text()
-            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            assert server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.1)
-        yield address
+        yield address, server
     finally:
-        os.killpg(server.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
         server.wait(10)
 
 
@@ -695,6 +738,38 @@ def test_the_probes_of_mlflow_ask_over_tls(tmp_path: Path) -> None:
         (text,) = chart.render(values_of(named(releases, "mlflow")), name="probe", namespace="default").values()
     probe = yaml.safe_load(text)["readinessProbe"]
     assert probe == {"httpGet": {"path": "/health", "port": "mlflow", "scheme": "HTTPS"}}
+
+
+@pytest.mark.parametrize(("cluster", "days"), [("kind", range(30, 60)), ("gke", range(5, 8))])
+def test_mlflow_reads_a_renewed_certificate_long_before_the_former_ends(
+    cluster: str, days: range, tmp_path: Path
+) -> None:
+    """Probes alone bring every worker to its last request in time: chart mlflow 1.11.5 has two, each every 30 s."""
+    values = values_of(named(helmfile(cluster, tmp_path)["releases"], "mlflow"))
+    assert "periodSeconds" not in {**values["livenessProbe"], **values["readinessProbe"]}
+    requests = int(values["extraEnvVars"]["UVICORN_LIMIT_MAX_REQUESTS"]) * int(values["extraArgs"]["workers"])
+    assert requests // (2 * 2 * 60 * 24) in days
+    assert int(certificate("mlflow", "mlflow-tls")["renewBefore"].removesuffix("h")) > 24 * days.stop
+
+
+@pytest.mark.parametrize("cluster", ["kind", "gke"])
+def test_mlflow_ends_to_read_a_renewed_certificate(
+    cluster: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several workers each is replaced; an only one ends the container, which the kubelet starts again."""
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "ca.crt"))
+    values = values_of(named(helmfile(cluster, tmp_path)["releases"], "mlflow"))
+    values["extraEnvVars"]["UVICORN_LIMIT_MAX_REQUESTS"] = "20"
+    with mlflow_server(tmp_path, values) as (address, server):
+        (former := tmp_path / "former.crt").write_bytes((tmp_path / "ca.crt").read_bytes())
+        issue(tmp_path, certificate("mlflow", "mlflow-tls"))
+        deadline = time.monotonic() + PATIENCE
+        while server.poll() is None and ask(f"{address}/health") != 200:
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(former))
+            ask(f"{address}/health")
+            monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "ca.crt"))
+        assert server.poll() == (0 if cluster == "kind" else None), (tmp_path / "log").read_text()
 
 
 def test_a_server_without_tls_needs_no_authority() -> None:

@@ -21,7 +21,7 @@ VERSIONS: dict[str, dict[str, str]] = yaml.safe_load((DEPLOY / "versions.yaml").
 OWN = re.compile(r"reviews-parsing|docker\.io/library/python|kind-registry|localhost|example")
 IMAGE = re.compile(r"(?<![\w./-])((?:[\w-]+\.)+[a-z]+/[\w./-]+|kindest/node):(v?\d[\w.-]*)")
 SPLIT_IMAGE = re.compile(
-    r"(?:registry: ([\w.-]+)\s+)?repository: ([\w.-]+/[\w./-]+)[,\s]+(?:#[^\n]*\s+)*tag: \"?(v?\d[\w.-]*)"
+    r"(?:registry: ([\w.-]+),?\s+)?repository: ([\w./-]+)[,\s]+(?:#[^\n]*\s+)*tag: \"?(v?\d[\w.-]*)"
 )
 # Files that hold versions of images: tag and digest stand side by side, or the format has no variables.
 NAMING = [
@@ -296,3 +296,4 @@ def test_every_operator_has_a_place_that_names_it() -> None:
 def test_a_node_is_of_the_kubernetes_that_kubectl_is_for() -> None:
     versions: dict[str, Any] = VERSIONS
     assert versions["images"]["kindest/node"].startswith(f"{versions['tools']['kubectl']}.")
+    assert versions["images"]["registry.k8s.io/kubectl"] == versions["images"]["kindest/node"]

@@ -6,10 +6,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
+{{/* Enabled routes, as JSON. */}}
+{{- define "ingress.routes" -}}
+{{- $routes := dict }}
+{{- range $host, $route := .Values.routes }}{{ if dig "enabled" true . }}{{ $_ := set $routes $host $route }}{{ end }}{{ end }}
+{{- toJson $routes }}
+{{- end }}
+
 {{/* All hosts, as a JSON list. */}}
 {{- define "ingress.hosts" -}}
 {{- $hosts := list (printf "api.%s" .Values.domain) }}
-{{- range $name, $_ := .Values.routes }}{{ $hosts = append $hosts (printf "%s.%s" $name $.Values.domain) }}{{ end }}
+{{- range $name, $_ := include "ingress.routes" . | fromJson }}{{ $hosts = append $hosts (printf "%s.%s" $name $.Values.domain) }}{{ end }}
 {{- toJson $hosts }}
 {{- end }}
 
