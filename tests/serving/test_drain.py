@@ -79,14 +79,17 @@ class KeptConnection(Client):
 
 @dataclass
 class KeptChannel(Client):
-    """A client over gRPC that keeps its channel, over a connection of its own."""
+    """A client over gRPC that keeps its channel, over a connection of its own.
+
+    gRPC sends a call again that no server has seen, as after a GOAWAY; its client's defaults allow that.
+    """
 
     port: Callable[[], int] = int
     channel: tritonclient.grpc.InferenceServerClient | None = None
 
     def ask(self, stack: ExitStack) -> None:
         if self.channel is None:
-            own = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0)]
+            own = [("grpc.use_local_subchannel_pool", 1)]
             self.channel = tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{self.port()}", channel_args=own)
             stack.callback(self.channel.close)
         self.channel.infer(MODEL_NAME, [fine()])
