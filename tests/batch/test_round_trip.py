@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given, reject, settings
 
 from reviews_parsing.batch import parse_files, read_rows
 from reviews_parsing.errors import DataError
@@ -64,7 +64,12 @@ def confirmation(parser: AspectParser, source: Path) -> str | None:
 def test_what_is_read_is_the_same_from_every_form(tmp_path_factory: pytest.TempPathFactory, table: Table) -> None:
     folder = tmp_path_factory.mktemp("table")
     for form in FORMS:
-        assert list(read_rows([str(write(table, folder / f"in.{form}"))])) == table.rows
+        try:
+            assert list(read_rows([str(write(table, folder / f"in.{form}"))])) == table.rows
+        except DataError as error:
+            if "say which by --delimiter" not in str(error):  # a header such as `|:` beside columns without values
+                raise
+            reject()
 
 
 def _single(aspect: Aspect) -> Aspect:

@@ -254,7 +254,7 @@ def test_of_two_who_change_a_share_at_once_the_later_one_is_kept(
         return read(service)
 
     monkeypatch.setattr(Service, "read_route", overtaken)
-    assert "was changed by somebody else meanwhile" in start(run, 10).error
+    assert "was changed by another client meanwhile" in start(run, 10).error
     assert others == []
     form = run("status", "--json").json
     assert (form["canary"]["percent"], form["canary"]["requested_percent"], form["gateway"]) == (50, 50, None)

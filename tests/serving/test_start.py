@@ -62,12 +62,12 @@ def _ports(server: Server) -> list[int]:
 def test_a_folder_is_served_under_a_digest_and_a_failure_never_logs_a_text(
     start: Start, champion_folder: Path, tmp_path: Path
 ) -> None:
-    # A taxonomy that lacks the last polarity, positive, makes the parser itself fail where it finds one.
+    # A token beyond the vocabulary makes the parser itself fail where a text has it.
     folder = tmp_path / "model"
     shutil.copytree(champion_folder, folder)
-    form = json.loads((folder / "parser.json").read_text(encoding="utf-8"))
-    form["taxonomy"]["polarities"] = form["taxonomy"]["polarities"][:-1]
-    (folder / "parser.json").write_text(json.dumps(form), encoding="utf-8")
+    form = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    form["model"]["vocab"]["view"] = 1_000_000
+    (folder / "tokenizer.json").write_text(json.dumps(form), encoding="utf-8")
     with start(REVIEWS_PARSING_MODEL_URI=str(folder)) as server:
         [version] = server.get(MODEL).json["versions"]
         assert len(version) == 12
@@ -76,7 +76,7 @@ def test_a_folder_is_served_under_a_digest_and_a_failure_never_logs_a_text(
         assert "log" in answer.error
         assert server.infer([""]).predictions == [[]]
         assert server.stop() == 0
-        assert "IndexError" in server.log
+        assert "InvalidArgument" in server.log
         assert "xylophone" not in server.log
 
 
