@@ -60,7 +60,7 @@ def test_up_is_ready_and_ends_whole(with_champion: Path, default_ports: None) ->
                     break
             said = "".join(lines)
             assert process.poll() is None, said
-            assert "port 8080 is taken" in said
+            assert "port 8080 is in use" in said
             for address in re.findall(r"http://127\.0\.0\.1:\d+[\w/.-]*", said):
                 if "/infer" not in address:
                     with urllib.request.urlopen(address, timeout=20) as answer:
