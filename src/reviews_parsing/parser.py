@@ -361,16 +361,18 @@ class AspectParser:
 
 def _require_outputs(widths: Mapping[str, int], taxonomy: Taxonomy) -> None:
     """Raise ModelError if an output of the graph does not have the width that the labels need."""
-    tags, polarities, implicit, opinions, _ = (widths.get(name, 0) for name in OUTPUTS)
-    pairs = len(taxonomy.implicit) * max(1, len(taxonomy.polarities))
-    for output, width, needed in (
-        (OUTPUTS[0], tags, len(taxonomy.tags)),
-        (OUTPUTS[1], polarities, len(taxonomy.polarities) or polarities),
-        (OUTPUTS[2], min(implicit, pairs), pairs),
-        (OUTPUTS[3], opinions, OPINION_TAGS if taxonomy.opinions else opinions),
-    ):
-        if width != needed:
-            raise ModelError(f"the model has an output {output} of width {width}, not {needed}; fetch it again")
+    tags, polarities, implicit, opinions, _ = OUTPUTS
+    needed = {
+        tags: len(taxonomy.tags),
+        polarities: len(taxonomy.polarities),
+        implicit: len(taxonomy.implicit) * max(1, len(taxonomy.polarities)),
+        opinions: OPINION_TAGS if taxonomy.opinions else 0,
+    }
+    for output, number in needed.items():
+        width = widths.get(output, 0)
+        # The first columns of a wider output for implicit aspects are used.
+        if number and (width < number if output == implicit else width != number):
+            raise ModelError(f"the model has an output {output} of width {width}, not {number}; fetch it again")
 
 
 def _crf(transitions: Matrix, tags: int, scale: float = 1.0) -> LinearChainCRF:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,8 +78,11 @@ def _create_version(client: MlflowClient, name: str, run: Run, tags: Mapping[str
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
-        with suppress(MlflowException):  # another process may have created it meanwhile
+        try:
             client.create_registered_model(name)
+        except MlflowException as failure:
+            if failure.error_code != "RESOURCE_ALREADY_EXISTS":  # by another process
+                raise
     model_id = max(run.outputs.model_outputs, key=lambda output: output.step).model_id
     created = client.create_model_version(name, f"models:/{model_id}", run.info.run_id, dict(tags), model_id=model_id)
     # MLflow's pages show the versions of a run by this tag.

@@ -108,7 +108,7 @@ async def _resolved(models: Sequence[ModelSettings], stale_ok: bool) -> Sequence
 async def _in_daemon_thread(function: Callable[[], None]) -> None:
     """Run a function as `asyncio.to_thread` does, in a thread that does not delay the end of the process.
 
-    A request to the registry cannot be cancelled, and one that trickles has no end.
+    A download has a time limit of its own, which may be later than that of the start.
     """
     outcome: Future[None] = Future()
     outcome.set_running_or_notify_cancel()
