@@ -269,6 +269,16 @@ def test_cells_that_are_merged_over_rows_are_refused(tmp_path: Path) -> None:
         list(read_texts([str(tmp_path / "a.xlsx")]))
 
 
+def test_a_cell_of_a_hundred_thousand_attributes_is_read(tmp_path: Path) -> None:
+    """A search for formulas that tries each attribute against each other would take an hour."""
+    _workbook(tmp_path / "a.xlsx", {"June": [["id", "text"], [1, "Nice soup"]]})
+    attributes = b"".join(b'x%d.r="A1" ' % number for number in range(100_000))
+    with zipfile.ZipFile(tmp_path / "a.xlsx") as old, zipfile.ZipFile(tmp_path / "b.xlsx", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'<c r="A2"', b'<c %sr="A2"' % attributes))
+    assert [row["text"] for row in read_rows([str(tmp_path / "b.xlsx")])] == ["Nice soup"]
+
+
 @pytest.mark.parametrize(
     ("cell", "value"),
     [("<f>1+3</f><v>4</v>", 4), ("<f>1+3</f><v></v>", "fault"), ("<f>1+3</f><v />", "fault"), ("<f>1+3</f>", "fault")],

@@ -31,10 +31,14 @@ _MAX_ROWS, _MAX_COLUMNS = 2**20, 2**14
 _ERROR_VALUES = {"#N/A", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!"}
 _EPOCH = datetime.time()
 _EMPTY_FORMULA = re.compile(
-    rb"""<(?:\w+:)?c\b(?![^<>]*\bt="str")[^<>]*\br="[A-Z]+(\d+)"[^<>]*>\s*<(?:\w+:)?f\b[^<>]*(?:/>|>[^<]*</(?:\w+:)?f>)"""
+    rb"""<(?:\w{1,9}:)?c\b(?![^<>]{0,200}\bt="str")[^<>]{0,200}\br="[A-Z]{1,3}(\d+)"[^<>]{0,200}>"""
+    rb"""\s*<(?:\w+:)?f\b[^<>]*(?:/>|>[^<]*</(?:\w+:)?f>)"""
     rb"""\s*(?:<(?:\w+:)?v\s*/>\s*|<(?:\w+:)?v>\s*</(?:\w+:)?v>\s*)?</(?:\w+:)?c>"""
 )
-"""A cell with a formula and no result; with `t="str"` the result is an empty string."""
+"""A cell with a formula and no result; with `t="str"` the result is an empty string.
+
+The length of attributes is bounded: a tag without an end would take quadratic time.
+"""
 _MERGED_CELLS = re.compile(rb"""<(?:\w+:)?mergeCell\b[^<>]*\bref="(([A-Z]+)(\d+):[A-Z]+(\d+))\"""")
 _NO_RESULT = "a formula without its result: open the file in a spreadsheet program and save it"
 _BLOCK_BYTES, _MAX_BLOCK_BYTES = 2**20, 2**22
